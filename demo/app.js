@@ -3,9 +3,9 @@
 //
 // A todo list in plain Backbone: a model and its collection (todos.js), a view of one todo
 // (todo-view.js), and here the list, the page around it and the router. It reads its todos once and
-// then does what any Backbone app does: it listens to its collection. That it is live is the work of
-// one script tag, and only the light at the top (`ConnectionView`) knows about it. Take the tag away
-// and everything else still works, by plain requests to /todo.
+// then does what any Backbone app does: it listens to its collection. That it is live is the work
+// of one script tag, and only the light at the top (`ConnectionView`) knows about it. Take the tag
+// away and everything else still works, by plain requests to /todo.
 
 // What this window shows of the todos.
 const page = new Backbone.Model({filter: 'all', loaded: false});
@@ -181,8 +181,8 @@ const AppView = Backbone.View.extend({
 // The light
 // ---------
 
-// The only part that knows there is a connection: it shows how that is doing, and drops it on request
-// so that you can see what happens to the rest. (Nothing gets lost.)
+// The only part that knows there is a connection: it shows how that is doing, and drops it on
+// request so that you can see what happens to the rest. (Nothing gets lost.)
 const ConnectionView = Backbone.View.extend({
   el: '.connection',
   events: {'click .drop': 'toggle'},

@@ -1,8 +1,8 @@
 // One todo on the screen
 // ======================
 //
-// A row is built once. After that `render` only writes what may have changed, so that the focus, and
-// whatever is being typed, stays where it is when somebody else changes the todo.
+// A row is built once. After that `render` only writes what may have changed, so that the focus,
+// and whatever is being typed, stays where it is when somebody else changes the todo.
 const TodoView = Backbone.View.extend({
   tagName: 'li',
   className: 'todo wired',

@@ -48,8 +48,8 @@ const filters = {
   completed: todo => Boolean(todo.get('completed'))
 };
 
-// What is done in this window is no news to whoever sits at it. Backbone hands the options of a save
-// to every event that comes of it, so the views can tell, and highlight only what others did.
+// What is done in this window is no news to whoever sits at it. Backbone hands the options of a
+// save to every event that comes of it, so the views can tell, and highlight only what others did.
 const own = {news: false};
 
 // What somebody typed, as a title.

@@ -1,5 +1,5 @@
-//! Embeds the browser runtime and the stock client, uncompressed and compressed. Scripts that have not been
-//! built are left out, and the server builds without them.
+//! Embeds the browser runtime and the stock client, uncompressed and compressed. Scripts that have
+//! not been built are left out, and the server builds without them.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};

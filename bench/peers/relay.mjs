@@ -1,7 +1,7 @@
-// A push service as one would write it with npm's socket.io and lists in Redis: each message for a person
-// is pushed to a list of their room and its event, then told with an ack, and removed by the ack. That is
-// what the SocketIO Web Service does, with its resync, its several devices and its questions to back ends
-// left out. `node relay.mjs SOCKET` has Redis at that path.
+// A push service as one would write it with npm's socket.io and lists in Redis: each message for a
+// person is pushed to a list of their room and its event, then told with an ack, and removed by the
+// ack. That is what the SocketIO Web Service does, with its resync, its several devices and its
+// questions to back ends left out. `node relay.mjs SOCKET` has Redis at that path.
 
 import { createServer } from "node:http";
 import { connect } from "node:net";

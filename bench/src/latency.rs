@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_of_sorted_durations() {
+    fn percentiles_are_computed_from_sorted_durations() {
         let mut durations: Vec<_> = (1..=100).rev().map(Duration::from_micros).collect();
         assert_eq!(percentile(&mut durations, 0.5).round(), 51.0);
         assert_eq!(percentile(&mut durations, 0.99).round(), 100.0);

@@ -10,9 +10,9 @@
 //! - [`peer`]: a server as a child process, with its CPU time and memory;
 //! - [`socket`]: a client that does as little as possible.
 //!
-//! All peers speak Socket.IO and answer the same events, so one load drives them all. A ratio is made
-//! of two measurements of the same round, and the median of the rounds counts: other work of the
-//! machine disturbs all servers of a round alike.
+//! All peers speak Socket.IO and answer the same events, so one load drives them all. A ratio is
+//! made of two measurements of the same round, and the median of the rounds counts: other work of
+//! the machine disturbs all servers of a round alike.
 
 mod before;
 mod connects;

@@ -32,8 +32,8 @@ pub(crate) struct Schedule {
     #[arg(long, default_value_t = 7)]
     pub(crate) rounds: usize,
 
-    /// Seconds that every operation is measured for in each round. Other work of the machine comes and
-    /// goes within seconds, so many short rounds are better than a few long ones
+    /// Seconds that every operation is measured for in each round. Other work of the machine comes
+    /// and goes within seconds, so many short rounds are better than a few long ones
     #[arg(long, default_value_t = 2)]
     seconds: u64,
 }
@@ -100,8 +100,8 @@ pub(crate) trait Workload {
     /// order.
     async fn run(&mut self, time: Duration) -> Result<Vec<Sample>>;
 
-    /// The connections that nothing reads between two runs. Their heartbeats are answered while other
-    /// servers are measured, or the server would disconnect them.
+    /// The connections that nothing reads between two runs. Their heartbeats are answered while
+    /// other servers are measured, or the server would disconnect them.
     fn idle_sockets(&mut self) -> Vec<&mut Socket> {
         Vec::new()
     }
@@ -231,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn two_equal_cold_windows_do_not_end_the_warm_up() {
+    fn warm_up_continues_after_two_equal_cold_windows() {
         assert_eq!(end_of_warm_up(&[vec![50.0], vec![50.0]]), None);
     }
 
     #[test]
-    fn warm_up_without_end_is_incomplete() {
+    fn warm_up_that_reaches_its_limit_is_incomplete() {
         let windows: Vec<_> = (1..=MAX_WINDOWS).map(|window| vec![window as f64]).collect();
         assert!(!end_of_warm_up(&windows).unwrap().is_complete());
     }

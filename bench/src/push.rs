@@ -1,4 +1,5 @@
-//! The push service beside what it replaces: messages that are stored, delivered, acked and removed.
+//! The push service beside what it replaces: messages that are stored, delivered, acked and
+//! removed.
 //!
 //! - [`back_end`]: a back end that sends;
 //! - [`site`]: the site whose users receive.

@@ -205,13 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn a_median_is_not_moved_by_one_bad_round() {
+    fn median_ignores_one_bad_round() {
         assert_eq!(median(vec![1.0, 900.0, 2.0]), 2.0);
         assert_eq!(median(vec![1.0, 2.0]), 1.5);
     }
 
     #[test]
-    fn the_median_decides_whether_a_budget_is_met() {
+    fn median_decides_whether_the_budget_is_met() {
         assert_eq!(ratio(&[0.9, 1.0, 7.0]).at_most(1.0).verdict(), "met");
         assert_eq!(ratio(&[0.9, 1.01, 7.0]).at_most(1.0).verdict(), "MISSED");
         assert_eq!(ratio(&[0.9]).verdict(), "–");

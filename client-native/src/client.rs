@@ -1,4 +1,4 @@
-//! The app's side: a client that sends requests, and a stream of events.
+//! The API for the app: a client that sends requests, and a stream of events.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::event::{Event, Reply};
 use crate::json::Json;
 use crate::shell::{Shared, Shell};
 
-/// A client of one server. Clones are the same client; when the last is dropped, it ends.
+/// A client of one server. Clones share the same client. It ends when the last clone is dropped.
 #[derive(Clone)]
 pub struct Client(Arc<Handle>);
 
@@ -59,7 +59,7 @@ impl Client {
     /// requests wait.
     ///
     /// If the future is dropped, the response is discarded. A write that is not sent yet is then
-    /// withdrawn. A write that is already sent may take effect, and its change arrives as news.
+    /// withdrawn. A write that is already sent may take effect, and its change arrives as an event.
     pub fn request(
         &self,
         verb: Verb,
@@ -99,16 +99,16 @@ impl Client {
     }
 
     fn send(&self, request: Request<Json>) -> impl Future<Output = Reply> + Send + use<> {
-        let (token, answer) = self.0.shared.ask(request);
+        let (token, answer) = self.0.shared.send_request(request);
         // Keeps the client alive, and with it the task that receives the response.
-        let asked = Asked { client: self.clone(), token };
+        let pending = PendingRequest { client: self.clone(), token };
         async move {
             let answer = answer.await;
-            drop(asked);
+            drop(pending);
             match answer {
                 Ok(Ok(reply)) => reply,
                 Ok(Err(failure)) => reply_of(failure),
-                // The runtime is going down, and this future with it.
+                // The tokio runtime is shutting down, and drops this future.
                 Err(_) => std::future::pending().await,
             }
         }
@@ -155,12 +155,12 @@ impl fmt::Debug for Client {
 }
 
 /// A request that the app waits for. Dropping it before the response arrives aborts the request.
-struct Asked {
+struct PendingRequest {
     client: Client,
     token: Token,
 }
 
-impl Drop for Asked {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         self.client.0.shared.abort(self.token);
     }

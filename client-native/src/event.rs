@@ -1,10 +1,10 @@
-//! What the app receives: answers and events.
+//! The values that the app receives: responses and events.
 
 use backwire_protocol::{Delivery, Status};
 
 use crate::json::Json;
 
-/// The server's answer to a request: status, body, headers.
+/// The response of the server to a request: status, body and headers.
 pub type Reply = backwire_protocol::Reply<Json>;
 
 /// An event that the app receives without a request.
@@ -13,7 +13,7 @@ pub enum Event {
     /// Changes in a room that the client has read: each change once, in the order of the commits,
     /// as `[offset, verb, id, data, mark]` with verb 1 for created, 2 updated, 3 destroyed. Writes
     /// of this client are not among them: the app gets them with the response.
-    News(Delivery<Json>),
+    Changes(Delivery<Json>),
     /// The server can no longer send the changes that this room missed. The app must read the room
     /// again.
     Refresh(String),

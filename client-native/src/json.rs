@@ -1,4 +1,4 @@
-//! `serde_json` values as the core wants to see them.
+//! `serde_json` values as payloads of the core.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use backwire_protocol::Payload;
 use serde_json::Value;
 
-/// JSON behind a reference count. Cloning it costs nothing; taking a part out copies that part.
+/// JSON behind a reference count. A clone is cheap. Access to a part copies that part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Json(Arc<Value>);
 
 impl Json {
-    /// Parses JSON; `None` if it is none.
+    /// Parses JSON. Returns `None` if the text is not JSON.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str::<Value>(text).ok().map(Self::from)
     }
@@ -41,7 +41,8 @@ impl Payload for Json {
     }
 
     fn number(&self) -> Option<u64> {
-        // What a browser cannot hold exactly is no number there, so it is none here.
+        // The browser client accepts only numbers that JavaScript represents exactly, and so does
+        // this one.
         self.as_u64().filter(|number| *number < 1 << 53)
     }
 
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_whole_and_exact_in_a_browser_too() {
+    fn number_is_an_integer_that_javascript_represents_exactly() {
         assert_eq!(json("9007199254740991").number(), Some(9_007_199_254_740_991));
         for text in ["-1", "1.5", "9007199254740992", "\"1\"", "null", "{}"] {
             assert_eq!(json(text).number(), None, "{text}");
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_the_same_as_number_and_as_text() {
+    fn numeric_id_equals_the_same_id_as_text() {
         for (text, id) in [("7", "7"), ("\"7\"", "7"), ("-3", "-3"), ("\"a/b\"", "a/b")] {
             assert_eq!(json(text).id().as_deref(), Some(id));
         }
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_none() {
+    fn missing_item_or_field_is_none() {
         for text in ["null", "1", "\"text\"", "{}", "[]", "{\"name\":null}"] {
             assert_eq!(json(text).item(0), None, "{text}");
             assert_eq!(json(text).field("name"), None, "{text}");

@@ -1,12 +1,12 @@
-//! Backwire's client over tokio: the very core that ships to browsers, carried by one task.
+//! Backwire's client over tokio. It uses the same core as the browser client, in one task.
 //!
 //! In reading order:
 //!
-//! - `client`: the app's side, [`Client`] and [`Events`];
-//! - `event`: what the app receives, [`Reply`] and [`Event`];
+//! - `client`: the API for the app, [`Client`] and [`Events`];
+//! - `event`: the values that the app receives, [`Reply`] and [`Event`];
 //! - `shell`: the loop between the core and the app;
-//! - `socket`: the one door to tokio-tungstenite;
-//! - `json`: `serde_json` values as the core wants to see them.
+//! - `socket`: the WebSocket, the only user of tokio-tungstenite;
+//! - `json`: `serde_json` values as payloads of the core.
 //!
 //! ```no_run
 //! use backwire_client_native::{Client, Event, Verb};
@@ -21,16 +21,16 @@
 //! assert_eq!(milk.status, 201);
 //! // From here on: changes by other clients.
 //! while let Some(event) = events.next().await {
-//!     if let Event::News(news) = event {
-//!         println!("{}: {:?}", news.room, news.changes);
+//!     if let Event::Changes(delivery) = event {
+//!         println!("{}: {:?}", delivery.room, delivery.changes);
 //!     }
 //! }
 //! # }
 //! ```
 //!
-//! The client hands a response over before any news that follows it. A task that takes responses
-//! before news sees both in order. Other apps can order them by position: the response header
-//! `backwire-position` and the offset of each change.
+//! The client passes a response to the app before the changes that follow it. A task that handles
+//! responses before events sees both in order. Other apps can order them by position: the response
+//! header `backwire-position` and the offset of each change.
 
 mod client;
 mod event;

@@ -2,8 +2,8 @@
 //!
 //! The core gets every input from the app, the socket and the clock. The task then carries out all
 //! outputs of the core, and sleeps until the next input or the core's deadline. The app's threads
-//! hand their inputs to the core directly, so that requests keep the order of the calls. Only the
-//! task carries out outputs, so that responses and news keep the order of the core.
+//! pass their inputs to the core directly, so that requests keep the order of the calls. Only the
+//! task carries out outputs, so that responses and events keep the order of the core.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use tokio::time;
 
 use crate::event::{Event, Reply};
 use crate::json::Json;
-use crate::socket::{Heard, Socket};
+use crate::socket::{Socket, SocketEvent};
 
 pub(crate) type Answer = Result<Reply, Failure>;
 
@@ -23,8 +23,8 @@ pub(crate) type Answer = Result<Reply, Failure>;
 pub(crate) struct Shared {
     state: Mutex<State>,
     /// Notifies the task of an input from the app.
-    given: Notify,
-    zero: time::Instant,
+    input_notify: Notify,
+    start: time::Instant,
 }
 
 struct State {
@@ -32,44 +32,48 @@ struct State {
     /// The number of tokens that are in use or were used.
     tokens: u32,
     /// Unanswered requests of the app.
-    asked: HashMap<Token, oneshot::Sender<Answer>>,
+    pending: HashMap<Token, oneshot::Sender<Answer>>,
 }
 
 impl Shared {
     pub(crate) fn new(session: String, seed: u64) -> Self {
-        let state = State { core: Core::new("", session, seed), tokens: 0, asked: HashMap::new() };
-        Self { state: Mutex::new(state), given: Notify::new(), zero: time::Instant::now() }
+        let state =
+            State { core: Core::new("", session, seed), tokens: 0, pending: HashMap::new() };
+        Self { state: Mutex::new(state), input_notify: Notify::new(), start: time::Instant::now() }
     }
 
-    /// Hands the core an input of the app.
+    /// Passes an input of the app to the core.
     pub(crate) fn drive<T>(&self, input: impl FnOnce(&mut Core<Json>, Instant) -> T) -> T {
         let answer = input(&mut self.lock().core, self.now());
-        self.given.notify_one();
+        self.input_notify.notify_one();
         answer
     }
 
-    /// Hands the core a request. Returns the receiver of its response.
-    pub(crate) fn ask(&self, request: Request<Json>) -> (Token, oneshot::Receiver<Answer>) {
-        let (asked, answer) = oneshot::channel();
+    /// Passes a request to the core. Returns the receiver of its response.
+    pub(crate) fn send_request(
+        &self,
+        request: Request<Json>,
+    ) -> (Token, oneshot::Receiver<Answer>) {
+        let (sender, answer) = oneshot::channel();
         let mut state = self.lock();
         state.tokens += 1;
         let token = Token(state.tokens);
-        state.asked.insert(token, asked);
+        state.pending.insert(token, sender);
         state.core.request(self.now(), token, request);
-        self.given.notify_one();
+        self.input_notify.notify_one();
         (token, answer)
     }
 
     /// Aborts a request of the app, unless it is answered already.
     pub(crate) fn abort(&self, token: Token) {
         // The core no longer has a request that is answered.
-        if self.lock().asked.remove(&token).is_some() {
+        if self.lock().pending.remove(&token).is_some() {
             self.drive(|core, _| core.abort(token));
         }
     }
 
     fn now(&self) -> Instant {
-        let elapsed = self.zero.elapsed().as_millis();
+        let elapsed = self.start.elapsed().as_millis();
         Instant::from_millis(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
@@ -80,7 +84,7 @@ impl Shared {
     }
 }
 
-/// The task's side.
+/// The state of the task.
 pub(crate) struct Shell {
     pub(crate) shared: Arc<Shared>,
     pub(crate) url: String,
@@ -98,14 +102,14 @@ impl Shell {
             let deadline = self.shared.lock().core.deadline();
             let shared = self.shared.clone();
             tokio::select! {
-                () = shared.given.notified() => {}
-                heard = hear(&mut self.socket) => self.hear(heard),
+                () = shared.input_notify.notified() => {}
+                event = next_socket_event(&mut self.socket) => self.handle_socket_event(event),
                 () = sleep_until(&shared, deadline) => shared.lock().core.tick(shared.now()),
             }
         }
     }
 
-    /// The lock ends before the output is carried out.
+    /// Returns the next output. Releases the lock before the output is carried out.
     fn poll(&self) -> Option<Output<Json>> {
         self.shared.lock().core.poll()
     }
@@ -116,18 +120,18 @@ impl Shell {
             Output::Close => self.socket = None,
             Output::Send(frame) => self.send(frame),
             Output::Finish { token, result, .. } => {
-                if let Some(asked) = self.shared.lock().asked.remove(&token) {
+                if let Some(sender) = self.shared.lock().pending.remove(&token) {
                     // The receiver is gone if the app has dropped the future.
-                    let _ = asked.send(result);
+                    let _ = sender.send(result);
                 }
             }
             // This client has no HTTP. Requests wait for the link.
             Output::Http(_) => {}
-            Output::Deliver(news) => self.tell(Event::News(news)),
-            Output::Refresh(room) => self.tell(Event::Refresh(room)),
-            Output::Status(status) => self.tell(Event::Status(status)),
-            Output::Unauthorized => self.tell(Event::Unauthorized),
-            Output::Refused(message) => self.tell(Event::Refused(message)),
+            Output::Deliver(delivery) => self.emit(Event::Changes(delivery)),
+            Output::Refresh(room) => self.emit(Event::Refresh(room)),
+            Output::Status(status) => self.emit(Event::Status(status)),
+            Output::Unauthorized => self.emit(Event::Unauthorized),
+            Output::Refused(message) => self.emit(Event::Refused(message)),
         }
     }
 
@@ -142,18 +146,18 @@ impl Shell {
         }
     }
 
-    /// An app that dropped its events does not want them.
-    fn tell(&self, event: Event) {
+    /// Sends an event to the app, unless the app has dropped the stream.
+    fn emit(&self, event: Event) {
         let _ = self.events.send(event);
     }
 
-    fn hear(&mut self, heard: Heard) {
+    fn handle_socket_event(&mut self, event: SocketEvent) {
         let now = self.shared.now();
         let core = &mut self.shared.lock().core;
-        match heard {
-            Heard::Packet(Some(packet)) => core.received(now, packet),
-            Heard::Packet(None) => core.malformed(now),
-            Heard::Closed => {
+        match event {
+            SocketEvent::Packet(Some(packet)) => core.received(now, packet),
+            SocketEvent::Packet(None) => core.malformed(now),
+            SocketEvent::Closed => {
                 self.socket = None;
                 core.closed(now);
             }
@@ -161,16 +165,18 @@ impl Shell {
     }
 }
 
-async fn hear(socket: &mut Option<Socket>) -> Heard {
+async fn next_socket_event(socket: &mut Option<Socket>) -> SocketEvent {
     match socket {
-        Some(socket) => socket.hear().await,
+        Some(socket) => socket.next_event().await,
         None => std::future::pending().await,
     }
 }
 
 async fn sleep_until(shared: &Shared, deadline: Option<Instant>) {
     match deadline {
-        Some(deadline) => time::sleep_until(shared.zero + Instant::default().until(deadline)).await,
+        Some(deadline) => {
+            time::sleep_until(shared.start + Instant::default().until(deadline)).await
+        }
         None => std::future::pending().await,
     }
 }

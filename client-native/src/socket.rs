@@ -1,7 +1,7 @@
-//! The one door to tokio-tungstenite.
+//! The WebSocket. Only this module uses tokio-tungstenite.
 //!
-//! Each connection has a task of its own, which writes and reads at the same time: a server that does
-//! not read must not keep the client from hearing, nor from noticing that time passes.
+//! Each connection has its own task, which writes and reads concurrently. So a server that does not
+//! read cannot prevent the client from reading, nor delay its deadlines.
 
 use backwire_protocol::packet::Packet;
 use futures_util::future::{self, AbortHandle};
@@ -12,18 +12,19 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::json::Json;
 
-/// Frames that were read and wait for the client; then the server has to.
-const UNHEARD: usize = 64;
+/// The maximum number of frames that wait for the client. When it is reached, the task stops
+/// reading.
+const MAX_UNREAD_FRAMES: usize = 64;
 
 /// An event of a socket.
-pub(crate) enum Heard {
-    /// A packet; `None` for a frame that is none.
+pub(crate) enum SocketEvent {
+    /// A packet, or `None` for a malformed frame.
     Packet(Option<Packet<Json>>),
-    /// It is closed, or could not be opened.
+    /// The socket is closed, or could not be opened.
     Closed,
 }
 
-/// One connection. Dropping it closes it and silences it.
+/// A connection. Dropping it closes it; it then reports no more events.
 pub(crate) struct Socket {
     outgoing: mpsc::UnboundedSender<String>,
     incoming: mpsc::Receiver<Option<Packet<Json>>>,
@@ -34,19 +35,19 @@ impl Socket {
     /// Starts to connect.
     pub(crate) fn open(url: &str) -> Self {
         let (outgoing, to_send) = mpsc::unbounded_channel();
-        let (heard, incoming) = mpsc::channel(UNHEARD);
-        let (carry, task) = future::abortable(carry(url.to_owned(), to_send, heard));
-        tokio::spawn(carry);
+        let (received, incoming) = mpsc::channel(MAX_UNREAD_FRAMES);
+        let (run, task) = future::abortable(run(url.to_owned(), to_send, received));
+        tokio::spawn(run);
         Self { outgoing, incoming, task }
     }
 
-    /// Sends a text frame. One that cannot be sent is lost with its connection, which closes.
+    /// Sends a text frame. If that fails, the connection closes.
     pub(crate) fn send(&self, frame: String) {
         let _ = self.outgoing.send(frame);
     }
 
-    pub(crate) async fn hear(&mut self) -> Heard {
-        self.incoming.recv().await.map_or(Heard::Closed, Heard::Packet)
+    pub(crate) async fn next_event(&mut self) -> SocketEvent {
+        self.incoming.recv().await.map_or(SocketEvent::Closed, SocketEvent::Packet)
     }
 }
 
@@ -56,11 +57,12 @@ impl Drop for Socket {
     }
 }
 
-/// Carries frames both ways until either way ends. Then `heard` is dropped, which tells the client.
-async fn carry(
+/// Transfers frames in both directions until either direction ends. Then `received` is dropped,
+/// which notifies the client.
+async fn run(
     url: String,
     mut to_send: mpsc::UnboundedReceiver<String>,
-    heard: mpsc::Sender<Option<Packet<Json>>>,
+    received: mpsc::Sender<Option<Packet<Json>>>,
 ) {
     // Small frames must not wait for each other's acknowledgement.
     let no_delay = true;
@@ -80,7 +82,7 @@ async fn carry(
                 Message::Binary(_) => None,
                 _ => continue,
             };
-            if heard.send(packet).await.is_err() {
+            if received.send(packet).await.is_err() {
                 return;
             }
         }

@@ -1,8 +1,8 @@
-//! Time that goes on while the laptop sleeps and never runs backwards.
+//! A clock that continues while the device sleeps and never runs backwards.
 //!
-//! `performance.now` stands still during sleep in some browsers, and is slow to ask. `Date.now` goes
-//! on but may be set back: then no time has passed since it was last asked, and a deadline comes as much
-//! later, which is no more than the time between two of the server's pings.
+//! `performance.now` stops during sleep in some browsers, and is slow to call. `Date.now`
+//! continues, but may be set back. Then the clock assumes that no time has passed since the last
+//! call, and a deadline is late by at most the time between two pings of the server.
 
 use std::cell::Cell;
 
@@ -15,7 +15,7 @@ extern "C" {
     fn wall() -> f64;
 }
 
-/// Milliseconds since it was made.
+/// A clock in milliseconds since its creation.
 #[derive(Debug)]
 pub(crate) struct Clock {
     elapsed: Cell<f64>,
@@ -27,7 +27,7 @@ impl Clock {
         Self { elapsed: Cell::new(0.0), seen: Cell::new(wall()) }
     }
 
-    // Called for every input: once in the module is enough.
+    // Every input calls this. One copy in the module is enough.
     #[inline(never)]
     pub(crate) fn now(&self) -> Instant {
         let now = wall();

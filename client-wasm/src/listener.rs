@@ -19,9 +19,8 @@ export interface Listener {
     token: number, statusCode: number, body: any, headers: Record<string, string> | undefined, waited: boolean
   ): void;
   /**
-   * News of a room, in order, once: [offset, verb (1 created, 2 updated, 3 destroyed, 4 left), id, data, mark]. Of the
-   * room "", what was sent to the person: [0, 0, id, [event, ...args], 0].
-   */
+   * News of a room, in order, once: [offset, verb (1 created, 2 updated, 3 destroyed, 4 left), id,
+   * data, mark]. Of the room "", what was sent to the person: [0, 0, id, [event, ...args], 0]. /
   deliver(room: string, changes: [number, 1 | 2 | 3 | 4, number | string, any, number][]): void;
   /** The room has lost its place: read it again. */
   refresh(room: string): void;
@@ -38,7 +37,7 @@ export interface Listener {
 
 #[wasm_bindgen]
 extern "C" {
-    /// The page's side of the client.
+    /// The callbacks of the page.
     #[wasm_bindgen(typescript_type = "Listener")]
     pub type Listener;
 

@@ -1,9 +1,9 @@
 //! The loop between the core and the page.
 //!
-//! Every input, whether from the page, the socket or the timer, is handed to the core; then all it
-//! asks for is carried out; then the timer is set to its next deadline. The page may call back in
-//! from any callback: no borrow is held then, and what its call leads to is carried out by the loop
-//! that is running already, in order.
+//! The shell passes every input of the page, the socket and the timer to the core. Then it carries
+//! out all outputs of the core, and sets the timer to the next deadline. The page may call the
+//! client from any callback: no borrow is held then, and the running loop carries out the outputs
+//! of that call in order.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -19,15 +19,15 @@ use wasm_bindgen::prelude::*;
 
 use crate::clock::Clock;
 use crate::listener::Listener;
-use crate::socket::{Heard, Socket};
+use crate::socket::{Socket, SocketEvent};
 use crate::value::Value;
 
-/// Enough of a frame to find where its JSON starts: type, namespace and ack id.
-const HEAD: u32 = 64;
+/// The length of a frame's beginning that is enough to locate its JSON: type, namespace and ack id.
+const HEAD_LENGTH: u32 = 64;
 
 #[wasm_bindgen]
 extern "C" {
-    // All three in one call: each is a way out of wasm and back.
+    // Joins all three in one call, because each call leaves wasm and returns.
     #[wasm_bindgen(js_namespace = ["String", "prototype", "concat"], js_name = call)]
     fn join(head: &str, body: &JsValue, tail: &str) -> JsString;
 }
@@ -42,9 +42,9 @@ struct Shell {
     clock: Clock,
     core: RefCell<Core<Value>>,
     socket: RefCell<Option<Socket>>,
-    /// The one timer, with the deadline it is set to.
+    /// The timer and its deadline.
     timer: RefCell<Option<(Instant, Timeout)>>,
-    /// Somebody further up the stack is carrying out what the core asks for.
+    /// A caller further up the stack is carrying out outputs of the core.
     is_busy: Cell<bool>,
 }
 
@@ -78,11 +78,11 @@ impl Client {
     /// Connects, and reconnects after each interruption. Also connects again after the server has
     /// refused the connection.
     pub fn connect(&self) {
-        self.0.tell(Core::connect);
+        self.0.notify_core(Core::connect);
     }
 
-    /// Returns whether the client works. After a panic it never does again, because the trap left
-    /// it in an unknown state. Call this only from outside of the listener's callbacks.
+    /// Returns whether the client works. After a panic it never works again, because the trap left
+    /// it in an unknown state. Call this only outside of the listener's callbacks.
     #[wasm_bindgen(js_name = isWell)]
     pub fn is_well(&self) -> bool {
         !self.0.is_busy.get() && self.0.core.try_borrow().is_ok()
@@ -90,17 +90,17 @@ impl Client {
 
     /// Closes the connection until the next `connect`. Requests wait.
     pub fn disconnect(&self) {
-        self.0.tell(Core::disconnect);
+        self.0.notify_core(Core::disconnect);
     }
 
     /// Reconnects at once, because the browser reports a network.
     pub fn online(&self) {
-        self.0.tell(Core::hurry);
+        self.0.notify_core(Core::retry_now);
     }
 
     /// Closes the connection at once, because the browser reports no network.
     pub fn offline(&self) {
-        self.0.tell(Core::doubt);
+        self.0.notify_core(Core::reconnect);
     }
 
     /// Uses this auth from the next connection on, and resends writes that were answered with 401.
@@ -147,7 +147,7 @@ impl Client {
         let kind = match kind {
             0 => RequestKind::New,
             1 => RequestKind::Restored,
-            _ => RequestKind::Elsewhere,
+            _ => RequestKind::External,
         };
         let (headers, key) = (headers.as_string(), key.as_string());
         let body = body.is_string().then_some(Value(body));
@@ -196,37 +196,38 @@ impl Drop for Client {
 }
 
 impl Shell {
-    /// Hands the core one input, then carries out all it asks for.
+    /// Passes an input to the core, then carries out all outputs.
     fn drive<T>(self: &Rc<Self>, input: impl FnOnce(&mut Core<Value>, Instant) -> T) -> T {
         let answer = input(&mut self.core.borrow_mut(), self.clock.now());
-        self.follow();
+        self.carry_out_all();
         answer
     }
 
-    /// Hands the core what it has no answer to.
-    fn tell(self: &Rc<Self>, input: fn(&mut Core<Value>, Instant)) {
+    /// Passes an input without a result to the core.
+    fn notify_core(self: &Rc<Self>, input: fn(&mut Core<Value>, Instant)) {
         self.drive(input);
     }
 
-    /// Carries out what the core asks for, unless that is being done further up the stack.
+    /// Carries out all outputs of the core, unless a caller further up the stack is doing that.
     #[inline(never)]
-    fn follow(self: &Rc<Self>) {
+    fn carry_out_all(self: &Rc<Self>) {
         if !self.is_busy.replace(true) {
             while let Some(output) = self.poll() {
                 self.carry_out(output);
             }
-            self.arm();
+            self.set_timer();
             self.is_busy.set(false);
         }
     }
 
-    /// The borrow ends before the output is carried out: `success` may save another model.
+    /// Returns the next output. The borrow ends before the output is carried out, because `success`
+    /// may save another model.
     fn poll(&self) -> Option<Output<Value>> {
         self.core.borrow_mut().poll()
     }
 
     fn carry_out(self: &Rc<Self>, output: Output<Value>) {
-        let told = match output {
+        let result = match output {
             Output::Open => return self.open(),
             Output::Close => return drop(self.socket.take()),
             Output::Send(frame) => return self.send(frame),
@@ -246,7 +247,7 @@ impl Shell {
             Output::Unauthorized => self.listener.unauthorized(),
             Output::Refused(message) => self.listener.refused(&message),
         };
-        if let Err(error) = told {
+        if let Err(error) = result {
             web_sys::console::error_2(&JsValue::from_str("Backwire:"), &error);
         }
     }
@@ -268,10 +269,10 @@ impl Shell {
     }
 
     fn open(self: &Rc<Self>) {
-        // Dropped first, so that the old one can say nothing any more.
+        // The old socket is dropped first, so that it reports no more events.
         drop(self.socket.take());
         let shell = Rc::downgrade(self);
-        match Socket::open(&self.url, move |heard| hear(&shell, heard)) {
+        match Socket::open(&self.url, move |event| handle_socket_event(&shell, event)) {
             Ok(socket) => drop(self.socket.replace(Some(socket))),
             Err(_) => self.core.borrow_mut().closed(self.clock.now()),
         }
@@ -287,12 +288,12 @@ impl Shell {
         }
     }
 
-    /// A timer that fires early is left alone: it will be set to the rest when it fires. With each frame
-    /// heard the deadline is a little later.
-    fn arm(self: &Rc<Self>) {
+    /// Sets the timer to the next deadline. Keeps a timer that fires earlier: it is set to the rest
+    /// when it fires. Each received frame moves the deadline a little.
+    fn set_timer(self: &Rc<Self>) {
         let deadline = self.core.borrow().deadline();
         let set_to = self.timer.borrow().as_ref().map(|(set_to, _)| *set_to);
-        // None is before all others.
+        // `None` compares as earlier than any deadline.
         if set_to.is_none() || deadline < set_to {
             let timer = deadline.map(|deadline| {
                 let wait = self.clock.now().until(deadline).as_millis() as u32;
@@ -306,26 +307,26 @@ impl Shell {
 
 fn wake(shell: &Weak<Shell>) {
     if let Some(shell) = shell.upgrade() {
-        // It has fired: even the same deadline needs a new one.
+        // The timer has fired, so even the same deadline needs a new timer.
         shell.timer.take();
-        shell.tell(Core::tick);
+        shell.notify_core(Core::tick);
     }
 }
 
-fn hear(shell: &Weak<Shell>, heard: Heard) {
+fn handle_socket_event(shell: &Weak<Shell>, event: SocketEvent) {
     let Some(shell) = shell.upgrade() else { return };
-    match heard {
-        Heard::Closed => shell.tell(Core::closed),
-        Heard::Frame(frame) => match frame.and_then(|frame| decode(&frame)) {
+    match event {
+        SocketEvent::Closed => shell.notify_core(Core::closed),
+        SocketEvent::Frame(frame) => match frame.and_then(|frame| decode(&frame)) {
             Some(packet) => shell.drive(|core, now| core.received(now, packet)),
-            None => shell.tell(Core::malformed),
+            None => shell.notify_core(Core::malformed),
         },
     }
 }
 
-/// Only the head of a frame enters wasm memory; its JSON is parsed by the browser.
+/// Decodes a frame. Only its beginning enters wasm memory; the browser parses its JSON.
 fn decode(frame: &JsString) -> Option<Packet<Value>> {
-    let head = String::from(frame.slice(0, HEAD));
+    let head = String::from(frame.slice(0, HEAD_LENGTH));
     let parse = |at: usize| Value::parse(&frame.slice(at as u32, frame.length())).ok_or(());
     Packet::decode(&head).ok()?.try_map(parse).ok()
 }

@@ -1,4 +1,4 @@
-//! The one door to `WebSocket`.
+//! The WebSocket. Only this module uses `WebSocket`.
 
 use js_sys::JsString;
 use wasm_bindgen::prelude::*;
@@ -15,30 +15,31 @@ extern "C" {
 }
 
 /// An event of a socket.
-pub(crate) enum Heard {
-    /// A text frame; `None` for a binary one.
+pub(crate) enum SocketEvent {
+    /// A text frame, or `None` for a binary frame.
     Frame(Option<JsString>),
-    /// It is closed, or could not be opened.
+    /// The socket is closed, or could not be opened.
     Closed,
 }
 
-/// One connection. Dropping it closes it and silences it.
+/// A connection. Dropping it closes it; it then reports no more events.
 pub(crate) struct Socket {
     socket: WebSocket,
     _listener: Closure<dyn Fn(MessageEvent)>,
 }
 
 impl Socket {
-    /// Starts to connect; an error if the browser will not even try.
-    pub(crate) fn open(url: &str, hear: impl Fn(Heard) + 'static) -> Result<Self, JsValue> {
+    /// Starts to connect. Returns an error if the browser refuses to try.
+    pub(crate) fn open(url: &str, handle: impl Fn(SocketEvent) + 'static) -> Result<Self, JsValue> {
         let socket = WebSocket::new(url)?;
-        // One listener is enough, and half the glue: a message always has data, a closing never.
+        // One listener for both events halves the glue code: a message always has data, and a close
+        // never has.
         let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
             let data = event.data();
-            hear(if data.is_undefined() {
-                Heard::Closed
+            handle(if data.is_undefined() {
+                SocketEvent::Closed
             } else {
-                Heard::Frame(data.dyn_into().ok())
+                SocketEvent::Frame(data.dyn_into().ok())
             });
         });
         let function = Some(listener.as_ref().unchecked_ref());
@@ -47,7 +48,7 @@ impl Socket {
         Ok(Self { socket, _listener: listener })
     }
 
-    /// Sends a text frame. One that cannot be sent is lost with its connection, which closes.
+    /// Sends a text frame. If that fails, the connection closes.
     pub(crate) fn send(&self, frame: &JsString) {
         let _ = self.socket.unchecked_ref::<Wire>().send(frame);
     }

@@ -1,4 +1,4 @@
-//! JavaScript values as the core wants to see them.
+//! JavaScript values as payloads of the core.
 
 use backwire_protocol::Payload;
 use js_sys::{JsString, Number};
@@ -10,11 +10,11 @@ extern "C" {
     #[wasm_bindgen(js_namespace = JSON, js_name = parse, catch)]
     fn parse_json(text: &JsString) -> Result<JsValue, JsValue>;
 
-    // `Number.prototype.toString` may throw, by the radix it is given.
+    // `Number.prototype.toString` may throw, because it has a radix parameter.
     #[wasm_bindgen(js_name = String)]
     fn text_of(value: &JsValue) -> String;
 
-    /// Anything with items and fields. To look for one never throws, and nothing has to be caught.
+    /// A value with items and fields. Access never throws, so there is nothing to catch.
     type Object;
 
     #[wasm_bindgen(method, structural, indexing_getter)]
@@ -24,12 +24,12 @@ extern "C" {
     fn field(this: &Object, name: &str) -> JsValue;
 }
 
-/// A handle to something of the page: parsed JSON on its way in, JSON text on its way out.
+/// A handle to a value of the page: parsed JSON for input, JSON text for output.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Value(pub(crate) JsValue);
 
 impl Value {
-    /// Parses JSON; `None` if it is none.
+    /// Parses JSON. Returns `None` if the text is not JSON.
     pub(crate) fn parse(text: &JsString) -> Option<Self> {
         parse_json(text).ok().map(Self)
     }
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[wasm_bindgen_test]
-    fn a_number_is_whole_and_exact() {
+    fn number_is_a_safe_integer() {
         assert_eq!(value("9007199254740991").number(), Some(9_007_199_254_740_991));
         for json in ["-1", "1.5", "9007199254740992", "\"1\"", "null", "{}"] {
             assert_eq!(value(json).number(), None, "{json}");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[wasm_bindgen_test]
-    fn an_id_is_the_same_as_number_and_as_text() {
+    fn numeric_id_equals_the_same_id_as_text() {
         for (json, id) in [("7", "7"), ("\"7\"", "7"), ("-3", "-3"), ("\"a/b\"", "a/b")] {
             assert_eq!(value(json).id().as_deref(), Some(id));
         }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[wasm_bindgen_test]
-    fn what_is_not_there_is_none_and_never_an_exception() {
+    fn missing_item_or_field_is_none_without_an_exception() {
         for json in ["null", "1", "\"text\"", "{}", "[]"] {
             assert_eq!(value(json).item(9), None, "{json}");
             assert_eq!(value(json).field("name"), None, "{json}");
@@ -112,12 +112,12 @@ mod tests {
     }
 
     #[wasm_bindgen_test]
-    fn an_array_with_null_in_it_has_all_its_items() {
+    fn array_with_null_has_all_its_items() {
         assert_eq!(value("[1,null,3]").items().count(), 3);
     }
 
     #[wasm_bindgen_test]
-    fn what_is_not_json_is_none() {
+    fn invalid_json_is_none() {
         assert_eq!(Value::parse(&JsString::from("{")), None);
     }
 }

@@ -43,7 +43,7 @@ extern "C" {
     type Recorder;
     #[wasm_bindgen(constructor)]
     fn new() -> Recorder;
-    /// The arguments of the next call of a method, which may have been made already.
+    /// Returns the arguments of the next call of a method. The call may have happened already.
     #[wasm_bindgen(method)]
     fn next(this: &Recorder, name: &str) -> Promise;
     #[wasm_bindgen(method)]
@@ -92,7 +92,7 @@ fn connected() -> (Client, Recorder) {
     (client, recorder)
 }
 
-/// A resource no other test knows.
+/// Returns a resource that no other test uses.
 fn resource() -> String {
     format!("/t{}", unique())
 }
@@ -120,7 +120,7 @@ fn ask(client: &Client, method: &str, url: &str, body: Option<&str>) -> u32 {
 }
 
 #[wasm_bindgen_test]
-async fn a_request_made_before_there_is_a_connection_is_answered() {
+async fn request_made_before_the_connection_opens_is_answered() {
     let (client, recorder) = client_of(server());
     let token = ask(&client, "post", &resource(), Some(r#"{"title":"Milk"}"#));
     client.connect();
@@ -130,7 +130,7 @@ async fn a_request_made_before_there_is_a_connection_is_answered() {
 }
 
 #[wasm_bindgen_test]
-async fn what_is_asked_again_under_its_key_is_done_once() {
+async fn repeated_write_with_the_same_key_is_committed_once() {
     let (todos, key) = (resource(), unique());
     let (client, recorder) = connected();
     for (token, kind) in [(1, 0), (2, 1)] {
@@ -142,7 +142,7 @@ async fn what_is_asked_again_under_its_key_is_done_once() {
 }
 
 #[wasm_bindgen_test]
-async fn a_change_made_elsewhere_is_delivered_once() {
+async fn change_by_another_client_is_delivered_once() {
     let todos = resource();
     let (here, listener) = connected();
     ask(&here, "get", &todos, None);
@@ -170,7 +170,7 @@ struct Title {
 }
 
 #[wasm_bindgen_test]
-async fn ones_own_create_is_answered_and_not_delivered_as_well() {
+async fn own_create_is_answered_and_its_echo_is_not_delivered() {
     let todos = resource();
     let (client, recorder) = connected();
     ask(&client, "get", &todos, None);
@@ -179,14 +179,14 @@ async fn ones_own_create_is_answered_and_not_delivered_as_well() {
     for _ in 0..3 {
         JsFuture::from(recorder.next("finish")).await.expect("an answer");
     }
-    // The answer to a later request has passed whatever the server pushed before it.
+    // The answer to a later request arrives after all earlier pushes.
     ask(&client, "get", &todos, None);
     JsFuture::from(recorder.next("finish")).await.expect("an answer");
     assert_eq!(recorder.count("deliver"), 0);
 }
 
 #[wasm_bindgen_test]
-async fn requests_wait_while_there_is_no_connection() {
+async fn requests_wait_while_the_client_is_disconnected() {
     let (client, recorder) = connected();
     let states = [("connecting", 0), ("online", 0)];
     for (state, unsent) in states {
@@ -233,7 +233,7 @@ async fn request_has_the_headers_of_the_page_and_an_idempotency_key() {
 }
 
 #[wasm_bindgen_test]
-async fn a_callback_may_call_the_client_again() {
+async fn callback_may_call_the_client() {
     let (client, recorder) = connected();
     let todos = resource();
     let client = std::rc::Rc::new(client);
@@ -251,7 +251,7 @@ async fn a_callback_may_call_the_client_again() {
 }
 
 #[wasm_bindgen_test]
-async fn a_callback_that_throws_does_not_end_the_client() {
+async fn client_continues_after_a_callback_throws() {
     let (client, recorder) = connected();
     let throws_twice = "this.thrown = (this.thrown ?? 0) + 1;
         if (this.thrown <= 2) throw new Error('of the page')";
@@ -265,7 +265,7 @@ async fn a_callback_that_throws_does_not_end_the_client() {
 }
 
 #[wasm_bindgen_test]
-async fn a_server_that_is_not_there_is_tried_again() {
+async fn client_retries_an_unreachable_server() {
     // Nothing listens on the discard port of this machine.
     let (client, recorder) = client_of("http://127.0.0.1:9");
     client.connect();
@@ -274,7 +274,7 @@ async fn a_server_that_is_not_there_is_tried_again() {
 }
 
 #[wasm_bindgen_test]
-fn a_method_that_is_none_is_an_error() {
+fn unknown_method_is_an_error() {
     let (client, _recorder) = client_of(server());
     assert!(!send(&client, 1, ("frobnicate", "/todo"), [None; 3], 0));
 }

@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
-    backwire::sent(body);
+    backwire::count_messages(body);
 });

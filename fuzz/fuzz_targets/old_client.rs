@@ -4,8 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let whole = backwire::put_otherwise(bytes, usize::MAX);
+    let whole = backwire::rewrite_old_client(bytes, usize::MAX);
     for size in [1, 3, 8] {
-        assert_eq!(backwire::put_otherwise(bytes, size), whole);
+        assert_eq!(backwire::rewrite_old_client(bytes, size), whole);
     }
 });

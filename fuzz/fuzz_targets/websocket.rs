@@ -1,4 +1,5 @@
-//! Whatever a client sends on a WebSocket, it is closed with the same code in whatever parts it comes.
+//! Whatever a client sends on a WebSocket, it is closed with the same code in whatever parts it
+//! comes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Positions, rooms, ids and names: any text is one or is none, and one reads back as it was written.
+//! Positions, rooms, ids and names: any text is one or is none, and one reads back as it was
+//! written.
 #![no_main]
 
 use backwire::change::{Id, Position, Resource, Room};

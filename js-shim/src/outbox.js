@@ -81,8 +81,8 @@ export class Outbox {
     return new Exchange(fields);
   }
 
-  // Passes a request to the core. `kind` is one of the constants above. `key` is the idempotency key
-  // of a restored write.
+  // Passes a request to the core. `kind` is one of the constants above. `key` is the idempotency
+  // key of a restored write.
   begin(exchange, kind, key) {
     const {method, url, body, headers: {'idempotency-key': own, ...headers}} = exchange;
     const token = exchange.token = this._made += 1;

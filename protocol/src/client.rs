@@ -1,13 +1,13 @@
 //! The client machine: requests, rooms and the connection.
 //!
-//! The client rests on three nouns: the [`link`](crate::link), which is up or is not; the
-//! `outbox`, requests in order; and the `feed`, rooms and their positions. It knows
-//! the envelopes of docs/reference/wire-protocol.md and nothing of what is in them.
+//! The client has three parts: the [`link`](crate::link), which is up or down; the `outbox`, with
+//! the requests in order; and the `feed`, with the rooms and their positions. The client reads the
+//! envelopes of docs/reference/wire-protocol.md but not their contents.
 //!
-//! First connect and reconnect are the same. When the link comes up, writes that may have been
-//! committed already go out again, then one `resume` for all rooms, then the rest of the outbox in
-//! order. The first come first because the ledger answers them with what was true when they were
-//! committed: whatever is read later must also arrive later.
+//! The first connect and a reconnect are the same. When the link comes up, the client sends writes
+//! again that may have been committed already, then one `resume` for all rooms, then the rest of
+//! the outbox in order. These writes come first because the ledger answers them with the state at
+//! the time of their commit, and later reads must arrive later.
 //!
 //! When the link is down for too long, the same requests go over HTTP (see `transport`). When the
 //! link comes up again, a request may be in flight over both. For a write, which has an idempotency
@@ -29,10 +29,10 @@ use crate::request::{Failure, Request, Token};
 use crate::time::{Instant, earlier};
 use crate::transport::Transport;
 
-/// The version of docs/reference/wire-protocol.md spoken here.
+/// The version of docs/reference/wire-protocol.md that this client implements.
 pub const VERSION: u64 = 1;
 
-/// The machine. It does no IO and reads no clock. After any input, carry out all of
+/// The client machine. It does no IO and reads no clock. After any input, carry out all outputs of
 /// [`poll`](Self::poll), then sleep until [`deadline`](Self::deadline) and call
 /// [`tick`](Self::tick).
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub struct Client<P> {
     /// Ack ids of this connection that answer a resume; the others answer a request in the outbox.
     resumes: Vec<u64>,
     acks: u64,
-    told: Status,
+    reported: Status,
     outputs: Queue<Output<P>>,
 }
 
@@ -64,7 +64,7 @@ impl<P: Payload> Client<P> {
             feed: Feed::new(),
             resumes: Vec::new(),
             acks: 0,
-            told: Status { state: Connection::Offline, unsent: 0 },
+            reported: Status { state: Connection::Offline, unsent: 0 },
             outputs: Queue::new(),
         }
     }
@@ -79,8 +79,8 @@ impl<P: Payload> Client<P> {
 
     /// Connects at once if the client waits to reconnect, for example because the network is back.
     /// Does nothing after [`disconnect`](Self::disconnect).
-    pub fn hurry(&mut self, now: Instant) {
-        self.link.hurry(now);
+    pub fn retry_now(&mut self, now: Instant) {
+        self.link.retry_now(now);
         self.follow_link(now);
     }
 
@@ -96,7 +96,7 @@ impl<P: Payload> Client<P> {
         self.link.authenticate(frame::auth(VERSION, auth));
         self.outbox.authorized();
         self.flush(now);
-        self.tell_status();
+        self.report_status();
     }
 
     /// Records that the app found the connection refused for good.
@@ -106,7 +106,7 @@ impl<P: Payload> Client<P> {
     }
 
     /// Closes a connection that has probably failed, and reconnects.
-    pub fn doubt(&mut self, now: Instant) {
+    pub fn reconnect(&mut self, now: Instant) {
         self.link.reconnect(now);
         self.follow_link(now);
     }
@@ -123,12 +123,12 @@ impl<P: Payload> Client<P> {
     pub fn request(&mut self, now: Instant, token: Token, request: Request<P>) {
         self.outbox.push(now, token, request, self.transport.is_offline());
         self.flush(now);
-        self.tell_status();
+        self.report_status();
     }
 
     /// Aborts a request: the app gets no response. A write that was sent may still be committed.
     pub fn abort(&mut self, token: Token) {
-        self.outbox.abandon(token);
+        self.outbox.abort(token);
         self.settle();
     }
 
@@ -136,32 +136,32 @@ impl<P: Payload> Client<P> {
     /// response.
     pub fn withdraw(&mut self, token: Token) -> bool {
         let is_withdrawn = self.outbox.withdraw(token);
-        self.tell_status();
+        self.report_status();
         is_withdrawn
     }
 
     /// Unsubscribes from a room.
     pub fn unsubscribe(&mut self, room: &str) {
-        self.feed.forget(room);
+        self.feed.unsubscribe(room);
         self.leave(room);
         self.resume();
     }
 
     /// Acknowledges the events for the user, up to and including this id.
     pub fn delivered(&mut self, id: &str) {
-        self.say("delivered", id);
+        self.send_event("delivered", id);
     }
 
     /// Handles a packet from the WebSocket.
     pub fn received(&mut self, now: Instant, packet: Packet<P>) {
         self.link.received(now, &packet);
         self.follow_link(now);
-        let is_understood = match (packet.kind, packet.ack, packet.data) {
-            (Kind::Event, _, Some(event)) => self.heard(&event),
-            (Kind::Ack, Some(ack), Some(arguments)) => self.answered(now, ack, &arguments),
+        let is_valid = match (packet.kind, packet.ack, packet.data) {
+            (Kind::Event, _, Some(event)) => self.handle_event(&event),
+            (Kind::Ack, Some(ack), Some(arguments)) => self.handle_ack(now, ack, &arguments),
             _ => Some(()),
         };
-        if is_understood.is_none() {
+        if is_valid.is_none() {
             self.malformed(now);
         }
     }
@@ -169,7 +169,7 @@ impl<P: Payload> Client<P> {
     /// Reconnects after a malformed frame or packet, because the state of the connection is
     /// unknown.
     pub fn malformed(&mut self, now: Instant) {
-        self.doubt(now);
+        self.reconnect(now);
     }
 
     /// Handles the passing of time.
@@ -179,7 +179,7 @@ impl<P: Payload> Client<P> {
         self.transport.tick(now);
         self.outbox.tick(now);
         self.flush(now);
-        self.tell_status();
+        self.report_status();
     }
 
     /// Returns the time of the next [`tick`](Self::tick).
@@ -194,7 +194,7 @@ impl<P: Payload> Client<P> {
     }
 
     /// Handles an event of the server. Unknown events are for later versions of this client.
-    fn heard(&mut self, event: &P) -> Option<()> {
+    fn handle_event(&mut self, event: &P) -> Option<()> {
         if event.item(0)?.text()? == "push" {
             let push = Push::read(event)?;
             if push.room.is_empty() {
@@ -211,12 +211,12 @@ impl<P: Payload> Client<P> {
     fn settle(&mut self) {
         self.feed.settle_all(&self.outbox);
         self.drain_feed();
-        self.tell_status();
+        self.report_status();
     }
 
     fn drain_feed(&mut self) {
-        while let Some(news) = self.feed.next_news() {
-            self.outputs.push(news);
+        while let Some(output) = self.feed.next_output() {
+            self.outputs.push(output);
         }
         self.resume();
     }
@@ -236,12 +236,12 @@ impl<P: Payload> Client<P> {
                 Step::Down => {
                     self.transport.link_down(now);
                     self.resumes.clear();
-                    self.outbox.unsend();
+                    self.outbox.mark_unsent();
                     self.feed.interrupted();
                 }
             }
         }
-        self.tell_status();
+        self.report_status();
     }
 
     fn link_up(&mut self, now: Instant) {
@@ -308,11 +308,11 @@ impl<P: Payload> Client<P> {
     }
 
     fn leave(&mut self, room: &str) {
-        self.say("unsubscribe", room);
+        self.send_event("unsubscribe", room);
     }
 
     /// Sends an event without an ack, if the link is up. Otherwise the event is not needed.
-    fn say(&mut self, event: &str, about: &str) {
+    fn send_event(&mut self, event: &str, about: &str) {
         if self.link.is_up() {
             let data = frame::event(event, about);
             self.emit(None, &data, None, "");
@@ -333,10 +333,10 @@ impl<P: Payload> Client<P> {
         self.outputs.push(Output::Send(Frame { head, body, tail }));
     }
 
-    fn tell_status(&mut self) {
+    fn report_status(&mut self) {
         let status = self.status();
-        if status != self.told {
-            self.told = status;
+        if status != self.reported {
+            self.reported = status;
             self.outputs.push(Output::Status(status));
         }
     }

@@ -1,15 +1,16 @@
-//! Rooms, and how far in their logs this client is.
+//! Rooms, and the positions of this client in their logs.
 //!
-//! Everything that tells of a record (a push, the answer to a read or to a write, a resume) carries
-//! a position, and is applied by it and by nothing else, so the order of arrival does not matter:
+//! Everything that reports a state of a record (a push, the answer to a read or to a write, a
+//! resume) has a position. The client applies it by this position only, so the order of arrival
+//! does not matter:
 //!
-//! - a read's answer is a snapshot: pushes at or below its position are part of it, and pushes that
-//!   arrive while it is on its way wait for it;
-//! - a push whose `prev` lies above the room's position means that something was missed: the room
-//!   is *lost*, the client asks to resume it, and what arrives meanwhile waits;
-//! - the echo of a write that the app still waits for is held until the answer is there, together
-//!   with whatever follows on that record. What the answer covers is then dropped, because the app
-//!   gets it as the answer.
+//! - The answer to a read is a snapshot. It contains pushes at or below its position. Pushes that
+//!   arrive while the read is in flight wait for it.
+//! - A push whose `prev` is above the position of the room shows that changes are missing. The room
+//!   is *lost*: the client resumes it, and pushes that arrive in the meantime wait.
+//! - The echo of a write whose response is in flight is held until the response arrives, together
+//!   with later changes of that record. Changes that the response covers are then dropped, because
+//!   the app gets them with the response.
 //!
 //! The position of a room moves only by pushes and reads of that room. The rooms of single records
 //! are the exception: a change in the class room, or a read of the whole class, moves them too. A
@@ -20,25 +21,26 @@
 //! Invariant: apart from that, a change is delivered at most once, and never below a state that the
 //! app has received.
 
-use crate::names::{Names, Queue};
+use crate::names::{NameMap, Queue};
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::payload::Payload;
 use crate::push::{Change, Delivery, Position, Push};
 
-/// More pushes than this do not wait for one room; what is dropped is found missing and resumed.
-const MOST_WAITING: usize = 1_000;
+/// The maximum number of pushes that wait for one room. Dropped pushes are detected as missing and
+/// resumed.
+const MAX_WAITING: usize = 1_000;
 
 /// All rooms of one client.
 #[derive(Debug)]
 pub(crate) struct Feed<P> {
-    rooms: Names<Room<P>>,
+    rooms: NameMap<Room<P>>,
     /// The special state of some records, by their instance room. Most records have none.
-    records: Names<Record<P>>,
-    /// Each once.
+    records: NameMap<Record<P>>,
+    /// Rooms to resume, without duplicates.
     lost: Vec<String>,
     /// Deliveries and rooms to read again.
-    news: Queue<Output<P>>,
+    outputs: Queue<Output<P>>,
     /// The page has received answers without a link since the last resume. They may be beyond the
     /// positions of the rooms.
     pub(crate) is_ahead: bool,
@@ -46,8 +48,8 @@ pub(crate) struct Feed<P> {
 
 #[derive(Debug)]
 struct Room<P> {
-    /// `None` while the read that will tell is on its way.
-    place: Option<Position>,
+    /// `None` while the read that will set it is in flight.
+    position: Option<Position>,
     state: State,
     /// Resumes that are sent and not answered. Only the last response has the missed changes.
     resumes: u32,
@@ -56,9 +58,10 @@ struct Room<P> {
 
 #[derive(Debug)]
 struct Record<P> {
-    /// The app knows it as of here, by a write's answer, though its class room is not there yet.
+    /// The offset of a write whose response the app has received, while the class room is behind
+    /// it.
     ahead: u64,
-    /// Changes that wait for the answer to a write, with the room they came in.
+    /// Changes that wait for the response to a write, with the room in which they arrived.
     held: Vec<(String, Change<P>)>,
 }
 
@@ -74,61 +77,62 @@ enum State {
 impl<P: Payload> Feed<P> {
     pub(crate) fn new() -> Self {
         Self {
-            rooms: Names::new(),
-            records: Names::new(),
+            rooms: NameMap::new(),
+            records: NameMap::new(),
             lost: Vec::new(),
-            news: Queue::new(),
+            outputs: Queue::new(),
             is_ahead: false,
         }
     }
 
-    /// A push arrived. One for a room nobody knows belongs to a read on its way, or to nobody.
+    /// Handles a push. A push in an unknown room belongs to a read in flight, or is ignored.
     pub(crate) fn pushed(&mut self, push: Push<P>, outbox: &Outbox<P>) {
         let name = push.room.clone();
         if self.rooms.get(&name).is_none() && !outbox.is_reading() {
             return;
         }
         let room = self.rooms.get_or_insert(&name, Room::unknown);
-        if room.waiting.len() == MOST_WAITING {
+        if room.waiting.len() == MAX_WAITING {
             room.waiting.clear();
         }
         room.waiting.push(push);
         self.settle(&name, outbox);
     }
 
-    /// A read was answered: `room` stands at `position` now.
+    /// Handles the answer to a read, which sets the position of its room.
     pub(crate) fn was_read(&mut self, name: &str, position: Position, outbox: &Outbox<P>) {
         let room = self.rooms.get_or_insert(name, Room::unknown);
-        let before = room.place.replace(position).unwrap_or(position);
+        let before = room.position.replace(position).unwrap_or(position);
         // This snapshot may lack the changes that a resume in flight requests.
         if room.state == State::Stale {
             room.state = State::Live;
         }
         let is_same_log = before.epoch == position.epoch;
         if is_behind(position, before) {
-            self.lose(name);
+            self.mark_lost(name);
         }
         self.snapshot_covers(name, position, is_same_log);
         self.settle_all(outbox);
     }
 
-    /// A write of this client was answered: the app knows the record as of `position`.
+    /// Handles the response to a write: the app has the record as of `position`.
     pub(crate) fn was_written(&mut self, record: &str, position: Position) {
-        let is_behind = |room: &Room<P>| room.place.is_some_and(|place| is_behind(place, position));
+        let is_behind =
+            |room: &Room<P>| room.position.is_some_and(|place| is_behind(place, position));
         if self.rooms.get(resource_of(record)).is_some_and(is_behind) {
             let known = self.records.get_or_insert(record, Record::plain);
             // A repeated write gets its first response, whose position may be an old one.
             known.ahead = known.ahead.max(position.offset);
         }
         if let Some(room) = self.rooms.get_mut(record).filter(|room| is_behind(room)) {
-            room.place = Some(position);
+            room.position = Some(position);
         }
         if let Some(record) = self.records.get_mut(record) {
             record.forget_held(position.offset);
         }
     }
 
-    /// An answer to a resume: `[room, epoch, head, changes]` or `[room, null]`.
+    /// Handles an answer to a resume: `[room, epoch, head, changes]` or `[room, null]`.
     pub(crate) fn resumed(&mut self, answer: &P, outbox: &Outbox<P>) -> Option<()> {
         let name = answer.item(0)?.text()?;
         let Some(room) = self.rooms.get_mut(&name).filter(|room| room.resumes > 0) else {
@@ -139,14 +143,14 @@ impl<P: Payload> Feed<P> {
             return Some(());
         }
         let epoch = answer.item(1).and_then(|epoch| epoch.number());
-        let place = room.place.as_mut()?;
+        let place = room.position.as_mut()?;
         // After a restart the log goes on from this position. It may lack what the page has
         // received beyond it, if a backup was restored.
         let Some(epoch) = epoch.filter(|epoch| place.epoch == *epoch || !self.is_ahead) else {
-            // So that no later resume finds this position valid.
+            // No later resume must find this position valid.
             place.epoch = 0;
             room.state = State::Stale;
-            self.news.push(Output::Refresh(name));
+            self.outputs.push(Output::Refresh(name));
             return Some(());
         };
         place.epoch = epoch;
@@ -159,7 +163,7 @@ impl<P: Payload> Feed<P> {
         Some(())
     }
 
-    /// Something that others waited for has been answered or given up.
+    /// Continues with everything that waited for a request that is now finished.
     pub(crate) fn settle_all(&mut self, outbox: &Outbox<P>) {
         if !outbox.is_reading() {
             self.forget_unread();
@@ -168,7 +172,7 @@ impl<P: Payload> Feed<P> {
             self.settle(&name, outbox);
         }
         for record in self.records.names() {
-            self.release(&record, outbox);
+            self.deliver_held(&record, outbox);
         }
     }
 
@@ -184,17 +188,17 @@ impl<P: Payload> Feed<P> {
             room.resumes = 0;
         }
         for name in self.rooms.names() {
-            self.lose(&name);
+            self.mark_lost(&name);
         }
     }
 
-    /// A room to resume, with the numbers to resume from: the epoch and offset of its position, and
+    /// Returns the next room to resume with its numbers: the epoch and offset of its position, and
     /// the highest offset of its resource that the page has received.
     pub(crate) fn next_lost(&mut self) -> Option<(String, [u64; 3])> {
         while !self.lost.is_empty() {
             let name = self.lost.remove(0);
             if let Some(room) = self.rooms.get_mut(&name)
-                && let Some(place) = room.place
+                && let Some(place) = room.position
             {
                 room.resumes += 1;
                 let inside = self.records.iter_mut().filter(|(record, _)| is_inside(record, &name));
@@ -205,19 +209,19 @@ impl<P: Payload> Feed<P> {
         None
     }
 
-    /// Rooms that no answer has led to.
+    /// Removes rooms without an answered read.
     fn forget_unread(&mut self) {
-        self.rooms.retain(|_, room| room.place.is_some());
+        self.rooms.retain(|_, room| room.position.is_some());
     }
 
-    /// News for the app.
-    pub(crate) fn next_news(&mut self) -> Option<Output<P>> {
-        self.news.pop()
+    /// Returns the next output for the app.
+    pub(crate) fn next_output(&mut self) -> Option<Output<P>> {
+        self.outputs.pop()
     }
 
-    /// The app no longer listens.
-    pub(crate) fn forget(&mut self, name: &str) {
-        let place = self.rooms.get(name).and_then(|room| room.place);
+    /// Unsubscribes from a room.
+    pub(crate) fn unsubscribe(&mut self, name: &str) {
+        let place = self.rooms.get(name).and_then(|room| room.position);
         self.rooms.remove(name);
         if let Some(at) = self.lost.iter().position(|lost| lost == name) {
             self.lost.remove(at);
@@ -236,35 +240,35 @@ impl<P: Payload> Feed<P> {
         self.forget_ahead(name, u64::MAX);
         for record in self.rooms.names() {
             if is_inside(&record, name) {
-                self.lose(&record);
+                self.mark_lost(&record);
             }
         }
     }
 
-    /// Whether the app listens.
-    pub(crate) fn knows(&self, name: &str) -> bool {
-        self.rooms.get(name).is_some_and(|room| room.place.is_some())
+    /// Returns whether the app is subscribed to a room.
+    pub(crate) fn is_subscribed(&self, name: &str) -> bool {
+        self.rooms.get(name).is_some_and(|room| room.position.is_some())
     }
 
-    /// Applies what waits for a room, if nothing stands against it any more.
+    /// Applies the pushes that wait for a room, unless they must still wait.
     fn settle(&mut self, name: &str, outbox: &Outbox<P>) {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
-        let is_ready = room.place.is_some() && room.state == State::Live;
+        let is_ready = room.position.is_some() && room.state == State::Live;
         if !is_ready || outbox.is_reading_of(resource_of(name)) {
             return;
         }
         while let Some(push) = self.rooms.get_mut(name).and_then(Room::next_waiting) {
             match push {
                 Ok(push) => self.apply(push, outbox),
-                Err(Gap) => return self.lose(name),
+                Err(MissingChanges) => return self.mark_lost(name),
             }
         }
     }
 
-    fn lose(&mut self, name: &str) {
-        let Some(room) = self.rooms.get_mut(name).filter(|room| room.place.is_some()) else {
+    fn mark_lost(&mut self, name: &str) {
+        let Some(room) = self.rooms.get_mut(name).filter(|room| room.position.is_some()) else {
             return;
         };
         if room.state != State::Stale {
@@ -278,18 +282,18 @@ impl<P: Payload> Feed<P> {
     fn apply(&mut self, push: Push<P>, outbox: &Outbox<P>) {
         for change in push.changes {
             if self.move_to(&push.room, change.offset) {
-                self.offer(&push.room, change, outbox);
+                self.deliver_or_hold(&push.room, change, outbox);
             }
         }
         // Positions that the class room has reached are no longer needed.
-        if let Some(place) = self.rooms.get(&push.room).and_then(|room| room.place) {
+        if let Some(place) = self.rooms.get(&push.room).and_then(|room| room.position) {
             self.forget_ahead(&push.room, place.offset);
         }
     }
 
-    /// Moves a room forward; false if it is there already.
+    /// Moves a room forward. Returns false if its position is not behind the offset.
     fn move_to(&mut self, name: &str, offset: u64) -> bool {
-        let place = self.rooms.get_mut(name).and_then(|room| room.place.as_mut());
+        let place = self.rooms.get_mut(name).and_then(|room| room.position.as_mut());
         let Some(place) = place.filter(|place| place.offset < offset) else {
             return false;
         };
@@ -297,10 +301,11 @@ impl<P: Payload> Feed<P> {
         true
     }
 
-    /// A change that is news for its room; perhaps the record is known beyond it, or has to wait.
-    fn offer(&mut self, name: &str, change: Change<P>, outbox: &Outbox<P>) {
+    /// Delivers a change that is new in its room, holds it for a response, or drops it if the app
+    /// has a later state of the record.
+    fn deliver_or_hold(&mut self, name: &str, change: Change<P>, outbox: &Outbox<P>) {
         let is_awaited = outbox.awaits(change.mark);
-        // Naming the record costs, and mostly nobody needs its name.
+        // The name of the record is expensive, and is rarely needed.
         let is_plain = self.records.is_empty() && !self.has_instances(name);
         if is_plain && !is_awaited {
             return self.deliver(name, change);
@@ -325,7 +330,7 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// Whether instance rooms of this class room are listened to as well.
+    /// Returns whether the app is subscribed to instance rooms of this class room too.
     fn has_instances(&self, class: &str) -> bool {
         let mut prefix = String::from(class);
         prefix.push('/');
@@ -333,17 +338,17 @@ impl<P: Payload> Feed<P> {
     }
 
     fn deliver(&mut self, name: &str, change: Change<P>) {
-        match self.news.last_mut() {
-            Some(Output::Deliver(last)) if last.room == name => last.changes.push(change.whole),
+        match self.outputs.last_mut() {
+            Some(Output::Deliver(last)) if last.room == name => last.changes.push(change.raw),
             _ => {
-                let delivery = Delivery { room: name.into(), changes: vec![change.whole] };
-                self.news.push(Output::Deliver(delivery));
+                let delivery = Delivery { room: name.into(), changes: vec![change.raw] };
+                self.outputs.push(Output::Deliver(delivery));
             }
         }
     }
 
-    /// Delivers what is held for a record, up to the next echo that has to wait.
-    fn release(&mut self, name: &str, outbox: &Outbox<P>) {
+    /// Delivers the held changes of a record, up to the next echo that must wait.
+    fn deliver_held(&mut self, name: &str, outbox: &Outbox<P>) {
         let next = |record: &mut Record<P>| record.next_held(outbox);
         while let Some((room, change)) = self.records.get_mut(name).and_then(next) {
             self.deliver(&room, change);
@@ -358,8 +363,8 @@ impl<P: Payload> Feed<P> {
     /// log is another one, offsets of the former log mean nothing any more.
     fn snapshot_covers(&mut self, name: &str, position: Position, is_same_log: bool) {
         for (record, room) in self.rooms.iter_mut() {
-            if room.place.is_some() && is_inside(record, name) {
-                room.place = Some(position);
+            if room.position.is_some() && is_inside(record, name) {
+                room.position = Some(position);
             }
         }
         let covered = if is_same_log { position.offset } else { u64::MAX };
@@ -373,7 +378,7 @@ impl<P: Payload> Feed<P> {
         self.forget_ahead(name, u64::MAX);
     }
 
-    /// Up to this offset a room tells of its records itself.
+    /// Forgets the offsets of responses up to this offset, which the room has reached.
     fn forget_ahead(&mut self, name: &str, offset: u64) {
         for (record, known) in self.records.iter_mut() {
             if known.ahead <= offset && is_inside(record, name) {
@@ -393,7 +398,7 @@ impl<P: Payload> Record<P> {
         self.ahead == 0 && self.held.is_empty()
     }
 
-    /// Takes out what was held first, unless it is an echo that has to wait.
+    /// Removes the first held change and returns it, unless it is an echo that must wait.
     fn next_held(&mut self, outbox: &Outbox<P>) -> Option<(String, Change<P>)> {
         let (_, change) = self.held.first()?;
         (!outbox.awaits(change.mark)).then(|| self.held.remove(0))
@@ -408,27 +413,27 @@ impl<P: Payload> Record<P> {
 
 impl<P> Room<P> {
     fn unknown() -> Self {
-        Self { place: None, state: State::Live, resumes: 0, waiting: Vec::new() }
+        Self { position: None, state: State::Live, resumes: 0, waiting: Vec::new() }
     }
 
-    /// Takes out the first push that waits, unless something before it is missing.
-    fn next_waiting(&mut self) -> Option<Result<Push<P>, Gap>> {
-        let (place, push) = (self.place?, self.waiting.first()?);
+    /// Removes the first waiting push and returns it, unless changes before it are missing.
+    fn next_waiting(&mut self) -> Option<Result<Push<P>, MissingChanges>> {
+        let (place, push) = (self.position?, self.waiting.first()?);
         if place.epoch == push.epoch && push.prev > place.offset {
-            return Some(Err(Gap));
+            return Some(Err(MissingChanges));
         }
-        // Of another log it says only that this is not ours, and that once.
+        // A push of another log only shows that the log is another one. It is reported once.
         let push = self.waiting.remove(0);
-        Some(if place.epoch == push.epoch { Ok(push) } else { Err(Gap) })
+        Some(if place.epoch == push.epoch { Ok(push) } else { Err(MissingChanges) })
     }
 }
 
-/// Something was missed.
-struct Gap;
+/// Changes before a push are missing.
+struct MissingChanges;
 
 /// Returns whether the first position comes before the second one, if both are of one log. The
-/// epochs do not say so: they also differ if the server has restarted in between. If the log is
-/// another one, the room is read again, and what was concluded from its former position is void.
+/// epochs do not show that, because they also differ after a restart. If the log is another one,
+/// the room is read again, and conclusions from its former position are void.
 fn is_behind(place: Position, other: Position) -> bool {
     place.offset < other.offset
 }

@@ -1,8 +1,7 @@
-//! Text in the fewest instructions: the few words of JSON the core writes itself (it never parses
-//! any), and what would otherwise bring the machinery of `str::find` and `str::parse` into the wasm
-//! module.
+//! Small functions for text. The core writes some JSON itself, and never parses any. `str::find`
+//! and `str::parse` would add much code to the wasm module.
 
-/// A decimal number and what follows it; `None` if there is none, or it is too large.
+/// Returns a decimal number and the text after it, or `None` if there is none or it is too large.
 pub(crate) fn read_number(text: &[u8]) -> Option<(u64, &[u8])> {
     let mut number: Option<u64> = None;
     let mut rest = text;
@@ -44,7 +43,7 @@ pub(crate) fn push_members(out: &mut String, object: &str) {
     }
 }
 
-/// Appends an integer; `format!` would bring half of `core::fmt` into the wasm module.
+/// Appends an integer. `format!` would add half of `core::fmt` to the wasm module.
 pub(crate) fn push_number(out: &mut String, number: u64) {
     if number >= 10 {
         push_number(out, number / 10);
@@ -68,14 +67,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_string_reads_back_as_it_was(text: String) {
+        fn string_survives_a_round_trip(text: String) {
             let mut out = String::new();
             push_string(&mut out, &text);
             prop_assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
         }
 
         #[test]
-        fn a_number_reads_back_as_it_was(number: u64) {
+        fn number_survives_a_round_trip(number: u64) {
             let mut out = String::new();
             push_number(&mut out, number);
             prop_assert_eq!(out, number.to_string());

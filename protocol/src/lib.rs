@@ -1,22 +1,21 @@
-//! The conversation between a Backwire client and its server, without the wires.
+//! The protocol between a Backwire client and its server, without any IO.
 //!
 //! In reading order:
 //!
 //! - [`packet`]: Socket.IO packets as text, both ways;
-//! - [`link`]: one connection at a time, from the first attempt to the next after it broke;
-//! - [`payload`]: the little the core has to know of what it carries;
-//! - [`client`]: everything the app has asked for and is still owed, resting on
-//!   `outbox` (each [`request`] in order), `retry` (which answers do not end a write), `transport`
-//!   (over the link or over HTTP) and `feed` (rooms and their positions), which reads each
-//!   [`push`];
+//! - [`link`]: one connection at a time, with reconnects;
+//! - [`payload`]: the access of the core to JSON;
+//! - [`client`]: all unfinished requests of the app. It uses `outbox` (each [`request`] in order),
+//!   `retry` (responses that do not end a write), `transport` (over the link or over HTTP) and
+//!   `feed` (rooms and their positions), which reads each [`push`];
 //! - `frame`: the events that the client sends;
 //! - [`output`]: the actions that the core requests;
 //! - [`live`]: the records that each collection of the page shows, independent of the modules
 //!   above.
 //!
-//! Nothing here does IO, reads a clock or draws a random number: [`Instant`]s and seeds are passed
-//! in, and what should happen in the world comes out as values. A browser carries it with
-//! `client-wasm`, tests carry it with a clock that is a number.
+//! Nothing here does IO, reads a clock or draws a random number. [`Instant`]s and seeds are inputs,
+//! and actions are outputs. In a browser, `client-wasm` carries them out. Tests use a simulated
+//! clock.
 
 pub mod client;
 mod feed;

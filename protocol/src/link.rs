@@ -1,11 +1,11 @@
-//! One connection at a time, from the first attempt to the next after it broke.
+//! One connection at a time, with reconnects.
 //!
-//! The server speaks first (`0{…}`), the client joins its namespace (`40{…}`), and when that is
-//! confirmed the link is up. From then on the server pings; if nothing at all is heard for the time
-//! of a ping and its timeout, the link is dead, whatever the transport believes. After any end the
-//! next attempt waits a random time in [0, min(3 s, 0.5 s × 2ⁿ)], where n counts the failures since
-//! the link was last up: full jitter, so that a thousand clients of a restarted server do not all
-//! come at once.
+//! The server sends the first packet (`0{…}`), and the client joins its namespace (`40{…}`). The
+//! link is up when the server confirms that. From then on the server sends pings. If nothing
+//! arrives within the ping interval and the ping timeout, the link closes, whatever the state of
+//! the transport is. Before the next attempt, the link waits a random time in [0, min(3 s, 0.5 s ×
+//! 2ⁿ)], where n counts the failures since the link was last up. This is full jitter, so that a
+//! thousand clients of a restarted server do not all reconnect at once.
 //!
 //! The link does not reconnect if the server refuses the connection for a permanent reason: the
 //! message starts with `E_` (another version, an unknown site, an invalid token, a forbidden
@@ -18,31 +18,31 @@ use crate::packet::{Kind, Packet};
 use crate::payload::Payload;
 use crate::time::Instant;
 
-/// From the attempt to open until the namespace is joined.
+/// The time from the attempt to open until the namespace must be joined.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-const FIRST_DELAY: Duration = Duration::from_millis(500);
-const LONGEST_DELAY: Duration = Duration::from_secs(3);
+const INITIAL_DELAY: Duration = Duration::from_millis(500);
+const MAX_DELAY: Duration = Duration::from_secs(3);
 
 /// An action for the owner of a link, or an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Open a WebSocket; one that is still there is forgotten.
+    /// Open a WebSocket. An existing one is forgotten.
     Open,
-    /// Close the WebSocket and forget it: whatever it still says is not for this link.
+    /// Close the WebSocket and forget it. Its later events are not for this link.
     Close,
     /// Send a frame.
     Send(String),
     /// The namespace is joined.
     Up,
-    /// The link, which was up, is no more.
+    /// The link is no longer up.
     Down,
     /// The server refuses the connection for good, with this message. The link makes no more
     /// attempts until the next [`connect`](Link::connect).
     Refused(String),
 }
 
-/// The machine. After each input, carry out all of [`next_step`](Self::next_step), and call
-/// [`tick`](Self::tick) at [`deadline`](Self::deadline).
+/// The link machine. After each input, carry out all steps of [`next_step`](Self::next_step), and
+/// call [`tick`](Self::tick) at [`deadline`](Self::deadline).
 #[derive(Debug)]
 pub struct Link {
     state: State,
@@ -50,7 +50,7 @@ pub struct Link {
     auth: String,
     /// Attempts that failed since the link was last up.
     failures: u32,
-    /// Bytes of a request's body that the server takes.
+    /// The maximum size of a request body in bytes.
     body_limit: u64,
     random: Random,
     steps: Queue<Step>,
@@ -58,20 +58,20 @@ pub struct Link {
 
 #[derive(Debug)]
 enum State {
-    /// Not wanted.
+    /// The app wants no connection.
     Idle,
     /// The app wants the link, but the server refuses it for good.
     Refused,
-    /// Until the next attempt.
+    /// The link waits for the next attempt.
     Waiting { until: Instant },
-    /// Opened, or being so; not joined yet.
-    Opening { until: Instant, silence: Option<Duration> },
-    /// Joined. Dead if nothing is heard within `silence`.
-    Up { heard: Instant, silence: Duration },
+    /// The WebSocket is opening or open, but the namespace is not joined yet.
+    Opening { until: Instant, max_silence: Option<Duration> },
+    /// The namespace is joined. The link closes if nothing arrives within `max_silence`.
+    Up { last_received: Instant, max_silence: Duration },
 }
 
 impl Link {
-    /// An idle link. `auth` is a JSON object, `seed` decides the jitter.
+    /// Creates an idle link. `auth` is a JSON object, `seed` decides the jitter.
     pub fn new(auth: String, seed: u64) -> Self {
         let (random, steps) = (Random(seed), Queue::new());
         let (state, body_limit) = (State::Idle, u64::MAX);
@@ -87,18 +87,19 @@ impl Link {
     pub fn connect(&mut self, now: Instant) {
         if matches!(self.state, State::Idle | State::Refused | State::Waiting { .. }) {
             self.steps.push(Step::Open);
-            self.state = State::Opening { until: now + CONNECT_TIMEOUT, silence: None };
+            self.state = State::Opening { until: now + CONNECT_TIMEOUT, max_silence: None };
         }
     }
 
-    /// It may be worth trying now: ends the wait for the next attempt, if there is one.
-    pub fn hurry(&mut self, now: Instant) {
+    /// Ends the delay before the next attempt, if there is one, for example because the network is
+    /// back.
+    pub fn retry_now(&mut self, now: Instant) {
         if matches!(self.state, State::Waiting { .. }) {
             self.connect(now);
         }
     }
 
-    /// Gives the connection up until the next [`connect`](Self::connect).
+    /// Closes the connection until the next [`connect`](Self::connect).
     pub fn disconnect(&mut self) {
         self.leave(State::Idle);
         self.failures = 0;
@@ -113,7 +114,7 @@ impl Link {
         }
     }
 
-    /// The connection is doubted: drop it and try again.
+    /// Closes the connection and tries again.
     pub fn reconnect(&mut self, now: Instant) {
         if matches!(self.state, State::Opening { .. } | State::Up { .. }) {
             let delay = self.next_delay();
@@ -121,14 +122,14 @@ impl Link {
         }
     }
 
-    /// The WebSocket closed, or could not be opened.
+    /// Records that the WebSocket was closed or could not be opened.
     pub fn closed(&mut self, now: Instant) {
         self.reconnect(now);
     }
 
-    /// A packet came. Events and acks only count as a sign of life here.
+    /// Handles a packet. Events and acks only show that the connection works.
     pub fn received<P: Payload>(&mut self, now: Instant, packet: &Packet<P>) {
-        self.hear(now);
+        self.record_activity(now);
         match packet.kind {
             Kind::Open => self.opened(now, packet.data.as_ref()),
             Kind::Ping => self.send(&Packet::new(Kind::Pong, None, None)),
@@ -146,7 +147,7 @@ impl Link {
         }
     }
 
-    /// Time has passed.
+    /// Handles the passing of time.
     pub fn tick(&mut self, now: Instant) {
         let Some(deadline) = self.deadline() else {
             return;
@@ -161,12 +162,12 @@ impl Link {
         }
     }
 
-    /// When [`tick`](Self::tick) has something to do.
+    /// Returns the time of the next [`tick`](Self::tick).
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Idle | State::Refused => None,
             State::Waiting { until } | State::Opening { until, .. } => Some(until),
-            State::Up { heard, silence } => Some(heard + silence),
+            State::Up { last_received, max_silence } => Some(last_received + max_silence),
         }
     }
 
@@ -175,17 +176,18 @@ impl Link {
         self.steps.pop()
     }
 
-    /// Whether the namespace is joined.
+    /// Returns whether the namespace is joined.
     pub fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
     }
 
-    /// Whether the link is wanted and nothing has failed since it was last up.
+    /// Returns whether the app wants the link, and at most one attempt has failed since it was last
+    /// up.
     pub fn is_hopeful(&self) -> bool {
         !matches!(self.state, State::Idle | State::Refused) && self.failures <= 1
     }
 
-    /// Bytes of a request's body that the server takes.
+    /// The maximum size of a request body in bytes.
     pub fn body_limit(&self) -> u64 {
         self.body_limit
     }
@@ -193,31 +195,31 @@ impl Link {
     fn opened<P: Payload>(&mut self, now: Instant, handshake: Option<&P>) {
         let number = |name| handshake.and_then(|handshake| handshake.field(name)?.number());
         let timing = (number("pingInterval"), number("pingTimeout"));
-        let (State::Opening { silence, .. }, (Some(interval), Some(timeout))) =
+        let (State::Opening { max_silence, .. }, (Some(interval), Some(timeout))) =
             (&mut self.state, timing)
         else {
             return self.reconnect(now);
         };
-        // The server reads frames of four times what it takes, so that it can refuse in words what is
-        // too large by a little.
+        // The server reads frames of up to four times the body limit, so that it can answer
+        // slightly too large requests with an error.
         self.body_limit = number("maxPayload").unwrap_or(u64::MAX) / 4;
-        *silence = Some(Duration::from_millis(interval.saturating_add(timeout)));
-        let hello = Packet::new(Kind::Connect, None, Some(&self.auth)).encode();
-        self.steps.push(Step::Send(hello));
+        *max_silence = Some(Duration::from_millis(interval.saturating_add(timeout)));
+        let connect = Packet::new(Kind::Connect, None, Some(&self.auth)).encode();
+        self.steps.push(Step::Send(connect));
     }
 
     fn joined(&mut self, now: Instant) {
-        let State::Opening { silence: Some(silence), .. } = self.state else {
+        let State::Opening { max_silence: Some(max_silence), .. } = self.state else {
             return self.reconnect(now);
         };
-        self.state = State::Up { heard: now, silence };
+        self.state = State::Up { last_received: now, max_silence };
         self.failures = 0;
         self.steps.push(Step::Up);
     }
 
-    fn hear(&mut self, now: Instant) {
-        if let State::Up { heard, .. } = &mut self.state {
-            *heard = now;
+    fn record_activity(&mut self, now: Instant) {
+        if let State::Up { last_received, .. } = &mut self.state {
+            *last_received = now;
         }
     }
 
@@ -237,13 +239,13 @@ impl Link {
     }
 
     fn next_delay(&mut self) -> Duration {
-        let ceiling = FIRST_DELAY.saturating_mul(1 << self.failures.min(8)).min(LONGEST_DELAY);
+        let ceiling = INITIAL_DELAY.saturating_mul(1 << self.failures.min(8)).min(MAX_DELAY);
         self.failures += 1;
         Duration::from_millis(self.random.below(ceiling.as_millis() as u64 + 1))
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): enough for jitter, and the same from the same seed.
+/// SplitMix64 (Steele, Lea, Flood 2014). It is good enough for jitter, and deterministic.
 #[derive(Debug)]
 struct Random(u64);
 

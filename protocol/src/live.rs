@@ -67,7 +67,7 @@ impl Queries {
     /// the target is sent again, because the fetch may replace it, and no room is left, because the
     /// fetch may join it.
     pub fn begin_read(&mut self, target: u32) {
-        let at = self.place_of(target);
+        let at = self.index_of(target);
         self.targets[at].begin_read();
     }
 
@@ -75,7 +75,7 @@ impl Queries {
     /// caller calls this once for each [`begin_read`](Self::begin_read), and after
     /// [`read`](Self::read) if the fetch was answered.
     pub fn end_read(&mut self, target: u32) {
-        let at = self.place_of(target);
+        let at = self.index_of(target);
         self.targets[at].end_read();
     }
 
@@ -93,7 +93,7 @@ impl Queries {
     ) {
         let answer = Snapshot::of(answer, &mut self.symbols);
         self.leave_room_of(query);
-        let at = self.place_of(target);
+        let at = self.index_of(target);
         let target = &mut self.targets[at];
         if replaces {
             target.replace(query, &mut self.left);
@@ -109,12 +109,12 @@ impl Queries {
     pub fn answered(&mut self, query: u32, answer: Answer<'_>) {
         let answer = Snapshot::of(answer, &mut self.symbols);
         self.leave_room_of(query);
-        let Some(asked) = self.query(query).filter(|query| query.is_asked()) else {
+        let Some(pending) = self.query(query).filter(|query| query.is_in_flight()) else {
             self.left.push(answer.room);
             return self.share(None, &answer, false);
         };
-        let is_current = !asked.has_changed_in_flight;
-        asked.accept(&answer, is_current);
+        let is_current = !pending.has_changed_in_flight;
+        pending.accept(&answer, is_current);
         self.share(Some(query), &answer, is_current);
     }
 
@@ -171,13 +171,13 @@ impl Queries {
 
     /// Records whether the target has a comparator from now on.
     pub fn reorder(&mut self, target: u32, has_own_order: bool) {
-        let at = self.place_of(target);
+        let at = self.index_of(target);
         self.targets[at].reorder(has_own_order);
     }
 
     /// Ends all queries of the target. The target keeps the records that it shows.
     pub fn stop(&mut self, target: u32) {
-        let at = self.place_of(target);
+        let at = self.index_of(target);
         self.targets[at].end_queries(&mut self.left, &mut |_| true);
         self.targets.remove(at);
     }
@@ -195,7 +195,7 @@ impl Queries {
     }
 
     /// Returns the index of a target, and adds the target if it is new.
-    fn place_of(&mut self, id: u32) -> usize {
+    fn index_of(&mut self, id: u32) -> usize {
         let at = self.targets.iter().position(|target| target.id == id);
         at.unwrap_or_else(|| {
             self.targets.push(Target::new(id));
@@ -211,8 +211,8 @@ impl Queries {
         }
     }
 
-    fn any(&self, is_it: &dyn Fn(&Query) -> bool) -> bool {
-        self.targets.iter().any(|target| target.queries.iter().any(is_it))
+    fn any(&self, predicate: &dyn Fn(&Query) -> bool) -> bool {
+        self.targets.iter().any(|target| target.queries.iter().any(predicate))
     }
 
     fn query(&mut self, id: u32) -> Option<&mut Query> {
@@ -255,7 +255,7 @@ impl Queries {
 
     fn ask(&mut self) -> Option<Output> {
         let query = self.next_due()?;
-        self.query(query)?.ask();
+        self.query(query)?.mark_sent();
         Some(Output::Ask(query))
     }
 
@@ -296,7 +296,7 @@ impl Queries {
         let left = core::mem::take(&mut self.left);
         self.symbols.clear();
         self.symbols.add_to(&mut self.left, &left);
-        if self.targets.iter().any(Target::is_reading) || self.any(&Query::is_asked) {
+        if self.targets.iter().any(Target::is_reading) || self.any(&Query::is_in_flight) {
             return None;
         }
         while !self.left.is_empty() {

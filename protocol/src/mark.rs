@@ -1,7 +1,7 @@
-//! How a client knows its own changes again.
+//! The mark by which a client recognizes its own changes.
 
-/// An idempotency key as others may see it: FNV-1a 64 of its bytes, lowest 53 bits, so that it is
-/// exact as a JavaScript number. Never 0, which stands for "no key".
+/// Returns the public hash of an idempotency key: the lowest 53 bits of its FNV-1a 64 hash, which
+/// JavaScript represents exactly. It is never 0, which stands for "no key".
 pub fn mark(key: &str) -> u64 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
@@ -15,7 +15,7 @@ mod tests {
     use super::mark;
 
     #[test]
-    fn a_mark_is_exact_in_javascript_and_never_zero() {
+    fn mark_is_a_safe_integer_and_never_zero() {
         for key in ["", "a", "5f0c-1", "5f0c-2"] {
             assert!((1..1 << 53).contains(&mark(key)), "{key}");
         }

@@ -1,17 +1,17 @@
-//! A map by name, and a queue, each in the fewest instructions.
+//! A small map by name, and a small queue.
 //!
-//! The standard library's do more than is needed here, and in a module that every visitor downloads
-//! they weigh three times as much as the rest of the core.
+//! Those of the standard library do more than is needed here. Every visitor downloads the module,
+//! and they would add three times the size of the rest of the core.
 
-/// A map by name, kept as two sorted vectors: a client knows tens of names, perhaps thousands.
+/// A map by name, stored as two sorted vectors. A client has tens of names, or sometimes thousands.
 #[derive(Debug)]
-pub(crate) struct Names<V> {
+pub(crate) struct NameMap<V> {
     names: Vec<String>,
-    /// Each at the place of its name.
+    /// Each value has the index of its name.
     values: Vec<V>,
 }
 
-impl<V> Names<V> {
+impl<V> NameMap<V> {
     pub(crate) const fn new() -> Self {
         Self { names: Vec::new(), values: Vec::new() }
     }
@@ -60,12 +60,12 @@ impl<V> Names<V> {
         self.names.iter().zip(&mut self.values)
     }
 
-    /// The names, as they are now.
+    /// Returns a copy of the names.
     pub(crate) fn names(&self) -> Vec<String> {
         self.names.clone()
     }
 
-    /// Whether a name starts with this.
+    /// Returns whether a name starts with this prefix.
     pub(crate) fn has_prefix(&self, prefix: &str) -> bool {
         let at = find(&self.names, prefix).unwrap_or_else(|at| at);
         self.names.get(at).is_some_and(|name| name.as_bytes().starts_with(prefix.as_bytes()))
@@ -76,10 +76,10 @@ fn find(names: &[String], name: &str) -> Result<usize, usize> {
     names.binary_search_by(|other| other.as_str().cmp(name))
 }
 
-/// First in, first out.
+/// A first-in, first-out queue.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    /// In reverse.
+    /// In reverse order.
     front: Vec<T>,
     back: Vec<T>,
 }
@@ -101,7 +101,7 @@ impl<T> Queue<T> {
         self.front.pop()
     }
 
-    /// The item that was pushed last, if nothing has been taken out since.
+    /// Returns the last pushed item, if no item was removed since.
     pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
         self.back.last_mut()
     }
@@ -117,8 +117,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_are_a_map(acts in prop::collection::vec(("[a-c]{0,2}(/[ab])?", 0..3u8), 0..60)) {
-            let mut names = Names::new();
+        fn name_map_equals_a_btree_map(acts in prop::collection::vec(("[a-c]{0,2}(/[ab])?", 0..3u8), 0..60)) {
+            let mut names = NameMap::new();
             let mut model = BTreeMap::new();
             for (count, (name, act)) in acts.iter().enumerate() {
                 match act {
@@ -140,7 +140,7 @@ mod tests {
         }
 
         #[test]
-        fn a_queue_is_first_in_first_out(acts in prop::collection::vec(any::<bool>(), 0..60)) {
+        fn queue_is_first_in_first_out(acts in prop::collection::vec(any::<bool>(), 0..60)) {
             let mut queue = Queue::new();
             let mut model = VecDeque::new();
             for (count, push) in acts.into_iter().enumerate() {

@@ -1,10 +1,10 @@
 //! The requests of the app, in order.
 //!
-//! An entry stays until the server has answered it. When the link breaks, entries that were sent
-//! are unsent again and go out once more, in order, with the same idempotency key: the server's
-//! ledger makes that harmless. The same holds for HTTP, where writes are sent one by one. An abort
-//! ends the app's wait for the response, but does not remove the entry: a write that was sent may
-//! have been committed, and the client needs its response to place the echo.
+//! An entry stays until the server has answered it. When the link breaks, the entries that were
+//! sent are marked as unsent and are sent again, in order, with the same idempotency key. The
+//! ledger of the server makes that safe. The same holds for HTTP, where writes are sent one by one.
+//! An abort ends the app's wait for the response, but does not remove the entry: a write that was
+//! sent may have been committed, and the client needs its response to recognize the echo.
 
 use core::time::Duration;
 
@@ -16,27 +16,28 @@ use crate::retry::{Pause, Verdict, verdict};
 use crate::time::Instant;
 use crate::transport::HTTP_RETRY;
 
-/// Requests without an answer that may be on their way at once. The server answers more than a
-/// few hundred with a refusal; what waits here instead keeps its order.
+/// The maximum number of requests in flight over the link. The server refuses more than a few
+/// hundred. Requests that wait here keep their order.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// The most reads that may be in flight over HTTP at once.
+/// The maximum number of reads in flight over HTTP.
 const MAX_HTTP_READS: usize = 16;
 
-/// After this the server's ledger may have forgotten a write, and would do it again.
-const LEDGER_MEMORY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The time after which the ledger of the server may have forgotten a write, and would commit it
+/// again.
+const LEDGER_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A request and how far it has come.
+/// A request and its state.
 #[derive(Debug)]
 pub(crate) struct Entry<P> {
     pub(crate) token: Token,
-    /// Kept whole so that it can be sent again after a reconnect.
+    /// The complete request, so that it can be sent again after a reconnect.
     pub(crate) request: Request<P>,
-    /// By which the write's echo is known; 0 for a read.
+    /// The mark that identifies the echo of a write. 0 for a read.
     pub(crate) mark: u64,
-    /// The app still waits. What it no longer waits for is not finished, only answered.
+    /// The app still waits for the response. Otherwise the response is not passed to the app.
     pub(crate) is_wanted: bool,
-    /// The ack id it was sent under on this connection.
+    /// The ack id of the request on this connection.
     ack: Option<u64>,
     /// The shell has the request in flight over HTTP.
     is_over_http: bool,
@@ -52,31 +53,31 @@ impl<P> Entry<P> {
     }
 
     /// Returns whether the app sends the request by other means than this client.
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        self.request.kind == RequestKind::Elsewhere
+    pub(crate) fn is_external(&self) -> bool {
+        self.request.kind == RequestKind::External
     }
 
     pub(crate) fn is_our_write(&self) -> bool {
-        self.is_write() && !self.is_elsewhere()
+        self.is_write() && !self.is_external()
     }
 }
 
-/// Entries in the order they were made.
+/// Entries in the order of the requests.
 #[derive(Debug)]
 pub(crate) struct Outbox<P> {
     entries: Vec<Entry<P>>,
-    /// The prefix of all generated keys; unique among all clients of the server.
+    /// The prefix of all generated keys. It is unique among all clients of the server.
     session: String,
     pause: Pause,
 }
 
 /// The effect of a response on its entry.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Answered {
+pub(crate) enum ResponseEffect {
     /// The entry is finished.
-    Finished,
+    Finish,
     /// The entry stays and is sent again.
-    Kept,
+    Keep,
     /// The entry stays, and the app must provide other auth.
     Unauthorized,
 }
@@ -121,12 +122,13 @@ impl<P: Payload> Outbox<P> {
         key
     }
 
-    /// The next write that may have been committed already, now sent again under `ack`.
+    /// Returns the next write to send again because it may have been committed already, and marks
+    /// it as sent under `ack`.
     pub(crate) fn resend_next(&mut self, now: Instant, ack: u64) -> Option<&Entry<P>> {
         self.send_first(now, ack, |entry| entry.is_write() && entry.sent.is_some())
     }
 
-    /// The next entry to send, now sent under `ack`.
+    /// Returns the next entry to send, and marks it as sent under `ack`.
     pub(crate) fn send_next(&mut self, now: Instant, ack: u64) -> Option<&Entry<P>> {
         self.send_first(now, ack, |_| true)
     }
@@ -135,7 +137,7 @@ impl<P: Payload> Outbox<P> {
         &mut self,
         now: Instant,
         ack: u64,
-        which: fn(&Entry<P>) -> bool,
+        filter: fn(&Entry<P>) -> bool,
     ) -> Option<&Entry<P>> {
         let in_flight = self.entries.iter().filter(|entry| entry.ack.is_some()).count();
         if in_flight >= MAX_IN_FLIGHT {
@@ -144,8 +146,8 @@ impl<P: Payload> Outbox<P> {
         let is_paused = self.pause.is_on();
         let is_next = |entry: &&mut Entry<P>| {
             entry.ack.is_none()
-                && !entry.is_elsewhere()
-                && which(entry)
+                && !entry.is_external()
+                && filter(entry)
                 && !(is_paused && entry.is_write())
         };
         let entry = self.entries.iter_mut().find(is_next)?;
@@ -164,7 +166,7 @@ impl<P: Payload> Outbox<P> {
             let may_send = if entry.is_our_write() {
                 core::mem::take(&mut may_write)
             } else {
-                may_read && !entry.is_elsewhere()
+                may_read && !entry.is_external()
             };
             may_send && !entry.is_over_http
         };
@@ -175,12 +177,12 @@ impl<P: Payload> Outbox<P> {
     }
 
     /// Marks all entries as not sent on any connection, because the connection has ended.
-    pub(crate) fn unsend(&mut self) {
+    pub(crate) fn mark_unsent(&mut self) {
         self.entries.iter_mut().for_each(|entry| entry.ack = None);
         self.drop_unwanted();
     }
 
-    /// Ends the pause. Behind a new connection, the server may have recovered or know the user.
+    /// Ends the pause. On a new connection, the server may have recovered or may know the user.
     pub(crate) fn end_pause(&mut self) {
         self.pause.end();
     }
@@ -210,12 +212,17 @@ impl<P: Payload> Outbox<P> {
 
     /// Handles the response to an entry. If the server cannot handle a write now, the client sends
     /// it again later, and sends no other write until then.
-    pub(crate) fn answered(&mut self, now: Instant, at: usize, reply: &Reply<P>) -> Answered {
+    pub(crate) fn handle_response(
+        &mut self,
+        now: Instant,
+        at: usize,
+        reply: &Reply<P>,
+    ) -> ResponseEffect {
         let entry = &self.entries[at];
         // An error over HTTP does not decide about the same write if that is in flight over the
         // link.
         if entry.ack.is_some() && reply.status >= 400 {
-            return Answered::Kept;
+            return ResponseEffect::Keep;
         }
         // An aborted write is not sent again.
         if entry.is_our_write() && entry.is_wanted {
@@ -225,20 +232,20 @@ impl<P: Payload> Outbox<P> {
                 // The mark is a hash of the key, so it differs between clients.
                 Verdict::Later(after) => {
                     self.pause.back_off(now, after, entry.mark);
-                    return Answered::Kept;
+                    return ResponseEffect::Keep;
                 }
                 Verdict::Unauthorized if self.pause.wait_for_auth() => {
-                    return Answered::Unauthorized;
+                    return ResponseEffect::Unauthorized;
                 }
-                Verdict::Unauthorized => return Answered::Kept,
+                Verdict::Unauthorized => return ResponseEffect::Keep,
             }
         }
-        Answered::Finished
+        ResponseEffect::Finish
     }
 
     /// Handles a request that did not reach the server over HTTP. Returns false if the entry has
     /// failed. Writes that this client sends wait, including those behind the failed one.
-    pub(crate) fn waits_unreachable(&mut self, now: Instant, at: usize) -> bool {
+    pub(crate) fn retry_unreachable(&mut self, now: Instant, at: usize) -> bool {
         let is_waiting = self.entries[at].is_our_write();
         if is_waiting {
             for entry in &mut self.entries {
@@ -261,20 +268,20 @@ impl<P: Payload> Outbox<P> {
     /// too long ago.
     pub(crate) fn find_outdated(&self, now: Instant) -> Option<usize> {
         let is_outdated = |entry: &Entry<P>| {
-            entry.is_write() && entry.sent.is_some_and(|sent| sent + LEDGER_MEMORY <= now)
+            entry.is_write() && entry.sent.is_some_and(|sent| sent + LEDGER_RETENTION <= now)
         };
         self.entries.iter().position(is_outdated)
     }
 
-    /// The app no longer waits for it.
-    pub(crate) fn abandon(&mut self, token: Token) {
+    /// Records that the app no longer waits for the response.
+    pub(crate) fn abort(&mut self, token: Token) {
         if let Some(at) = self.find(token) {
             self.entries[at].is_wanted = false;
         }
         self.drop_unwanted();
     }
 
-    /// Takes out an entry that never left; false if it did, or is not here.
+    /// Removes an entry that was never sent. Returns false if it was sent or does not exist.
     pub(crate) fn withdraw(&mut self, token: Token) -> bool {
         let at = self.find(token).filter(|at| self.entries[*at].sent.is_none());
         at.map(|at| self.entries.remove(at)).is_some()
@@ -298,17 +305,17 @@ impl<P: Payload> Outbox<P> {
         self.entries.iter().filter(is_unsent).count()
     }
 
-    /// Whether the app waits for the answer to the write with this mark.
+    /// Returns whether the app waits for the response to the write with this mark.
     pub(crate) fn awaits(&self, mark: u64) -> bool {
         mark != 0 && self.entries.iter().any(|entry| entry.mark == mark && entry.is_wanted)
     }
 
-    /// Whether a read is on its way.
+    /// Returns whether a read is in flight.
     pub(crate) fn is_reading(&self) -> bool {
         self.reads().next().is_some()
     }
 
-    /// Whether a read is on its way whose url names this resource.
+    /// Returns whether a read is in flight whose url names this resource.
     pub(crate) fn is_reading_of(&self, resource: &str) -> bool {
         self.reads().any(|entry| {
             let url = entry.request.url.as_bytes();
@@ -322,8 +329,8 @@ impl<P: Payload> Outbox<P> {
         self.entries.iter().filter(|entry| entry.ack.is_some() && !entry.is_write())
     }
 
-    /// Forgets what nobody waits for, but for writes that may have been committed and reads whose
-    /// answer is on its way.
+    /// Removes entries for which the app no longer waits, except writes that may have been
+    /// committed and reads in flight.
     fn drop_unwanted(&mut self) {
         let is_over = |entry: &Entry<P>| {
             let may_matter = match entry.is_our_write() {

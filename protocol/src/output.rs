@@ -6,13 +6,14 @@ use crate::request::{Failure, Reply, Token};
 /// An action for the shell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output<P> {
-    /// Open a WebSocket to the server; one that is still there is forgotten.
+    /// Open a WebSocket to the server. An existing one is forgotten.
     Open,
-    /// Close the WebSocket and forget it: nothing it says after this is for the client.
+    /// Close the WebSocket and forget it. Its later events are not for the client.
     Close,
-    /// Send one text frame: these parts joined.
+    /// Send these parts as one text frame.
     Send(Frame<P>),
-    /// Hand the app a response. This output occurs once for each token, unless the app aborted it.
+    /// Pass a response to the app. This output occurs once for each token, unless the app aborted
+    /// it.
     Finish {
         /// The request.
         token: Token,
@@ -26,7 +27,7 @@ pub enum Output<P> {
     /// request in the meantime. A shell without HTTP ignores this output, and the request waits for
     /// the link.
     Http(Token),
-    /// Hand the app changes of a room, or an event for the user.
+    /// Pass changes of a room, or an event for the user, to the app.
     Deliver(Delivery<P>),
     /// Read this room again. The server can no longer send its missed changes.
     Refresh(String),
@@ -39,7 +40,7 @@ pub enum Output<P> {
     Refused(String),
 }
 
-/// A text frame, its body left in the shell's form.
+/// A text frame. Its body has the form of the shell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame<P> {
     /// The text before the body.
@@ -53,7 +54,7 @@ pub struct Frame<P> {
 /// The state of the connection, and the number of unsent writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// Whether what is asked now is sent now.
+    /// The state of the connection.
     pub state: Connection,
     /// The number of writes that are unanswered and cannot be sent now.
     pub unsent: usize,
@@ -64,7 +65,7 @@ pub struct Status {
 pub enum Connection {
     /// The link is up.
     Online,
-    /// It is about to be: the first attempt, or the first after it broke.
+    /// The link is connecting: the first attempt, or the first one after an interruption.
     Connecting,
     /// Attempts fail, or the client makes none, for example because the server refuses the
     /// connection.

@@ -1,72 +1,74 @@
 //! Socket.IO protocol 5 over Engine.IO protocol 4, text packets over a WebSocket.
 //!
-//! A packet is a digit or two, perhaps a namespace, perhaps an ack id, and JSON. [`Packet::decode`]
-//! reads what comes before the JSON and says where the JSON starts, so that a shell can hand in just
-//! the beginning of a long frame and leave the JSON to whoever parses it best. Binary packets are
-//! not spoken. Source: the Socket.IO protocol, revision 5, and the Engine.IO protocol, revision 4.
+//! A packet consists of one or two digits, an optional namespace, an optional ack id, and JSON.
+//! [`Packet::decode`] reads the part before the JSON and returns the offset where the JSON starts.
+//! So a shell can pass only the beginning of a long frame, and parse the JSON in the fastest way.
+//! Binary packets are not supported. Source: the Socket.IO protocol, revision 5, and the Engine.IO
+//! protocol, revision 4.
 
 use crate::json;
 
-/// A packet and its JSON as `J`: a place in the frame after decoding, text before encoding.
+/// A packet and its JSON as `J`: an offset in the frame after decoding, text before encoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet<J> {
-    /// What it is for.
+    /// The kind of packet.
     pub kind: Kind,
-    /// `/name`; empty for the main one, which is never written.
+    /// The namespace, such as `/name`. Empty for the main namespace, which is never written.
     pub namespace: String,
-    /// Of an event: the sender wants an ack with this number. Of an ack: the event's number.
+    /// The ack id. In an event, the sender requests an ack with this number. In an ack, it is the
+    /// number of the event.
     pub ack: Option<u64>,
-    /// An object of an open, a connect or its refusal; an array of an event, which starts with its
-    /// name, and of an ack: the arguments of the callback.
+    /// The JSON: an object in an open packet, a connect or its refusal; an array in an event (its
+    /// name and arguments) and in an ack (the arguments of the callback).
     pub data: Option<J>,
 }
 
-/// What a packet is for. The first six are of Engine.IO, the others of Socket.IO.
+/// The kind of a packet. The first six are of Engine.IO, the others of Socket.IO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The server's first word: session id and timing.
+    /// The first packet of the server: session id and timing.
     Open,
     /// The transport is about to close.
     Close,
-    /// Are you there? The server asks.
+    /// A heartbeat of the server.
     Ping,
-    /// I am. The client answers.
+    /// The client's answer to a ping.
     Pong,
-    /// A client that polled would change to a WebSocket; never sent over one.
+    /// A polling client changes to a WebSocket. Never sent over one.
     Upgrade,
-    /// Nothing.
+    /// A packet without meaning.
     Noop,
-    /// Join a namespace, with auth; or its confirmation, with the socket id.
+    /// A request to join a namespace, with auth; or its confirmation, with the socket id.
     Connect,
-    /// Leave a namespace.
+    /// A request to leave a namespace.
     Disconnect,
-    /// Something happened.
+    /// An event.
     Event,
     /// The answer to an event.
     Ack,
-    /// Joining a namespace was refused.
+    /// The refusal of a connect.
     ConnectError,
 }
 
-/// Why a frame is not a packet.
+/// The reason why a frame is not a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It is empty or its type is none we know.
+    /// The frame is empty or its type is unknown.
     Type,
-    /// It announces binary attachments.
+    /// The frame announces binary attachments.
     Binary,
-    /// A namespace without its comma.
+    /// The namespace is not followed by a comma.
     Namespace,
-    /// An ack without its id, or an id that is no number.
+    /// An ack has no id, or the id is not a number.
     AckId,
     /// The JSON is missing, or starts with the wrong bracket.
     Json,
-    /// Something follows where nothing may.
+    /// There are characters after the end of the packet.
     Trailing,
 }
 
 impl Malformed {
-    /// The reason in words.
+    /// Returns the reason as text.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Type => "unknown packet type",
@@ -80,7 +82,7 @@ impl Malformed {
 }
 
 impl Kind {
-    /// The kind, and how many digits it took to say so.
+    /// Returns the kind, and the number of its digits.
     fn decode(frame: &[u8]) -> Result<(Self, usize), Malformed> {
         let engine = |kind| Ok((kind, 1));
         let message = |kind| Ok((kind, 2));
@@ -117,7 +119,7 @@ impl Kind {
         }
     }
 
-    /// What its JSON starts with, if it has any.
+    /// Returns the first byte of the JSON, if the kind has JSON.
     const fn bracket(self) -> Option<u8> {
         match self {
             Self::Open | Self::Connect | Self::ConnectError => Some(b'{'),
@@ -126,15 +128,15 @@ impl Kind {
         }
     }
 
-    /// Only these two can be said without JSON or a comma after the namespace.
+    /// Returns whether JSON and the comma after the namespace are optional.
     const fn may_end_early(self) -> bool {
         matches!(self, Self::Connect | Self::Disconnect)
     }
 }
 
 impl Packet<usize> {
-    /// Reads a frame. In place of the JSON stands the byte offset where it starts, so `frame` may
-    /// be just the first part of a longer one, as long as that much is in it.
+    /// Decodes a frame. `data` is the byte offset where the JSON starts, so `frame` may be the
+    /// beginning of a longer frame that includes the first byte of the JSON.
     pub fn decode(frame: &str) -> Result<Self, Malformed> {
         let bytes = frame.as_bytes();
         let (kind, at) = Kind::decode(bytes)?;
@@ -157,7 +159,7 @@ impl Packet<usize> {
     }
 }
 
-/// The namespace, and where it ends.
+/// Returns the namespace, and the offset after it.
 fn decode_namespace(kind: Kind, frame: &str) -> Result<(&str, usize), Malformed> {
     let bytes = frame.as_bytes();
     if bytes.get(2) != Some(&b'/') {
@@ -172,7 +174,7 @@ fn decode_namespace(kind: Kind, frame: &str) -> Result<(&str, usize), Malformed>
     frame.get(2..end).map(|namespace| (namespace, next)).ok_or(Malformed::Namespace)
 }
 
-/// The ack id, if there is one, and where it ends.
+/// Returns the ack id, if there is one, and the offset after it.
 fn decode_ack(frame: &[u8], at: usize) -> Result<(Option<u64>, usize), Malformed> {
     let Some(rest @ [b'0'..=b'9', ..]) = frame.get(at..) else { return Ok((None, at)) };
     let (ack, rest) = json::read_number(rest).ok_or(Malformed::AckId)?;
@@ -180,12 +182,12 @@ fn decode_ack(frame: &[u8], at: usize) -> Result<(Option<u64>, usize), Malformed
 }
 
 impl<'a> Packet<&'a str> {
-    /// A packet of the main namespace.
+    /// Creates a packet of the main namespace.
     pub const fn new(kind: Kind, ack: Option<u64>, data: Option<&'a str>) -> Self {
         Self { kind, namespace: String::new(), ack, data }
     }
 
-    /// Writes the frame.
+    /// Encodes the packet as a frame.
     pub fn encode(&self) -> String {
         let mut out = String::from(self.kind.digits());
         if !self.namespace.is_empty() {
@@ -201,7 +203,7 @@ impl<'a> Packet<&'a str> {
 }
 
 impl<J> Packet<J> {
-    /// The same packet with its JSON as something else: a place made into text, text into a value.
+    /// Converts the JSON of the packet, for example an offset to text, or text to a value.
     pub fn try_map<K, E>(self, read: impl FnOnce(J) -> Result<K, E>) -> Result<Packet<K>, E> {
         let Self { kind, namespace, ack, data } = self;
         Ok(Packet { kind, namespace, ack, data: data.map(read).transpose()? })

@@ -1,32 +1,32 @@
-//! The little the core has to know of what it carries.
+//! Access of the core to JSON.
 //!
-//! A payload is JSON that belongs to the app. The core orders payloads, keeps them and hands them
-//! on; it never looks inside a record. What it must read are envelopes (an ack, a push, a resume),
-//! and those it reads through this contract, which each shell fulfils with the JSON it has:
-//! JavaScript values in a browser, `serde_json` elsewhere.
+//! A payload is JSON that belongs to the app. The core orders, stores and forwards payloads, and
+//! never reads a record. It reads only envelopes (an ack, a push, a resume), through this trait.
+//! Each shell implements the trait for its own JSON: JavaScript values in a browser, `serde_json`
+//! elsewhere.
 
-/// Parsed JSON of a shell's own kind. Cloning must be cheap: a handle or a reference count.
+/// Parsed JSON of a shell. Cloning must be cheap: a handle or a reference count.
 pub trait Payload: Clone {
-    /// The element of an array; `None` beyond its end or if this is no array.
+    /// Returns an element of an array, or `None` beyond its end or if this is not an array.
     fn item(&self, index: u32) -> Option<Self>;
 
-    /// The field of an object; `None` where there is none or it is `null`.
+    /// Returns a field of an object, or `None` if it is missing or `null`.
     fn field(&self, name: &'static str) -> Option<Self>;
 
-    /// A whole number from 0 to 2⁵³ − 1.
+    /// Returns an integer from 0 to 2⁵³ − 1.
     fn number(&self) -> Option<u64>;
 
-    /// A string.
+    /// Returns a string.
     fn text(&self) -> Option<String>;
 
-    /// An id as it stands in the name of an instance room: `7` and `"7"` are both `7`.
+    /// Returns an id as it is written in the name of an instance room: `7` and `"7"` are both `7`.
     fn id(&self) -> Option<String>;
 
-    /// Never more than the bytes it takes on the wire as JSON, never less than a third of them: in a
-    /// browser that is the length of the text.
+    /// Returns an estimate of the size as JSON in bytes: at most the size on the wire, and at least
+    /// a third of it. In a browser it is the length of the text.
     fn size(&self) -> u64;
 
-    /// All elements of an array; none if this is no array.
+    /// Returns all elements of an array, or none if this is not an array.
     fn items(&self) -> impl Iterator<Item = Self> {
         (0..).map_while(|index| self.item(index))
     }

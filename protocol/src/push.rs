@@ -1,14 +1,14 @@
-//! What a server says of a room, read from the wire.
+//! Pushes of the server, decoded.
 
 use crate::json;
 use crate::payload::Payload;
 
-/// A place in a resource's log.
+/// A position in the log of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// Which log.
+    /// The epoch of the log.
     pub epoch: u64,
-    /// Which change of it.
+    /// The number of the change in the log.
     pub offset: u64,
 }
 
@@ -22,12 +22,12 @@ impl Position {
     }
 }
 
-/// What happened in one room, as it came.
+/// Changes in one room.
 #[derive(Debug)]
 pub(crate) struct Push<P> {
     pub(crate) room: String,
     pub(crate) epoch: u64,
-    /// The room's change before the first of these.
+    /// The offset of the room's change before the first of these.
     pub(crate) prev: u64,
     pub(crate) changes: Vec<Change<P>>,
 }
@@ -37,26 +37,26 @@ pub(crate) struct Change<P> {
     pub(crate) offset: u64,
     pub(crate) mark: u64,
     pub(crate) id: P,
-    /// `[offset, verb, id, data, mark]`, as the app gets it.
-    pub(crate) whole: P,
+    /// `[offset, verb, id, data, mark]`, in the form for the app.
+    pub(crate) raw: P,
 }
 
-/// News for the app: changes of one room in commit order.
+/// Changes of one room for the app, in commit order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery<P> {
-    /// `todo` or `todo/7`; empty for what was sent to the person who uses the app.
+    /// The room, such as `todo` or `todo/7`. Empty for events for the user.
     pub room: String,
-    /// `[offset, verb, id, data, mark]` each; of what was sent to a person, the id and
-    /// `[event, ...args]` as the data.
+    /// Each change is `[offset, verb, id, data, mark]`. For an event for the user, it contains the
+    /// id, and `[event, ...args]` as the data.
     pub changes: Vec<P>,
 }
 
 impl<P: Payload> Push<P> {
-    /// What the app gets of it as it is.
+    /// Returns the changes in the form for the app.
     pub(crate) fn into_delivery(self) -> Delivery<P> {
         let mut delivery = Delivery { room: self.room, changes: Vec::new() };
         for change in self.changes {
-            delivery.changes.push(change.whole);
+            delivery.changes.push(change.raw);
         }
         delivery
     }
@@ -81,12 +81,12 @@ impl<P: Payload> Change<P> {
         Some(read)
     }
 
-    fn read(whole: P) -> Option<Self> {
+    fn read(raw: P) -> Option<Self> {
         Some(Self {
-            offset: whole.item(0)?.number()?,
-            id: whole.item(2)?,
-            mark: whole.item(4)?.number()?,
-            whole,
+            offset: raw.item(0)?.number()?,
+            id: raw.item(2)?,
+            mark: raw.item(4)?.number()?,
+            raw,
         })
     }
 }

@@ -47,7 +47,7 @@ pub enum RequestKind {
     Restored,
     /// The app sends it by other means and reports the response. The client only holds the echo
     /// back.
-    Elsewhere,
+    External,
 }
 
 /// A request of the app.

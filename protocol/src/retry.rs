@@ -5,9 +5,9 @@ use core::time::Duration;
 use crate::json;
 use crate::time::Instant;
 
-/// The shortest and the longest pause in milliseconds. The jitter at most doubles the shortest.
-const SHORTEST_PAUSE: u64 = 250;
-const LONGEST_PAUSE: u64 = 30_000;
+/// The minimum and maximum pause in milliseconds. The jitter at most doubles the minimum.
+const MIN_PAUSE: u64 = 250;
+const MAX_PAUSE: u64 = 30_000;
 
 /// The effect of a response's status on its write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub(crate) fn verdict(status: u16, has_waited: bool, retry_after: Option<&str>) 
     let is_later = match status {
         429 => true,
         503 => has_waited || retry_after.is_some(),
-        // RFC 4918: only the user may repeat a write that was refused with 507. Otherwise all others would wait for it.
+        // RFC 4918: only the user may repeat a write that was refused with 507. Otherwise all
+        // others would wait for it.
         408 | 425 | 500..=506 => has_waited,
         _ => false,
     };
@@ -42,7 +43,7 @@ pub(crate) fn verdict(status: u16, has_waited: bool, retry_after: Option<&str>) 
 /// Returns a `Retry-After` header in milliseconds, or 0 if the header is not a number of seconds.
 fn milliseconds(retry_after: &str) -> u64 {
     let seconds = json::read_number(retry_after.as_bytes()).map_or(0, |(seconds, _)| seconds);
-    seconds.saturating_mul(1_000).min(LONGEST_PAUSE)
+    seconds.saturating_mul(1_000).min(MAX_PAUSE)
 }
 
 /// Later than any deadline: the pause lasts until the next connection, or until the app sets auth.
@@ -74,7 +75,7 @@ impl Pause {
             self.count += 1;
         }
         let doublings = if retry_after > 0 { 1 } else { self.count.min(7) };
-        let ceiling = (SHORTEST_PAUSE << doublings).min(LONGEST_PAUSE);
+        let ceiling = (MIN_PAUSE << doublings).min(MAX_PAUSE);
         let jittered = retry_after + ceiling / 2 + random % (ceiling / 2);
         self.wait(now + Duration::from_millis(jittered));
     }
@@ -136,10 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_from_a_quarter_of_a_second_to_half_a_minute() {
+    fn pauses_double_from_250_ms_to_30_seconds() {
         let doubled = [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000];
         assert_eq!(pauses(0, 0), doubled);
-        assert!(pauses(0, u64::MAX).iter().all(|pause| *pause < LONGEST_PAUSE));
+        assert!(pauses(0, u64::MAX).iter().all(|pause| *pause < MAX_PAUSE));
     }
 
     #[test]
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_in_seconds_and_limited_to_half_a_minute() {
+    fn retry_after_is_in_seconds_and_limited_to_30() {
         let read = ["0", "7", "30", "31", "99999999999999999999", "Wed, 21 Oct 2026", ""];
         assert_eq!(read.map(milliseconds), [0, 7_000, 30_000, 30_000, 0, 0, 0]);
     }

@@ -1,19 +1,19 @@
-//! A clock that is a number.
+//! Time as a number.
 
 use core::ops::Add;
 use core::time::Duration;
 
-/// Milliseconds since whenever the shell started counting; it must never run backwards.
+/// Milliseconds since an origin that the shell chooses. It must never run backwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The moment `milliseconds` after the shell's zero.
+    /// Returns the time `milliseconds` after the origin.
     pub const fn from_millis(milliseconds: u64) -> Self {
         Self(milliseconds)
     }
 
-    /// How long from `self` until `later`; zero if that has passed.
+    /// Returns the duration from `self` until `later`, or zero if `later` has passed.
     pub fn until(self, later: Self) -> Duration {
         Duration::from_millis(later.0.saturating_sub(self.0))
     }
@@ -28,7 +28,7 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// The earlier of two deadlines, either of which there may not be.
+/// Returns the earlier of two optional deadlines.
 pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

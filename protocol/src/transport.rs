@@ -1,14 +1,14 @@
 //! The choice between the link and HTTP for requests.
 //!
-//! The link has [`GRACE`] to come up. After that, requests go over HTTP until the link is up, so
-//! that a page works without WebSockets.
+//! The client waits for the link for [`HTTP_FALLBACK_DELAY`]. After that, requests go over HTTP
+//! until the link is up, so that a page works without WebSockets.
 
 use core::time::Duration;
 
 use crate::time::Instant;
 
 /// The time without a link after which requests go over HTTP.
-const GRACE: Duration = Duration::from_secs(3);
+const HTTP_FALLBACK_DELAY: Duration = Duration::from_secs(3);
 
 /// The time after which a write is sent again over HTTP, if the server was unreachable.
 pub(crate) const HTTP_RETRY: Duration = Duration::from_secs(3);
@@ -30,13 +30,13 @@ impl Transport {
     /// Starts to wait for the link, if the app wanted no connection before.
     pub(crate) fn connect(&mut self, now: Instant) {
         if *self == Self::Disconnected {
-            *self = Self::Connecting(now + GRACE);
+            *self = Self::Connecting(now + HTTP_FALLBACK_DELAY);
         }
     }
 
     /// Starts to wait for the link after it was lost.
     pub(crate) fn link_down(&mut self, now: Instant) {
-        *self = Self::Connecting(now + GRACE);
+        *self = Self::Connecting(now + HTTP_FALLBACK_DELAY);
     }
 
     /// Switches to HTTP, because the server is reachable and refuses the link for good.

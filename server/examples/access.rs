@@ -8,7 +8,7 @@ use axum::extract::Query;
 use axum::routing::post;
 use backwire::access::{Access, Grant, Rule};
 use backwire::error::Result;
-use backwire::model::{Model, Undeclarable};
+use backwire::model::{Model, ModelError};
 use backwire::server::Builder;
 use backwire::{Server, Session};
 use serde::Deserialize;
@@ -42,7 +42,7 @@ fn notes() -> Model {
     Model { access, ..Model::default() }
 }
 
-pub(crate) fn routes(server: Builder) -> std::result::Result<Builder, Undeclarable> {
+pub(crate) fn routes(server: Builder) -> std::result::Result<Builder, ModelError> {
     server.route("/door", post(enter).delete(leave)).resource("note", notes())
 }
 

@@ -1,6 +1,6 @@
-//! A resource with a say in what is created: `POST /ticket` is ours, all other verbs are ready-made, and
-//! what is created is pushed like anything else. A second resource gets an entry of its own: the news
-//! of records that are kept nowhere.
+//! A resource with a say in what is created: `POST /ticket` is ours, all other verbs are
+//! ready-made, and what is created is pushed like anything else. A second resource gets an entry of
+//! its own: the news of records that are kept nowhere.
 
 use std::io;
 
@@ -13,7 +13,8 @@ use backwire::server::Builder;
 use backwire::{Context, Error, Server};
 use serde_json::json;
 
-/// Refuses a ticket without a title, fills in what was left out, and tells whoever watches the desk.
+/// Refuses a ticket without a title, fills in what was left out, and tells whoever watches the
+/// desk.
 async fn open_ticket(cx: Context, Json(mut ticket): Json<Attributes>) -> Result<Response, Error> {
     if ticket.get("title").is_none_or(|title| title == "") {
         let reason = json!({ "code": "E_NO_TITLE", "message": "a ticket has a title" });
@@ -27,7 +28,7 @@ async fn open_ticket(cx: Context, Json(mut ticket): Json<Attributes>) -> Result<
 }
 
 pub(crate) fn routes(server: Builder) -> Builder {
-    server.instead("/ticket", post(open_ticket))
+    server.override_route("/ticket", post(open_ticket))
 }
 
 #[tokio::main]

@@ -1,5 +1,5 @@
-//! A chat room: `socket.get('/chat/lobby')` enters it, `socket.post('/chat/lobby', {text: 'Hi'})` says
-//! something to everybody else in it, who get it as the event `message`.
+//! A chat room: `socket.get('/chat/lobby')` enters it, `socket.post('/chat/lobby', {text: 'Hi'})`
+//! says something to everybody else in it, who get it as the event `message`.
 
 use std::io;
 

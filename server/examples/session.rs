@@ -1,5 +1,5 @@
-//! A session: the same count over HTTP and over the sockets of the same browser, until it is deleted.
-//! `socket.get('/visits', console.log)`, `curl -c jar -b jar localhost:1337/visits`.
+//! A session: the same count over HTTP and over the sockets of the same browser, until it is
+//! deleted. `socket.get('/visits', console.log)`, `curl -c jar -b jar localhost:1337/visits`.
 
 use std::io;
 

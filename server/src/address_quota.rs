@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// After this, all counts begin again.
+/// After this time, all counts begin again.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
 /// Addresses that are counted. With more, all counts begin again, so that the memory has a bound.
@@ -27,7 +27,7 @@ struct Counts {
 }
 
 impl AddressQuota {
-    /// `max` is how often an address may do it in an hour.
+    /// Creates a quota. `max` is how often an address may do something in an hour.
     pub(crate) fn new(max: usize) -> Self {
         Self { max, counts: Mutex::default() }
     }
@@ -36,7 +36,7 @@ impl AddressQuota {
         self.max
     }
 
-    /// Counts it once more, if the address may do it.
+    /// Counts one more time for an address. Returns whether the quota allows it.
     pub(crate) fn take(&self, address: Option<IpAddr>) -> bool {
         let mut counts = self.counts.lock();
         counts.begin_again(Instant::now());
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn address_has_its_quota_again_after_an_hour() {
+    async fn quota_of_an_address_begins_again_after_an_hour() {
         let quota = AddressQuota::new(2);
         let [first, second] = [1, 2].map(|number| Some([10, 0, 0, number].into()));
         assert_eq!([first; 3].map(|address| quota.take(address)), [true, true, false]);

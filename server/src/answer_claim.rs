@@ -1,11 +1,14 @@
-//! The memory of one answer: it is claimed while the answer is read and written, and until the client has read it.
+//! The memory of one answer. It is claimed while the answer is read and written, and until the
+//! client has read it.
 //!
-//! Each request has one [`AnswerClaim`]. It covers the larger of the bytes that were read from the database and the bytes that
-//! were written to the answer, and claims them before they are in memory. If they are not left, the read ends with an error. When the
-//! answer is complete, [`finish`](AnswerClaim::finish) hands over a claim of its real size. The rest of a claim is given
-//! back when the request is dropped.
+//! Each request has one [`AnswerClaim`]. It covers the larger of the bytes that were read from the
+//! database and the bytes that were written to the answer, and claims them before they are in
+//! memory. If they are not free, the read ends with an error. When the answer is complete,
+//! [`finish`](AnswerClaim::finish) returns a claim of its real size. The rest of a claim is
+//! released when the request is dropped.
 //!
-//! Invariant: the answer to a write is never refused for lack of memory, because the write is already committed.
+//! Invariant: the answer to a write is never refused for lack of memory, because the write is
+//! already committed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use parking_lot::Mutex;
 use crate::memory_budget::{Claim, UNCOUNTED_BYTES};
 use crate::socket::{OutputBudget, UNCLAIMED_BYTES};
 
-/// A claim grows in steps of this size, so that not each record takes the lock of the budget.
+/// A claim grows in steps of this size, so that the budget is not locked for each record.
 const STEP: usize = 64 << 10;
 
 /// Whether requests with this method change nothing, unless their path says otherwise.
@@ -41,12 +44,12 @@ struct State {
     read: usize,
     written: usize,
     claim: Option<Claim>,
-    /// It is not refused any more.
+    /// Whether the answer must not be refused.
     is_required: bool,
 }
 
 impl AnswerClaim {
-    /// Claims nothing yet. `is_required` says that the answer is not refused.
+    /// Claims nothing yet. If `is_required`, the answer is not refused.
     pub(crate) fn new(
         budget: Arc<OutputBudget>,
         client: Option<IpAddr>,
@@ -56,29 +59,32 @@ impl AnswerClaim {
         Self(Arc::new(Shared { budget, client, state: Mutex::new(state) }))
     }
 
-    /// What the reads of the request claim.
+    /// Returns the memory that the reads of the request claim from.
     pub(crate) fn memory(&self) -> AnswerMemory {
         AnswerMemory::new(Arc::clone(&self.0) as Arc<dyn ClaimMemory>)
     }
 
-    /// Says whether the request writes, where its path tells that better than its method.
+    /// Sets whether the answer must not be refused, for requests whose path and not method decides
+    /// whether they write.
     pub(crate) fn set_required(&self, is_required: bool) {
         self.0.state.lock().is_required = is_required;
     }
 
-    /// Claims more for an answer that can do without it. `false` if so much is not left: then nothing changes.
+    /// Claims more for an answer that can do without it. Returns `false`, and changes nothing, if
+    /// the bytes are not free.
     pub(crate) fn try_add(&self, bytes: usize) -> bool {
         let mut state = self.0.state.lock();
         let before = state.read;
         state.read = before.saturating_add(bytes);
-        let is_left = self.0.try_grow(&mut state);
-        if !is_left {
+        let fits = self.0.try_grow(&mut state);
+        if !fits {
             state.read = before;
         }
-        is_left
+        fits
     }
 
-    /// The claim of the complete answer; none if that has up to [`UNCOUNTED_BYTES`]. An error if there is no memory for it.
+    /// Returns the claim of the complete answer, or an error if there is no memory for it. Answers
+    /// of up to [`UNCOUNTED_BYTES`] have no claim.
     pub(crate) fn finish(&self, size: usize) -> Result<Option<Claim>, OutOfMemory> {
         let mut state = self.0.state.lock();
         (state.read, state.written) = (0, 0);
@@ -86,28 +92,30 @@ impl AnswerClaim {
             state.claim = None;
             return Ok(None);
         }
-        let is_left = self.0.try_resize(&mut state, size);
-        self.0.check(&mut state, is_left)?;
+        let fits = self.0.try_resize(&mut state, size);
+        self.0.check(&mut state, fits)?;
         Ok(state.claim.take())
     }
 }
 
 impl AnswerClaim {
-    /// The same over HTTP, where nothing else counts small answers: none if it has up to [`UNCLAIMED_BYTES`].
+    /// Like [`finish`](Self::finish), over HTTP. There, nothing else counts small answers, so only
+    /// answers of up to [`UNCLAIMED_BYTES`] have no claim.
     pub(crate) fn finish_over_http(&self, size: usize) -> Result<Option<Claim>, OutOfMemory> {
         if size <= UNCLAIMED_BYTES || size > UNCOUNTED_BYTES {
             return self.finish(size);
         }
         let mut state = self.0.state.lock();
         state.claim = self.0.budget.claim_small(self.0.client, size);
-        let is_left = state.claim.is_some();
-        self.0.check(&mut state, is_left)?;
+        let fits = state.claim.is_some();
+        self.0.check(&mut state, fits)?;
         Ok(state.claim.take())
     }
 }
 
 impl Shared {
-    /// Has a claim of this size, or `false` and the claim that it had.
+    /// Changes the claim to this size. Returns `false`, and keeps the claim, if the bytes are not
+    /// free.
     fn try_resize(&self, state: &mut State, bytes: usize) -> bool {
         if let Some(claim) = &mut state.claim {
             return self.budget.resize(claim, bytes);
@@ -116,7 +124,8 @@ impl Shared {
         state.claim.is_some()
     }
 
-    /// Has a claim of what is read and written by now, or `false` and the claim that it had.
+    /// Grows the claim to what has been read and written. Returns `false`, and keeps the claim, if
+    /// the bytes are not free.
     fn try_grow(&self, state: &mut State) -> bool {
         let bytes = state.read.max(state.written);
         let is_claimed = state.claim.as_ref().is_some_and(|claim| claim.bytes() >= bytes);
@@ -125,9 +134,10 @@ impl Shared {
             || self.try_resize(state, bytes.next_multiple_of(STEP))
     }
 
-    /// Ends an answer that there is no memory for. It gives back what it has claimed, as it is dropped.
-    fn check(&self, state: &mut State, is_left: bool) -> Result<(), OutOfMemory> {
-        if is_left || state.is_required {
+    /// Returns an error if there is no memory for an answer that may be refused. The answer is
+    /// dropped, so its claim is released.
+    fn check(&self, state: &mut State, fits: bool) -> Result<(), OutOfMemory> {
+        if fits || state.is_required {
             return Ok(());
         }
         state.claim = None;
@@ -139,15 +149,15 @@ impl ClaimMemory for Shared {
     fn add_read(&self, bytes: usize) -> Result<(), OutOfMemory> {
         let mut state = self.state.lock();
         state.read = state.read.saturating_add(bytes);
-        let is_left = self.try_grow(&mut state);
-        self.check(&mut state, is_left)
+        let fits = self.try_grow(&mut state);
+        self.check(&mut state, fits)
     }
 
     fn set_written(&self, bytes: usize) -> Result<(), OutOfMemory> {
         let mut state = self.state.lock();
         state.written = state.written.max(bytes);
-        let is_left = self.try_grow(&mut state);
-        self.check(&mut state, is_left)
+        let fits = self.try_grow(&mut state);
+        self.check(&mut state, fits)
     }
 }
 
@@ -162,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_claims_the_larger_of_what_is_read_and_written() {
+    fn answer_claims_the_larger_of_bytes_read_and_bytes_written() {
         let budget = OutputBudget::new(1024 * KB);
         let answer = claim(&budget, 1, false);
         let memory = answer.memory();
@@ -176,7 +186,7 @@ mod tests {
         assert_eq!(budget.claimed(), 192 * KB);
         answer.0.set_written(200 * KB).unwrap();
         assert_eq!(budget.claimed(), 256 * KB);
-        // The complete answer has its own size, and goes on when the request is gone.
+        // The complete answer has its own claim, which outlives the request.
         let complete = answer.finish(170 * KB).unwrap();
         drop((answer, memory));
         assert_eq!(budget.claimed(), 170 * KB);
@@ -185,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_that_turns_out_small_claims_nothing() {
+    fn answer_that_is_small_when_complete_claims_nothing() {
         let budget = OutputBudget::new(1024 * KB);
         let answer = claim(&budget, 1, false);
         answer.memory().add(200 * KB).unwrap();
@@ -212,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn read_without_memory_ends_and_gives_back_what_it_had() {
+    fn read_without_memory_fails_and_releases_its_claim() {
         let budget = OutputBudget::new(1024 * KB);
         let (first, second) = (claim(&budget, 1, false), claim(&budget, 1, false));
         first.memory().add(128 * KB).unwrap();
         second.memory().add(128 * KB).unwrap();
         let refused = first.memory().add(1).unwrap_err();
         assert_eq!(refused, OutOfMemory { limit: 1024 * KB });
-        // So one of two that are read at a time is completed.
+        // So one of two concurrent reads completes.
         second.memory().add(128 * KB).unwrap();
         assert_eq!(budget.claimed(), 256 * KB);
         assert!(first.finish(100 * KB).is_err());
@@ -238,12 +248,12 @@ mod tests {
         by_path.memory().add(10_000 * KB).unwrap();
         assert_eq!(budget.claimed(), 200 * KB);
         drop(other);
-        // It claims what there is.
+        // It claims the bytes that are free.
         assert!(by_path.finish(10_000 * KB).unwrap().is_some());
     }
 
     #[test]
-    fn answer_that_can_do_with_less_keeps_what_it_has() {
+    fn optional_growth_that_is_refused_keeps_the_claim() {
         let budget = OutputBudget::new(1024 * KB);
         let answer = claim(&budget, 1, false);
         assert!(answer.try_add(100 * KB));

@@ -1,7 +1,7 @@
-//! What is answered to the events of sockets.
+//! Answers the events of sockets.
 //!
-//! A request becomes an HTTP request and goes through the same router as any other; it carries its
-//! [`Client`], so a handler can tell, and subscribe it.
+//! A request becomes an HTTP request and goes through the same router as any other. It carries its
+//! [`Client`], so a handler can recognize it as a request of a socket, and subscribe the socket.
 
 use std::sync::Arc;
 
@@ -41,7 +41,8 @@ pub(crate) struct Answer {
     pub(crate) claim: Option<Claim>,
 }
 
-/// An answer is written as JSON at most once, also if it is sent again. Its arguments are not kept beside their text.
+/// The content of an answer. It is serialized as JSON at most once, also if it is sent again. The
+/// arguments are not kept beside their text.
 pub(crate) enum Content {
     Arguments(Arguments),
     Text(Bytes),
@@ -56,12 +57,12 @@ impl Answer {
         &self.content
     }
 
-    /// The size of its JSON in bytes.
+    /// Returns the size of its JSON in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// Writes the arguments as JSON, if that has not been done.
+    /// Serializes the arguments as JSON, if that has not been done.
     pub(crate) fn write_text(&mut self) -> serde_json::Result<()> {
         if let Content::Arguments(arguments) = &self.content {
             self.content = Content::Text(arguments.text()?);
@@ -80,25 +81,25 @@ impl Answers {
         Self { router, shared, body_limit, parse_limits }
     }
 
-    /// The budget of answers that wait to be read.
+    /// Returns the budget of answers that wait to be read.
     pub(crate) fn output_budget(&self) -> &OutputBudget {
         &self.shared.output_budget
     }
 
-    /// Counts the limit that a client has reached by what is refused with this error.
-    pub(crate) fn refused(&self, client: &Client, error: &Error) {
+    /// Counts the limit that a client has reached, if this error is the refusal of one.
+    pub(crate) fn count_refusal(&self, client: &Client, error: &Error) {
         if let Some(limit) = error.limit_reached() {
             self.shared.limits.reached(limit, client.address());
         }
     }
 
-    /// What the event's ack carries.
+    /// Returns the answer to an event.
     pub(crate) async fn answer(&self, client: &Client, text: &str, turn: &Turn) -> Result<Answer> {
-        // Held until there is an answer.
+        // The claim is held until there is an answer.
         let parsed = ParseClaim::new(&self.parse_limits, client.address());
         let size = incoming::size(text, client.dialect());
         match incoming::resume_bytes(text, client.dialect()) {
-            // Its rooms have a limit of their own.
+            // The rooms of a resume have a limit of their own.
             Some(bytes) => parsed.claim_bytes(bytes).await?,
             None => parsed.claim(size).await?,
         }
@@ -112,43 +113,44 @@ impl Answers {
         let memory = AnswerClaim::new(budget, client.address(), may_write(&incoming));
         let may_be_dropped = !may_write(&incoming) && self.changes_nothing(&incoming);
         if !may_write(&incoming) {
-            turn.alone().await;
-            // A write that came completely is committed. Nobody waits for anything else.
+            turn.wait_until_alone().await;
+            // A write that came completely is committed. Nobody waits for the answer to anything
+            // else.
             if !client.is_connected() && may_be_dropped {
-                return Ok(Answer::new(nothing(), None));
+                return Ok(Answer::new(null_ack(), None));
             }
         }
         let arguments = match incoming {
             Incoming::Request(request) if may_be_dropped => tokio::select! {
                 biased;
                 answer = self.route(client, request, turn, (&memory, &parsed)) => answer?,
-                // Nobody waits for it any more, and it may take long.
-                () = client.gone() => nothing(),
+                // Nobody waits for the answer any more, and the request may take long.
+                () = client.gone() => null_ack(),
             },
             Incoming::Request(request) => {
                 self.route(client, request, turn, (&memory, &parsed)).await?
             }
             Incoming::Resume(rooms) => {
-                let enough = self.body_limit * TOLERANCE;
-                let answer = resume(&self.shared, client, rooms, enough, &memory).await?;
-                // Rooms that there was no memory for are answered as well.
+                let max_bytes = self.body_limit * TOLERANCE;
+                let answer = resume(&self.shared, client, rooms, max_bytes, &memory).await?;
+                // Rooms for whose changes there was no memory are answered as well.
                 memory.set_required(true);
                 Arguments::One(answer)
             }
             Incoming::Delivered(upto) => {
                 client.delivered(upto);
-                nothing()
+                null_ack()
             }
             Incoming::Unsubscribe(room) => {
                 Room::parse(&room).iter().for_each(|room| client.leave(room));
-                nothing()
+                null_ack()
             }
         };
         let claim = memory.finish(arguments.size())?;
         Ok(Answer::new(arguments, claim))
     }
 
-    /// Whether this does nothing but answer.
+    /// Whether this event has no effect but its answer.
     fn changes_nothing(&self, incoming: &Incoming<'_>) -> bool {
         match incoming {
             Incoming::Request(_) => !self.shared.routing.writes_with_get(),
@@ -165,7 +167,7 @@ impl Answers {
         (memory, parsed): (&AnswerClaim, &ParseClaim),
     ) -> Result<Arguments> {
         let mut request = request.into_http()?;
-        client.lend_headers(request.headers_mut());
+        client.copy_handshake_headers(request.headers_mut());
         request.extensions_mut().insert(client.clone());
         request.extensions_mut().insert(turn.clone());
         request.extensions_mut().insert(memory.clone());
@@ -180,12 +182,12 @@ impl Answers {
     }
 }
 
-fn nothing() -> Arguments {
+fn null_ack() -> Arguments {
     Arguments::One(RawValue::NULL.to_owned())
 }
 
-/// Whether this may be a write of ours. What else it may be, a route of the user, waits for its turn
-/// by itself.
+/// Whether this may be a write of a built-in route. A write of a user's route waits for its turn by
+/// itself.
 fn may_write(incoming: &Incoming<'_>) -> bool {
     matches!(incoming, Incoming::Request(request) if !answer_claim::is_read(&request.method))
 }

@@ -1,12 +1,13 @@
-//! The ready-made handlers: find, create, update, destroy. Each says what happens, in order.
+//! The built-in request handlers: find, create, update, destroy. Each handler lists its steps in
+//! order.
 //!
-//! Nobody publishes here: the fan-out follows the log, and the commit wrote to it.
+//! Handlers do not publish: a commit appends to the log, and the fan-out follows the log.
 //!
-//! In reading order: `input`: what came in the body; `reply`: what is answered; `associated`: the same, of
-//! records that belong to one; `by_hand`: for handlers of one's own.
+//! In reading order: `input` parses the body; `reply` builds the response; `associated` handles the
+//! routes of associations; `custom_handlers` is for handlers of the user.
 
 mod associated;
-mod by_hand;
+mod custom_handlers;
 mod input;
 mod reply;
 
@@ -18,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use backwire_records::change::{Attributes, Id, Resource};
 use backwire_records::criteria::{Criteria, Language, Parameters};
 use backwire_records::model::{Model, Populate};
-use backwire_records::write::{Action, Refused};
+use backwire_records::write::{Action, WriteError};
 use http::request::Parts;
 use http::{Method, header};
 use percent_encoding::percent_decode_str;
@@ -26,8 +27,8 @@ use percent_encoding::percent_decode_str;
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
-use crate::populate::Filling;
-use crate::route::{Deed, Route};
+use crate::populate::Populator;
+use crate::route::{Operation, Route};
 use crate::shared::Shared;
 use crate::socket::Client;
 use crate::subscription;
@@ -36,7 +37,7 @@ use input::Records;
 pub(crate) use input::{BodyLimit, Input};
 pub use reply::Reply;
 
-/// What is to be done with a resource or one of its records, by path and verb.
+/// Answers a request for a resource or one of its records, by path and verb.
 pub(crate) async fn answer(
     cx: Context,
     method: Method,
@@ -44,62 +45,64 @@ pub(crate) async fn answer(
     input: Input,
 ) -> Result<Response> {
     if method == Method::OPTIONS {
-        return Ok([(header::ALLOW, of.route.verbs())].into_response());
+        return Ok([(header::ALLOW, of.route.allowed_methods())].into_response());
     }
-    let Some(deed) = of.route.deed(&method) else {
+    let Some(operation) = of.route.operation(&method) else {
         let refused = Error::UnknownVerb(method.to_string());
-        return Ok(([(header::ALLOW, of.route.verbs())], refused).into_response());
+        return Ok(([(header::ALLOW, of.route.allowed_methods())], refused).into_response());
     };
-    // A request is not refused any more when it has written.
+    // Until the request writes, it may still be refused for lack of memory.
     cx.set_writing(false);
-    input.within(of.model.most.body)?;
-    let reply = match deed {
-        // Boxed, as every request would carry the room for it.
-        _ if of.route.within.is_some() => Box::pin(associated::answer(cx, of, input, deed)).await,
-        Deed::Find if of.route.id.is_some() => find_one(cx, of, input).await,
-        Deed::Find => find(cx, of, input).await,
-        Deed::Create => create(cx, of, input).await,
-        Deed::Update | Deed::Put => update(cx, of, input, deed).await,
-        Deed::Destroy => destroy(cx, of, input).await,
+    input.check_size(of.model.most.body)?;
+    let reply = match operation {
+        // Boxed, because otherwise every request would reserve memory for this future.
+        _ if of.route.nested.is_some() => {
+            Box::pin(associated::answer(cx, of, input, operation)).await
+        }
+        Operation::Find if of.route.id.is_some() => find_one(cx, of, input).await,
+        Operation::Find => find(cx, of, input).await,
+        Operation::Create => create(cx, of, input).await,
+        Operation::Update | Operation::Put => update(cx, of, input, operation).await,
+        Operation::Destroy => destroy(cx, of, input).await,
     };
     Ok(if method == Method::HEAD { reply?.without_body() } else { reply?.into_response() })
 }
 
 /// `GET /todo`
 async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let data = input.attributes_if_any()?;
+    let data = input.optional_attributes()?;
     let Target { route: Route { resource, .. }, model, query } = of;
     if sends_models(&cx)
-        && let Some(id) = named(&query, &data, &model.key)
+        && let Some(id) = id_in_request(&query, &data, &model.key)
     {
-        let criteria = Criteria::holding(&model, &model.key, [&id]);
-        return read(&cx, (resource, id), criteria, &model.find.populate).await;
+        let criteria = Criteria::with_attribute_in(&model, &model.key, [&id]);
+        return read_one(&cx, (resource, id), criteria, &model.find.populate).await;
     }
     let mut parameters = parameters(&cx, &resource, &model, query, data)?;
     let populate = populate(&mut parameters, &model)?;
-    let filling = Filling::new(&cx, &resource, &populate);
+    let populator = Populator::new(&cx, &resource, &populate);
     let mut criteria = Criteria::read_for(&model, parameters, language_of(&cx))?;
-    filling.widen(&mut criteria);
+    populator.add_to_criteria(&mut criteria);
     let read = subscription::find(&cx, &resource, criteria).await?;
-    Reply::records(&cx, filling.fill_all(read).await?, cx.reads())
+    Reply::records(&cx, populator.populate_read(read).await?, cx.reads())
 }
 
 /// `GET /todo/7`
 async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let data = input.attributes_if_any()?;
+    let data = input.optional_attributes()?;
     let Target { route: Route { resource, id, .. }, model, query } = of;
-    let (said, id) = match language_of(&cx) {
-        // Its clients send the model they read along.
+    let (requested, id) = match language_of(&cx) {
+        // Clients of Sails 0.9 send the model with a read.
         Language::Sails09 => (Attributes::new(), one_id(id, &data, &model.key)?),
         Language::Current => (data, id.ok_or_else(|| no_id(&model.key))?),
     };
-    let mut parameters = parameters(&cx, &resource, &model, query, said)?;
+    let mut parameters = parameters(&cx, &resource, &model, query, requested)?;
     let populate = populate(&mut parameters, &model)?;
     let criteria = Criteria::read_of_one(&model, &id, parameters)?;
-    read(&cx, (resource, id), criteria, &populate).await
+    read_one(&cx, (resource, id), criteria, &populate).await
 }
 
-/// The parameters of a read. A parameter that is ignored is logged once for each resource.
+/// Returns the parameters of a read. A parameter that is ignored is logged once for each resource.
 fn parameters(
     cx: &Context,
     resource: &Resource,
@@ -120,58 +123,61 @@ fn parameters(
     Ok(parameters)
 }
 
-/// What is to be filled in: what the request says, or else what the model does.
+/// Returns the associations to populate: those of the request, or else those of the model.
 fn populate(parameters: &mut Parameters, model: &Model) -> Result<Populate> {
-    let said = Populate::take(parameters, model.associations())?;
-    Ok(said.unwrap_or_else(|| model.find.populate.clone()))
+    let requested = Populate::take(parameters, model.associations())?;
+    Ok(requested.unwrap_or_else(|| model.find.populate.clone()))
 }
 
-/// A client of Sails 0.9 is known by its connection; over HTTP all speak the language of today.
+/// Returns the query language of the caller. Only a connection shows that a client speaks Sails
+/// 0.9. Over HTTP all callers use the current language.
 fn language_of(cx: &Context) -> Language {
     cx.client().map_or(Language::Current, |client| client.dialect().language())
 }
 
-/// Whether the caller sends the model it reads along, and that may be the only place where the id is.
+/// Whether the caller sends the model with a read. The model may be the only place where the id is.
 fn sends_models(cx: &Context) -> bool {
     let dialect = cx.client().map(Client::dialect);
     matches!(dialect, Some(Dialect::Sails09 | Dialect::Node))
 }
 
-/// One record, which is what the criteria pick; they say how much of it.
-async fn read(
+/// Reads the one record that the criteria pick, with the attributes that they select.
+async fn read_one(
     cx: &Context,
     (resource, id): (Resource, Id),
     mut criteria: Criteria,
     populate: &Populate,
 ) -> Result<Reply> {
-    let filling = Filling::new(cx, &resource, populate);
-    filling.widen(&mut criteria);
-    let read = subscription::find_in_part(cx, &resource, &id, criteria).await?;
-    let read = filling.fill_all(read.map(|record| record.into_iter().collect())).await?;
+    let populator = Populator::new(cx, &resource, populate);
+    populator.add_to_criteria(&mut criteria);
+    let read = subscription::find_one_with(cx, &resource, &id, criteria).await?;
+    let read = populator.populate_read(read.map(|record| record.into_iter().collect())).await?;
     Reply::record(cx, (resource, id), read.map(|mut records| records.pop()), cx.reads())
 }
 
 /// `POST /todo`, with a record or a list of them
 async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let Target { route: Route { resource, .. }, query, .. } = of;
-    match input.records_and(query)? {
+    match input.records_with_query(query)? {
         Records::One(record) => write(&cx, resource, Action::Create(record)).await,
         Records::Many(records) => {
             let changes = cx.create_each(resource, records).await?;
             let records: Vec<_> = changes.iter().map(|change| &change.after).collect();
             let reply = Reply::created(Json(records));
-            Ok(changes.last().map_or_else(Reply::nothing_created, |last| reply.at(last.position)))
+            Ok(changes
+                .last()
+                .map_or_else(Reply::nothing_created, |last| reply.with_position(last.position)))
         }
     }
 }
 
 /// `PUT` and `PATCH /todo/7`, or `/todo` with the id in the body
-async fn update(cx: Context, of: Target, input: Input, deed: Deed) -> Result<Reply> {
+async fn update(cx: Context, of: Target, input: Input, operation: Operation) -> Result<Reply> {
     let Target { route: Route { resource, id, .. }, model, query } = of;
-    let set = input.attributes_and(query)?;
+    let set = input.attributes_with_query(query)?;
     let id = one_id(id, &set, &model.key)?;
-    let action = match deed {
-        Deed::Put if model.upsert => Action::Upsert(id, set),
+    let action = match operation {
+        Operation::Put if model.upsert => Action::Upsert(id, set),
         _ => Action::Update(id, set),
     };
     write(&cx, resource, action).await
@@ -180,43 +186,43 @@ async fn update(cx: Context, of: Target, input: Input, deed: Deed) -> Result<Rep
 /// `DELETE /todo/7`, or `/todo` with the id in the body
 async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let Target { route: Route { resource, id, .. }, model, query } = of;
-    let said = input.attributes_if_any_and(query)?;
-    write(&cx, resource, Action::Destroy(one_id(id, &said, &model.key)?)).await
+    let requested = input.optional_attributes_with_query(query)?;
+    write(&cx, resource, Action::Destroy(one_id(id, &requested, &model.key)?)).await
 }
 
-/// The one write of a request, and its answer.
+/// Commits the only write of a request, and returns its answer.
 pub(crate) async fn write(cx: &Context, resource: Resource, action: Action) -> Result<Reply> {
-    let change = cx.commit_last(resource, action).await?;
+    let change = cx.commit_and_pass_turn(resource, action).await?;
     Reply::written(cx, &change).await
 }
 
-/// The record that is meant: the url says it, or the body, or both the same.
+/// Returns the id of the record, which is in the url, in the body, or the same in both.
 fn one_id(in_url: Option<Id>, attributes: &Attributes, key: &str) -> Result<Id> {
     let in_body = attributes.get(key).filter(|id| !id.is_null());
     match (in_url, in_body) {
         (Some(url), None) => Ok(url),
         (None, None) => Err(no_id(key)),
-        (None, Some(body)) => Id::from_json(body).ok_or_else(|| Refused::BadId.into()),
+        (None, Some(body)) => Id::from_json(body).ok_or_else(|| WriteError::BadId.into()),
         (Some(url), Some(body)) if Id::from_json(body).as_ref() == Some(&url) => Ok(url),
         (Some(url), Some(body)) => Err(Error::BadId { url, body: body.to_string() }),
     }
 }
 
 fn no_id(key: &str) -> Error {
-    Error::NoId(key.to_owned())
+    Error::MissingId(key.to_owned())
 }
 
-/// What a request is about, read from its url.
+/// The target of a request, parsed from its url.
 #[derive(Debug)]
 pub(crate) struct Target {
     route: Route,
     model: Arc<Model>,
-    /// Names and values, decoded; empty for a write, for which they would mean nothing.
+    /// Decoded names and values. Empty for a write, where they have no meaning.
     query: Vec<(String, String)>,
 }
 
-/// The one record that is meant by who sends models.
-fn named(query: &[(String, String)], data: &Attributes, key: &str) -> Option<Id> {
+/// Returns the id of the one record that a caller which sends models asks for.
+fn id_in_request(query: &[(String, String)], data: &Attributes, key: &str) -> Option<Id> {
     let in_query = || query.iter().find(|(name, _)| name == key);
     let in_data = data.get(key).and_then(Id::from_json);
     in_data.or_else(|| Id::parse(&in_query()?.1))
@@ -230,8 +236,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
         let route = shared.routing.read(parts.uri.path());
         let route = route.map_err(|error| sent_to_http(parts, error))?;
         let model = shared.model(&route.resource)?;
-        let target = match &route.within {
-            Some(within) => shared.model(&within.association.target)?,
+        let target = match &route.nested {
+            Some(nested) => shared.model(&nested.association.target)?,
             None => Arc::clone(&model),
         };
         let query = query_of(parts, &route, &target)?;
@@ -255,12 +261,12 @@ fn sent_to_http(parts: &Parts, error: Error) -> Error {
 /// attributes. `target` is the model of the written records.
 fn query_of(parts: &Parts, route: &Route, target: &Model) -> Result<Vec<(String, String)>> {
     let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
-    // Where it is no text, it would be read as one that somebody else may have meant.
+    // A query that is not UTF-8 would be decoded to another text, which the client may not mean.
     let is_text = |query| percent_decode_str(query).decode_utf8().is_ok();
     if !parts.uri.query().is_none_or(is_text) {
         return Err(Error::BadUrl);
     }
-    if route.deed.is_some() || matches!(parts.method, Method::GET | Method::HEAD) {
+    if route.operation.is_some() || matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(query);
     }
     target.refuse_criteria(&Parameters::read(query, Attributes::new())?)?;
@@ -276,12 +282,12 @@ mod tests {
     }
 
     #[test]
-    fn the_id_is_in_the_url_or_in_the_body_or_the_same_in_both() {
+    fn id_is_in_url_or_body_or_equal_in_both() {
         assert_eq!(id(Some("7"), "{}").unwrap(), Id::Integer(7));
         assert_eq!(id(Some("7"), r#"{"id":"7"}"#).unwrap(), Id::Integer(7));
         assert_eq!(id(Some("7"), r#"{"id":null}"#).unwrap(), Id::Integer(7));
         assert_eq!(id(None, r#"{"id":"a"}"#).unwrap(), Id::Text("a".into()));
-        assert!(matches!(id(None, "{}"), Err(Error::NoId(key)) if key == "id"));
+        assert!(matches!(id(None, "{}"), Err(Error::MissingId(key)) if key == "id"));
         assert!(matches!(id(Some("1"), r#"{"id":2}"#), Err(Error::BadId { .. })));
         assert!(id(None, r#"{"id":[]}"#).is_err());
     }

@@ -1,15 +1,17 @@
-//! Who asks: from a session to [`Who`], and what ends when that changes.
+//! The identity of a caller: reads the [`Principal`] of a session, and ends subscriptions when it
+//! changes.
 //!
-//! A connection is asked once and remembers. Whenever its session is told otherwise, or ends, it is
-//! asked again, and leaves every room that it may no longer be in: our runtime then finds it has lost
-//! its place and reads again, a stock client is told that the records are gone.
+//! The server reads the identity of a connection once and keeps it. When the session changes or
+//! ends, the server reads it again and removes the connection from every room that it may no longer
+//! be in. Our runtime then notices that it has lost its position and reads again. A stock client
+//! receives events as if the records were destroyed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backwire_engine::{Edit, Held};
-use backwire_records::access::{Act, Known, Reach, Who};
+use backwire_engine::{SessionEdit, StoredSession};
+use backwire_records::access::{AccessScope, ExpiringPrincipal, Operation, Principal};
 use backwire_records::change::{Change, Id, Resource, Room};
 use backwire_records::criteria::Collection;
 use serde_json::Value;
@@ -20,59 +22,69 @@ use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;
 
-/// The keys under which a session says who somebody is: such as no handler takes for its own.
-pub(crate) use backwire_engine::PERSON;
+/// The keys of the identity in a session. Handlers do not use such keys for values of their own.
+pub(crate) use backwire_engine::PERSON_KEY;
 pub(crate) const ROLES: &str = "backwire.roles";
 
-/// How often it is looked for sessions that have ended by themselves.
-const ROUND: Duration = Duration::from_secs(60);
+/// How often the server looks for sessions that have expired.
+const SESSION_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Who is at the other end of a connection.
-pub(crate) async fn of_client(shared: &Shared, client: &Client) -> Result<Who> {
+/// Returns the identity of a connection.
+pub(crate) async fn of_client(shared: &Shared, client: &Client) -> Result<Principal> {
     let session = client.session(shared.sessions.cookies());
     loop {
-        let (known, round) = client.known();
+        let (known, generation) = client.principal();
         if let Some(known) = known
-            && (matches!(known.until, 0 | Known::FOR_EVER)
-                || !shared.sessions.is_to_be_renewed(known.until, now()))
+            && (matches!(known.until, 0 | ExpiringPrincipal::NEVER)
+                || !shared.sessions.needs_renewal(known.until, now()))
         {
-            return Ok(known.who);
+            return Ok(known.principal);
         }
-        let known = self::known(shared, &session).await?;
-        // What was read before somebody signed out, say, holds no longer.
-        if client.know(&known, round) {
-            return Ok(known.who);
+        let known = of_session(shared, &session).await?;
+        // An identity that was read before a sign-out, for example, is outdated.
+        if client.set_principal(&known, generation) {
+            return Ok(known.principal);
         }
     }
 }
 
-/// Who has signed in, in a session. To ask is to use it.
-pub(crate) async fn known(shared: &Shared, id: &Arc<str>) -> Result<Known> {
+/// Returns the identity of a session. This counts as a use of the session.
+pub(crate) async fn of_session(shared: &Shared, id: &Arc<str>) -> Result<ExpiringPrincipal> {
     let (now, sessions) = (now(), shared.engine.sessions());
-    let Some(Held { values, mut until }) = sessions.load(id, now).await? else {
-        return Ok(Known::default());
+    let Some(StoredSession { values, mut until }) = sessions.load(id, now).await? else {
+        return Ok(ExpiringPrincipal::default());
     };
-    let Some(person) = values.get(PERSON).and_then(Id::from_json) else {
-        return Ok(Known::default());
+    let Some(person) = values.get(PERSON_KEY).and_then(Id::from_json) else {
+        return Ok(ExpiringPrincipal::default());
     };
-    if shared.sessions.is_to_be_renewed(until, now) {
-        until = shared.sessions.until(now);
-        sessions.edit(Edit { id: id.clone(), at: now, until, ..Edit::default() }).await?;
+    if shared.sessions.needs_renewal(until, now) {
+        until = shared.sessions.expiry(now);
+        sessions
+            .edit(SessionEdit { id: id.clone(), at: now, until, ..SessionEdit::default() })
+            .await?;
     }
     let roles = values.get(ROLES).and_then(Value::as_array).into_iter().flatten();
     let roles = roles.filter_map(Value::as_str).map(str::to_owned).collect();
-    Ok(Known { who: Who { person: Some(person), roles }, until })
+    Ok(ExpiringPrincipal { principal: Principal { person: Some(person), roles }, until })
 }
 
-/// What of a resource is left to a caller, who may or may not have signed in.
-pub(crate) fn reach(shared: &Shared, of: &Resource, who: &Who, act: Act) -> Result<Reach> {
+/// Returns which records of a resource a caller may access, whether they have signed in or not. No
+/// access is an error.
+pub(crate) fn access_scope(
+    shared: &Shared,
+    of: &Resource,
+    principal: &Principal,
+    operation: Operation,
+) -> Result<AccessScope> {
     let access = &shared.model(of)?.access;
-    match access.reach(who, act) {
-        Reach::Nothing if who.is_signed_in() || !access.is_for_anybody(act) => {
+    match access.scope_of(principal, operation) {
+        AccessScope::Nothing
+            if principal.is_signed_in() || !access.is_granted_to_anyone(operation) =>
+        {
             Err(Error::Forbidden)
         }
-        Reach::Nothing => Err(Error::Unknown),
-        reach => Ok(reach),
+        AccessScope::Nothing => Err(Error::Unauthenticated),
+        access_scope => Ok(access_scope),
     }
 }
 
@@ -83,22 +95,30 @@ pub(crate) async fn may_join(shared: &Shared, client: &Client, room: &Room) -> b
     if model.access.is_open() && collection.is_none() {
         return true;
     }
-    let who = of_client(shared, client).await;
-    who.is_ok_and(|who| {
-        model.access.reach(&who, Act::Read).covers(room)
-            && collection.is_none_or(|of| may_know(shared, &who, &room.resource, &of))
+    let principal = of_client(shared, client).await;
+    principal.is_ok_and(|principal| {
+        model.access.scope_of(&principal, Operation::Read).covers(room)
+            && collection
+                .is_none_or(|of| may_follow_members(shared, &principal, &room.resource, &of))
     })
 }
 
-/// Whether somebody may know who enters or leaves a collection of records of this resource: not where some may see
-/// only a part of them, or of those whose collections they are.
-fn may_know(shared: &Shared, who: &Who, members: &Resource, of: &Collection) -> bool {
+/// Whether a caller may know which records of this resource enter or leave a collection. They may
+/// not if there are callers who may see only a part of these records, or of the records that have
+/// the collections.
+fn may_follow_members(
+    shared: &Shared,
+    principal: &Principal,
+    members: &Resource,
+    of: &Collection,
+) -> bool {
     let (resource, _, attribute) = &of.of;
     let Some(resource) = Resource::parse(resource) else { return false };
     let association = shared.models.associations().named(&resource, attribute);
     let is_whole = |of: &Resource| {
         !shared.models.hide_records_of(of)
-            && reach(shared, of, who, Act::Read).is_ok_and(|reach| reach == Reach::Whole)
+            && access_scope(shared, of, principal, Operation::Read)
+                .is_ok_and(|access_scope| access_scope == AccessScope::Whole)
     };
     association.is_some_and(|(_, it)| it.target == *members)
         && is_whole(&resource)
@@ -108,92 +128,102 @@ fn may_know(shared: &Shared, who: &Who, members: &Resource, of: &Collection) -> 
 /// Signs a person out of all their sessions. Returns how many there were.
 pub(crate) async fn sign_out_everywhere(shared: &Shared, person: &Id) -> Result<usize> {
     let (at, sessions) = (now(), shared.engine.sessions());
-    let all = sessions.holding(PERSON, &person.to_json(), at).await?;
+    let all = sessions.find_by_value(PERSON_KEY, &person.to_json(), at).await?;
     for id in &all {
-        let set = [PERSON, ROLES].map(|key| (key.to_owned(), None)).into();
-        let until = shared.sessions.until(at);
-        sessions.edit(Edit { id: id.clone(), set, at, until, ..Edit::default() }).await?;
-        changed(shared, id).await;
+        let set = [PERSON_KEY, ROLES].map(|key| (key.to_owned(), None)).into();
+        let until = shared.sessions.expiry(at);
+        sessions
+            .edit(SessionEdit { id: id.clone(), set, at, until, ..SessionEdit::default() })
+            .await?;
+        session_changed(shared, id).await;
     }
     Ok(all.len())
 }
 
-/// Asks the connections of a session again.
-pub(crate) async fn changed(shared: &Shared, session: &str) {
+/// Checks the connections of a session again.
+pub(crate) async fn session_changed(shared: &Shared, session: &str) {
     let cookies = shared.sessions.cookies();
     for client in shared.sockets.all() {
         if &*client.session(cookies) == session {
-            ask_again(shared, &client).await;
+            recheck_rooms(shared, &client).await;
         }
     }
 }
 
-/// Asks those again whose session has ended since.
-pub(crate) async fn watch(shared: Arc<Shared>) {
+/// Checks connections again whose session has expired.
+pub(crate) async fn watch_sessions(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(ROUND.min(shared.sessions.age())).await;
+        tokio::time::sleep(SESSION_CHECK_INTERVAL.min(shared.sessions.age())).await;
         for client in shared.sockets.all() {
-            let is_over = |known: Known| known.until != 0 && known.until <= now();
-            if client.known().0.is_some_and(is_over) {
-                ask_again(&shared, &client).await;
+            let has_expired = |known: ExpiringPrincipal| known.until != 0 && known.until <= now();
+            if client.principal().0.is_some_and(has_expired) {
+                recheck_rooms(&shared, &client).await;
             }
         }
     }
 }
 
-/// Whoever cannot be asked is nobody: what they may hear is found out when the store is back.
-pub(crate) async fn ask_again(shared: &Shared, client: &Client) {
-    client.forget();
-    let who = of_client(shared, client).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "cannot tell who is at the other end of a connection");
-        Who::default()
+/// Removes a connection from the rooms that it may no longer be in. If its session cannot be read,
+/// it counts as anonymous, and its rights are read again when the store is back.
+pub(crate) async fn recheck_rooms(shared: &Shared, client: &Client) {
+    client.forget_principal();
+    let principal = of_client(shared, client).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot read the session of a connection; it counts as anonymous");
+        Principal::default()
     });
-    // Before it is taken out of the room of a part, it may be led from there into that of a record once more.
+    // Before the connection leaves the room of a part, a change may still add it to the room of a
+    // record. So this repeats until there are no other rooms.
     let mut kept = HashSet::new();
     loop {
-        let mut others = client.followed();
+        let mut others = client.record_rooms();
         others.retain(|room| !kept.contains(room));
-        // One that is gone leaves nothing, and is in nothing before long.
+        // A closed connection leaves all of its rooms anyway.
         if others.is_empty() || !client.is_connected() {
             return;
         }
         for room in others {
-            if may_follow(shared, client, &who, &room).await {
+            if may_follow(shared, client, &principal, &room).await {
                 kept.insert(room);
             } else {
-                withdraw(shared, client, &room).await;
+                remove_from_room(shared, client, &room).await;
             }
         }
     }
 }
 
-/// Whether somebody may be in a room.
-async fn may_follow(shared: &Shared, client: &Client, who: &Who, room: &Room) -> bool {
-    let Ok(reach) = reach(shared, &room.resource, who, Act::Read) else {
+/// Whether a caller may be in a room.
+async fn may_follow(shared: &Shared, client: &Client, principal: &Principal, room: &Room) -> bool {
+    let Ok(access_scope) = access_scope(shared, &room.resource, principal, Operation::Read) else {
         return false;
     };
-    match (&reach, &room.id, &room.scope) {
-        // A stock client hears of its records there, and is led out when they are no longer its own.
-        (Reach::Part(_), Some(id), None) if client.dialect().is_stock() => {
+    match (&access_scope, &room.id, &room.scope) {
+        // A stock client receives the changes of its records in this room. It is removed when it
+        // may no longer read the record.
+        (AccessScope::Part(_), Some(id), None) if client.dialect().is_stock() => {
             let record = shared.engine.find_one(&room.resource, id).await.ok();
             let record = record.and_then(|snapshot| snapshot.value);
-            record.is_some_and(|record| reach.includes(&record))
+            record.is_some_and(|record| access_scope.includes(&record))
         }
         _ => {
             let collection = room.scope().and_then(|scope| scope.collection().cloned());
-            reach.covers(room)
-                && collection.is_none_or(|of| may_know(shared, who, &room.resource, &of))
+            access_scope.covers(room)
+                && collection
+                    .is_none_or(|of| may_follow_members(shared, principal, &room.resource, &of))
         }
     }
 }
 
-async fn withdraw(shared: &Shared, client: &Client, room: &Room) {
-    shared.sockets.take_out(client, room).await;
+async fn remove_from_room(shared: &Shared, client: &Client, room: &Room) {
+    shared.sockets.remove_client(client, room).await;
     match (client.dialect(), &room.id) {
-        (Dialect::Runtime, _) => client.tell(runtime::EVENT, &runtime::lost(room)),
+        (Dialect::Runtime, _) => {
+            client.send_or_disconnect(runtime::EVENT, &runtime::invalidation(room))
+        }
         (dialect, Some(id)) if room.scope.is_none() => {
-            if let Some((event, news)) = dialect.news(&Change::gone(&room.resource, id)) {
-                client.tell(&event, &news);
+            if let Some((event, payload)) =
+                dialect.change_event(&Change::synthetic_destroy(&room.resource, id))
+            {
+                client.send_or_disconnect(&event, &payload);
             }
         }
         _ => {}

@@ -1,9 +1,10 @@
-//! What a destroy does to the records that were associated with the destroyed one: an attribute that held its
-//! id becomes null, and its pairs are destroyed. A record that has to have the attribute keeps it.
+//! Removes the references to a destroyed record: an attribute that held its id becomes null, and
+//! its pairs are destroyed. A record that requires the attribute keeps it.
 //!
-//! The engine commits a destroy together with its [cascades](backwire_engine::Cascades). A task does the rest
-//! in ordinary writes, a few at a time, so that other writers wait for no more than these. Reads see
-//! what is still to be done as done. After a restart the task continues.
+//! The engine commits a destroy together with its [cascades](backwire_engine::Cascades). A task
+//! does the rest in ordinary writes, a few at a time, so that other writers wait for no more than
+//! these. Reads already return the result of the writes that are still to be done. After a restart
+//! the task continues.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +17,17 @@ use tokio::time::sleep;
 
 use crate::clock::now;
 use crate::error::{Error, Result};
-use crate::in_line::in_line;
+use crate::join_in_order::join_in_order;
 use crate::shared::Shared;
 
-/// Records that are changed together. Another write waits for no more than these.
-const GROUP: usize = 500;
+/// The maximum number of records that are changed together. Another write waits for no more than
+/// these.
+const BATCH_SIZE: usize = 500;
 
 /// The pause after a failure of the engine.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Where the id of a record that is destroyed may be held.
+/// Returns the attributes that may hold the id of the record that an action destroys.
 pub(crate) fn references(shared: &Shared, resource: &Resource, action: &Action) -> Vec<Reference> {
     if !matches!(action, Action::Destroy(_)) {
         return Vec::new();
@@ -45,13 +47,13 @@ pub(crate) fn references(shared: &Shared, resource: &Resource, action: &Action) 
 }
 
 /// Removes references until the server stops.
-pub(crate) async fn work(shared: Arc<Shared>) {
+pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         match finish_all(&shared).await {
             Ok(()) => shared.cascades.notified().await,
             Err(error) => {
                 tracing::warn!(%error, "cannot remove references to destroyed records, trying again in a second");
-                sleep(RETRY).await;
+                sleep(RETRY_DELAY).await;
             }
         }
     }
@@ -69,14 +71,15 @@ async fn finish_all(shared: &Shared) -> Result<()> {
     }
 }
 
-/// Its references only get fewer, so one pass finds all of them.
+/// Removes the references of one cascade. Their number only decreases, so one pass finds all of
+/// them.
 async fn finish(shared: &Shared, cascade: &Cascade) -> Result<()> {
     let cascades = shared.engine.cascades();
     let mut after = None;
     loop {
-        let ids = cascades.dangling(cascade, after.as_ref(), GROUP).await?;
+        let ids = cascades.dangling(cascade, after.as_ref(), BATCH_SIZE).await?;
         let Some(last) = ids.last().cloned() else { break };
-        in_line(ids.into_iter().map(|id| detach(shared, cascade, id)))
+        join_in_order(ids.into_iter().map(|id| detach(shared, cascade, id)))
             .await
             .into_iter()
             .collect::<Result<()>>()?;

@@ -7,26 +7,26 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use backwire_records::change::Resource;
-use backwire_records::model::{Model, Undeclarable, Undeclared};
+use backwire_records::model::{Model, ModelError, Undeclared};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::route::Shortcuts;
 use crate::settings::{
-    AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, IoBlock, LimitsBlock, PAGE, Redis,
+    AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, IoBlock, LimitsBlock, MIGRATION_GUIDE, Redis,
     SessionSecret, Settings, Store, TrustedProxy,
 };
 use crate::yaml::{
-    self, Block, Document, Stray, duration, maybe_address, maybe_list, maybe_port, maybe_secret,
-    seconds, text,
+    self, Block, Document, IgnoredKey, duration, maybe_address, maybe_list, maybe_port,
+    maybe_secret, parse_optional_text, seconds,
 };
 
-pub use crate::yaml::Bad;
+pub use crate::yaml::FileProblem;
 
-/// Where the file is looked for if nobody says where it is.
-pub const PLACE: &str = "config/config.yml";
+/// The path of the file if no other is set.
+pub const DEFAULT_PATH: &str = "config/config.yml";
 
-/// What a file says, or its section for one environment.
+/// The settings of a file, or of its section for one environment.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -34,7 +34,7 @@ pub struct Config {
     host: Option<IpAddr>,
     #[serde(deserialize_with = "maybe_port")]
     port: Option<u16>,
-    #[serde(deserialize_with = "text")]
+    #[serde(deserialize_with = "parse_optional_text")]
     engine: Option<Store>,
     #[serde(rename = "static")]
     pages: Option<PathBuf>,
@@ -65,12 +65,12 @@ pub struct Config {
     shortcuts: Option<Shortcuts>,
     #[serde(deserialize_with = "seconds")]
     client_ttl: Option<Duration>,
-    /// The same, as later versions of the SocketIO Web Service call it.
+    /// `client_ttl` in later versions of the SocketIO Web Service.
     #[serde(deserialize_with = "seconds")]
     device_ttl: Option<Duration>,
-    /// The log of those versions.
+    /// The log settings of those versions.
     winston: Option<IgnoredAny>,
-    /// Where those versions were deployed.
+    /// The deployment settings of those versions.
     servers: Option<IgnoredAny>,
     redis: Option<Block<Redis>>,
     flakeid: Option<Block<Flake>>,
@@ -81,16 +81,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a file, its section for the environment that `BACKWIRE_ENV` or else `NODE_ENV` names, or
-    /// else production.
-    pub fn read(file: &Path) -> Result<Self, Bad> {
+    /// Reads a file. If it has sections, reads the one that `BACKWIRE_ENV` names, or else
+    /// `NODE_ENV`, or else `production`.
+    pub fn read(file: &Path) -> Result<Self, FileProblem> {
         yaml::read(file)
     }
 
-    /// What is in the file and changes nothing.
-    pub fn strays(&self, file: &Path) -> Vec<Bad> {
-        fn of<T>(block: &Option<Block<T>>) -> &[Stray] {
-            block.as_ref().map_or(&[], |block| &block.strays)
+    /// Returns warnings about the keys of the file that have no effect.
+    pub fn warnings(&self, file: &Path) -> Vec<FileProblem> {
+        fn of<T>(block: &Option<Block<T>>) -> &[IgnoredKey] {
+            block.as_ref().map_or(&[], |block| &block.ignored_keys)
         }
         let blocks = [
             ("redis", of(&self.redis)),
@@ -98,10 +98,10 @@ impl Config {
             ("io", of(&self.io)),
             ("cors", of(&self.cors)),
         ];
-        let strays = blocks.into_iter().flat_map(|(block, strays)| {
-            strays.iter().map(move |stray| stray.within(block).of(file))
-        });
-        let io = self.io.as_ref().and_then(|block| block.known.ignored());
+        let ignored_keys = blocks
+            .into_iter()
+            .flat_map(|(block, keys)| keys.iter().map(move |key| key.warning(block).in_file(file)));
+        let io = self.io.as_ref().and_then(|block| block.known.warning());
         let is_twice = self.client_ttl.is_some() && self.device_ttl.is_some();
         let others = [
             ("device_ttl", is_twice, "client_ttl is set, which is the same"),
@@ -114,18 +114,19 @@ impl Config {
         ];
         let others = others.into_iter().filter(|(_, is_ignored, _)| *is_ignored);
         let others = others.map(|(key, _, instead)| {
-            Bad::new(format!("{key} changes nothing: {instead} ({PAGE})"))
+            FileProblem::new(format!("{key} changes nothing: {instead} ({MIGRATION_GUIDE})"))
         });
-        strays.chain(io.into_iter().chain(others).map(|bad| bad.of(file))).collect()
+        let others = io.into_iter().chain(others).map(|problem| problem.in_file(file));
+        ignored_keys.chain(others).collect()
     }
 
-    /// Whether it declares a resource.
+    /// Whether the file declares a resource.
     pub fn has_resources(&self) -> bool {
         !self.resources.is_empty()
     }
 
-    /// Puts what it says over what there is.
-    pub fn over(self, mut settings: Settings) -> Result<Settings, Undeclarable> {
+    /// Returns the settings with the values of the file instead of theirs.
+    pub fn apply_to(self, mut settings: Settings) -> Result<Settings, ModelError> {
         fn set<T>(value: Option<T>, place: &mut T) {
             if let Some(value) = value {
                 *place = value;
@@ -147,14 +148,14 @@ impl Config {
         set(self.ledger_age, &mut settings.window.ledger_age);
         set(self.ledger_bytes, &mut settings.window.ledger_bytes);
         set(self.body_limit, &mut settings.body_limit);
-        self.limits.over(&mut settings.limits);
+        self.limits.apply_to(&mut settings.limits);
         set(self.trusted_proxies, &mut settings.trusted_proxies);
         set(self.prefix, &mut settings.paths.prefix);
         set(self.rest_prefix, &mut settings.paths.rest_prefix);
         set(self.shortcuts, &mut settings.paths.shortcuts);
         set(self.flakeid.map(|block| block.known), &mut settings.flake);
         if let Some(Block { known, .. }) = self.io {
-            known.over(&mut settings.heartbeat, &mut settings.socket_io);
+            known.apply_to(&mut settings.heartbeat, &mut settings.socket_io);
         }
         if let Some(ttl) = self.client_ttl.or(self.device_ttl) {
             settings.client_ttl = Some(ttl).filter(|ttl| !ttl.is_zero());
@@ -172,7 +173,7 @@ impl Config {
             if let Some(twice) =
                 Resource::parse(&name).filter(|name| !declared.insert(name.clone()))
             {
-                return Err(Undeclarable::Twice(twice));
+                return Err(ModelError::Twice(twice));
             }
         }
         settings.models.associate()?;
@@ -181,12 +182,12 @@ impl Config {
 }
 
 impl Document for Config {
-    fn is_whole(_: &str, keys: &[String]) -> bool {
+    fn has_no_sections(_: &str, keys: &[String]) -> bool {
         keys.iter().any(|key| settings_keys().contains(&key.as_str()))
     }
 }
 
-/// To tell a file with sections from one without.
+/// Returns the keys of the settings, which distinguish a file without sections from one with them.
 fn settings_keys() -> &'static [&'static str] {
     static KEYS: LazyLock<Vec<&str>> = LazyLock::new(yaml::keys_of::<Config>);
     &KEYS
@@ -199,22 +200,22 @@ mod tests {
 
     fn parse(yaml: &str) -> Result<Config, String> {
         let config = yaml::parse(yaml, "production");
-        config.map_err(|bad| bad.of(Path::new("config.yml")).to_string())
+        config.map_err(|problem| problem.in_file(Path::new("config.yml")).to_string())
     }
 
     fn read(yaml: &str) -> Result<Settings, String> {
         let config = parse(yaml)?;
-        config.over(Settings::default()).map_err(|bad| bad.to_string())
+        config.apply_to(Settings::default()).map_err(|problem| problem.to_string())
     }
 
     #[test]
-    fn a_file_without_anything_changes_nothing() {
+    fn empty_file_changes_nothing() {
         assert_eq!(read("").unwrap().port, 1337);
         assert_eq!(read("# nothing yet\n").unwrap().port, 1337);
     }
 
     #[test]
-    fn settings_are_written_as_on_the_command_line() {
+    fn settings_have_the_same_form_as_on_the_command_line() {
         let settings = read("port: 80\nengine: memory\nlog_age: 90s\nshortcuts: write\n").unwrap();
         assert_eq!((settings.port, settings.store), (80, Store::Memory));
         assert_eq!(settings.window.age, Duration::from_secs(90));
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_for_its_environment() {
+    fn section_of_the_environment_is_read() {
         let yaml = "development:\n  port: 1\nproduction:\n  port: 2\n";
         assert_eq!(read(yaml).unwrap().port, 2);
         assert_eq!(
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_none_is_told_with_its_place_and_the_nearest() {
+    fn unknown_key_is_an_error_that_suggests_the_closest_key() {
         assert_eq!(
             read("port: 80\nprot: 81\n").unwrap_err(),
             "config.yml:2:1: unknown key prot; did you mean port?"
@@ -254,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_can_not_be_is_told_with_its_place() {
-        for (yaml, at) in [
+    fn invalid_value_is_an_error_with_line_and_column() {
+        for (yaml, expected) in [
             ("port: eighty", "config.yml:1:7: port: eighty is not a port, 1 to 65535"),
             ("port: 70000", "config.yml:1:7: port: 70000 is not a port, 1 to 65535"),
             ("host: localhost", "config.yml:1:7: host: localhost is not an address, such as 127"),
@@ -270,9 +271,12 @@ mod tests {
                 "resources: {a: {upsert: yes please}}",
                 "config.yml:1:25: upsert: yes please is not true or false",
             ),
-            ("engine: redis", "config.yml:1:9: \"redis\" is no engine"),
+            ("engine: redis", "config.yml:1:9: unknown engine \"redis\""),
             ("session_secret: short", "config.yml:1:17: a session secret has at least 32"),
-            ("allowed_hosts: ['http://a']", "config.yml:1:17: \"http://a\" is no name of a host"),
+            (
+                "allowed_hosts: ['http://a']",
+                "config.yml:1:17: \"http://a\" is not a host name: expected",
+            ),
             (
                 "log_age: long",
                 "config.yml:1:10: log_age: long is not a duration, such as 90s, 30m,",
@@ -300,7 +304,10 @@ mod tests {
             ("flakeid: {worker: 32}", "config.yml:1:19: worker: 32 is not a number from 0 to 31"),
             ("io: {pingTimeout: 0}", "config.yml:1:19: pingTimeout: 0 is not milliseconds"),
             ("redis: {port: x}", "config.yml:1:15: port: x is not a port"),
-            ("client_ttl: -1", "config.yml:1:13: \"-1\" is no duration; 90, 90s"),
+            (
+                "client_ttl: -1",
+                "config.yml:1:13: invalid duration \"-1\"; expected a form like 90, 90s",
+            ),
             ("port: [", "config.yml:"),
             ("resources: {7up: {}}", "\"7up\" cannot be a resource"),
             (
@@ -325,13 +332,13 @@ mod tests {
             ("resources: {a: {attributes: {b: 7}}}", "config.yml:1:3"),
             ("resources: {a: {attributes: {b: {regex: '['}}}}", "config.yml:1:"),
         ] {
-            let told = read(yaml).unwrap_err();
-            assert!(told.starts_with(at), "{told}");
+            let error = read(yaml).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 
     #[test]
-    fn the_file_of_a_socketio_web_service_is_understood() {
+    fn file_of_a_socketio_web_service_is_read() {
         let yaml = "production:\n  port: 80\n  client_ttl: 7200\n  redis:\n    port: 6380\n    \
                     host: 10.0.0.1\n    auth_pass: 0123\n  flakeid:\n    datacenter: 1\n    \
                     worker: 31\n  io:\n    pingTimeout: 60000\n";
@@ -347,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_kept_for_an_hour_or_for_ever_if_the_file_says_0() {
+    fn messages_are_kept_for_an_hour_by_default_and_for_ever_if_client_ttl_is_0() {
         let ttl = |yaml| read(yaml).unwrap().client_ttl;
         assert_eq!(ttl("port: 1"), Some(Duration::from_secs(3600)));
         assert_eq!(ttl("client_ttl: 0"), None);
@@ -355,12 +362,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_none_in_a_block_of_the_service_is_told_and_changes_nothing() {
+    fn unknown_key_in_a_block_of_the_service_is_a_warning() {
         let config = parse("redis:\n  dbs: [1, 2]\n  port: 1\nio: {pingTimeot: 5}").unwrap();
-        let told: Vec<_> =
-            config.strays(Path::new("c.yml")).iter().map(ToString::to_string).collect();
+        let warnings: Vec<_> =
+            config.warnings(Path::new("c.yml")).iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            warnings,
             [
                 "c.yml:2:3: redis.dbs changes nothing: unknown key dbs; \
                  expected one of host, port, auth_pass",
@@ -368,16 +375,16 @@ mod tests {
                  did you mean pingTimeout?",
             ]
         );
-        assert_eq!(config.over(Settings::default()).unwrap().redis.unwrap().port, 1);
+        assert_eq!(config.apply_to(Settings::default()).unwrap().redis.unwrap().port, 1);
     }
 
     fn warnings(yaml: &str) -> Vec<String> {
         let config = parse(yaml).unwrap();
-        config.strays(Path::new("c.yml")).iter().map(ToString::to_string).collect()
+        config.warnings(Path::new("c.yml")).iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn options_of_socket_io_that_have_a_meaning_are_settings() {
+    fn supported_options_of_socket_io_are_settings() {
         let yaml = "io:\n  path: /push/socket.io/\n  transports: [websocket]\n  \
                     maxHttpBufferSize: 100000000\n  origins: 'https://a.example:443 b.example:80'\n  \
                     pingTimeout: 60000\n  pingInterval: 10000\n";
@@ -398,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_socket_io_and_redis_without_a_meaning_warn_by_name() {
+    fn unsupported_options_of_socket_io_and_redis_are_warnings() {
         let yaml = "io: {cookie: false, perMessageDeflate: {threshold: 1}, origins: 'b:* a:1'}\n\
                     redis: {url: 'redis://h', connect_timeout: 5}\nflakeid: {seqMask: 3}\n";
         let warnings = warnings(yaml);
@@ -419,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn id_of_a_flake_is_datacenter_and_worker_in_one() {
+    fn flake_id_is_datacenter_and_worker_in_one_number() {
         let flake = |yaml| read(yaml).unwrap().flake;
         let yaml = "flakeid: {id: 1023, worker: 3, epoch: 1300000000000}";
         let expected = Flake { datacenter: 31, worker: 31, epoch: 1_300_000_000_000 };
@@ -431,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_later_versions_of_the_service_are_understood_or_warn() {
+    fn keys_of_later_versions_of_the_service_are_read_or_warned_about() {
         let ttl = |yaml| read(yaml).unwrap().client_ttl;
         assert_eq!(ttl("device_ttl: 60"), Some(Duration::from_secs(60)));
         assert_eq!(ttl("device_ttl: 0"), None);
@@ -446,17 +453,17 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_may_be_in_a_file_and_is_not_told_when_it_is_no_good() {
+    fn secret_can_be_read_from_a_file_and_an_invalid_one_is_not_shown() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("key");
         std::fs::write(&file, "0123\n").unwrap();
         let key = |yaml: &str| read(yaml).map(|settings| settings.api_key.unwrap());
         assert!(key(&format!("api_key: {{file: {}}}", file.display())).unwrap().is("0123"));
         assert!(key("api_key: 0123").unwrap().is("0123"));
-        // That of cargo, which is there in every test.
+        // Cargo sets this variable in every test.
         let name = env!("CARGO_PKG_NAME");
         assert!(key("api_key: {env: CARGO_PKG_NAME}").unwrap().is(name));
-        for (yaml, told) in [
+        for (yaml, expected) in [
             ("api_key: {file: /nowhere/key}", "config.yml:1:10: /nowhere/key: "),
             ("api_key: {env: BACKWIRE_NOT_SET}", "config.yml:1:10: BACKWIRE_NOT_SET: "),
             ("api_key: {secret: hidden}", "config.yml:1:10: a secret is a text, {file: …}"),
@@ -464,7 +471,7 @@ mod tests {
             ("session_secret: secret", "config.yml:1:17: a session secret has at least"),
         ] {
             let refused = read(yaml).unwrap_err();
-            assert!(refused.starts_with(told), "{refused}");
+            assert!(refused.starts_with(expected), "{refused}");
             assert!(!refused.contains("hidden") && !refused.contains("[secret"), "{refused}");
         }
     }
@@ -489,7 +496,7 @@ mod tests {
         );
     }
 
-    /// Beyond those of [`settings_keys`], up to the value.
+    /// Keys inside the values of [`settings_keys`], as they are written before the value.
     const INNER_KEYS: [&str; 41] = [
         "redis: {host",
         "redis: {port",
@@ -535,18 +542,18 @@ mod tests {
     ];
 
     #[test]
-    fn wrong_value_of_any_key_is_an_error_in_words_of_the_file() {
+    fn wrong_value_of_any_key_is_an_error_in_plain_wording() {
         let keys = settings_keys().iter().chain(&INNER_KEYS);
         for (key, value) in keys.flat_map(|key| yaml::WRONG_VALUES.map(|value| (key, value))) {
             let close = "}".repeat(key.matches('{').count());
             if let Err(refused) = read(&format!("{key}: {value}{close}")) {
-                yaml::assert_in_words(&refused);
+                yaml::assert_plain_wording(&refused);
             }
         }
     }
 
     #[test]
-    fn wrong_file_is_an_error_in_words_of_the_file() {
+    fn invalid_file_is_an_error_in_plain_wording() {
         for yaml in [
             "a",
             "- 1",
@@ -565,17 +572,17 @@ mod tests {
             "production:\n  port: x",
             "production:\n  port: 1\ndevelopment: 7",
         ] {
-            yaml::assert_in_words(&read(yaml).unwrap_err());
+            yaml::assert_plain_wording(&read(yaml).unwrap_err());
         }
     }
 
     #[test]
-    fn all_keys_are_known_as_such() {
+    fn settings_keys_lists_all_keys() {
         assert!(settings_keys().contains(&"session_age"));
         for key in settings_keys() {
-            let told = read(&format!("{key}: {{x: [1]}}\n"));
+            let outcome = read(&format!("{key}: {{x: [1]}}\n"));
             assert!(
-                !told.is_err_and(|told| told.contains(&format!("unknown key {key};"))),
+                !outcome.is_err_and(|error| error.contains(&format!("unknown key {key};"))),
                 "{key}"
             );
         }

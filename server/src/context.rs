@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use backwire_engine::{AnswerMemory, Engine, ReadOptions, ReadTime};
-use backwire_records::access::{Act, Reach, Who};
+use backwire_records::access::{AccessScope, Operation, Principal};
 use backwire_records::change::{Resource, ToId};
 use backwire_records::model::{Associations, Model};
-use backwire_records::write::Refused;
+use backwire_records::write::WriteError;
 use http::request::Parts;
 use serde::Serialize;
 
@@ -19,16 +19,16 @@ use crate::answer_claim::AnswerClaim;
 use crate::caller;
 use crate::error::{Error, Result};
 use crate::http::client_address::client_address;
-use crate::http::key;
-use crate::http::security_headers::Personal;
+use crate::http::idempotency_key as key;
+use crate::http::security_headers::PrivateResponse;
 use crate::identity::Identity;
 use crate::pubsub::{Publisher, Pubsub};
-use crate::session::Brought;
+use crate::session::SessionHandle;
 use crate::shared::Shared;
 use crate::socket::Client;
 use crate::socket::turn::Turn;
 
-/// Who asks, and what they may use.
+/// The caller of a handler, and the services that the handler may use.
 ///
 /// ```
 /// use axum::routing::get;
@@ -48,20 +48,20 @@ use crate::socket::turn::Turn;
 pub struct Context {
     shared: Arc<Shared>,
     client: Option<Client>,
-    /// The session that a request over HTTP brought.
-    session: Brought,
+    /// The session of a request over HTTP.
+    session: SessionHandle,
     key: Option<Arc<str>>,
-    /// Whose the key is, where the rules of a resource do not ask for a person.
+    /// The owner of the idempotency key, if the rules of a resource do not ask for a person.
     identity: Identity,
-    /// Of this request, whose reads have one deadline.
+    /// The read options of this request. All its reads share one deadline.
     reads: ReadOptions,
-    /// The memory of the answer.
+    /// The claim on memory for the answer.
     answer: Option<AnswerClaim>,
     turn: Option<Turn>,
-    /// Of the client.
+    /// The address of the client.
     address: Option<IpAddr>,
     /// Over HTTP, whether the answer is for this caller alone.
-    personal: Option<Personal>,
+    private_response: Option<PrivateResponse>,
 }
 
 impl Context {
@@ -69,22 +69,23 @@ impl Context {
         &self.shared
     }
 
-    /// Where the records live.
+    /// Returns the engine that stores the records.
     pub fn engine(&self) -> &dyn Engine {
         &*self.shared.engine
     }
 
-    /// What the records of a resource are like; an error if there is no such resource.
+    /// Returns the model of a resource, or an error if there is no such resource.
     pub fn model(&self, resource: &Resource) -> Result<Arc<Model>> {
         self.shared.model(resource)
     }
 
-    /// How the caller reads: how much there may be of the answer.
+    /// Returns the read options of the caller, with the limits of the answer.
     pub(crate) fn reads(&self) -> &ReadOptions {
         &self.reads
     }
 
-    /// Says whether the request has written: then its answer is not refused for lack of memory.
+    /// Sets whether the request has written. The answer to a write is not refused for lack of
+    /// memory.
     pub(crate) fn set_writing(&self, is_writing: bool) {
         self.answer.iter().for_each(|answer| answer.set_required(is_writing));
     }
@@ -93,71 +94,76 @@ impl Context {
         self.shared.models.associations()
     }
 
-    /// What there is to say and to hear of a resource; see [`pubsub`](crate::pubsub).
+    /// Returns the publish and subscribe methods of a resource; see [`pubsub`](crate::pubsub).
     pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
         Publisher::of(&self.shared).pubsub(resource)
     }
 
-    /// The caller listens to a room of any name from here on. Without a socket nothing happens.
+    /// Subscribes the caller to a room of any name. Without a socket this does nothing.
     pub fn listen(&self, room: &str) {
         self.client.iter().for_each(|client| client.listen(room));
     }
 
-    /// Says something to all who listen to a room but the caller; it arrives as the event `message`.
+    /// Sends data to all clients that listen to a room, except the caller, as the event `message`.
     pub fn broadcast(&self, room: &str, data: &impl Serialize) -> Result<()> {
         Publisher::of(&self.shared).broadcast(room, data, self.client())
     }
 
-    /// The caller's connection, if the request came over a socket.
+    /// Returns the caller's connection, if the request came over a socket.
     pub fn client(&self) -> Option<&Client> {
         self.client.as_ref()
     }
 
-    /// Who the caller has proved to be, by [signing in](crate::Session::sign_in).
-    pub async fn who(&self) -> Result<Who> {
-        self.personal.iter().for_each(Personal::set);
+    /// Returns the identity that the caller has proved by [signing in](crate::Session::sign_in).
+    pub async fn principal(&self) -> Result<Principal> {
+        self.private_response.iter().for_each(PrivateResponse::set);
         match (&self.client, self.session.id()) {
             (Some(client), _) => caller::of_client(&self.shared, client).await,
-            (None, Some(session)) => Ok(caller::known(&self.shared, session).await?.who),
-            (None, None) => Ok(Who::default()),
+            (None, Some(session)) => Ok(caller::of_session(&self.shared, session).await?.principal),
+            (None, None) => Ok(Principal::default()),
         }
     }
 
-    /// Signs a person out of all their sessions, for example after a new password or when their rights are
-    /// taken away. Their connections lose at once what they may no longer hear. Returns how many sessions
-    /// there were. All sessions are looked at, so this is not for every request.
+    /// Signs a person out of all their sessions, for example after a new password or when their
+    /// rights are taken away. Their connections lose at once the subscriptions that they may no
+    /// longer have. Returns how many sessions there were. This reads all sessions, so it is not for
+    /// every request.
     pub async fn sign_out_everywhere(&self, person: impl ToId) -> Result<usize> {
-        let person = person.to_id().ok_or(Refused::BadId)?;
+        let person = person.to_id().ok_or(WriteError::BadId)?;
         caller::sign_out_everywhere(&self.shared, &person).await
     }
 
-    /// What of a resource is left to the caller; an error if that is nothing.
-    pub async fn reach(&self, resource: &Resource, act: Act) -> Result<Reach> {
+    /// Returns which records of a resource the caller may access. No access is an error.
+    pub async fn access_scope(
+        &self,
+        resource: &Resource,
+        operation: Operation,
+    ) -> Result<AccessScope> {
         if self.model(resource)?.access.is_open() {
-            return Ok(Reach::Whole);
+            return Ok(AccessScope::Whole);
         }
-        caller::reach(&self.shared, resource, &self.who().await?, act)
+        caller::access_scope(&self.shared, resource, &self.principal().await?, operation)
     }
 
-    /// The request's `Idempotency-Key`.
+    /// Returns the request's `Idempotency-Key`.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// The same, for a back end that has shown the `api_key`.
-    pub(crate) fn of_api_key(self) -> Self {
+    /// Returns the same context for a back end that has sent the `api_key`.
+    pub(crate) fn with_api_key_identity(self) -> Self {
         Self { identity: Identity::ApiKey, ..self }
     }
 
     /// Waits until all requests of the same connection before this one have been answered.
-    pub(crate) async fn alone(&self) {
+    pub(crate) async fn wait_for_earlier_requests(&self) {
         if let Some(turn) = &self.turn {
-            turn.alone().await;
+            turn.wait_until_alone().await;
         }
     }
 }
 
-/// The address of the client of a request, over HTTP or a socket.
+/// Returns the address of the client of a request, over HTTP or a socket.
 pub(crate) fn address_of(parts: &Parts) -> Option<IpAddr> {
     match parts.extensions.get::<Client>() {
         Some(client) => client.address(),
@@ -194,12 +200,12 @@ impl<S: Sync> FromRequestParts<S> for Context {
             client,
             reads,
             answer,
-            session: Brought::of(parts),
+            session: SessionHandle::of(parts),
             key: key::of(&parts.headers)?,
             identity: Identity::default(),
             turn: parts.extensions.get::<Turn>().cloned(),
             address: address_of(parts),
-            personal: Personal::of(&parts.extensions),
+            private_response: PrivateResponse::of(&parts.extensions),
         })
     }
 }

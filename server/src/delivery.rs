@@ -1,16 +1,20 @@
-//! The push service: what other back ends send, kept for each person until their devices have acked it.
+//! The push service: messages that back ends send, kept for each person until their devices have
+//! acked them.
 //!
-//! - `courier`: takes it to those who are there; `present`: who that is; `attend`: what one of them is told, and
-//!   in which order, with `arrivals`: what has come for it meanwhile;
-//! - `guest`: somebody who is there, and how they are told.
+//! - `service` stores the messages and passes them to the connected clients.
+//! - `connected_devices` registers the devices of a client. `session` is the task of one
+//!   connection. It sends the messages in their order, and buffers new ones in `arrivals`.
+//! - `site_client` is a connected client, and the form of the events that it is sent.
+//! - `site_connections` lists the connections, so that a revocation can end them. `recheck` asks
+//!   the back end again about connected clients. `rejection` is why a CONNECT is refused.
 //!
-//! Where it waits is up to the engine: [`Queues`](backwire_engine::Queues).
+//! The engine stores the messages: [`Queues`](backwire_engine::Queues).
 
 mod arrivals;
-mod attend;
-pub(crate) mod connected;
-pub(crate) mod courier;
-pub(crate) mod guest;
-pub(crate) mod present;
+pub(crate) mod connected_devices;
 mod recheck;
 pub(crate) mod rejection;
+pub(crate) mod service;
+mod session;
+pub(crate) mod site_client;
+pub(crate) mod site_connections;

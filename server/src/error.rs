@@ -1,8 +1,8 @@
-//! Why a request is refused, and the one place where that becomes a status and a body.
+//! The errors of requests, and the only place where an error becomes a status and a body.
 //!
-//! The body is the same over HTTP and sockets: `{code, message, field?, limit?}`. Refusals that are
-//! not ours (a route's own, axum's 404 and 405, a caught panic) get the same shape in
-//! `in_our_words`, so a client reads one kind of error and no other.
+//! The body is the same over HTTP and sockets: `{code, message, field?, limit?}`. `normalize_error`
+//! gives the same shape to errors of other sources (a route of the user, axum's 404 and 405, a
+//! caught panic), so a client reads one kind of error only.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use backwire_engine::{self as engine, OutOfMemory};
 use backwire_records::change::{Id, Resource};
 use backwire_records::criteria;
 use backwire_records::model::Violation;
-use backwire_records::write::Refused;
+use backwire_records::write::WriteError;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde::Serialize;
@@ -22,50 +22,50 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::settings::Limit;
 
-/// What a handler gives back.
+/// The result of a handler.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing answers this url.
+    /// No route answers this url.
     #[error("there is no route for {0}")]
     NoRoute(String),
     /// A request over a socket that no route answers. HTTP may have an answer.
     #[error("{0} is available over HTTP only")]
     HttpOnly(String),
-    /// What arrived is not JSON.
+    /// The body is not JSON.
     #[error("this is not JSON: {0}")]
     BadJson(String),
-    /// It is JSON, but not of the shape that is asked for.
+    /// The body is JSON, but does not have the expected shape.
     #[error("{0}")]
     BadBody(&'static str),
-    /// A form that is not understood.
+    /// The body is not a valid form.
     #[error("{0}")]
     BadForm(String),
-    /// A part of what arrived is not as it has to be.
+    /// A field of the request is invalid.
     #[error("{1}")]
     BadField(&'static str, &'static str),
-    /// A header of the request names something that is not understood here.
+    /// A header of the request has a value that the server does not support.
     #[error("{}", unsupported(header, value, supported))]
     Unsupported {
         /// The header, in lower case.
         header: &'static str,
-        /// What it says; nothing if it is not there.
+        /// The value of the header. It is empty if the header is missing.
         value: String,
-        /// What it may say.
+        /// The supported values.
         supported: &'static str,
     },
-    /// A name that cannot be that of a resource.
+    /// A name that cannot be the name of a resource.
     #[error("{0:?} cannot be a resource")]
-    NoResource(String),
-    /// A request over a socket without a usable url.
+    InvalidResourceName(String),
+    /// A request over a socket without a valid url.
     #[error("a request has a url, and it starts with /")]
     BadUrl,
-    /// A request for Socket.IO whose parameter could be read in more than one way.
+    /// A request for Socket.IO with an ambiguous parameter.
     #[error("the parameter {0:?} of the query is repeated or encoded; give it once, as plain text")]
     AmbiguousQuery(&'static str),
-    /// A verb or an event nobody handles.
+    /// A verb or an event that the server does not handle.
     #[error("{0} is not understood here")]
     UnknownVerb(String),
     /// An event with attachments.
@@ -73,25 +73,25 @@ pub enum Error {
         "events have no binary attachments here; send binary data as text, for example in Base64, or upload it to your own server"
     )]
     Binary,
-    /// An update or a destroy that does not say of what.
+    /// An update or a destroy without the id of a record.
     #[error("this is about one record: its id has to be in the url, or as {0:?} in the body")]
-    NoId(String),
-    /// A record is not associated with the one that is meant.
-    #[error("{}", not_in(resource, id, attribute, member.as_ref()))]
-    NotIn {
-        /// Whose association it is.
+    MissingId(String),
+    /// A record is not associated with the named one.
+    #[error("{}", not_associated(resource, id, attribute, member.as_ref()))]
+    NotAssociated {
+        /// The resource of the record that has the association.
         resource: Resource,
-        /// Of which record.
+        /// The id of the record that has the association.
         id: Id,
-        /// The attribute.
+        /// The attribute of the association.
         attribute: String,
-        /// Who is not in it, if one was named.
+        /// The record that is not associated, if the request names one.
         member: Option<Id>,
     },
-    /// Criteria that are not understood.
+    /// Invalid criteria.
     #[error(transparent)]
-    BadCriteria(#[from] criteria::Bad),
-    /// The url says one record and the body another.
+    BadCriteria(#[from] criteria::CriteriaError),
+    /// The url and the body name different records.
     #[error("the url is about {url} and the body about {body}")]
     BadId {
         /// The id in the url.
@@ -102,7 +102,7 @@ pub enum Error {
     /// The body is too large.
     #[error("the body has {size}, at most {limit} are allowed: send less at a time")]
     TooLarge {
-        /// In words, because a body may be too large without having said how large.
+        /// The size as text, because the exact size of a body may be unknown.
         size: String,
         /// How many bytes are allowed.
         limit: usize,
@@ -113,7 +113,7 @@ pub enum Error {
          the token in the `auth` of the CONNECT"
     )]
     HeadTooLarge {
-        /// How many there are.
+        /// How many bytes they have.
         bytes: usize,
         /// How many are allowed.
         limit: usize,
@@ -128,14 +128,14 @@ pub enum Error {
         /// How many are allowed.
         limit: usize,
     },
-    /// An idempotency key that is none.
+    /// An invalid idempotency key.
     #[error("an idempotency key is 1 to 255 visible ASCII characters")]
     BadKey,
     /// One connection has too many requests in flight.
     #[error(
         "this connection has {limit} requests without an answer already (requests_in_flight): wait for answers before you send more"
     )]
-    TooMany {
+    TooManyRequests {
         /// How many are allowed.
         limit: usize,
     },
@@ -152,56 +152,58 @@ pub enum Error {
         "no memory is free for this request now ({limit}): read the answers that wait, then try again"
     )]
     Busy {
-        /// The limit that is used up.
+        /// The limit that is reached.
         limit: Limit,
-        /// Its value.
+        /// The value of the limit in bytes.
         bytes: usize,
     },
-    /// There is no room for another connection, or for another request of a client of a proxy.
-    #[error("{}", no_room(*limit, *max))]
-    NoRoom {
+    /// A limit does not allow another connection, or another request of a client of a proxy.
+    #[error("{}", too_many_connections(*limit, *max))]
+    TooManyConnections {
         /// The limit that is reached.
         limit: Limit,
         /// How many are allowed.
         max: usize,
     },
-    /// There is no room for another resource or session.
-    #[error("{}", full(*limit, *max))]
-    Full {
+    /// A limit does not allow another resource or session.
+    #[error("{}", quota_reached(*limit, *max))]
+    QuotaReached {
         /// The limit that is reached.
         limit: Limit,
         /// How many are allowed.
         max: usize,
     },
     /// The client has not sent the rest of a request in time.
-    #[error("{}", overdue(*limit, *deadline))]
-    Overdue {
+    #[error("{}", request_timeout(*limit, *deadline))]
+    RequestTimeout {
         /// The limit that is reached.
         limit: Limit,
-        /// How long it may take.
+        /// The time limit.
         deadline: Duration,
     },
-    /// A stock client would be in too many rooms of records.
+    /// A stock client would join too many rooms of records.
     #[error("this connection would follow too many records ({}: {limit}): read fewer of them, with `limit` or criteria", which.name())]
     TooManyRooms {
-        /// The limit that it has reached.
+        /// The limit that is reached.
         which: Limit,
-        /// How many rooms it may be in.
+        /// How many rooms it may join.
         limit: usize,
     },
-    /// Messages come quicker than they are stored.
-    #[error("too many messages of this site wait to be stored, {limit} may")]
+    /// Messages arrive faster than they are stored.
+    #[error(
+        "too many messages of this site wait to be stored, at most {limit} are allowed: send again later"
+    )]
     TooManyMessages {
-        /// How many may wait.
+        /// How many messages may wait.
         limit: usize,
     },
-    /// Publishing over HTTP is not set up.
+    /// Publishing over HTTP is not enabled.
     #[error("POST /publish is off: the server was started without --api-key")]
     NoApiKey,
-    /// A back end that does not say which site it means, or shows no key.
+    /// A request of a back end without a site or without a key.
     #[error("Missing query param 'site' or 'apiKey'.")]
-    NoCaller(&'static str),
-    /// The caller has not shown that it may publish.
+    MissingCredentials(&'static str),
+    /// The site is unknown, or the key is wrong.
     #[error("unknown site, or wrong apiKey")]
     BadApiKey,
     /// A caller that is not the operator of the server.
@@ -209,7 +211,7 @@ pub enum Error {
         "this is for the operator: show the key of --api-key, or call from the server's machine"
     )]
     OperatorOnly,
-    /// A session cannot keep this, or keeps something else than what is asked for.
+    /// A session cannot store this value, or stores a value of another type than requested.
     #[error("{0:?} of the session: {1}")]
     Session(String, String),
     /// A page that may not use this server.
@@ -218,38 +220,38 @@ pub enum Error {
          For a site of the push service, name the origin in `origins` of the site"
     )]
     Origin(String),
-    /// A page that may use nothing but the sites that allow its origin.
+    /// A page that may use only the sites that allow its origin.
     #[error(
         "pages of {0} may connect to their site, and use nothing else of this server: --origin {0}, or \
          `origins` in its configuration, allows them everything"
     )]
     SitesOnly(String),
-    /// A host that this server is not.
+    /// A request for a host that the server does not allow.
     #[error(
         "the host {0} is not allowed: --allowed-host {0}, or `allowed_hosts` in the configuration, allows it"
     )]
     Host(String),
-    /// A request that does not say which host it is for, or says it twice.
+    /// A request without a valid host, or with two hosts.
     #[error("a request must have exactly one valid Host header")]
     BadHost,
-    /// A request for a WebSocket that is no handshake of one.
+    /// A request for a WebSocket that is not a valid handshake.
     #[error("this is not a valid WebSocket handshake: {header} must be {expected}, exactly once")]
     BadHandshake {
         /// The part of the request.
         header: &'static str,
-        /// What it has to be.
+        /// The expected value.
         expected: &'static str,
     },
-    /// Nobody has signed in, and somebody has to.
+    /// The request requires a user who has signed in.
     #[error("sign in first")]
-    Unknown,
-    /// The caller may not do this.
+    Unauthenticated,
+    /// The access rules do not allow the request.
     #[error("the access rules do not allow you to do this")]
     Forbidden,
-    /// The ids of such records are the server's to give.
-    #[error("ids of {0} are given by the server")]
-    GivenId(Resource),
-    /// A route answered with something that cannot be passed on.
+    /// A record with an id, of a resource whose ids the server generates.
+    #[error("the server generates the ids of {0}: send the record without an id")]
+    GeneratedId(Resource),
+    /// A handler's answer cannot be passed on over a socket.
     #[error("the answer cannot be passed on: {0}")]
     BadAnswer(String),
     /// The engine refused or failed.
@@ -257,7 +259,7 @@ pub enum Error {
     Engine(#[from] engine::Error),
 }
 
-fn no_room(limit: Limit, max: usize) -> String {
+fn too_many_connections(limit: Limit, max: usize) -> String {
     let what = match limit {
         Limit::ConnectionsPerAddress => "connections or forwarded requests from your address",
         Limit::UnconnectedSessionsPerAddress => "sessions without a CONNECT from your address",
@@ -267,7 +269,7 @@ fn no_room(limit: Limit, max: usize) -> String {
     format!("there are {max} {what} already ({}): close some, or try again later", limit.name())
 }
 
-fn overdue(limit: Limit, deadline: Duration) -> String {
+fn request_timeout(limit: Limit, deadline: Duration) -> String {
     let (seconds, name) = (deadline.as_secs_f64(), limit.name());
     match limit {
         Limit::BodyDeadline => format!("no byte of the body arrived within {seconds} s ({name})"),
@@ -275,7 +277,7 @@ fn overdue(limit: Limit, deadline: Duration) -> String {
     }
 }
 
-fn full(limit: Limit, max: usize) -> String {
+fn quota_reached(limit: Limit, max: usize) -> String {
     let what = match limit {
         Limit::UndeclaredResources => "the server allows {} undeclared resources: declare this one",
         Limit::UndeclaredResourcesPerAddress => {
@@ -287,7 +289,7 @@ fn full(limit: Limit, max: usize) -> String {
 }
 
 fn unsupported(header: &str, value: &str, supported: &str) -> String {
-    // As people write it: Content-Type.
+    // The usual form of the name: Content-Type.
     let words = header.split('-').map(|word| {
         let (first, rest) = word.split_at(1);
         first.to_ascii_uppercase() + rest
@@ -299,7 +301,7 @@ fn unsupported(header: &str, value: &str, supported: &str) -> String {
     }
 }
 
-/// The body of a refusal.
+/// The body of an error response.
 #[derive(Debug, Serialize)]
 struct Refusal<'a> {
     code: &'a str,
@@ -308,18 +310,18 @@ struct Refusal<'a> {
     field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<Number>,
-    /// Of a record with several mistakes, each: the first is told above.
+    /// All violations of a record. The fields above describe the first one.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     problems: &'a [Violation],
 }
 
 impl Error {
-    /// A body of `size` bytes where `limit` are allowed.
+    /// Creates the error for a body of `size` bytes where `limit` are allowed.
     pub fn too_large(size: usize, limit: usize) -> Self {
         Self::TooLarge { size: format!("{size} bytes"), limit }
     }
 
-    /// Status, code, and the part of the request it is about.
+    /// Returns the status, the code, and the part of the request that the error is about.
     fn kind(&self) -> (StatusCode, &'static str, Option<&str>) {
         match self {
             Self::NoRoute(_) | Self::HttpOnly(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
@@ -330,13 +332,13 @@ impl Error {
             Self::Unsupported { header, .. } => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "E_UNSUPPORTED", Some(header))
             }
-            Self::NoResource(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
+            Self::InvalidResourceName(_) => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
             Self::BadUrl => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some("url")),
             Self::AmbiguousQuery(name) => (StatusCode::BAD_REQUEST, "E_BAD_URL", Some(name)),
             Self::Binary => (StatusCode::BAD_REQUEST, "E_BINARY", Some("data")),
             Self::UnknownVerb(_) => (StatusCode::METHOD_NOT_ALLOWED, "E_UNKNOWN_VERB", None),
-            Self::NotIn { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
-            Self::NoId(key) => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),
+            Self::NotAssociated { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
+            Self::MissingId(key) => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),
             Self::BadCriteria(bad) => (StatusCode::BAD_REQUEST, "E_BAD_CRITERIA", Some(&bad.at)),
             Self::BadId { .. } => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::TooLarge { .. } | Self::TooManyValues { .. } => {
@@ -347,32 +349,34 @@ impl Error {
             }
             Self::TooManyRooms { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_MANY_ROOMS", None),
             Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
-            Self::TooMany { .. } | Self::TooManyBytes { .. } | Self::TooManyMessages { .. } => {
-                (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
-            }
+            Self::TooManyRequests { .. }
+            | Self::TooManyBytes { .. }
+            | Self::TooManyMessages { .. } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
             Self::Busy { .. } | Self::Engine(engine::Error::OutOfMemory(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "E_BUSY", None)
             }
-            Self::NoRoom {
+            Self::TooManyConnections {
                 limit: Limit::ConnectionsPerAddress | Limit::UnconnectedSessionsPerAddress,
                 ..
             } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
-            Self::NoRoom { .. } => (StatusCode::SERVICE_UNAVAILABLE, "E_TOO_MANY", None),
-            Self::Full { limit: Limit::SessionsPerAddress, .. } => {
+            Self::TooManyConnections { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "E_TOO_MANY", None)
+            }
+            Self::QuotaReached { limit: Limit::SessionsPerAddress, .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None)
             }
-            Self::Full { .. } | Self::Engine(engine::Error::TooManySessions { .. }) => {
+            Self::QuotaReached { .. } | Self::Engine(engine::Error::TooManySessions { .. }) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "E_FULL", None)
             }
-            Self::Overdue { .. } => (StatusCode::REQUEST_TIMEOUT, "E_TIMEOUT", None),
+            Self::RequestTimeout { .. } => (StatusCode::REQUEST_TIMEOUT, "E_TIMEOUT", None),
             Self::NoApiKey => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
-            Self::NoCaller(field) => (StatusCode::BAD_REQUEST, "E_NO_SITE", Some(field)),
+            Self::MissingCredentials(field) => (StatusCode::BAD_REQUEST, "E_NO_SITE", Some(field)),
             Self::BadApiKey => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", Some("apiKey")),
             Self::OperatorOnly => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", None),
             Self::Session(..) => (StatusCode::INTERNAL_SERVER_ERROR, "E_SESSION", Some("session")),
-            Self::Unknown => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", None),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", None),
             Self::Forbidden => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
-            Self::GivenId(_) => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
+            Self::GeneratedId(_) => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::Origin(_) | Self::SitesOnly(_) => {
                 (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin"))
             }
@@ -398,37 +402,37 @@ impl Error {
                 (StatusCode::PAYLOAD_TOO_LARGE, "E_ANSWER_TOO_LARGE", Some("sort"))
             }
             Self::Engine(engine::Error::Refused(refused)) => match refused {
-                Refused::NotFound { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
-                Refused::Exists { .. } => (StatusCode::CONFLICT, "E_EXISTS", Some("id")),
-                Refused::BadId | Refused::WrongId(_) => {
+                WriteError::NotFound { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
+                WriteError::Exists { .. } => (StatusCode::CONFLICT, "E_EXISTS", Some("id")),
+                WriteError::BadId | WriteError::WrongId(_) => {
                     (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id"))
                 }
-                Refused::NoIdLeft { .. } => (StatusCode::CONFLICT, "E_NO_ID_LEFT", Some("id")),
-                Refused::NoId { key, .. } => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),
-                Refused::Invalid { is_new, wrong } => (
+                WriteError::NoIdLeft { .. } => (StatusCode::CONFLICT, "E_NO_ID_LEFT", Some("id")),
+                WriteError::NoId { key, .. } => (StatusCode::BAD_REQUEST, "E_NO_ID", Some(key)),
+                WriteError::Invalid { is_new, wrong } => (
                     StatusCode::BAD_REQUEST,
                     if *is_new { "E_INVALID_NEW_RECORD" } else { "E_INVALID_VALUES_TO_SET" },
                     wrong.first().map(|wrong| &*wrong.attribute),
                 ),
-                Refused::BadName(name) => (StatusCode::BAD_REQUEST, "E_BAD_NAME", Some(name)),
-                Refused::Taken { attribute, .. } => {
+                WriteError::BadName(name) => (StatusCode::BAD_REQUEST, "E_BAD_NAME", Some(name)),
+                WriteError::Taken { attribute, .. } => {
                     (StatusCode::CONFLICT, "E_UNIQUE", Some(attribute))
                 }
-                Refused::Owner { attribute, .. } => {
+                WriteError::Owner { attribute, .. } => {
                     (StatusCode::FORBIDDEN, "E_FORBIDDEN", Some(attribute))
                 }
-                Refused::Beyond { .. } => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
-                Refused::TooManyRecords { .. } | Refused::TooManyOfResource { .. } => {
+                WriteError::OutsideAccess { .. } => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
+                WriteError::TooManyRecords { .. } | WriteError::TooManyOfResource { .. } => {
                     (StatusCode::INSUFFICIENT_STORAGE, "E_FULL", None)
                 }
-                Refused::KeyReused => {
+                WriteError::KeyReused => {
                     (StatusCode::UNPROCESSABLE_ENTITY, "E_KEY_REUSED", Some("idempotency-key"))
                 }
             },
         }
     }
 
-    /// Status and body.
+    /// Returns the status and the body of the response.
     pub(crate) fn refusal(&self) -> (StatusCode, Box<RawValue>) {
         if let Self::Engine(engine::Error::Unavailable(reason)) = self {
             tracing::error!(%reason, "the engine cannot do its work");
@@ -445,32 +449,32 @@ impl Error {
         (status, to_raw_value(&refusal).expect("it is made of strings and a number"))
     }
 
-    /// The value of `Retry-After` in seconds, for temporary errors. By then, a working store has
-    /// committed the writes that wait for it.
+    /// Returns the value of `Retry-After` in seconds, for temporary errors. Within this time, a
+    /// working store commits the writes that wait for it.
     pub(crate) fn retry_after(&self) -> Option<&'static str> {
         let (status, ..) = self.kind();
         let is_temporary =
             [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
         // A read that took too long takes as long the next time.
-        let is_late = matches!(self, Self::Engine(engine::Error::ReadDeadline(_)));
-        (is_temporary && !is_late).then_some(match self {
+        let is_read_deadline = matches!(self, Self::Engine(engine::Error::ReadDeadline(_)));
+        (is_temporary && !is_read_deadline).then_some(match self {
             Self::Engine(engine::Error::DiskFull) => "30",
-            Self::Full { .. } => "60",
+            Self::QuotaReached { .. } => "60",
             _ => "1",
         })
     }
 
-    /// The limit of the settings that the caller has reached.
+    /// Returns the limit of the settings that the caller has reached.
     pub(crate) fn limit_reached(&self) -> Option<Limit> {
         match self {
             Self::TooLarge { .. } => Some(Limit::BodyLimit),
             Self::TooManyValues { .. } => Some(Limit::BodyValues),
-            Self::TooMany { .. } => Some(Limit::RequestsInFlight),
+            Self::TooManyRequests { .. } => Some(Limit::RequestsInFlight),
             Self::TooManyBytes { .. } => Some(Limit::RequestBytes),
             Self::TooManyRooms { which: limit, .. }
             | Self::Busy { limit, .. }
-            | Self::NoRoom { limit, .. }
-            | Self::Full { limit, .. } => Some(*limit),
+            | Self::TooManyConnections { limit, .. }
+            | Self::QuotaReached { limit, .. } => Some(*limit),
             Self::Engine(error) => limit_of_engine(error),
             _ => None,
         }
@@ -481,16 +485,16 @@ impl Error {
             Self::TooLarge { limit, .. }
             | Self::HeadTooLarge { limit, .. }
             | Self::TooManyValues { limit, .. }
-            | Self::TooMany { limit }
+            | Self::TooManyRequests { limit }
             | Self::TooManyBytes { limit }
             | Self::Busy { bytes: limit, .. }
             | Self::Engine(engine::Error::OutOfMemory(OutOfMemory { limit }))
             | Self::TooManyRooms { limit, .. }
             | Self::TooManyMessages { limit }
             | Self::Engine(engine::Error::TooManySessions { limit })
-            | Self::NoRoom { max: limit, .. }
-            | Self::Full { max: limit, .. } => Some((*limit).into()),
-            Self::Overdue { deadline, .. } => Number::from_f64(deadline.as_secs_f64()),
+            | Self::TooManyConnections { max: limit, .. }
+            | Self::QuotaReached { max: limit, .. } => Some((*limit).into()),
+            Self::RequestTimeout { deadline, .. } => Number::from_f64(deadline.as_secs_f64()),
             Self::BadCriteria(bad) => bad.limit().map(Number::from),
             Self::Engine(engine::Error::ReadDeadline(deadline)) => {
                 Number::from_f64(deadline.as_secs_f64())
@@ -501,7 +505,7 @@ impl Error {
                 | engine::Error::TooMuchToSort(limit),
             ) => Some((*limit).into()),
             Self::Engine(engine::Error::Refused(
-                Refused::TooManyRecords { limit } | Refused::TooManyOfResource { limit, .. },
+                WriteError::TooManyRecords { limit } | WriteError::TooManyOfResource { limit, .. },
             )) => Some((*limit).into()),
             _ => self.problems().first()?.limit.clone(),
         }
@@ -509,14 +513,14 @@ impl Error {
 
     fn problems(&self) -> &[Violation] {
         match self {
-            Self::Engine(engine::Error::Refused(Refused::Invalid { wrong, .. })) => wrong,
+            Self::Engine(engine::Error::Refused(WriteError::Invalid { wrong, .. })) => wrong,
             _ => &[],
         }
     }
 }
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
+impl From<WriteError> for Error {
+    fn from(refused: WriteError) -> Self {
         Self::Engine(refused.into())
     }
 }
@@ -540,15 +544,15 @@ impl IntoResponse for Error {
     }
 }
 
-fn not_in(resource: &Resource, id: &Id, attribute: &str, member: Option<&Id>) -> String {
+fn not_associated(resource: &Resource, id: &Id, attribute: &str, member: Option<&Id>) -> String {
     match member {
         Some(member) => format!("{member} is not in the {attribute} of {resource} {id}"),
         None => format!("{resource} {id} has no {attribute}"),
     }
 }
 
-/// Gives a refusal that is not ours (plain text, or nothing at all) the shape of ours.
-pub(crate) async fn in_our_words(response: Response) -> Response {
+/// Gives an error response of another source (plain text or an empty body) the shape of [`Error`].
+pub(crate) async fn normalize_error(response: Response) -> Response {
     let is_refusal = response.status().is_client_error() || response.status().is_server_error();
     if !is_refusal || !is_plain(&response) {
         return response;
@@ -559,7 +563,7 @@ pub(crate) async fn in_our_words(response: Response) -> Response {
     let message = if text.is_empty() { reason } else { &text };
     let code = code_of(parts.status);
     let refusal = Json(Refusal { code: &code, message, field: None, limit: None, problems: &[] });
-    // Whatever described the old body; `allow` and the like stay.
+    // These headers describe the old body. Other headers, such as `allow`, stay.
     for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::ETAG] {
         parts.headers.remove(name);
     }
@@ -573,10 +577,10 @@ fn is_plain(response: &Response) -> bool {
     kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
 }
 
-/// A refusal's text is a sentence; one that is much longer is not shown.
+/// Returns the text of an error response. Drops a text that is much longer than a sentence.
 async fn text_of(body: Body) -> String {
-    const MOST: usize = 4096;
-    let whole = Limited::new(body, MOST).collect().await;
+    const MAX_TEXT_BYTES: usize = 4096;
+    let whole = Limited::new(body, MAX_TEXT_BYTES).collect().await;
     whole.map_or_else(
         |_| String::new(),
         |text| String::from_utf8_lossy(&text.to_bytes()).into_owned(),
@@ -600,7 +604,7 @@ impl From<OutOfMemory> for Error {
     }
 }
 
-/// The limit that a caller has reached in the engine.
+/// Returns the limit that a caller has reached in the engine.
 fn limit_of_engine(error: &engine::Error) -> Option<Limit> {
     Some(match error {
         engine::Error::ReadDeadline(_) => Limit::ReadDeadline,
@@ -609,8 +613,8 @@ fn limit_of_engine(error: &engine::Error) -> Option<Limit> {
         engine::Error::TooMuchToSort(_) => Limit::SortBytes,
         engine::Error::OutOfMemory(_) => Limit::TotalUnreadBytes,
         engine::Error::TooManySessions { .. } => Limit::Sessions,
-        engine::Error::Refused(Refused::TooManyRecords { .. }) => Limit::Records,
-        engine::Error::Refused(Refused::TooManyOfResource { .. }) => Limit::RecordsPerResource,
+        engine::Error::Refused(WriteError::TooManyRecords { .. }) => Limit::Records,
+        engine::Error::Refused(WriteError::TooManyOfResource { .. }) => Limit::RecordsPerResource,
         _ => return None,
     })
 }
@@ -625,7 +629,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_names_the_limit_it_is_about() {
+    async fn error_names_its_limit() {
         let response = Error::too_large(2_097_152, 1_048_576).into_response();
         assert_eq!(response.status(), 413);
         assert_eq!(
@@ -640,10 +644,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_in_plain_text_gets_our_shape_and_keeps_its_status_and_headers() {
+    async fn plain_text_error_gets_the_json_shape_and_keeps_status_and_headers() {
         let theirs =
             (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")], "no").into_response();
-        let ours = in_our_words(theirs).await;
+        let ours = normalize_error(theirs).await;
         assert_eq!(ours.status(), 405);
         assert_eq!(ours.headers()["allow"], "GET");
         assert_eq!(ours.headers()["content-type"], "application/json");
@@ -654,8 +658,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_in_json_is_left_alone() {
+    async fn json_error_is_unchanged() {
         let theirs = (StatusCode::FORBIDDEN, Json("mine")).into_response();
-        assert_eq!(body_of(in_our_words(theirs).await).await, "mine");
+        assert_eq!(body_of(normalize_error(theirs).await).await, "mine");
     }
 }

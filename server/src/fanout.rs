@@ -1,14 +1,15 @@
-//! From the log to everyone who listens.
+//! The fan-out: sends the changes of the log to the connections that follow them.
 //!
-//! One task takes changes from the tail, in commit order, and says each to its rooms before it takes
-//! the next. So pushes leave in the order of the log, and a handler has nothing to publish.
-//! Changes that came faster than they are said leave together, one frame a room. A frame costs each who is
-//! told a turn and a call of the system, whatever is in it; so who has been told gets that turn before there
-//! is more, and hears then in one frame of all that has happened since.
+//! One task takes changes from the tail, in commit order, and emits each to its rooms before it
+//! takes the next. So pushes leave in the order of the log, and handlers do not publish. Changes
+//! that arrive faster than they are emitted leave together, one frame for each room. A frame costs
+//! each recipient a turn of its task and a system call, whatever its size. So the fan-out yields to
+//! the recipients before the next batch, and the next frame has all changes since then.
 //!
-//! A client that does not read loses pushes, and Socket.IO does not say which client that was. So
-//! where something was lost, the room is told later where it stands: who is behind finds out and
-//! asks to resume. A stock client could not find out; one that cannot take a push is disconnected.
+//! A client that does not read loses pushes, and Socket.IO does not report which client that was.
+//! So after a loss, the fan-out announces the position of the room a little later: clients that are
+//! behind notice it and ask to resume. A stock client could not notice it; one that cannot take a
+//! push is disconnected.
 
 mod search_budget;
 mod stock;
@@ -33,36 +34,38 @@ use crate::settings::Limit;
 use crate::socket::{Audience, Sockets};
 use search_budget::SearchBudget;
 
-/// Changes said together at most.
-const MOST: usize = 256;
+/// The maximum number of changes that are sent together.
+const MAX_BATCH: usize = 256;
 
-/// Connections that are waited for when they have been told something; it would not be worth it for fewer.
-const MANY: usize = 64;
+/// The number of recipients from which on the fan-out waits for them; for fewer, it would not be
+/// worth it.
+const YIELD_THRESHOLD: usize = 64;
 
-/// A stock client gets a packet for each change. After so many changes, the fan-out lets the packets leave: they take memory
-/// for each connection, and a stock client that has too much of it unread is disconnected.
+/// A stock client gets a packet for each change. After this many changes, the fan-out lets the
+/// packets leave: they take memory for each connection, and a stock client that has too much of it
+/// unread is disconnected.
 const MAX_STOCK_CHANGES: usize = 8;
 
-/// How long they are waited for.
-const LONGEST_REST: Duration = Duration::from_millis(50);
+/// The maximum time that the fan-out waits for recipients.
+const MAX_YIELD_TIME: Duration = Duration::from_millis(50);
 
-/// How long a slow reader gets before its room is told where it stands.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The time that a slow reader gets before the position of its room is announced.
+const SLOW_READER_GRACE: Duration = Duration::from_secs(1);
 
-/// Says what is in the log.
+/// Sends the changes of the log to the rooms.
 pub(crate) struct Fanout {
     sockets: Sockets,
     models: Arc<Models>,
-    /// Rooms some of whose members may have missed something, and where those rooms stand.
-    doubtful: HashMap<Room, Position>,
-    /// How many connections have been told something since the last rest.
-    told: usize,
-    /// How many changes stock clients were sent since then.
+    /// Rooms with members that may have missed a push, and the positions of these rooms.
+    rooms_behind: HashMap<Room, Position>,
+    /// The number of recipients since the fan-out last yielded.
+    recipients: usize,
+    /// The number of changes that stock clients were sent since then.
     stock_changes: usize,
     limits: Arc<LimitMonitor>,
-    /// Bytes that filters may search in changes that are sent together.
+    /// The maximum number of bytes that filters may search in changes that are sent together.
     searched_bytes: usize,
-    /// When the doubtful rooms are told; of no meaning while there are none.
+    /// When the positions of `rooms_behind` are announced; has no meaning while there are none.
     announce_at: Instant,
 }
 
@@ -71,8 +74,8 @@ impl Fanout {
         Self {
             sockets,
             models,
-            doubtful: HashMap::new(),
-            told: 0,
+            rooms_behind: HashMap::new(),
+            recipients: 0,
             stock_changes: 0,
             limits,
             searched_bytes: usize::MAX,
@@ -80,166 +83,172 @@ impl Fanout {
         }
     }
 
-    /// With a limit on the bytes that filters may search in changes that are sent together.
+    /// Sets the limit on the bytes that filters may search in changes that are sent together.
     pub(crate) fn with_searched_bytes(self, searched_bytes: usize) -> Self {
         Self { searched_bytes, ..self }
     }
 
-    /// Follows the log to its end: until the engine is no more and all has been said.
+    /// Follows the log until the engine is gone and all changes are sent.
     pub(crate) async fn follow(mut self, mut tail: mpsc::Receiver<Arc<Change>>) {
-        let mut changes = Vec::with_capacity(MOST);
+        let mut changes = Vec::with_capacity(MAX_BATCH);
         loop {
-            let is_in_doubt = !self.doubtful.is_empty();
+            let has_rooms_behind = !self.rooms_behind.is_empty();
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(self.announce_at), if is_in_doubt => {
-                    self.announce().await;
+                () = tokio::time::sleep_until(self.announce_at), if has_rooms_behind => {
+                    self.announce_positions().await;
                 }
-                count = tail.recv_many(&mut changes, MOST) => {
+                count = tail.recv_many(&mut changes, MAX_BATCH) => {
                     if count == 0 {
                         return;
                     }
                     for run in changes.chunk_by(|one, next| one.resource == next.resource) {
-                        self.say(run).await;
+                        self.send_run(run).await;
                     }
                     changes.clear();
-                    self.rest().await;
+                    self.yield_to_recipients().await;
                 }
             }
         }
     }
 
-    /// Says consecutive changes of one resource.
-    async fn say(&mut self, run: &[Arc<Change>]) {
+    /// Sends consecutive changes of one resource.
+    async fn send_run(&mut self, run: &[Arc<Change>]) {
         let Some(first) = run.first() else { return };
         let of = &first.resource;
-        let spoken = self.spoken_of(of);
-        if spoken.contains(&Dialect::Runtime) {
-            self.say_to_runtimes(run).await;
-            self.say_to_filters(of, run, self.models.hide_records_of(of)).await;
+        let dialects = self.dialects_following(of);
+        if dialects.contains(&Dialect::Runtime) {
+            self.push_to_runtimes(run).await;
+            self.push_to_filters(of, run, self.models.hide_records_of(of)).await;
         }
         for change in run {
             let memberships = self.models.associations().memberships(change);
-            let (before, after) = around(change, &memberships);
-            self.say_memberships(change, before);
+            let (before, after) = split_memberships(change, &memberships);
+            self.emit_memberships(change, before);
             let pushes = self.sockets.separate_pushes();
-            for dialect in spoken.iter().filter(|dialect| dialect.is_stock()) {
-                self.say_to_stock(*dialect, std::slice::from_ref(change)).await;
+            for dialect in dialects.iter().filter(|dialect| dialect.is_stock()) {
+                self.emit_to_stock(*dialect, std::slice::from_ref(change)).await;
             }
-            self.rest_after_many(self.sockets.separate_pushes().wrapping_sub(pushes)).await;
-            self.say_memberships(change, after);
-            self.say_turnover(change, &memberships).await;
+            self.yield_after_stock_changes(self.sockets.separate_pushes().wrapping_sub(pushes))
+                .await;
+            self.emit_memberships(change, after);
+            self.invalidate_members(change, &memberships).await;
         }
     }
 
-    /// Lets packets of stock clients leave, if a change was sent in so many packets and others were before it.
-    async fn rest_after_many(&mut self, pushes: usize) {
-        self.told = self.told.saturating_add(pushes);
+    /// Lets packets of stock clients leave if the last change was sent in such packets, and enough
+    /// changes were sent before it. `pushes` is the number of these packets.
+    async fn yield_after_stock_changes(&mut self, pushes: usize) {
+        self.recipients = self.recipients.saturating_add(pushes);
         self.stock_changes += usize::from(pushes > 0);
         if self.stock_changes >= MAX_STOCK_CHANGES {
-            self.rest().await;
+            self.yield_to_recipients().await;
         }
     }
 
-    async fn rest(&mut self) {
+    async fn yield_to_recipients(&mut self) {
         self.stock_changes = 0;
-        rest(std::mem::take(&mut self.told)).await;
+        yield_to(std::mem::take(&mut self.recipients)).await;
     }
 
-    /// The dialects of those who follow anything of a resource: to all others nothing is spelled out.
-    fn spoken_of(&self, of: &Resource) -> Vec<Dialect> {
+    /// Returns the dialects of the clients that follow anything of a resource. For all others
+    /// nothing is encoded.
+    fn dialects_following(&self, of: &Resource) -> Vec<Dialect> {
         let all = Dialect::ALL.into_iter();
-        all.filter(|dialect| self.sockets.follow(*dialect, of)).collect()
+        all.filter(|dialect| self.sockets.has_subscribers(*dialect, of)).collect()
     }
 
-    /// Says whose collections a change has made a record part of, and whose no longer. Only Sails 1.x speaks of
-    /// it; to all others the change says it.
-    fn say_memberships(&self, change: &Change, memberships: &[Membership]) {
+    /// Sends the collections that a record enters or leaves by a change. Only Sails 1.x has such
+    /// events; other clients see it in the change.
+    fn emit_memberships(&self, change: &Change, memberships: &[Membership]) {
         for membership in memberships {
             let class = Room::class(membership.resource.clone());
-            // Who knows the one may not know the other.
+            // A client that knows the one record may not be allowed to know the other.
             let target = self.models.associations().target_of(membership);
             let is_hiding = target.is_none_or(|target| self.models.hide_records_of(target));
-            if is_hiding || !self.sockets.are_in(Dialect::Sails, &class) {
+            if is_hiding || !self.sockets.has_subscribers_in(Dialect::Sails, &class) {
                 continue;
             }
             let room = Room::instance(membership.resource.clone(), membership.id.clone());
             let origin = change.origin.as_deref();
-            let to = Audience { rooms: &[&room], but_not: &[], origin };
-            let (event, news) = Dialect::membership_news(membership);
-            self.sockets.emit_to_each(Dialect::Sails, to, event, &news);
+            let to = Audience { rooms: &[&room], except: &[], origin };
+            let (event, payload) = Dialect::membership_event(membership);
+            self.sockets.emit_to_each(Dialect::Sails, to, event, &payload);
         }
     }
 
-    /// Tells those who follow the members of a collection that they are others now: they read it again, and follow
-    /// those. Who has read it since, did so.
-    async fn say_turnover(&mut self, change: &Change, memberships: &[Membership]) {
+    /// Invalidates the rooms of a collection whose members have changed: their clients read it
+    /// again, and follow the new members. A room that was read after the change is left out.
+    async fn invalidate_members(&mut self, change: &Change, memberships: &[Membership]) {
         for membership in memberships {
             let Some(target) = self.models.associations().target_of(membership) else { continue };
             let of = membership.collection();
-            for name in self.sockets.of_members(Dialect::Runtime, target, &of) {
+            for name in self.sockets.member_rooms(Dialect::Runtime, target, &of) {
                 let Some(filter) = FollowedFilter::parse(&name) else { continue };
                 let FollowedFilter { room, scope, .. } = &filter;
                 let at = scope.collection().map(Collection::position);
                 if at.is_some_and(|at| at.offset < change.position.offset) {
-                    self.send(room, &[], &runtime::lost(room), runtime::NOWHERE).await;
+                    self.send(room, &[], &runtime::invalidation(room), runtime::NO_POSITION).await;
                 }
             }
         }
     }
 
-    async fn say_to_runtimes(&mut self, run: &[Arc<Change>]) {
+    async fn push_to_runtimes(&mut self, run: &[Arc<Change>]) {
         let Some(first) = run.first() else { return };
         let class = Room::class(first.resource.clone());
         self.push(&class, &[], run).await;
         for run in run.chunk_by(|one, next| one.id == next.id) {
-            // Who is in both rooms has heard it in the class room.
+            // A client in both rooms has received the changes in the class room.
             let room = Room::instance(first.resource.clone(), run[0].id.clone());
             self.push(&room, &[&class], run).await;
         }
     }
 
-    /// Says what the changes are to those who follow a filter of the resource. Each filter looks once at the changes that
-    /// may concern it, however many follow it. Who is in the class room as well hears of them twice: to a list they
-    /// are news of different kinds.
-    async fn say_to_filters(&mut self, of: &Resource, run: &[Arc<Change>], is_hiding: bool) {
+    /// Sends the changes to the clients that follow a filter of the resource. Each filter is
+    /// compared once with the changes that may concern it, however many clients follow it. A client
+    /// that is in the class room as well receives them twice: to a list they are changes of
+    /// different kinds.
+    async fn push_to_filters(&mut self, of: &Resource, run: &[Arc<Change>], is_hiding: bool) {
         let budget = &mut SearchBudget::new(self.searched_bytes);
         if self.sockets.has_filters(Dialect::Runtime, of) {
-            self.say_to_followers(of, run, is_hiding, budget).await;
+            self.push_to_list_filters(of, run, is_hiding, budget).await;
         }
         for run in run.chunk_by(|one, next| one.id == next.id) {
-            let names = self.sockets.of_one(Dialect::Runtime, of, &run[0].id);
+            let names = self.sockets.record_rooms(Dialect::Runtime, of, &run[0].id);
             let filters = names.iter().filter_map(|name| FollowedFilter::parse(name));
             let filters: Vec<_> = filters.map(Arc::new).collect();
-            filters.iter().for_each(|it| it.said.store(run[0].previous, Ordering::Relaxed));
-            self.say_to_each(filters, is_hiding, run, budget).await;
+            filters.iter().for_each(|it| it.last_offset.store(run[0].previous, Ordering::Relaxed));
+            self.push_to_each_filter(filters, is_hiding, run, budget).await;
         }
     }
 
-    async fn say_to_followers(
+    async fn push_to_list_filters(
         &mut self,
         of: &Resource,
         run: &[Arc<Change>],
         is_hiding: bool,
         budget: &mut SearchBudget,
     ) {
-        // What a publisher says of a record that stays as it is, is for all who may know of it.
+        // A published change leaves the stored record as it is, so all clients that may know of the
+        // record receive it.
         let is_for_all = |change: &Arc<Change>| change.published && change.verb != Verb::Create;
         if !is_hiding && run.iter().any(is_for_all) {
             let filters = self.sockets.filters_of(Dialect::Runtime, of);
-            self.say_to_each(filters, is_hiding, run, budget).await;
+            self.push_to_each_filter(filters, is_hiding, run, budget).await;
             return;
         }
         let Candidates { indexed, unindexed } = self.sockets.filters_for(Dialect::Runtime, of, run);
         for (filter, indexes) in indexed {
             let run: Vec<_> = indexes.into_iter().map(|index| Arc::clone(&run[index])).collect();
-            self.say_to_each(vec![filter], is_hiding, &run, budget).await;
+            self.push_to_each_filter(vec![filter], is_hiding, &run, budget).await;
         }
-        self.say_to_each(unindexed, is_hiding, run, budget).await;
+        self.push_to_each_filter(unindexed, is_hiding, run, budget).await;
     }
 
-    /// Says changes to those who follow one of some filters, as far as these may search the changes.
-    async fn say_to_each(
+    /// Sends changes to the followers of some filters, as far as these filters may search the
+    /// changes.
+    async fn push_to_each_filter(
         &mut self,
         mut filters: Vec<Arc<FollowedFilter>>,
         is_hiding: bool,
@@ -250,84 +259,93 @@ impl Fanout {
         let Some(last) = run.last() else { return };
         for filter in filters {
             if budget.allows(&filter, run) {
-                let previous = filter.said.load(Ordering::Relaxed);
-                self.say_to_filter(&filter, is_hiding, previous, run).await;
+                let previous = filter.last_offset.load(Ordering::Relaxed);
+                self.push_to_filter(&filter, is_hiding, previous, run).await;
             } else {
                 self.limits.reached(Limit::SearchedBytes, None);
-                filter.said.store(last.position.offset, Ordering::Relaxed);
-                self.doubt(&filter.room, last.position);
+                filter.last_offset.store(last.position.offset, Ordering::Relaxed);
+                self.mark_behind(&filter.room, last.position);
             }
         }
     }
 
-    async fn say_to_filter(
+    async fn push_to_filter(
         &mut self,
         filter: &FollowedFilter,
         is_hiding: bool,
         previous: u64,
         run: &[Arc<Change>],
     ) {
-        let followed = runtime::Followed { scope: &filter.scope, is_hiding };
+        let followed = runtime::FollowedScope { scope: &filter.scope, is_hiding };
         if let Some((push, last)) = runtime::scoped_push(&filter.room, followed, previous, run) {
-            filter.said.store(last.offset, Ordering::Relaxed);
+            filter.last_offset.store(last.offset, Ordering::Relaxed);
             self.send(&filter.room, &[], &push, last).await;
         }
     }
 
-    async fn push(&mut self, room: &Room, but_not: &[&Room], changes: &[Arc<Change>]) {
-        if !self.sockets.are_in(Dialect::Runtime, room) {
+    async fn push(&mut self, room: &Room, except: &[&Room], changes: &[Arc<Change>]) {
+        if !self.sockets.has_subscribers_in(Dialect::Runtime, room) {
             return;
         }
         if let Some((push, last)) = runtime::push(room, changes).zip(changes.last()) {
-            self.send(room, but_not, &push, last.position).await;
+            self.send(room, except, &push, last.position).await;
         }
     }
 
-    async fn send(&mut self, room: &Room, but_not: &[&Room], push: &runtime::Push, last: Position) {
-        let to = Audience { rooms: &[room], but_not, origin: None };
-        self.told += self.sockets.count_in(Dialect::Runtime, room);
+    async fn send(&mut self, room: &Room, except: &[&Room], push: &runtime::Push, last: Position) {
+        let to = Audience { rooms: &[room], except, origin: None };
+        self.recipients += self.sockets.count_subscribers(Dialect::Runtime, room);
         let (name, .., changes) = push;
         let size = name.len() + changes.get().len();
         if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, push, size).await {
-            self.doubt(room, last);
+            self.mark_behind(room, last);
         }
     }
 
-    fn doubt(&mut self, room: &Room, position: Position) {
-        if self.doubtful.is_empty() {
-            self.announce_at = Instant::now() + PATIENCE;
+    fn mark_behind(&mut self, room: &Room, position: Position) {
+        if self.rooms_behind.is_empty() {
+            self.announce_at = Instant::now() + SLOW_READER_GRACE;
         }
-        self.doubtful.insert(room.clone(), position);
+        self.rooms_behind.insert(room.clone(), position);
     }
 
-    /// Tells the doubtful rooms where they stand; those who still do not read are told again.
-    async fn announce(&mut self) {
-        for (room, position) in std::mem::take(&mut self.doubtful) {
-            let to = Audience { rooms: &[&room], but_not: &[], origin: None };
+    /// Announces the positions of the rooms that may be behind. If a client still does not read,
+    /// its room is announced again.
+    async fn announce_positions(&mut self) {
+        for (room, position) in std::mem::take(&mut self.rooms_behind) {
+            let to = Audience { rooms: &[&room], except: &[], origin: None };
             let push = runtime::announcement(&room, position);
             let size = push.0.len();
             if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push, size).await {
-                self.doubt(&room, position);
+                self.mark_behind(&room, position);
             }
         }
     }
 }
 
-/// Those who were told get a turn to take it before there is more. Few have had it when all others have been
-/// given way to once; many queue up where all threads come to them in the end.
-async fn rest(told: usize) {
-    let (threads, end) = (Handle::current().metrics(), Instant::now() + LONGEST_REST);
+/// Yields to the recipients before the next batch. A few recipients have had their turn after one
+/// yield to all other tasks. Many recipients wait in the global queue of the runtime, which all
+/// threads come to in the end.
+async fn yield_to(recipients: usize) {
+    let (threads, end) = (Handle::current().metrics(), Instant::now() + MAX_YIELD_TIME);
     loop {
         yield_now().await;
-        if told < MANY || threads.global_queue_depth() == 0 || Instant::now() >= end {
+        if recipients < YIELD_THRESHOLD
+            || threads.global_queue_depth() == 0
+            || Instant::now() >= end
+        {
             return;
         }
     }
 }
 
-/// What is said before the change itself, and what after it. In Sails a record is part of something before it is
-/// told of itself, and has been taken out of something when it is destroyed or has moved.
-fn around<'a>(change: &Change, all: &'a [Membership]) -> (&'a [Membership], &'a [Membership]) {
+/// Splits memberships into those that are sent before the change itself and those that are sent
+/// after it. As in Sails, a record enters a collection before its own change is sent, and leaves a
+/// collection after it is destroyed or has moved.
+fn split_memberships<'a>(
+    change: &Change,
+    all: &'a [Membership],
+) -> (&'a [Membership], &'a [Membership]) {
     let moves = all.iter().any(|it| it.is_new);
     let before = match change.verb {
         Verb::Destroy => 0,
@@ -345,16 +363,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_rest_ends_even_where_others_never_do() {
+    async fn yield_ends_even_if_other_tasks_never_do() {
         let (is_over, tasks) = (Arc::new(AtomicBool::new(false)), Handle::current());
-        let crowd = Arc::clone(&is_over);
-        let crowd = thread::spawn(move || {
-            while !crowd.load(Ordering::Relaxed) {
+        let spawner = Arc::clone(&is_over);
+        let spawner = thread::spawn(move || {
+            while !spawner.load(Ordering::Relaxed) {
                 tasks.spawn(std::future::ready(()));
             }
         });
-        rest(MANY).await;
+        yield_to(YIELD_THRESHOLD).await;
         is_over.store(true, Ordering::Relaxed);
-        crowd.join().unwrap();
+        spawner.join().unwrap();
     }
 }

@@ -1,6 +1,6 @@
-//! A short name for bytes: FNV-1a 64. It tells two things apart; it keeps no secret.
+//! The FNV-1a 64 hash of bytes. It distinguishes inputs; it is not cryptographic.
 
-/// The fingerprint of some bytes.
+/// Returns the fingerprint of bytes.
 pub(crate) fn of(bytes: &[u8]) -> u64 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
@@ -11,7 +11,7 @@ pub(crate) fn of(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn it_is_fnv_1a() {
+    fn fingerprint_is_fnv_1a() {
         assert_eq!(super::of(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(super::of(b"a"), 0xaf63_dc4c_8601_ec8c);
     }

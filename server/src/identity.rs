@@ -1,46 +1,47 @@
-//! Whose an idempotency key is.
+//! The owner of an idempotency key.
 //!
-//! Invariant: people, back ends and anonymous callers have keys of their own, so nobody uses up a key of
-//! another, finds out that it was used, or gets its stored reply. Anonymous callers share theirs: a
-//! repeat may come over another connection, and nothing shows that it is from the same browser.
+//! Invariant: people, back ends and anonymous callers have separate keys, so no caller can use up
+//! the key of another, find out that it was used, or get its stored reply. Anonymous callers share
+//! their keys: a repeat may come over another connection, and nothing shows that it is from the
+//! same browser.
 
 use std::sync::Arc;
 
-use backwire_records::access::Who;
+use backwire_records::access::Principal;
 use backwire_records::change::Id;
 
-/// What the identities begin with that are no person's id.
-const RESERVED: char = ':';
+/// The prefix of identities that are not the id of a person.
+const RESERVED_PREFIX: char = ':';
 
-/// Whose the keys of a request are.
+/// The owner of the keys of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Identity {
-    /// Nobody in particular: nobody has signed in, or the resource is open to everyone.
+    /// An anonymous caller: nobody has signed in, or the resource is open to everyone.
     #[default]
     Anonymous,
     /// A person who has signed in.
     Person(Id),
-    /// A back end that has shown the `api_key`.
+    /// A back end that has sent the `api_key`.
     ApiKey,
 }
 
 impl Identity {
-    /// As the ledger has it.
+    /// Returns the text that the ledger stores.
     pub(crate) fn to_text(&self) -> Arc<str> {
         match self {
             Self::Anonymous => Arc::default(),
-            Self::ApiKey => format!("{RESERVED}api_key").into(),
+            Self::ApiKey => format!("{RESERVED_PREFIX}api_key").into(),
             Self::Person(id) => match id.to_string() {
-                id if id.starts_with(RESERVED) => format!("{RESERVED}{id}").into(),
+                id if id.starts_with(RESERVED_PREFIX) => format!("{RESERVED_PREFIX}{id}").into(),
                 id => id.into(),
             },
         }
     }
 }
 
-impl From<Who> for Identity {
-    fn from(who: Who) -> Self {
-        who.person.map_or(Self::Anonymous, Self::Person)
+impl From<Principal> for Identity {
+    fn from(principal: Principal) -> Self {
+        principal.person.map_or(Self::Anonymous, Self::Person)
     }
 }
 
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_identities_have_the_same_text() {
+    fn different_identities_have_different_texts() {
         let people = [":", "::", ":api_key", "::api_key", "api_key", "7", "ann"];
         let people = people.map(|id| Identity::Person(Id::parse(id).unwrap()));
         let all: Vec<_> =
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_people_are_found_as_earlier_versions_have_stored_them() {
+    fn person_has_same_text_as_in_earlier_versions() {
         let person = |id: &str| Identity::Person(Id::parse(id).unwrap()).to_text();
         assert_eq!((&*person("7"), &*person("ann")), ("7", "ann"));
     }

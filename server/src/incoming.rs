@@ -1,6 +1,6 @@
-//! What a client sent as one event: `["post",{"url":"/todo","data":{…}}]` and its like.
+//! Parses an event of a client, such as `["post",{"url":"/todo","data":{…}}]`.
 //!
-//! Read once and no deeper than is needed: the data of a request stays the text it was.
+//! An event is parsed once and no deeper than needed: the data of a request stays the text it was.
 
 mod node;
 mod sails09;
@@ -11,7 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use backwire_records::change::{Attributes, Position};
-use backwire_records::criteria::shown;
+use backwire_records::criteria::escaped_name;
 use backwire_records::json_size::JsonSize;
 use backwire_records::messages::flake::Flake;
 use http::Method;
@@ -21,32 +21,32 @@ use serde_json::value::RawValue;
 
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
-use crate::http::{emulation, key};
+use crate::http::{emulation, idempotency_key};
 
-/// One event, understood.
+/// A parsed event.
 #[derive(Debug)]
 pub(crate) enum Incoming<'a> {
-    /// Something for the router.
+    /// A request for the router.
     Request(Request<'a>),
-    /// "What did I miss in these rooms?" Their names are strings.
-    Resume(Vec<(&'a RawValue, Seen)>),
-    /// "I no longer listen to this room."
+    /// The client asks what it missed in these rooms. Their names are JSON strings.
+    Resume(Vec<(&'a RawValue, ClientPosition)>),
+    /// The client leaves this room.
     Unsubscribe(Cow<'a, str>),
-    /// "I am done with what I was sent, up to this."
+    /// The client has handled its deliveries up to this one.
     Delivered(Flake),
 }
 
-/// What a client has received of a room.
+/// The position of a client in a room.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Seen {
-    /// It has received everything up to here.
+pub(crate) struct ClientPosition {
+    /// The client has received everything up to here.
     pub(crate) position: Position,
-    /// The highest offset of the resource that it has received at all. The answer to a write may
-    /// come before the pushes of the changes before it.
+    /// The highest offset of the resource that the client has received at all. The answer to a
+    /// write may come before the pushes of the changes before it.
     pub(crate) highest: u64,
 }
 
-/// The error of a resume that is something else.
+/// The error of a malformed resume.
 pub(crate) const BAD_RESUME: Error =
     Error::BadBody("resume takes a list of [room, epoch, offset, highest]");
 
@@ -71,10 +71,10 @@ struct Payload<'a> {
     headers: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
-    /// What clients of Sails may say beside the data, or instead of it.
+    /// Parameters that clients of Sails may send beside the data, or instead of it.
     #[serde(borrow)]
     params: Option<&'a RawValue>,
-    /// In the `message` event of Sails 0.9, which is about any verb.
+    /// The verb in the `message` event of Sails 0.9, which may be any.
     #[serde(borrow)]
     verb: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -85,18 +85,18 @@ struct Payload<'a> {
 type Event<'a> = (Cow<'a, str>, Option<&'a RawValue>);
 
 fn event(text: &str) -> Result<Event<'_>> {
-    let Begin(name, argument) = serde_json::from_str(text).map_err(not_json)?;
+    let EventStart(name, argument) = serde_json::from_str(text).map_err(json_error)?;
     Ok((name.and_then(string).unwrap_or_default(), argument))
 }
 
-/// The first two entries of a list. The others are not held.
-struct Begin<'a>(Option<&'a RawValue>, Option<&'a RawValue>);
+/// The first two entries of a list. The others are skipped.
+struct EventStart<'a>(Option<&'a RawValue>, Option<&'a RawValue>);
 
-impl<'de> Deserialize<'de> for Begin<'de> {
+impl<'de> Deserialize<'de> for EventStart<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = Begin<'de>;
+            type Value = EventStart<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list")
@@ -106,25 +106,26 @@ impl<'de> Deserialize<'de> for Begin<'de> {
                 self,
                 mut list: A,
             ) -> std::result::Result<Self::Value, A::Error> {
-                let begin = Begin(list.next_element()?, list.next_element()?);
+                let event_start = EventStart(list.next_element()?, list.next_element()?);
                 while let Some(IgnoredAny) = list.next_element()? {}
-                Ok(begin)
+                Ok(event_start)
             }
         }
         deserializer.deserialize_seq(Reader)
     }
 }
 
-/// Bytes that a resume takes in memory for each byte of its text. Its rooms are not parsed to values.
+/// The bytes that a resume takes in memory for each byte of its text. Its rooms are not parsed to
+/// values.
 const RESUME_BYTES: usize = 10;
 
-/// Bytes that a resume takes in memory, if this event is one as the runtime writes it.
+/// Returns the bytes that a resume takes in memory, if this event is one as the runtime writes it.
 pub(crate) fn resume_bytes(text: &str, dialect: Dialect) -> Option<usize> {
     let is_resume = dialect == Dialect::Runtime && text.starts_with(r#"["resume","#);
     is_resume.then(|| text.len() * RESUME_BYTES)
 }
 
-/// The size of an event once it is parsed. Clients of Sails 0.9 send JSON in a string.
+/// Returns the size of an event once it is parsed. Clients of Sails 0.9 send JSON in a string.
 pub(crate) fn size(text: &str, dialect: Dialect) -> JsonSize {
     let size = JsonSize::of(text);
     let nested = || string(event(text).ok()?.1?).map(|text| JsonSize::of(&*text));
@@ -132,7 +133,7 @@ pub(crate) fn size(text: &str, dialect: Dialect) -> JsonSize {
     nested.map_or(size, |nested| size.with(nested))
 }
 
-/// Which dialect a stock client speaks, if this event shows it.
+/// Returns the dialect that a stock client speaks, if this event shows it.
 pub(crate) fn dialect(text: &str) -> Option<Dialect> {
     let (name, argument) = event(text).ok()?;
     if node::split(&name).is_some() {
@@ -145,7 +146,7 @@ pub(crate) fn dialect(text: &str) -> Option<Dialect> {
     }
 }
 
-/// Reads an event. `body_limit` is what the data of a request may have.
+/// Parses an event. `body_limit` is the maximum size of the data of a request in bytes.
 pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<Incoming<'_>> {
     let (name, argument) = event(text)?;
     if dialect == Dialect::Sails09 {
@@ -165,15 +166,16 @@ pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<In
         let id = argument.and_then(string).and_then(|id| id.parse().ok());
         return id.map(Incoming::Delivered).ok_or(Error::BadBody("delivered takes an id"));
     }
-    let method = method(&name).ok_or_else(|| Error::UnknownVerb(shown(&name)))?;
+    let method = method(&name).ok_or_else(|| Error::UnknownVerb(escaped_name(&name)))?;
     request(method, argument, body_limit).map(Incoming::Request)
 }
 
 fn request(method: Method, argument: Option<&RawValue>, body_limit: usize) -> Result<Request<'_>> {
     let argument = argument.ok_or(Error::BadUrl)?;
     if let Some(text) = string(argument) {
-        // Sails 0.9 is not spoken on this connection, but whoever tries it is told of broken JSON first.
-        serde_json::from_str::<&RawValue>(&text).map_err(not_json)?;
+        // This connection does not speak Sails 0.9. If a client sends a string nevertheless,
+        // malformed JSON is reported first.
+        serde_json::from_str::<&RawValue>(&text).map_err(json_error)?;
     }
     let payload: Payload<'_> = serde_json::from_str(argument.get()).map_err(|_| Error::BadUrl)?;
     let headers = payload.headers.map_or_else(|| Ok(Vec::new()), headers)?;
@@ -181,7 +183,7 @@ fn request(method: Method, argument: Option<&RawValue>, body_limit: usize) -> Re
 }
 
 impl<'a> Payload<'a> {
-    /// What is asked, but for headers.
+    /// Returns the request without its headers.
     fn request(&self, method: Method, body_limit: usize) -> Result<Request<'a>> {
         let url = self.url.and_then(string).filter(|url| url.starts_with('/'));
         let data = self.body();
@@ -192,7 +194,8 @@ impl<'a> Payload<'a> {
         Ok(Request { method, url, headers: Vec::new(), data })
     }
 
-    /// The params, and over them the data; what is no object is the body by itself.
+    /// Returns the params merged with the data, which takes precedence. Data that is no object is
+    /// the body by itself.
     fn body(&self) -> Cow<'a, str> {
         let data = self.data.filter(|data| self.params.is_none() || data.get() != "null");
         let attributes = |raw: &RawValue| serde_json::from_str::<Attributes>(raw.get()).ok();
@@ -221,29 +224,30 @@ fn method(name: &str) -> Option<Method> {
     })
 }
 
-/// Headers that are strings; Sails clients may send what they like. But a write whose key were passed over
-/// would not be known again.
+/// Returns the headers that are strings, because clients of Sails may send anything. But a
+/// malformed idempotency key is an error: if it were ignored, a repeat of the write would not be
+/// recognized.
 fn headers(raw: &RawValue) -> Result<Vec<(String, String)>> {
     let headers: BTreeMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
     let read = |(name, value): (String, &RawValue)| {
         let name = name.to_ascii_lowercase();
         match string(value) {
             Some(value) => Some(Ok((name, value.into_owned()))),
-            None if name == key::NAME => Some(Err(Error::BadKey)),
+            None if name == idempotency_key::NAME => Some(Err(Error::BadKey)),
             None => None,
         }
     };
     headers.into_iter().filter_map(read).collect()
 }
 
-fn rooms(raw: &RawValue) -> Option<Vec<(&RawValue, Seen)>> {
+fn rooms(raw: &RawValue) -> Option<Vec<(&RawValue, ClientPosition)>> {
     let rooms: Vec<RawRoom<'_>> = serde_json::from_str(raw.get()).ok()?;
     let are_named = rooms.iter().all(|RawRoom(name, _)| name.get().starts_with('"'));
     are_named.then(|| rooms.into_iter().map(|RawRoom(name, seen)| (name, seen)).collect())
 }
 
 /// `[room, epoch, offset]` or `[room, epoch, offset, highest]`.
-struct RawRoom<'a>(&'a RawValue, Seen);
+struct RawRoom<'a>(&'a RawValue, ClientPosition);
 
 impl<'de> Deserialize<'de> for RawRoom<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -264,33 +268,34 @@ impl<'de> Deserialize<'de> for RawRoom<'de> {
                 let epoch = list.next_element()?.ok_or_else(|| short(1))?;
                 let offset = list.next_element()?.ok_or_else(|| short(2))?;
                 let highest = list.next_element()?.unwrap_or(offset);
-                Ok(RawRoom(room, Seen { position: Position { epoch, offset }, highest }))
+                Ok(RawRoom(room, ClientPosition { position: Position { epoch, offset }, highest }))
             }
         }
         deserializer.deserialize_seq(Reader)
     }
 }
 
-/// A JSON string's text, without a copy where it has no escapes.
+/// Returns the text of a JSON string, without a copy if it has no escapes.
 pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let text = raw.get();
-    // To be told in words what else it is would cost more than to read it.
+    // The error that describes another type would cost more than the parsing.
     if !text.starts_with('"') {
         return None;
     }
     serde_json::from_str(text).ok().map(|Text(text)| text)
 }
 
-/// Borrowed where it has no escapes.
+/// A text that is borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn not_json(error: serde_json::Error) -> Error {
+fn json_error(error: serde_json::Error) -> Error {
     Error::BadJson(error.to_string())
 }
 
-/// A url as a browser would have written it: clients of sockets put JSON in a query as it is.
-fn escaped(url: &str) -> Cow<'_, str> {
+/// Returns the url as a browser would send it: clients of sockets put JSON in a query without
+/// escapes.
+fn escape_url(url: &str) -> Cow<'_, str> {
     if !url.contains(['"', '<', '>']) {
         return url.into();
     }
@@ -307,9 +312,9 @@ impl Request<'_> {
         }
     }
 
-    /// As an HTTP request, ready for the router.
+    /// Returns the HTTP request for the router.
     pub(crate) fn into_http(self) -> Result<http::Request<axum::body::Body>> {
-        let url = http::Uri::from_str(&escaped(&self.url)).map_err(|_| Error::BadUrl)?;
+        let url = http::Uri::from_str(&escape_url(&self.url)).map_err(|_| Error::BadUrl)?;
         let (kind, body) = match self.form() {
             Some(form) => (Some("application/x-www-form-urlencoded"), form),
             None => ((!self.data.is_empty()).then_some("application/json"), self.data.into_owned()),
@@ -319,11 +324,11 @@ impl Request<'_> {
         *request.uri_mut() = url;
         let headers = request.headers_mut();
         let carried =
-            self.headers.iter().filter(|(name, _)| !OF_TRANSPORT.contains(&name.as_str()));
+            self.headers.iter().filter(|(name, _)| !TRANSPORT_HEADERS.contains(&name.as_str()));
         for (name, value) in carried {
             match (http::HeaderName::from_str(name), http::HeaderValue::from_str(value)) {
                 (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
-                (Ok(name), Err(_)) if name == key::NAME => return Err(Error::BadKey),
+                (Ok(name), Err(_)) if name == idempotency_key::NAME => return Err(Error::BadKey),
                 _ => {}
             }
         }
@@ -334,8 +339,8 @@ impl Request<'_> {
         Ok(request)
     }
 
-    /// The form in the data, if the headers declare one: a client of sockets sends it as a JSON
-    /// string.
+    /// Returns the form in the data, if the headers declare one. A client of sockets sends it as a
+    /// JSON string.
     fn form(&self) -> Option<String> {
         let is_form = self.headers.iter().any(|(name, value)| {
             name == "content-type" && value.as_bytes().starts_with(emulation::FORM)
@@ -346,7 +351,7 @@ impl Request<'_> {
 
 /// Headers that describe a connection or the encoding of a body. Over a socket, all requests share
 /// a connection and every body is text.
-const OF_TRANSPORT: [&str; 12] = [
+const TRANSPORT_HEADERS: [&str; 12] = [
     "accept-encoding",
     "connection",
     "content-encoding",
@@ -370,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_keeps_its_data_as_the_text_it_was() {
+    fn request_keeps_its_data_as_same_text() {
         let text = r#"["post",{"url":"/todo","headers":{"Idempotency-Key":"k","x":1},"data":{"b":1,"a":2}}]"#;
         let Incoming::Request(request) = read(text, Dialect::Sails, 100).unwrap() else {
             panic!("it is a request");
@@ -382,9 +387,9 @@ mod tests {
     }
 
     #[test]
-    fn params_are_part_of_the_body_and_data_goes_before_them() {
-        let body = |said: &str| {
-            let text = format!(r#"["post",{{"url":"/todo",{said}}}]"#);
+    fn params_are_part_of_body_and_data_takes_precedence() {
+        let body = |fields: &str| {
+            let text = format!(r#"["post",{{"url":"/todo",{fields}}}]"#);
             let Incoming::Request(request) = read(&text, Dialect::Sails, 100).unwrap() else {
                 panic!("it is a request");
             };
@@ -399,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_understood_is_refused_by_name() {
+    fn malformed_event_is_refused_with_its_own_error() {
         assert!(refused(r#"["get"] x"#).starts_with("BadJson"));
         assert!(refused(r#"["get","{not json"]"#).starts_with("BadJson"));
         assert_eq!(refused(r#"["get"]"#), "BadUrl");
@@ -415,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_shows_which_dialect_it_is() {
+    fn request_shows_its_dialect() {
         assert_eq!(dialect(r#"["get",{"url":"/todo"}]"#), Some(Dialect::Sails));
         assert_eq!(dialect(r#"["get", "{\"url\":\"/todo\"}"]"#), Some(Dialect::Sails09));
         assert_eq!(dialect(r#"["message","{oops"]"#), Some(Dialect::Sails09));
@@ -428,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn json_in_a_query_is_taken_as_it_is() {
+    fn json_in_query_is_accepted_without_escapes() {
         let text = r#"["get",{"url":"/todo?where={\"age\":{\">\":2}}"}]"#;
         let Incoming::Request(request) = read(text, Dialect::Sails, 100).unwrap() else {
             panic!("it is a request");
@@ -438,14 +443,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_runtime_can_resume() {
+    fn only_runtime_can_resume() {
         let text = r#"["resume",[["todo",5,43],["cart/3",5,17]]]"#;
         let Ok(Incoming::Resume(rooms)) = read(text, Dialect::Runtime, 100) else {
             panic!("it is a resume");
         };
         let position = Position { epoch: 5, offset: 17 };
         let (name, seen) = rooms[1];
-        assert_eq!((name.get(), seen), (r#""cart/3""#, Seen { position, highest: 17 }));
+        assert_eq!((name.get(), seen), (r#""cart/3""#, ClientPosition { position, highest: 17 }));
         assert!(matches!(read(text, Dialect::Sails, 100), Err(Error::UnknownVerb(_))));
     }
 }

@@ -1,19 +1,20 @@
 //! The push server that makes Backbone apps live.
 //!
-//! In reading order:
+//! Modules in reading order:
 //!
-//! - the crate `backwire-records`, here as [`change`], [`mod@write`], [`model`], [`criteria`], [`access`] and
-//!   [`messages`]: what records are, and what a write does; the crate `backwire-engine`, here as [`engine`]:
-//!   where they are stored;
-//! - [`blueprints`], `subscription`, `resume`: requests and their answers, over any transport. `populate` adds
-//!   records of other resources, `cascade` does what follows from a destroy, and `shared` is what all of it uses.
-//!   [`context`] is the caller, [`session`] is what is kept of them, [`error`] has the refusals, and [`pubsub`]
-//!   publishes by hand;
-//! - [`route`]: what a path is about; `router`: which handler answers it; `http` and `socket`: the edges, with
-//!   `incoming` and `answers` for the events of sockets; `dialect` and `rooms`: the forms of pushes, and their
-//!   recipients;
-//! - `fanout`: from the log to everyone who listens; `delivery`: the push service;
-//! - [`settings`], [`sites`] and [`config`], read by `yaml`; [`server`]: all of it together.
+//! - the crate `backwire-records`, here as [`change`], [`mod@write`], [`model`], [`criteria`],
+//!   [`access`] and [`messages`], defines records and the effects of a write; the crate
+//!   `backwire-engine`, here as [`engine`], stores the records;
+//! - [`blueprints`], `subscription` and `resume` answer requests over any transport. `populate`
+//!   adds records of other resources, `cascade` removes references to destroyed records, and
+//!   `shared` is the state that all of them use. [`context`] is the caller, [`session`] holds the
+//!   caller's values, [`error`] has the refusals, and [`pubsub`] publishes from handlers;
+//! - [`route`] parses paths; `router` selects the handler that answers; `http` and `socket` are the
+//!   edges, with `incoming` and `answers` for the events of sockets; `dialect` has the forms of
+//!   pushes, and `rooms` their recipients;
+//! - `fanout` sends the changes of the log to the connections; `delivery` is the push service;
+//! - [`settings`], [`sites`] and [`config`] are the settings, read by `yaml`; [`server`] joins all
+//!   of it.
 //!
 //! ```no_run
 //! # async fn serve() -> std::io::Result<()> {
@@ -38,7 +39,7 @@ pub mod duration;
 pub mod error;
 mod fingerprint;
 mod identity;
-mod in_line;
+mod join_in_order;
 mod limit_monitor;
 mod log_once;
 mod memory_budget;
@@ -80,45 +81,51 @@ pub use session::Session;
 pub use settings::Settings;
 pub use socket::Client;
 
-/// In how many dialects this is a request: what `cargo xtask fuzz` feeds with any text.
+/// Returns the number of dialects in which this event is a request. `cargo xtask fuzz` calls it
+/// with any text.
 #[doc(hidden)]
-pub fn understood(event: &str) -> usize {
+pub fn count_accepting_dialects(event: &str) -> usize {
     use dialect::Dialect::{Node, Runtime, Sails, Sails09};
     const BODY_LIMIT: usize = 1 << 20;
     let read = |dialect| incoming::read(event, dialect, BODY_LIMIT);
     [Runtime, Sails, Sails09, Node].into_iter().filter(|dialect| read(*dialect).is_ok()).count()
 }
 
-/// How many messages this is in one of the forms of a request to send: what `cargo xtask fuzz` feeds, too.
+/// Returns the number of messages in this body, which is in one of the forms of a request to send.
+/// `cargo xtask fuzz` calls it.
 #[doc(hidden)]
-pub fn sent(body: &[u8]) -> usize {
+pub fn count_messages(body: &[u8]) -> usize {
     http::send::messages(body).count()
 }
 
-/// The code that a WebSocket is closed with for bytes of a client in parts of a size: what `cargo xtask fuzz` feeds, too.
+/// Returns the code that a WebSocket is closed with for bytes of a client in parts of a size.
+/// `cargo xtask fuzz` calls it.
 #[doc(hidden)]
 pub fn close_code(bytes: &[u8], size: usize) -> Option<u16> {
     socket::frame_check::close_code(bytes, size)
 }
 
-/// What Socket.IO reads of what an old client sends on a WebSocket in parts of a size, and by POST if that has to
-/// be put otherwise: what `cargo xtask fuzz` feeds, too.
+/// Returns what Socket.IO reads if an old client sends these bytes on a WebSocket in parts of a
+/// size, and the rewritten payload if it sends them by POST and they have to be rewritten. This is
+/// for `cargo xtask fuzz`, too.
 #[doc(hidden)]
-pub fn put_otherwise(bytes: &[u8], size: usize) -> (Vec<u8>, Option<String>) {
-    (socket::legacy::passed(bytes, size), socket::legacy::rewritten(bytes))
+pub fn rewrite_old_client(bytes: &[u8], size: usize) -> (Vec<u8>, Option<String>) {
+    (socket::legacy::rewrite_received(bytes, size), socket::legacy::rewrite_payload(bytes))
 }
 
-/// Answers `POST /send` and hands over what was sent: what the tests of `backwire send` put in place of a server.
+/// Returns a router that answers `POST /send` and passes each message to `record`. The tests of
+/// `backwire send` use it in place of a server.
 #[doc(hidden)]
-pub fn record_sent(
+pub fn recording_send_router(
     sites: sites::Sites,
     record: impl Fn(messages::message::Message, Option<write::Key>) + Send + Sync + 'static,
 ) -> axum::Router {
     const BODY_LIMIT: usize = 1 << 20;
-    let post = move |letter: http::send::Letter| -> futures_util::future::BoxFuture<'static, _> {
-        record(letter.message, letter.key);
-        Box::pin(async { Ok(()) })
-    };
+    let post =
+        move |queued: http::send::QueuedMessage| -> futures_util::future::BoxFuture<'static, _> {
+            record(queued.message, queued.key);
+            Box::pin(async { Ok(()) })
+        };
     http::send::router(sites, BODY_LIMIT, std::sync::Arc::new(post))
 }
 

@@ -1,7 +1,7 @@
 //! Counts the limits that clients reach, and logs them.
 //!
-//! Clients decide how often a limit is reached, so the log has a bound: of each limit, a client has
-//! one line in a period, and ten clients have one.
+//! Clients decide how often a limit is reached, so the log is bounded: for each limit, it has at
+//! most one line per client and ten lines in all in a period.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -19,13 +19,13 @@ use tokio::time::Instant;
 use crate::http::client_address::client_address;
 use crate::settings::Limit;
 
-/// After this, a client is named again.
+/// After this time, a client is logged again.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Lines about one limit in a period.
+/// Log lines about one limit in a period.
 const MAX_LINES: usize = 10;
 
-/// How often each limit was reached since the start, and which lines were logged lately.
+/// Counts how often each limit was reached since the start, and bounds the log lines about it.
 #[derive(Debug)]
 pub(crate) struct LimitMonitor {
     limits: Vec<Reached>,
@@ -64,21 +64,21 @@ impl LimitMonitor {
         );
     }
 
-    /// The same for the limit of a refusal, which is among the extensions of the response.
+    /// Counts and logs the limit of a refusal, which is among the extensions of the response.
     pub(crate) fn refused(&self, response: &Extensions, client: Option<IpAddr>) {
         if let Some(limit) = response.get() {
             self.reached(*limit, client);
         }
     }
 
-    /// How often each limit was reached since the start.
+    /// Returns how often each limit was reached since the start.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (Limit, u64)> {
         let counts = self.limits.iter().map(|reached| reached.count.load(Ordering::Relaxed));
         Limit::ALL.iter().copied().zip(counts)
     }
 }
 
-/// Counts the limits that requests over HTTP reach.
+/// Middleware that counts the limits that requests over HTTP reach.
 pub(crate) async fn watch(
     State(monitor): State<Arc<LimitMonitor>>,
     request: Request,
@@ -97,7 +97,8 @@ impl Default for LimitMonitor {
 }
 
 impl Log {
-    /// Whether this client gets a line now. If so, how often none was written since the last line.
+    /// Returns `None` if this client gets no line now, and otherwise how often the limit was
+    /// reached without a line since the last one.
     fn line(&mut self, client: Option<IpAddr>, now: Instant) -> Option<u64> {
         if self.begin.is_none_or(|begin| now - begin >= PERIOD) {
             self.begin = Some(now);
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn client_has_one_line_in_a_period_and_ten_clients_have_one() {
+    fn period_has_one_line_per_client_and_at_most_ten_lines() {
         let (mut log, now) = (Log::default(), Instant::now());
         assert_eq!(log.line(client(0), now), Some(0));
         assert_eq!(log.line(client(0), now), None);
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_counted_one_by_one() {
+    fn each_limit_has_its_own_count() {
         let monitor = LimitMonitor::default();
         monitor.reached(Limit::BodyLimit, client(1));
         monitor.reached(Limit::BodyLimit, None);

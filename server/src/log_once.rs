@@ -5,8 +5,8 @@ use std::hash::Hash;
 
 use parking_lot::Mutex;
 
-/// The keys of the lines that were logged. When it is full, no further line is logged, so callers
-/// cannot fill the log.
+/// The keys of the lines that were logged. When the set is full, no further line is logged, so
+/// callers cannot fill the log.
 #[derive(Debug)]
 pub(crate) struct LogOnce<K> {
     logged: Mutex<HashSet<K>>,
@@ -18,7 +18,7 @@ impl<K: Hash + Eq> LogOnce<K> {
         Self { logged: Mutex::default(), capacity }
     }
 
-    /// Whether the caller has to log the line of this key now.
+    /// Whether the caller must log the line of this key now.
     pub(crate) fn is_new(&self, key: K) -> bool {
         let mut logged = self.logged.lock();
         logged.len() < self.capacity && logged.insert(key)

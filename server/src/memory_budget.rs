@@ -1,7 +1,8 @@
-//! Bytes that clients may make the server hold, all of them together.
+//! The bytes that all clients together may make the server hold.
 //!
-//! A claim is made before the bytes are held and given back when it is dropped. It can grow while they become more. One client
-//! may claim a quarter of a budget, so that no client can use up what others need.
+//! Code claims bytes before it holds them, and the bytes are released when the claim is dropped. A
+//! claim can grow. One client may claim a quarter of a budget, so that no client can use up what
+//! others need.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,15 +12,16 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-/// The part of a budget that one client may claim is one of this many.
+/// One client may claim one of this many equal parts of a budget.
 pub(crate) const SHARES: usize = 4;
 
-/// Answers of up to so many bytes use no budget that is shared with other clients, and bodies over HTTP of up to so many
-/// wait for memory instead of being refused.
+/// Answers of up to this many bytes use no budget that is shared with other clients. Bodies over
+/// HTTP of up to this many bytes wait for memory instead of being refused.
 pub(crate) const UNCOUNTED_BYTES: usize = 64 << 10;
 
-/// Bytes that arrive from a client, of each connection, and of the values of each request, that no budget counts. One
-/// address may have thousands of connections, so this is less.
+/// The bytes of each connection's incoming data, and of each request's parsed values, that no
+/// budget counts. It is smaller than [`UNCOUNTED_BYTES`], because one address may have thousands of
+/// connections.
 pub(crate) const UNCOUNTED_INPUT: usize = 8 << 10;
 
 /// A budget in bytes.
@@ -29,7 +31,7 @@ pub(crate) struct MemoryBudget {
     /// The bytes that one client may claim, if it has more than one claim.
     share: usize,
     claimed: Mutex<Claimed>,
-    /// Wakes one of those who wait because all of it is claimed.
+    /// Wakes one task that waits because the whole budget is claimed.
     released: Arc<Notify>,
 }
 
@@ -38,15 +40,15 @@ struct Claimed {
     total: usize,
     /// How often bytes have been released.
     releases: u64,
-    /// Clients without a claim are not in it.
+    /// Only clients with a claim have an entry.
     by_client: HashMap<Option<IpAddr>, Share>,
 }
 
-/// What one client has claimed.
+/// The bytes that one client has claimed.
 #[derive(Debug, Default)]
 struct Share {
     bytes: usize,
-    /// Wakes one of those who wait because the client has its share.
+    /// Wakes one task that waits because the client has claimed its share.
     released: Arc<Notify>,
 }
 
@@ -56,8 +58,8 @@ pub(crate) struct Claim {
     budget: Arc<MemoryBudget>,
     client: Option<IpAddr>,
     bytes: usize,
-    /// The last release after which this could not grow.
-    tried: Option<u64>,
+    /// The number of releases when this last failed to grow.
+    failed_at_release: Option<u64>,
 }
 
 impl MemoryBudget {
@@ -65,7 +67,7 @@ impl MemoryBudget {
         Self::with_share(limit, limit / SHARES)
     }
 
-    /// A budget that each client has for itself, so that none needs what others may use.
+    /// Creates a budget that each client has for itself, independent of all others.
     pub(crate) fn of_each_client(limit: usize) -> Arc<Self> {
         Self::with_share(usize::MAX, limit)
     }
@@ -74,30 +76,30 @@ impl MemoryBudget {
         Arc::new(Self { limit, share, claimed: Mutex::default(), released: Arc::default() })
     }
 
-    /// The size of the budget.
+    /// Returns the size of the budget.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// The bytes that are claimed now.
+    /// Returns the bytes that are claimed now.
     pub(crate) fn claimed(&self) -> usize {
         self.claimed.lock().total
     }
 
-    /// Claims bytes for a client. `None` if they are not left, or if the client holds its share
-    /// already. Something that is larger than the share can be claimed alone.
+    /// Claims bytes for a client. Returns `None` if they are not free, or if the client would
+    /// exceed its share. A client without other claims may claim more than its share.
     pub(crate) fn claim(self: &Arc<Self>, client: Option<IpAddr>, bytes: usize) -> Option<Claim> {
         let mut claim = self.empty_claim(client);
         claim.resize(bytes).then_some(claim)
     }
 
-    /// A claim of no bytes, which can grow.
+    /// Returns a claim of no bytes, which can grow.
     pub(crate) fn empty_claim(self: &Arc<Self>, client: Option<IpAddr>) -> Claim {
-        Claim { budget: Arc::clone(self), client, bytes: 0, tried: None }
+        Claim { budget: Arc::clone(self), client, bytes: 0, failed_at_release: None }
     }
 
-    /// Changes the size of a claim of a client. If it cannot grow to that, the error is notified when
-    /// bytes have been released. Tasks that wait for the same are woken one at a time.
+    /// Changes the size of a claim of a client. If it cannot grow, the error is notified when bytes
+    /// are released. It wakes its waiting tasks one at a time.
     fn resize(&self, client: Option<IpAddr>, from: usize, to: usize) -> Result<(), Arc<Notify>> {
         let mut claimed = self.claimed.lock();
         let claimed = &mut *claimed;
@@ -113,7 +115,7 @@ impl MemoryBudget {
             return Err(Arc::clone(&self.released));
         }
         share.bytes = others_of_client + to;
-        // There may be more for the next that waits, also where this has grown.
+        // There may be enough for the next waiting task, also if this claim has grown.
         share.released.notify_one();
         self.released.notify_one();
         claimed.releases += u64::from(to < from);
@@ -127,11 +129,11 @@ impl MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// Wakes the next that waits, if this claim has not done so since the last release: what is too little
-    /// for one that was woken may be enough for another.
-    fn pass_on(&self, client: Option<IpAddr>, tried: &mut Option<u64>) {
+    /// Wakes the next waiting task, if this claim has not done so since the last release: too few
+    /// bytes for one task may be enough for another.
+    fn pass_on(&self, client: Option<IpAddr>, failed_at_release: &mut Option<u64>) {
         let claimed = self.claimed.lock();
-        if tried.replace(claimed.releases) != Some(claimed.releases) {
+        if failed_at_release.replace(claimed.releases) != Some(claimed.releases) {
             self.released.notify_one();
             if let Some(share) = claimed.by_client.get(&client) {
                 share.released.notify_one();
@@ -141,26 +143,27 @@ impl MemoryBudget {
 }
 
 impl Claim {
-    /// The bytes that it claims.
+    /// Returns the claimed bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Claims more bytes or fewer. `false` if it cannot grow: then it stays as it is.
+    /// Changes the size of the claim. Returns `false`, and changes nothing, if it cannot grow.
     pub(crate) fn resize(&mut self, bytes: usize) -> bool {
         self.try_resize(bytes).is_ok()
     }
 
-    /// The same; if it cannot grow, what wakes whoever waits to try again.
+    /// Changes the size of the claim. If it cannot grow, the error is a future that resolves when
+    /// the caller should try again.
     pub(crate) fn resize_or_wait(&mut self, bytes: usize) -> Result<(), OwnedNotified> {
         let Err(mut released) = self.try_resize(bytes) else { return Ok(()) };
         loop {
-            // Tried again, because what was released before this is not heard of.
+            // Tried again: releases before this line do not wake the caller.
             let waiting = Arc::clone(&released).notified_owned();
             match self.try_resize(bytes) {
                 Ok(()) => return Ok(()),
                 Err(same) if Arc::ptr_eq(&same, &released) => {
-                    self.budget.pass_on(self.client, &mut self.tried);
+                    self.budget.pass_on(self.client, &mut self.failed_at_release);
                     return Err(waiting);
                 }
                 Err(other) => released = other,
@@ -177,9 +180,9 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // An empty one has nothing to give to those who wait.
+        // An empty claim releases nothing that a task could wait for.
         if self.bytes > 0 {
-            // It becomes smaller, which is always possible.
+            // A claim can always become smaller.
             let _ = self.budget.resize(self.client, self.bytes, 0);
         }
     }
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn client_may_claim_a_quarter_and_all_clients_the_whole() {
+    fn client_may_claim_a_quarter_and_all_clients_the_whole_budget() {
         let budget = MemoryBudget::new(100);
         let first = budget.claim(client(1), 20);
         assert!(first.is_some() && budget.claim(client(1), 6).is_none());
@@ -211,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn budget_of_each_client_leaves_others_what_they_have() {
+    fn budget_of_each_client_does_not_limit_others() {
         let budget = MemoryBudget::of_each_client(100);
         let first = budget.claim(client(1), 90);
         assert!(first.is_some() && budget.claim(client(1), 11).is_none());
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_claim_can_be_claimed_again() {
+    fn bytes_of_a_dropped_claim_can_be_claimed_again() {
         let budget = MemoryBudget::new(100);
         for _ in 0..10 {
             let claims = [client(1), client(2)].map(|client| budget.claim(client, 25));
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_the_share_can_be_claimed_alone() {
+    fn single_claim_may_exceed_the_share() {
         let budget = MemoryBudget::new(100);
         let whole = budget.claim(client(1), 150);
         assert!(whole.is_some() && budget.claim(client(2), 1).is_none());
@@ -242,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn claim_grows_as_far_as_one_of_its_new_size_could_be_made() {
+    fn claim_grows_to_any_size_that_could_be_claimed_at_once() {
         let budget = MemoryBudget::new(100);
         let mut first = budget.claim(client(1), 5).unwrap();
         let second = budget.claim(client(1), 10).unwrap();
         assert!(first.resize(15) && !first.resize(16));
         assert_eq!((first.bytes(), budget.claimed()), (15, 25));
         drop(second);
-        // It is the only one of its client now, and then the only one.
+        // It is now the only claim of its client, and then the only claim of all.
         assert!(first.resize(60));
         let other = budget.claim(client(2), 25).unwrap();
         assert!(first.resize(75) && !first.resize(76));
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn claim_above_the_limit_becomes_smaller_beside_others() {
+    fn claim_above_the_limit_can_shrink_beside_other_claims() {
         let budget = MemoryBudget::new(100);
         let mut small = budget.claim(client(1), 10).unwrap();
         let mut large = budget.claim(client(2), 90).unwrap();
@@ -272,9 +275,9 @@ mod tests {
         assert!(budget.claimed.lock().by_client.is_empty());
     }
 
-    /// Each task claims, lets others run, and gives back: none waits for ever.
+    /// Each task claims bytes, lets others run, and releases them. None waits for ever.
     #[tokio::test]
-    async fn all_that_wait_for_bytes_get_them() {
+    async fn all_waiting_tasks_get_their_bytes() {
         let seed: u64 = rand::random();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
@@ -287,7 +290,7 @@ mod tests {
                 let turns = random.random_range(0..5);
                 tasks.spawn(async move {
                     for bytes in sizes {
-                        // As nothing is held while a task waits, none waits for one that waits for it.
+                        // No task holds bytes while it waits, so no two wait for each other.
                         assert!(claim.resize(0));
                         while let Err(released) = claim.resize_or_wait(bytes) {
                             released.await;
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_waits_for_little_does_not_wait_for_one_that_waits_for_much() {
+    async fn small_claim_does_not_wait_for_a_large_one() {
         let budget = MemoryBudget::new(100);
         let holders: Vec<_> = (1..=4).map(|number| budget.claim(client(number), 24)).collect();
         let wait = |number, bytes| {
@@ -329,7 +332,7 @@ mod tests {
         much.await.unwrap();
     }
 
-    /// What happens to claims.
+    /// A random operation on claims.
     #[derive(Debug, Clone)]
     enum Step {
         Claim { client: u8, bytes: usize },
@@ -356,7 +359,7 @@ mod tests {
     proptest! {
         /// A failure prints the steps and the seed.
         #[test]
-        fn claims_are_those_of_a_simple_model(limit in 1..200_usize, steps in vec(step(), 1..80)) {
+        fn claims_equal_those_of_a_simple_model(limit in 1..200_usize, steps in vec(step(), 1..80)) {
             let budget = MemoryBudget::new(limit);
             let mut claims: Vec<Claim> = Vec::new();
             let mut model: Vec<(u8, usize)> = Vec::new();

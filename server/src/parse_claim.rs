@@ -1,11 +1,12 @@
-//! The memory of the values that a request is parsed to.
+//! The memory of the values that requests are parsed to.
 //!
-//! Before JSON of a client is parsed, its [size](JsonSize) is claimed, until the request is answered. If so much is not left,
-//! the request waits. Values are held only while the server works on a request, so what waits gets its turn, whatever
-//! clients do.
+//! Before the server parses JSON of a client, it claims the [size](JsonSize) of the values until
+//! the request is answered. If the memory is not free, the request waits. The server holds values
+//! only while it works on a request, so each waiting request gets its turn, whatever clients do.
 //!
-//! The budget is another one than that of the texts: a request waits for it while it holds its text, so all of them could
-//! wait for each other. No task that holds memory of this budget waits for more.
+//! This budget is separate from that of the texts. A request holds its text while it waits for this
+//! budget, so with one budget all requests could wait for each other. No task that holds memory of
+//! this budget waits for more.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,16 +23,16 @@ use crate::error::{Error, Result};
 use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_INPUT};
 use crate::settings::{Limit, Limits};
 
-/// Longer texts take milliseconds to parse, in which others would have to wait for the thread.
-const LONG_TEXT: usize = 64 << 10;
+/// Longer texts take milliseconds to parse and would block other tasks of the thread.
+const MAX_INLINE_PARSE_BYTES: usize = 64 << 10;
 
-/// How many values a request may have, and the memory for those of all requests.
+/// The limit of values of one request, and the memory for the values of all requests.
 #[derive(Debug)]
 pub(crate) struct ParseLimits {
     max_values: usize,
     budget: Arc<MemoryBudget>,
     /// How long a request waits for memory.
-    patience: Duration,
+    wait_timeout: Duration,
 }
 
 /// The memory of the values of one request.
@@ -47,7 +48,11 @@ struct Shared {
 impl ParseLimits {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         let budget = MemoryBudget::new(limits.total_request_bytes);
-        Arc::new(Self { max_values: limits.body_values, budget, patience: limits.body_deadline })
+        Arc::new(Self {
+            max_values: limits.body_values,
+            budget,
+            wait_timeout: limits.body_deadline,
+        })
     }
 }
 
@@ -58,25 +63,25 @@ impl ParseClaim {
         Self(Arc::new(Shared { limits: Arc::clone(limits), claim }))
     }
 
-    /// Resolves when JSON of this size may be parsed, in place of what was claimed before.
+    /// Waits until JSON of this size may be parsed. The claim replaces the one before.
     pub(crate) async fn claim(&self, size: JsonSize) -> Result<()> {
         self.check(size)?;
         self.claim_bytes(size.parsed_bytes()).await
     }
 
-    /// Resolves when there is so much memory.
+    /// Waits until this much memory is claimed.
     pub(crate) async fn claim_bytes(&self, bytes: usize) -> Result<()> {
         let limits = &self.0.limits;
         if bytes <= UNCOUNTED_INPUT {
             return Ok(());
         }
-        timeout(limits.patience, self.wait_for(bytes)).await.map_err(|_| Error::Busy {
+        timeout(limits.wait_timeout, self.wait_for(bytes)).await.map_err(|_| Error::Busy {
             limit: Limit::TotalRequestBytes,
             bytes: limits.budget.limit(),
         })
     }
 
-    /// Refuses JSON of too many values.
+    /// Returns an error if JSON has too many values.
     pub(crate) fn check(&self, size: JsonSize) -> Result<()> {
         let (count, limit) = (size.values(), self.0.limits.max_values);
         if count > limit { Err(Error::TooManyValues { count, limit }) } else { Ok(()) }
@@ -97,10 +102,12 @@ impl ParseClaim {
     }
 }
 
-/// Parses JSON whose memory is claimed. A long text does not hold up other tasks of the thread.
+/// Parses JSON whose memory is claimed. A long text does not block other tasks of the thread.
 pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
-    let has_others = || Handle::try_current().map(|it| it.runtime_flavor());
-    if text.len() > LONG_TEXT && has_others().is_ok_and(|it| it == RuntimeFlavor::MultiThread) {
+    let runtime_flavor = || Handle::try_current().map(|it| it.runtime_flavor());
+    if text.len() > MAX_INLINE_PARSE_BYTES
+        && runtime_flavor().is_ok_and(|it| it == RuntimeFlavor::MultiThread)
+    {
         return block_in_place(|| serde_json::from_slice(text));
     }
     serde_json::from_slice(text)
@@ -123,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_values_need_no_memory_and_large_ones_wait_for_it() {
+    async fn small_values_claim_nothing_and_large_values_wait_for_memory() {
         let limits = limits(1 << 20);
         let [first, second, third] = [(); 3].map(|()| ParseClaim::new(&limits, None));
         first.claim(zeros(1_000)).await.unwrap();
@@ -141,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn claim_is_refused_when_it_has_waited_too_long() {
+    async fn claim_that_waits_too_long_is_refused() {
         let limits = limits(1 << 20);
         let [first, second] = [(); 2].map(|()| ParseClaim::new(&limits, None));
         first.claim(zeros(1_000)).await.unwrap();
@@ -149,9 +156,9 @@ mod tests {
         assert!(matches!(refused, Error::Busy { limit: Limit::TotalRequestBytes, .. }));
     }
 
-    /// Each task claims twice, the second time while others wait for what it has.
+    /// Each task claims twice, the second time while other tasks wait for its memory.
     #[tokio::test]
-    async fn all_that_wait_for_memory_get_it() {
+    async fn all_waiting_claims_get_their_memory() {
         let seed: u64 = rand::random();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);

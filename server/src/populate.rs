@@ -1,89 +1,99 @@
-//! Records bring along those they are associated with: one more query for each association, however many
-//! records there are, or two where the ids are in pairs.
+//! Adds associated records to the records of a read: one more query for each association, however
+//! many records there are, or two if the ids are in pairs.
 //!
-//! A record that comes along with many is in memory once. Those that come along count as records of the answer.
+//! A record that is associated with many is in memory once. Associated records count as records of
+//! the answer.
 
-mod filled;
+mod populated_record;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use backwire_engine::{ReadOptions, Record};
 use backwire_records::change::{Id, Resource};
-use backwire_records::criteria::{Criteria, Language, Parameters, SIZE, Window};
+use backwire_records::criteria::{Criteria, Language, MAX_CRITERIA_SIZE, Parameters, Window};
 use backwire_records::model::{Association, Link, Model, Populate};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::subscription::{self, Read};
-use filled::Content;
+use populated_record::Content;
 
-pub(crate) use filled::Filled;
+pub(crate) use populated_record::PopulatedRecord;
 
-/// What is to be filled in, and where.
-pub(crate) struct Filling<'a> {
+/// Populates records of a resource with their associated records.
+pub(crate) struct Populator<'a> {
     cx: &'a Context,
     resource: &'a Resource,
     populate: &'a Populate,
 }
 
-impl<'a> Filling<'a> {
+impl<'a> Populator<'a> {
     pub(crate) fn new(cx: &'a Context, resource: &'a Resource, populate: &'a Populate) -> Self {
         Self { cx, resource, populate }
     }
 
-    fn wanted(&self) -> impl Iterator<Item = (&'a String, &'a Association)> {
+    fn populated_associations(&self) -> impl Iterator<Item = (&'a String, &'a Association)> {
         let all = self.cx.associations().of(self.resource);
         all.filter(|(name, _)| self.populate.has(name))
     }
 
-    /// Adds the associations that are filled in to the criteria. The answer contains them even if
-    /// `select` does not name them, and a client cannot keep it up to date from pushes.
-    pub(crate) fn widen(&self, criteria: &mut Criteria) {
-        for (name, _) in self.wanted() {
+    /// Adds the populated associations to the criteria. The answer contains them even if `select`
+    /// does not name them, and a client cannot keep it up to date from pushes.
+    pub(crate) fn add_to_criteria(&self, criteria: &mut Criteria) {
+        for (name, _) in self.populated_associations() {
             criteria.projection.show(name);
             criteria.populate.insert(name.clone());
         }
     }
 
-    /// Fills in what was read.
-    pub(crate) async fn fill_all(&self, read: Read<Vec<Record>>) -> Result<Read<Vec<Filled>>> {
-        let (records, rest) = read.take();
-        let filled = self.fill(records).await?;
-        Ok(rest.map(|()| filled))
+    /// Populates the records of a read.
+    pub(crate) async fn populate_read(
+        &self,
+        read: Read<Vec<Record>>,
+    ) -> Result<Read<Vec<PopulatedRecord>>> {
+        let (records, rest) = read.split();
+        let populated = self.populate_records(records).await?;
+        Ok(rest.map(|()| populated))
     }
 
-    /// Fills in. The ways are boxed: most reads take none of them, and should not carry the room for all.
-    pub(crate) async fn fill(&self, records: Vec<Record>) -> Result<Vec<Filled>> {
+    /// Populates records. The futures are boxed: most reads need none of them, and should not
+    /// reserve memory for all.
+    pub(crate) async fn populate_records(
+        &self,
+        records: Vec<Record>,
+    ) -> Result<Vec<PopulatedRecord>> {
         let key = &self.cx.model(self.resource)?.key;
-        let mut records: Vec<_> = records.into_iter().map(Filled::new).collect();
-        for (name, association) in self.wanted() {
+        let mut records: Vec<_> = records.into_iter().map(PopulatedRecord::new).collect();
+        for (name, association) in self.populated_associations() {
             let model = self.cx.model(&association.target)?;
             let (target, options) = (&association.target, self.cx.reads());
-            let found = Found { cx: self.cx, target, model: &model, options };
+            let reader = AssociationReader { cx: self.cx, target, model: &model, options };
             match &association.link {
-                Link::Holds { .. } => Box::pin(found.one_each(&mut records, name)).await?,
-                Link::HeldBy(via) => Box::pin(found.held_by(&mut records, key, name, via)).await?,
+                Link::Holds { .. } => Box::pin(reader.add_single(&mut records, name)).await?,
+                Link::HeldBy(via) => {
+                    Box::pin(reader.add_held_by(&mut records, key, name, via)).await?
+                }
                 Link::Paired { .. } => {
-                    Box::pin(found.paired(&mut records, key, name, association)).await?
+                    Box::pin(reader.add_paired(&mut records, key, name, association)).await?
                 }
             }
-            options.check_records(records.iter().map(Filled::count).sum())?;
+            options.check_records(records.iter().map(PopulatedRecord::count).sum())?;
         }
         Ok(records)
     }
 }
 
-/// Where associated records are found.
-struct Found<'a> {
+/// Reads the associated records of one association.
+struct AssociationReader<'a> {
     cx: &'a Context,
     target: &'a Resource,
     model: &'a Model,
     options: &'a ReadOptions,
 }
 
-impl Found<'_> {
-    /// The one record whose id the attribute holds; null if it is gone.
-    async fn one_each(&self, records: &mut [Filled], name: &str) -> Result<()> {
+impl AssociationReader<'_> {
+    /// Adds the one record whose id the attribute holds, or null if it is gone.
+    async fn add_single(&self, records: &mut [PopulatedRecord], name: &str) -> Result<()> {
         let ids = ids_in(records, name);
         let all = self.by_id(&Criteria::default(), ids.into_iter().collect()).await?;
         for record in records {
@@ -93,10 +103,10 @@ impl Found<'_> {
         Ok(())
     }
 
-    /// Those whose attribute holds the record's id.
-    async fn held_by(
+    /// Adds the records whose attribute holds the record's id.
+    async fn add_held_by(
         &self,
-        records: &mut [Filled],
+        records: &mut [PopulatedRecord],
         key: &str,
         name: &str,
         via: &str,
@@ -104,8 +114,10 @@ impl Found<'_> {
         let default = self.default()?;
         let ids = ids_in(records, key);
         let others = match self.holding(&default, via, &ids).await {
-            // Of many, it may be few that are shown.
-            Err(Error::Engine(error)) if error.is_limit_of_read() && most(&default).is_some() => {
+            // Only a few of many records may be shown.
+            Err(Error::Engine(error))
+                if error.is_limit_of_read() && max_shown(&default).is_some() =>
+            {
                 self.first_of_each(&default, via, &ids).await?
             }
             others => others?,
@@ -117,14 +129,14 @@ impl Found<'_> {
             }
         }
         let group = |id: &Id| groups.get(id).cloned().unwrap_or_default();
-        collect(records, key, name, &default, group);
+        add_groups(records, key, name, &default, group);
         Ok(())
     }
 
-    /// Those the record is in a pair with.
-    async fn paired(
+    /// Adds the records that are in a pair with the record.
+    async fn add_paired(
         &self,
-        records: &mut [Filled],
+        records: &mut [PopulatedRecord],
         key: &str,
         name: &str,
         association: &Association,
@@ -137,11 +149,11 @@ impl Found<'_> {
             let ids = pairs.get(id).into_iter().flatten();
             ids.filter_map(|id| all.get(id)).cloned().collect()
         };
-        collect(records, key, name, &default, group);
+        add_groups(records, key, name, &default, group);
         Ok(())
     }
 
-    /// What a read of the collection would have that says nothing.
+    /// Returns the criteria of a read of the collection without parameters.
     fn default(&self) -> Result<Criteria> {
         Ok(Criteria::read_for(self.model, Parameters::default(), Language::Current)?)
     }
@@ -152,24 +164,24 @@ impl Found<'_> {
         Ok(all.into_iter().filter_map(|it| Some((it.id(key)?, it))).collect())
     }
 
-    /// Those that have one of these ids in an attribute, in the order of their own. However many are asked
-    /// for, a query has no more of them than criteria may have.
+    /// Returns the records that have one of these ids in an attribute, in their own order. A query
+    /// has no more ids than criteria may have, however many are requested.
     async fn holding(&self, among: &Criteria, attribute: &str, ids: &[Id]) -> Result<Vec<Record>> {
         let mut all = Vec::new();
-        for ids in ids.chunks(SIZE) {
+        for ids in ids.chunks(MAX_CRITERIA_SIZE) {
             self.add_holding(&mut all, among, Window::default(), attribute, ids).await?;
         }
         Ok(all)
     }
 
-    /// Of each of these ids no more than are shown.
+    /// Returns for each of these ids no more records than are shown.
     async fn first_of_each(
         &self,
         among: &Criteria,
         attribute: &str,
         ids: &[Id],
     ) -> Result<Vec<Record>> {
-        let window = Window { skip: 0, limit: most(among) };
+        let window = Window { skip: 0, limit: max_shown(among) };
         let mut all = Vec::new();
         for id in ids.chunks(1) {
             self.add_holding(&mut all, among, window, attribute, id).await?;
@@ -187,15 +199,15 @@ impl Found<'_> {
     ) -> Result<()> {
         let (key, filter) = (self.model.key.as_str().into(), among.filter.clone());
         let some = Criteria { key, filter, window, ..Criteria::default() };
-        let some = some.and_holding(attribute, ids);
-        let read = subscription::find_along(self.cx, self.target, &some, self.options);
+        let some = some.and_attribute_in(attribute, ids);
+        let read = subscription::find_associated(self.cx, self.target, &some, self.options);
         all.extend(read.await?.value);
         self.options.check_records(all.len())?;
         Ok(self.options.check_bytes(all.iter().map(Record::bytes).sum())?)
     }
 }
 
-/// Who is in pairs with each of these, by id.
+/// Returns the ids that are in pairs with each of these ids.
 pub(crate) async fn pairs(
     cx: &Context,
     association: &Association,
@@ -205,8 +217,8 @@ pub(crate) async fn pairs(
     let Link::Paired { join, own } = &association.link else { return Ok(pairs) };
     let join = join.resource();
     let (model, options) = (cx.model(&join)?, cx.reads().unbounded());
-    for ids in ids.chunks(SIZE) {
-        let criteria = Criteria::holding(&model, own.name(), ids);
+    for ids in ids.chunks(MAX_CRITERIA_SIZE) {
+        let criteria = Criteria::with_attribute_in(&model, own.name(), ids);
         for pair in cx.engine().find_for(&join, &criteria, &options).await?.value {
             let id = |side: &str| pair.id(side);
             if let Some((own, other)) = id(own.name()).zip(id(own.other().name())) {
@@ -217,28 +229,28 @@ pub(crate) async fn pairs(
     Ok(pairs)
 }
 
-fn collect(
-    records: &mut [Filled],
+fn add_groups(
+    records: &mut [PopulatedRecord],
     key: &str,
     name: &str,
     default: &Criteria,
     group: impl Fn(&Id) -> Vec<Record>,
 ) {
-    let most = most(default).unwrap_or(usize::MAX);
+    let max = max_shown(default).unwrap_or(usize::MAX);
     for record in records {
         let mut group = record.id(key).as_ref().map(&group).unwrap_or_default();
-        group.truncate(most);
+        group.truncate(max);
         record.add(name, Content::Many(group));
     }
 }
 
-/// How many of a collection are shown that nothing is asked of.
-fn most(default: &Criteria) -> Option<usize> {
-    default.window.limit.into_iter().chain(default.most).min()
+/// Returns how many records of a collection are shown by default.
+fn max_shown(default: &Criteria) -> Option<usize> {
+    default.window.limit.into_iter().chain(default.max_records).min()
 }
 
-/// The ids in an attribute of these records, each once.
-fn ids_in(records: &[Filled], name: &str) -> Vec<Id> {
+/// Returns the ids in an attribute of these records, each once.
+fn ids_in(records: &[PopulatedRecord], name: &str) -> Vec<Id> {
     let ids = records.iter().filter_map(|record| record.id(name));
     ids.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -1,26 +1,26 @@
-//! Publish and subscribe by hand, in the words of Sails.
+//! Publish and subscribe from handlers, with the method names of Sails.
 //!
-//! Who uses the ready-made routes needs none of this: reads subscribe and writes publish by themselves.
-//! It is for handlers of one's own, and for records that are kept somewhere else.
+//! The built-in routes do this by themselves: reads subscribe and writes publish. These methods are
+//! for your own handlers, and for records that are stored elsewhere.
 //!
 //! ```
 //! use axum::extract::Path;
 //! use backwire::{Context, Error};
 //! use serde_json::json;
 //!
-//! // Follow some records: the socket, if the request came over one, hears of them from here on.
+//! // Subscribe the socket to some records, if the request came over one.
 //! async fn follow(cx: Context) -> Result<(), Error> {
 //!     cx.pubsub("user")?.subscribe_to(cx.client(), [7, 3])
 //! }
 //!
-//! // Tell everyone but the caller what became of a record that is kept elsewhere.
+//! // Publish an update of a record that is stored elsewhere to everyone but the caller.
 //! async fn rename(cx: Context, Path(id): Path<i64>) -> Result<(), Error> {
 //!     let users = cx.pubsub("user")?;
 //!     users.publish_update(id, json!({ "name": "Amanda" }), cx.client()).await?;
 //!     Ok(())
 //! }
 //!
-//! // Out loud, to whoever listens to a room of any name.
+//! // Send a message to all clients that listen to a room of any name.
 //! async fn shout(cx: Context) -> Result<(), Error> {
 //!     cx.listen("off the wall chats");
 //!     cx.broadcast("off the wall chats", &json!({ "message": "This chat is off the wall!" }))
@@ -33,20 +33,20 @@
 //!     .route("/shout", post(shout));
 //! ```
 //!
-//! `publish_create`, `publish_update` and `publish_destroy` append an entry to the log of the resource
-//! and leave its records alone. So they reach every kind of client in the order of all that happens,
-//! our runtime with positions, and who was away is told when it comes back. [`publish`](Pubsub::publish)
-//! and [`broadcast`](Publisher::broadcast) are not kept: they are said once, to the stock clients that
-//! are there.
+//! `publish_create`, `publish_update` and `publish_destroy` append an entry to the log of the
+//! resource and do not change its records. So they reach every kind of client in the order of all
+//! changes, our runtime with positions, and a client that was away receives them when it comes
+//! back. [`publish`](Pubsub::publish) and [`broadcast`](Publisher::broadcast) are not stored: they
+//! are sent once, to the stock clients that are connected.
 
 mod publisher;
 
 use std::sync::Arc;
 
-use backwire_records::access::Reach;
+use backwire_records::access::AccessScope;
 use backwire_records::change::{Attributes, Change, Id, Resource, Room, ToId, Verb};
 use backwire_records::criteria::Filter;
-use backwire_records::write::{Action, Publication, Refused, Write};
+use backwire_records::write::{Action, Publication, Write, WriteError};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -56,11 +56,11 @@ use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::socket::{Audience, Client};
 use crate::subscription;
-use publisher::encoded;
+use publisher::to_json;
 
 pub use publisher::Publisher;
 
-/// The listeners of one resource and of its records.
+/// The subscriptions to one resource and to its records.
 #[derive(Debug, Clone)]
 pub struct Pubsub {
     publisher: Publisher,
@@ -68,20 +68,20 @@ pub struct Pubsub {
 }
 
 impl Pubsub {
-    /// The name of the resource.
+    /// Returns the name of the resource.
     pub fn resource(&self) -> &Resource {
         &self.resource
     }
 
-    /// Subscribes a socket to the resource: it hears of new records, and of what becomes of them. A
-    /// request over HTTP has no socket, and then nothing happens.
+    /// Subscribes a socket to the resource: it receives new records, and their changes. A request
+    /// over HTTP has no socket, and then this does nothing.
     pub fn subscribe<'a>(&self, socket: impl Into<Option<&'a Client>>) {
         if let Some(socket) = socket.into() {
             socket.join([self.class_room()]);
         }
     }
 
-    /// Subscribes a socket to records, whether they are there or not. An empty list subscribes it to
+    /// Subscribes a socket to records, whether they exist or not. An empty list subscribes it to
     /// nothing.
     pub fn subscribe_to<'a>(
         &self,
@@ -95,15 +95,15 @@ impl Pubsub {
         Ok(())
     }
 
-    /// Ends what [`subscribe`](Self::subscribe) began. The rooms of records it has been led into it
-    /// stays in.
+    /// Ends a subscription of [`subscribe`](Self::subscribe). The socket stays in the rooms of
+    /// records that it was added to meanwhile.
     pub fn unsubscribe<'a>(&self, socket: impl Into<Option<&'a Client>>) {
         if let Some(socket) = socket.into() {
             socket.leave(&self.class_room());
         }
     }
 
-    /// Ends what [`subscribe_to`](Self::subscribe_to) began.
+    /// Ends a subscription of [`subscribe_to`](Self::subscribe_to).
     pub fn unsubscribe_from<'a>(
         &self,
         socket: impl Into<Option<&'a Client>>,
@@ -117,107 +117,117 @@ impl Pubsub {
         Ok(())
     }
 
-    /// Tells those who listen to the resource of a new record, whose id is among its values, and leads
-    /// them into its room.
+    /// Publishes a new record, whose id is among its values, to the clients that listen to the
+    /// resource, and adds them to the room of the record.
     ///
-    /// A socket that is omitted is not told and not led anywhere. That does not go for our runtime, which
-    /// is told in any case: its positions have no gaps, and a record it knows already it does not
-    /// add twice.
+    /// An omitted socket does not receive it and is not added to a room. This does not apply to our
+    /// runtime, which receives it in any case: its positions have no gaps, and it does not add a
+    /// record twice that it knows already.
     pub async fn publish_create(
         &self,
         values: impl Into<Value>,
         omit: Option<&Client>,
     ) -> Result<Arc<Change>> {
-        let values = object(values.into())?;
-        let id = values.to_id().ok_or(Refused::BadId)?;
-        self.say(Verb::Create, id, values, omit).await
+        let values = to_attributes(values.into())?;
+        let id = values.to_id().ok_or(WriteError::BadId)?;
+        self.publish_change(Verb::Create, id, values, omit).await
     }
 
-    /// Tells those who follow a record that these of its attributes have been set.
+    /// Publishes to the clients that follow a record that these of its attributes have been set.
     pub async fn publish_update(
         &self,
         id: impl ToId,
         values: impl Into<Value>,
         omit: Option<&Client>,
     ) -> Result<Arc<Change>> {
-        let id = id.to_id().ok_or(Refused::BadId)?;
-        self.say(Verb::Update, id, object(values.into())?, omit).await
+        let id = id.to_id().ok_or(WriteError::BadId)?;
+        self.publish_change(Verb::Update, id, to_attributes(values.into())?, omit).await
     }
 
-    /// Tells those who follow a record that it is gone, and leads everyone out of its room.
+    /// Publishes to the clients that follow a record that it is destroyed, and removes all clients
+    /// from its room.
     pub async fn publish_destroy(
         &self,
         id: impl ToId,
         omit: Option<&Client>,
     ) -> Result<Arc<Change>> {
-        let id = id.to_id().ok_or(Refused::BadId)?;
-        self.say(Verb::Destroy, id, Attributes::new(), omit).await
+        let id = id.to_id().ok_or(WriteError::BadId)?;
+        self.publish_change(Verb::Destroy, id, Attributes::new(), omit).await
     }
 
-    /// Leads everyone who listens to the resource into the room of a record, but one. Our runtime hears
-    /// of all records of a resource it listens to and needs no leading.
+    /// Adds all clients that listen to the resource to the room of a record, except the omitted
+    /// one. Our runtime receives the changes of all records of a resource that it listens to, and
+    /// is not added.
     pub async fn introduce(&self, id: impl ToId, omit: Option<&Client>) -> Result<()> {
         let (class, room) = (self.class_room(), self.room(id)?);
-        let from = Audience { rooms: &[&class], but_not: &[], origin: origin_of(omit) };
+        let from = Audience { rooms: &[&class], except: &[], origin: origin_of(omit) };
         for dialect in Dialect::STOCK {
-            self.publisher.sockets.introduce(dialect, from, &room).await;
+            self.publisher.sockets.join_audience(dialect, from, &room).await;
         }
         Ok(())
     }
 
-    /// Says anything to those who listen to the resource, but to one of them, as an event of its name
-    /// (in the dialect of Sails 0.9 as `message`, in the node style as `todo:message`). Our runtime
-    /// is told of changes only.
+    /// Sends any message to the clients that listen to the resource, except the omitted one, as an
+    /// event of its name (in the dialect of Sails 0.9 as `message`, in the node style as
+    /// `todo:message`). Our runtime receives changes only.
     pub fn publish(&self, message: &impl Serialize, omit: Option<&Client>) -> Result<()> {
-        self.emit(&self.class_room(), &encoded(message)?, omit);
+        self.emit(&self.class_room(), &to_json(message)?, omit);
         Ok(())
     }
 
-    /// The same to those who follow any of these records, in the node style as `todo/7:message`.
+    /// Sends any message to the clients that follow one of these records, as
+    /// [`publish`](Self::publish) does; in the node style as `todo/7:message`.
     pub fn publish_to(
         &self,
         ids: impl IntoIterator<Item: ToId>,
         message: &impl Serialize,
         omit: Option<&Client>,
     ) -> Result<()> {
-        let message = encoded(message)?;
+        let message = to_json(message)?;
         let rooms = to_ids(ids)?.into_iter().map(|id| Room::instance(self.resource.clone(), id));
         rooms.for_each(|room| self.emit(&room, &message, omit));
         Ok(())
     }
 
-    /// The room of those who follow a record.
+    /// Returns the room of the clients that follow a record.
     pub fn room(&self, id: impl ToId) -> Result<Room> {
-        let id = id.to_id().ok_or(Refused::BadId)?;
+        let id = id.to_id().ok_or(WriteError::BadId)?;
         Ok(Room::instance(self.resource.clone(), id))
     }
 
-    /// The room of those who listen to the resource.
+    /// Returns the room of the clients that listen to the resource.
     pub fn class_room(&self) -> Room {
         Room::class(self.resource.clone())
     }
 
-    /// The sockets in the room of a record. Our runtime is in it only if it follows this record and not
-    /// the whole resource.
+    /// Returns the sockets in the room of a record. Our runtime is in it only if it follows this
+    /// record and not the whole resource.
     pub fn subscribers(&self, id: impl ToId) -> Result<Vec<Client>> {
         Ok(self.publisher.sockets.members(&self.room(id)?))
     }
 
-    /// The sockets that listen to the resource.
+    /// Returns the sockets that listen to the resource.
     pub fn class_subscribers(&self) -> Vec<Client> {
         self.publisher.sockets.members(&self.class_room())
     }
 
-    /// Where a socket hears of a record, whoever's it is.
+    /// Returns the rooms in which a socket receives the changes of a record, regardless of its
+    /// owner.
     fn rooms_of(&self, socket: &Client, id: Id) -> Vec<Room> {
         let rooms = {
             let may_join = |room: &Room| socket.may_join(room).is_ok();
-            subscription::rooms_of_one(may_join, socket, &self.resource, &id, &Reach::Whole)
+            subscription::rooms_of_record(
+                may_join,
+                socket,
+                &self.resource,
+                &id,
+                &AccessScope::Whole,
+            )
         };
         rooms.unwrap_or_else(|| vec![Room::instance(self.resource.clone(), id)])
     }
 
-    async fn say(
+    async fn publish_change(
         &self,
         verb: Verb,
         id: Id,
@@ -250,21 +260,21 @@ impl Pubsub {
 
     fn emit(&self, room: &Room, message: &RawValue, omit: Option<&Client>) {
         for dialect in Dialect::STOCK {
-            let to = Audience { rooms: &[room], but_not: &[], origin: origin_of(omit) };
-            self.publisher.sockets.emit_to_each(dialect, to, &dialect.message(room), message);
+            let to = Audience { rooms: &[room], except: &[], origin: origin_of(omit) };
+            self.publisher.sockets.emit_to_each(dialect, to, &dialect.message_event(room), message);
         }
     }
 }
 
 fn to_ids(ids: impl IntoIterator<Item: ToId>) -> Result<Vec<Id>> {
-    ids.into_iter().map(|id| id.to_id().ok_or_else(|| Refused::BadId.into())).collect()
+    ids.into_iter().map(|id| id.to_id().ok_or_else(|| WriteError::BadId.into())).collect()
 }
 
 fn origin_of(omit: Option<&Client>) -> Option<&str> {
     omit.map(|client| &**client.id())
 }
 
-fn object(values: Value) -> Result<Attributes> {
+fn to_attributes(values: Value) -> Result<Attributes> {
     match values {
         Value::Object(values) => Ok(values),
         _ => Err(Error::BadField("data", "it has to be an object")),

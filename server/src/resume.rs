@@ -1,12 +1,13 @@
-//! Everything missed, in one answer.
+//! Resume: sends a client everything that it missed, in one answer.
 //!
-//! Each room is joined first and read second, like any read that subscribes. If the log cannot tell
-//! any more, or the engine cannot right now, or the room tells of more than the caller may know by now, the
-//! answer for that room is *resync*: read it again. So it is when there is enough in the answer or no memory for more, and when what
-//! filters would have to look at is too much: what one short event asks for has an end.
+//! Each room is joined first and read second, like any read that subscribes. The answer for a room
+//! is *resync*, which makes the client read it again, if the log does not reach back far enough, if
+//! the engine fails, or if the room has more than the caller may know by now. It is also *resync*
+//! when the answer is large enough, when there is no memory for more, and when filters would have
+//! to check too much. So the work for one short event is limited.
 //!
-//! In reading order: `answers` has what is answered, `log` what it is read from, `shared_logs` how several
-//! clients that come back at a time share that.
+//! In reading order: `answers` builds the answers, `log` reads the changes for them, and
+//! `shared_logs` shares these between clients that come back at the same time.
 
 mod answers;
 mod log;
@@ -27,7 +28,7 @@ use crate::answer_claim::AnswerClaim;
 use crate::caller;
 use crate::dialect::runtime;
 use crate::error::Result;
-use crate::incoming::{self, BAD_RESUME, Seen};
+use crate::incoming::{self, BAD_RESUME, ClientPosition};
 use crate::settings::Limit;
 use crate::shared::Shared;
 use crate::socket::Client;
@@ -36,22 +37,23 @@ use answers::{Budget, Entry, answers};
 
 pub(crate) use shared_logs::SharedLogs;
 
-/// A room that a client has joined to be told what it missed there.
+/// A room that a client has joined to resume it.
 #[derive(Debug)]
-struct Joined {
+struct JoinedRoom {
     room: Room,
     scope: Option<Scope>,
-    /// Whether there may be records that its followers must not hear of.
+    /// Whether there may be records that its followers must not know of.
     is_hiding: bool,
 }
 
-/// Answers `[[room, epoch, offset, highest], …]`. When there are `enough` bytes, or no memory is left, no more is
-/// told. Of more rooms than a connection may be in, nothing is.
+/// Answers `[[room, epoch, offset, highest], …]`. After `max_bytes` bytes, or when no memory is
+/// left, all further rooms are *resync*. If there are more rooms than a connection may be in, all
+/// are.
 pub(crate) async fn resume(
     shared: &Shared,
     client: &Client,
-    rooms: Vec<(&RawValue, Seen)>,
-    enough: usize,
+    rooms: Vec<(&RawValue, ClientPosition)>,
+    max_bytes: usize,
     memory: &AnswerClaim,
 ) -> Result<Box<RawValue>> {
     if rooms.len() > shared.max_rooms {
@@ -62,20 +64,20 @@ pub(crate) async fn resume(
     let named = |(name, seen)| Some((incoming::string(name)?, seen));
     let rooms: Vec<_> = rooms.into_iter().map(named).collect::<Option<_>>().ok_or(BAD_RESUME)?;
     let joined = join_each(shared, client, &rooms).await;
-    let entry = |(name, seen): &(Cow<'_, str>, Seen)| Entry {
+    let entry = |(name, seen): &(Cow<'_, str>, ClientPosition)| Entry {
         joined: joined.get(&**name).cloned().flatten(),
         name: name.clone().into_owned(),
         seen: *seen,
     };
     let entries: Vec<_> = rooms.iter().map(entry).collect();
-    let mut budget = Budget::new(enough, shared.resume_work, memory);
+    let mut budget = Budget::new(max_bytes, shared.resume_work, memory);
     let is_connected = || client.is_connected();
     let mut answers = answers(shared, &entries, &mut budget, is_connected).await;
     if budget.is_exhausted() {
         shared.limits.reached(Limit::ResumeWork, client.address());
     }
-    // Whoever was asked to leave meanwhile may have been so before they had joined.
-    let kept = hold_each(shared, client, &joined).await;
+    // If the rights of the client were checked meanwhile, that may have been before it had joined.
+    let kept = retain_permitted(shared, client, &joined).await;
     for (entry, answer) in entries.iter().zip(&mut answers) {
         if !kept.contains_key(&*entry.name) {
             *answer = runtime::resync(&entry.name);
@@ -84,12 +86,12 @@ pub(crate) async fn resume(
     Ok(to_raw_value(&answers).expect("a list of JSON is JSON"))
 }
 
-/// Joins each room once, however often it is named. `None` for one that may not be joined.
+/// Joins each room once, however often it is named. `None` is a room that may not be joined.
 async fn join_each<'a>(
     shared: &Shared,
     client: &Client,
-    rooms: &'a [(Cow<'_, str>, Seen)],
-) -> HashMap<&'a str, Option<Arc<Joined>>> {
+    rooms: &'a [(Cow<'_, str>, ClientPosition)],
+) -> HashMap<&'a str, Option<Arc<JoinedRoom>>> {
     let mut joined = HashMap::new();
     for (name, _) in rooms {
         if !client.is_connected() {
@@ -103,22 +105,22 @@ async fn join_each<'a>(
     joined
 }
 
-async fn join(shared: &Shared, client: &Client, name: &str) -> Option<Joined> {
+async fn join(shared: &Shared, client: &Client, name: &str) -> Option<JoinedRoom> {
     let room = Room::parse(name).filter(|room| subscription::may_join(shared, client, room))?;
     if !caller::may_join(shared, client, &room).await {
         return None;
     }
     client.join([room.clone()]);
     let is_hiding = shared.models.hide_records_of(&room.resource);
-    Some(Joined { scope: room.scope(), room, is_hiding })
+    Some(JoinedRoom { scope: room.scope(), room, is_hiding })
 }
 
-/// The rooms in which the client still may be. It leaves the others.
-async fn hold_each<'a>(
+/// Returns the rooms in which the client still may be. It leaves the others.
+async fn retain_permitted<'a>(
     shared: &Shared,
     client: &Client,
-    joined: &HashMap<&'a str, Option<Arc<Joined>>>,
-) -> HashMap<&'a str, Arc<Joined>> {
+    joined: &HashMap<&'a str, Option<Arc<JoinedRoom>>>,
+) -> HashMap<&'a str, Arc<JoinedRoom>> {
     let mut kept = HashMap::new();
     for (name, joined) in joined {
         let Some(joined) = joined else { continue };

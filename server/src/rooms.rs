@@ -1,9 +1,9 @@
-//! Who listens to what: names of rooms, and which of them have anybody in them.
+//! The names of rooms, and the number of connections in each.
 //!
-//! Each dialect has rooms of its own, because the same change is spelled differently in each.
-//! Socket.IO knows the members; [`Presence`] knows how many connections asked for a room, so that
-//! nothing is encoded for a room that is empty. It may say "somebody" for a room that has just
-//! become empty, never "nobody" for one that has not.
+//! Each dialect has its own rooms, because each encodes the same change differently. Socket.IO
+//! knows the members. [`Presence`] counts how many connections asked for a room, so that nothing is
+//! encoded for an empty room. It may count a member for a room that has just become empty, never
+//! none for a room that has a member.
 
 mod filter_index;
 mod filter_users;
@@ -26,7 +26,7 @@ use filter_users::FilterUsers;
 
 pub(crate) use filter_users::User;
 
-/// The room's name among Socket.IO's rooms.
+/// Returns the name of a room in Socket.IO.
 pub(crate) fn name(dialect: Dialect, room: &Room) -> String {
     format!("{}:{room}", prefix(dialect))
 }
@@ -40,25 +40,25 @@ fn prefix(dialect: Dialect) -> &'static str {
     }
 }
 
-/// The room that is called so among Socket.IO's rooms of a dialect, if it is one of records.
-pub(crate) fn read(dialect: Dialect, name: &str) -> Option<Room> {
+/// Parses the name of a room in Socket.IO, if it is a room of records in this dialect.
+pub(crate) fn parse_name(dialect: Dialect, name: &str) -> Option<Room> {
     let (start, room) = name.split_once(':')?;
     (start == prefix(dialect)).then(|| Room::parse(room)).flatten()
 }
 
-/// The name of the room of all connections of our runtime for a site.
-pub(crate) fn all_of_site(site: &Name) -> String {
+/// Returns the name of the room of all connections of our runtime for a site.
+pub(crate) fn site_name(site: &Name) -> String {
     format!("p:{}", site.as_str())
 }
 
-/// The name of a room that handlers speak of, which is the same in all dialects.
-pub(crate) fn named(room: &str) -> String {
+/// Returns the name of a room that handlers use, which is the same in all dialects.
+pub(crate) fn custom_name(room: &str) -> String {
     format!("n:{room}")
 }
 
-/// What a membership is counted under: each room by itself. But stock clients are led into instance
-/// rooms by the dozen, so they count for their resource as a whole.
-pub(crate) fn counted_as(dialect: Dialect, room: &Room) -> String {
+/// Returns the key under which a membership is counted. Each room counts by itself. But stock
+/// clients are added to dozens of instance rooms, so these count for their resource as a whole.
+pub(crate) fn presence_key(dialect: Dialect, room: &Room) -> String {
     match dialect {
         _ if room.scope.is_some() => name(dialect, room),
         Dialect::Runtime => name(dialect, room),
@@ -68,7 +68,7 @@ pub(crate) fn counted_as(dialect: Dialect, room: &Room) -> String {
     }
 }
 
-/// The name of the class room of a room's resource.
+/// Returns the name of the class room of a room's resource.
 fn class_of(name: &str) -> &str {
     name.split(['/', '?']).next().unwrap_or(name)
 }
@@ -78,21 +78,22 @@ pub(crate) fn is_filter(room: &Room) -> bool {
     room.scope.is_some() && room.id.is_none()
 }
 
-/// How many connections are in which room.
+/// The number of connections in each room.
 #[derive(Debug, Default)]
 pub(crate) struct Presence {
     counts: Mutex<Counts>,
     limits: Limits,
-    /// What is kept for all rooms of all connections, roughly.
+    /// The approximate number of bytes that are kept for all rooms of all connections.
     memory: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     rooms: BTreeMap<String, usize>,
-    /// Of all rooms of a resource together, by the name of its class room.
+    /// The number of connections in all rooms of a resource together, by the name of its class
+    /// room.
     classes: HashMap<String, usize>,
-    /// The filters that are followed of a resource, by the name of its class room.
+    /// The followed filters of a resource, by the name of its class room.
     filters: HashMap<String, FilterIndex>,
     filter_users: FilterUsers,
 }
@@ -106,29 +107,24 @@ impl Presence {
         &self.limits
     }
 
-    /// Says how much more or less is kept for the rooms of a connection than before.
+    /// Replaces the bytes that are kept for the rooms of a connection.
     pub(crate) fn resize(&self, before: usize, now: usize) {
         self.memory.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
     }
 
-    /// What is kept for all rooms of all connections, roughly.
+    /// Returns the approximate number of bytes that are kept for all rooms of all connections.
     pub(crate) fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Whether one more connection may follow a filter, which is one of these users.
-    pub(crate) fn check_filter(
-        &self,
-        counted: &str,
-        room: &Room,
-        users: &[User],
-    ) -> Result<(), Limit> {
+    /// Checks whether one more connection, which belongs to these users, may follow a filter.
+    pub(crate) fn check_filter(&self, key: &str, room: &Room, users: &[User]) -> Result<(), Limit> {
         let is_indexed = room.scope().is_some_and(|scope| is_indexed(scope.filter()));
         let Counts { filters, filter_users, .. } = &mut *self.counts();
-        filter_users.check(counted, users, is_indexed, self.limits.filters_per_client)?;
-        let Some(index) = filters.get(class_of(counted)) else { return Ok(()) };
+        filter_users.check(key, users, is_indexed, self.limits.filters_per_client)?;
+        let Some(index) = filters.get(class_of(key)) else { return Ok(()) };
         let (all, unindexed) = index.counts();
-        match index.contains(counted) {
+        match index.contains(key) {
             true => Ok(()),
             false if all >= self.limits.filters_per_resource => Err(Limit::FiltersPerResource),
             false if !is_indexed && unindexed >= self.limits.unindexed_filters_per_resource => {
@@ -138,41 +134,41 @@ impl Presence {
         }
     }
 
-    /// One connection more.
-    pub(crate) fn add(&self, counted: &str, room: &Room) {
-        // It takes a while to read it.
+    /// Adds a connection to a room.
+    pub(crate) fn add(&self, key: &str, room: &Room) {
+        // Parsing takes a while, so it is done before the lock.
         let filter = is_filter(room).then(|| FollowedFilter::of(room)).flatten();
         let Counts { rooms, classes, filters, .. } = &mut *self.counts();
-        let count = rooms.entry(counted.to_owned()).or_default();
+        let count = rooms.entry(key.to_owned()).or_default();
         *count += 1;
-        *classes.entry(class_of(counted).to_owned()).or_default() += 1;
+        *classes.entry(class_of(key).to_owned()).or_default() += 1;
         if let Some(filter) = filter.filter(|_| *count == 1) {
-            filters.entry(class_of(counted).to_owned()).or_default().insert(counted, filter);
+            filters.entry(class_of(key).to_owned()).or_default().insert(key, filter);
         }
     }
 
-    /// The same of a filter, and who follows it.
-    pub(crate) fn add_filter(&self, counted: &str, room: &Room, users: &[User]) {
-        self.add(counted, room);
+    /// Adds a connection of these users to the room of a filter.
+    pub(crate) fn add_filter(&self, key: &str, room: &Room, users: &[User]) {
+        self.add(key, room);
         let is_indexed = room.scope().is_some_and(|scope| is_indexed(scope.filter()));
-        self.counts().filter_users.add(counted, users, is_indexed);
+        self.counts().filter_users.add(key, users, is_indexed);
     }
 
-    pub(crate) fn remove_filter(&self, counted: &str, users: &[User]) {
-        self.remove(counted);
-        self.counts().filter_users.remove(counted, users);
+    pub(crate) fn remove_filter(&self, key: &str, users: &[User]) {
+        self.remove(key);
+        self.counts().filter_users.remove(key, users);
     }
 
-    /// One connection fewer.
-    pub(crate) fn remove(&self, counted: &str) {
+    /// Removes a connection from a room.
+    pub(crate) fn remove(&self, key: &str) {
         let Counts { rooms, classes, filters, .. } = &mut *self.counts();
-        let Some(count) = rooms.get_mut(counted) else { return };
+        let Some(count) = rooms.get_mut(key) else { return };
         *count -= 1;
-        let class = class_of(counted);
+        let class = class_of(key);
         if *count == 0 {
-            rooms.remove(counted);
+            rooms.remove(key);
             if let Some(index) = filters.get_mut(class) {
-                index.remove(counted);
+                index.remove(key);
                 if index.is_empty() {
                     filters.remove(class);
                 }
@@ -185,20 +181,21 @@ impl Presence {
         }
     }
 
-    /// How many would hear.
-    pub(crate) fn count(&self, counted: &str) -> usize {
-        self.counts().rooms.get(counted).copied().unwrap_or(0)
+    /// Returns the number of connections in a room.
+    pub(crate) fn count(&self, key: &str) -> usize {
+        self.counts().rooms.get(key).copied().unwrap_or(0)
     }
 
-    /// Whether anybody is in any room of a resource.
+    /// Whether any connection is in a room of a resource.
     pub(crate) fn has_any(&self, dialect: Dialect, resource: &Resource) -> bool {
         let counts = self.counts();
-        // Nothing is spelled out for nobody.
+        // Without any connection, the name need not be built.
         !counts.classes.is_empty()
             && counts.classes.contains_key(&format!("{}:{resource}", prefix(dialect)))
     }
 
-    /// The filters of a resource that anybody follows and that changes of it may concern. Never too few.
+    /// Returns the followed filters of a resource that the changes may concern. It may return too
+    /// many, never too few.
     pub(crate) fn filters_for(
         &self,
         dialect: Dialect,
@@ -214,7 +211,7 @@ impl Presence {
         counts.filters.get(&class).map(|index| index.candidates(&keys)).unwrap_or_default()
     }
 
-    /// All filters of a resource that anybody follows.
+    /// Returns all followed filters of a resource.
     pub(crate) fn filters_of(
         &self,
         dialect: Dialect,
@@ -224,29 +221,34 @@ impl Presence {
         self.counts().filters.get(&class).map(FilterIndex::all).unwrap_or_default()
     }
 
-    /// Whether anybody follows a filter of a resource.
+    /// Whether any connection follows a filter of a resource.
     pub(crate) fn has_filters(&self, dialect: Dialect, resource: &Resource) -> bool {
         let counts = self.counts();
         !counts.filters.is_empty()
             && counts.filters.contains_key(&name(dialect, &Room::class(resource.clone())))
     }
 
-    /// Rooms of parts that are one record, and that anybody is in, as they are written.
-    pub(crate) fn of_one(&self, dialect: Dialect, resource: &Resource, id: &Id) -> Vec<String> {
-        self.starting(dialect, resource, &format!("?{}", Scope::start_of_one(id)))
+    /// Returns the names of the rooms of parts of one record that have members.
+    pub(crate) fn record_rooms(
+        &self,
+        dialect: Dialect,
+        resource: &Resource,
+        id: &Id,
+    ) -> Vec<String> {
+        self.rooms_with_prefix(dialect, resource, &format!("?{}", Scope::start_of_one(id)))
     }
 
-    /// The same of those in a collection.
-    pub(crate) fn of_members(
+    /// Returns the names of the rooms of members of a collection that have members.
+    pub(crate) fn member_rooms(
         &self,
         dialect: Dialect,
         resource: &Resource,
         of: &(String, Id, String),
     ) -> Vec<String> {
-        self.starting(dialect, resource, &format!("?{}", Scope::start_of_members(of)))
+        self.rooms_with_prefix(dialect, resource, &format!("?{}", Scope::start_of_members(of)))
     }
 
-    fn starting(&self, dialect: Dialect, resource: &Resource, start: &str) -> Vec<String> {
+    fn rooms_with_prefix(&self, dialect: Dialect, resource: &Resource, start: &str) -> Vec<String> {
         let start = name(dialect, &Room::class(resource.clone())) + start;
         let counts = self.counts();
         let names = counts.rooms.range(start.clone()..).map(|(name, _)| name);
@@ -265,18 +267,18 @@ mod tests {
     use backwire_records::criteria::Filter;
 
     #[test]
-    fn the_dialects_do_not_share_rooms() {
+    fn dialects_do_not_share_rooms() {
         let room = Room::parse("todo/7").unwrap();
         assert_eq!(name(Dialect::Runtime, &room), "b:todo/7");
         assert_eq!(name(Dialect::Sails, &room), "s:todo/7");
         assert_eq!(name(Dialect::Sails09, &room), "o:todo/7");
         assert_eq!(name(Dialect::Node, &room), "i:todo/7");
-        assert_eq!(counted_as(Dialect::Runtime, &room), "b:todo/7");
-        assert_eq!(counted_as(Dialect::Sails, &room), "s:todo");
+        assert_eq!(presence_key(Dialect::Runtime, &room), "b:todo/7");
+        assert_eq!(presence_key(Dialect::Sails, &room), "s:todo");
     }
 
     #[test]
-    fn rooms_of_scopes_are_found_by_their_resource() {
+    fn scoped_rooms_are_found_by_their_resource() {
         let presence = Presence::default();
         let scoped = |resource: &str| {
             let resource = Resource::parse(resource).unwrap();
@@ -294,25 +296,25 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_is_heard_as_long_as_any_of_its_rooms_is() {
+    fn resource_has_connections_as_long_as_any_of_its_rooms_has() {
         let (presence, todo) = (Presence::default(), Resource::parse("todo").unwrap());
         let scoped = Room::scoped(todo.clone(), &Scope::Whole(Filter::Any(Vec::new()))).unwrap();
-        let is_heard = || Dialect::ALL.map(|dialect| presence.has_any(dialect, &todo));
+        let has_any = || Dialect::ALL.map(|dialect| presence.has_any(dialect, &todo));
         for room in [scoped, Room::parse("todo/7/8").unwrap(), Room::class(todo.clone())] {
             let name = name(Dialect::Runtime, &room);
             presence.add("b:todos", &Room::parse("todos").unwrap());
             presence.add(&name, &room);
             presence.add(&name, &room);
             presence.remove(&name);
-            assert_eq!(is_heard(), [true, false, false, false], "{name}");
+            assert_eq!(has_any(), [true, false, false, false], "{name}");
             presence.remove(&name);
             presence.remove(&name);
-            assert_eq!(is_heard(), [false; 4], "{name}");
+            assert_eq!(has_any(), [false; 4], "{name}");
         }
     }
 
     #[test]
-    fn a_room_is_empty_when_the_last_one_has_left() {
+    fn room_is_empty_when_last_connection_has_left() {
         let presence = Presence::default();
         let room = Room::parse("todo").unwrap();
         presence.add("b:todo", &room);

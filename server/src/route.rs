@@ -1,4 +1,5 @@
-//! From a path to what it is about: `/todo`, `/todo/7`, `/todo/find/7`. Pure.
+//! Parses a path into the resource and record that it names: `/todo`, `/todo/7`, `/todo/find/7`.
+//! Pure.
 
 use std::collections::HashSet;
 use std::str::FromStr;
@@ -12,27 +13,28 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// How resources are to be reached.
+/// The paths of resources.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Paths {
-    /// What all paths of resources begin with: `/api`.
+    /// The prefix of all paths of resources: `/api`.
     pub prefix: String,
-    /// What those begin with after it that are not shortcuts: `/v1`.
+    /// The prefix, after [`prefix`](Self::prefix), of paths that are not shortcuts: `/v1`.
     pub rest_prefix: String,
-    /// Which shortcuts there are.
+    /// Which shortcuts exist.
     pub shortcuts: Shortcuts,
 }
 
-/// Paths that say what is to be done: `/todo/find`, `/todo/update/7`.
+/// Paths that name an operation: `/todo/find`, `/todo/update/7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shortcuts {
-    /// None.
+    /// No shortcuts.
     Off,
-    /// Those that read.
+    /// Shortcuts that read.
     #[default]
     Read,
-    /// Those that write as well. A `GET` writes then, and any page can have a browser send one.
+    /// Shortcuts that read or write. A `GET` can then write, and any page can make a browser send
+    /// one.
     Write,
 }
 
@@ -49,208 +51,217 @@ impl FromStr for Shortcuts {
     }
 }
 
-/// What a path is about.
+/// The resource, record and operation that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) resource: Resource,
     pub(crate) id: Option<Id>,
-    /// What the path says that is to be done; otherwise the verb says it.
-    pub(crate) deed: Option<Deed>,
-    /// What of the record's it is about, if it is not the record itself.
-    pub(crate) within: Option<Within>,
+    /// The operation that the path names. If it names none, the method of the request decides.
+    pub(crate) operation: Option<Operation>,
+    /// The association of the record, if the path names one.
+    pub(crate) nested: Option<NestedRoute>,
 }
 
-/// An association of a record, and perhaps one of the associated: `/user/1/pets/2`.
+/// An association of a record, and optionally one of the associated records: `/user/1/pets/2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Within {
+pub(crate) struct NestedRoute {
     pub(crate) attribute: String,
     pub(crate) association: Association,
     pub(crate) id: Option<Id>,
 }
 
-/// What is to be done.
+/// What a request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum Operation {
     Find,
     Create,
     Update,
-    /// An update that may create.
+    /// An update that may create the record.
     Put,
     Destroy,
 }
 
-/// Paths, and what they lead to.
+/// Maps paths to routes.
 #[derive(Debug, Clone)]
 pub(crate) struct Routing {
     paths: Paths,
     models: Arc<Models>,
-    /// Resources that have handlers of their own; there are no shortcuts past these.
-    own: HashSet<Resource>,
+    /// Resources with handlers of the user. Shortcuts do not bypass these handlers.
+    overridden: HashSet<Resource>,
 }
 
 impl Routing {
     pub(crate) fn new(paths: Paths, models: Arc<Models>) -> Self {
-        Self { paths, models, own: HashSet::new() }
+        Self { paths, models, overridden: HashSet::new() }
     }
 
-    /// Whether there are paths where a `GET` writes.
+    /// Whether some paths allow a `GET` to write.
     pub(crate) fn writes_with_get(&self) -> bool {
         self.paths.shortcuts == Shortcuts::Write
     }
 
-    /// Knows that the resource at this path, `/todo` or `/todo/{id}`, has handlers of its own.
-    pub(crate) fn with_own(mut self, path: &str) -> Self {
+    /// Records that handlers of the user override the resource at this path, `/todo` or
+    /// `/todo/{id}`.
+    pub(crate) fn with_override(mut self, path: &str) -> Self {
         let route = self.read(&path.replace(['{', '}'], ""));
-        self.own.extend(route.ok().map(|route| route.resource));
+        self.overridden.extend(route.ok().map(|route| route.resource));
         self
     }
 
-    /// How the path is spelled that handlers of a resource's own were given for.
-    pub(crate) fn spelling(&self, path: &str) -> Option<String> {
-        let route = self.read(path).ok().filter(|route| self.own.contains(&route.resource))?;
+    /// Returns the canonical form of a path, if handlers of the user override its resource.
+    pub(crate) fn canonical_path(&self, path: &str) -> Option<String> {
+        let route =
+            self.read(path).ok().filter(|route| self.overridden.contains(&route.resource))?;
         let Paths { prefix, rest_prefix, .. } = &self.paths;
         let [prefix, rest_prefix] = [prefix, rest_prefix].map(|it| it.trim_end_matches('/'));
         let model = self.models.of(&route.resource)?;
         let name = model.plural.as_deref().unwrap_or(route.resource.as_str());
-        // The id as it came: decoded, it might no longer be one segment.
+        // The id stays encoded: decoded, it might no longer be one segment.
         let id = path.strip_suffix('/').unwrap_or(path).rsplit('/').next();
         let id = id.filter(|_| route.id.is_some()).map(|id| format!("/{id}")).unwrap_or_default();
         Some(format!("{prefix}{rest_prefix}/{name}{id}"))
     }
 
-    /// What this path is about. Upper and lower case are the same but in an id, and a slash at the end is
-    /// none.
+    /// Parses a path. Upper and lower case are the same, except in an id. A slash at the end is
+    /// ignored.
     pub(crate) fn read(&self, path: &str) -> Result<Route> {
-        let nothing = || Error::NoRoute(path.to_owned());
-        let path_below = below(path, &self.paths.prefix).ok_or_else(nothing)?;
+        let no_route = || Error::NoRoute(path.to_owned());
+        let path_below = strip_path_prefix(path, &self.paths.prefix).ok_or_else(no_route)?;
         let shortcut = segments(path_below)?;
         if let [name, word, id @ ..] = &*shortcut
-            && let Some(deed) = self.shortcut(word)
-            && let Some(resource) = self.resource(name).filter(|it| !self.own.contains(it))
+            && let Some(operation) = self.shortcut(word)
+            && let Some(resource) = self.resource(name).filter(|it| !self.overridden.contains(it))
             && id.len() <= 1
         {
-            let id = id.first().map(|id| Id::parse(id).ok_or_else(nothing)).transpose()?;
-            return Ok(Route { resource, id, deed: Some(deed), within: None });
+            let id = id.first().map(|id| Id::parse(id).ok_or_else(no_route)).transpose()?;
+            return Ok(Route { resource, id, operation: Some(operation), nested: None });
         }
-        if let Some(route) = self.membership(&shortcut) {
+        if let Some(route) = self.collection_shortcut(&shortcut) {
             return Ok(route);
         }
-        let rest = below(path_below, &self.paths.rest_prefix).ok_or_else(nothing)?;
+        let rest = strip_path_prefix(path_below, &self.paths.rest_prefix).ok_or_else(no_route)?;
         let segments = segments(rest)?;
-        let (name, ids) = segments.split_first().ok_or_else(nothing)?;
-        let resource = self.resource(name).ok_or_else(nothing)?;
-        let parsed = |id: &String| Id::parse(id).ok_or_else(nothing);
-        let (id, within) = match ids {
+        let (name, ids) = segments.split_first().ok_or_else(no_route)?;
+        let resource = self.resource(name).ok_or_else(no_route)?;
+        let parsed = |id: &String| Id::parse(id).ok_or_else(no_route);
+        let (id, nested) = match ids {
             [] => (None, None),
             [id] => (Some(parsed(id)?), None),
             [id, attribute, member @ ..] if member.len() <= 1 => {
                 let member = member.first().map(parsed).transpose()?;
-                let within = self.within(&resource, attribute, member);
-                (Some(parsed(id)?), Some(within.ok_or_else(nothing)?))
+                let nested = self.nested(&resource, attribute, member);
+                (Some(parsed(id)?), Some(nested.ok_or_else(no_route)?))
             }
-            _ => return Err(nothing()),
+            _ => return Err(no_route()),
         };
-        Ok(Route { resource, id, deed: None, within })
+        Ok(Route { resource, id, operation: None, nested })
     }
 
-    /// A shortcut that writes to a collection: `user 1 pets add 2`.
-    fn membership(&self, segments: &[String]) -> Option<Route> {
+    /// Parses a shortcut that writes to a collection: `user 1 pets add 2`.
+    fn collection_shortcut(&self, segments: &[String]) -> Option<Route> {
         let [name, id, attribute, word, member @ ..] = segments else { return None };
-        let (deed, member) = match (&*word.to_ascii_lowercase(), member) {
-            ("add", [id]) => (Deed::Put, Some(Id::parse(id)?)),
-            ("remove", [id]) => (Deed::Destroy, Some(Id::parse(id)?)),
-            ("replace", []) => (Deed::Put, None),
+        let (operation, member) = match (&*word.to_ascii_lowercase(), member) {
+            ("add", [id]) => (Operation::Put, Some(Id::parse(id)?)),
+            ("remove", [id]) => (Operation::Destroy, Some(Id::parse(id)?)),
+            ("replace", []) => (Operation::Put, None),
             _ => return None,
         };
         let (resource, id) = (self.resource(name)?, Some(Id::parse(id)?));
-        let within = self.within(&resource, attribute, member)?;
-        let is_one = matches!(within.association.link, Link::Holds { .. });
+        let nested = self.nested(&resource, attribute, member)?;
+        let is_one = matches!(nested.association.link, Link::Holds { .. });
         if is_one || self.paths.shortcuts != Shortcuts::Write {
             return None;
         }
-        Some(Route { resource, id, deed: Some(deed), within: Some(within) })
+        Some(Route { resource, id, operation: Some(operation), nested: Some(nested) })
     }
 
-    /// No more than shortcuts do associations lead past handlers of a resource's own.
-    fn within(&self, resource: &Resource, name: &str, id: Option<Id>) -> Option<Within> {
+    /// Parses the association of a record. Like shortcuts, associations do not bypass handlers of
+    /// the user.
+    fn nested(&self, resource: &Resource, name: &str, id: Option<Id>) -> Option<NestedRoute> {
         let (attribute, association) = self.models.associations().named(resource, name)?;
-        let is_own = [resource, &association.target].iter().any(|it| self.own.contains(it));
+        let resources = [resource, &association.target];
+        let is_overridden = resources.iter().any(|it| self.overridden.contains(it));
         let (attribute, association) = (attribute.to_owned(), association.clone());
         let is_one = matches!(association.link, Link::Holds { .. });
-        (!is_own && (!is_one || id.is_none())).then_some(Within { attribute, association, id })
+        let is_allowed = !is_overridden && (!is_one || id.is_none());
+        is_allowed.then_some(NestedRoute { attribute, association, id })
     }
 
     fn resource(&self, name: &str) -> Option<Resource> {
         self.models.named(Resource::parse(name)?)
     }
 
-    fn shortcut(&self, word: &str) -> Option<Deed> {
-        let deed = match &*word.to_ascii_lowercase() {
-            "find" => Deed::Find,
-            "create" => Deed::Create,
-            "update" => Deed::Update,
-            "destroy" => Deed::Destroy,
+    fn shortcut(&self, word: &str) -> Option<Operation> {
+        let operation = match &*word.to_ascii_lowercase() {
+            "find" => Operation::Find,
+            "create" => Operation::Create,
+            "update" => Operation::Update,
+            "destroy" => Operation::Destroy,
             _ => return None,
         };
-        match (self.paths.shortcuts, deed) {
-            (Shortcuts::Write, _) | (Shortcuts::Read, Deed::Find) => Some(deed),
+        match (self.paths.shortcuts, operation) {
+            (Shortcuts::Write, _) | (Shortcuts::Read, Operation::Find) => Some(operation),
             _ => None,
         }
     }
 }
 
 impl Route {
-    /// What is to be done, with this verb.
-    pub(crate) fn deed(&self, method: &Method) -> Option<Deed> {
-        if let (None, Some(within)) = (self.deed, &self.within) {
-            return within.deed(method);
+    /// Returns the operation for a request with this method.
+    pub(crate) fn operation(&self, method: &Method) -> Option<Operation> {
+        if let (None, Some(nested)) = (self.operation, &self.nested) {
+            return nested.operation(method);
         }
-        match (self.deed, method) {
-            // All that a shortcut is about it says itself, so any verb will do that does not contradict it.
-            (Some(deed), &Method::GET | &Method::POST) => Some(deed),
-            (Some(Deed::Find), &Method::HEAD) => Some(Deed::Find),
-            (Some(deed @ (Deed::Update | Deed::Put)), &Method::PUT | &Method::PATCH) => Some(deed),
-            (Some(Deed::Destroy), &Method::DELETE) => Some(Deed::Destroy),
+        match (self.operation, method) {
+            // A shortcut names the operation itself, so it allows every method that does not
+            // contradict it.
+            (Some(operation), &Method::GET | &Method::POST) => Some(operation),
+            (Some(Operation::Find), &Method::HEAD) => Some(Operation::Find),
+            (
+                Some(operation @ (Operation::Update | Operation::Put)),
+                &Method::PUT | &Method::PATCH,
+            ) => Some(operation),
+            (Some(Operation::Destroy), &Method::DELETE) => Some(Operation::Destroy),
             (Some(_), _) => None,
-            (None, &Method::GET | &Method::HEAD) => Some(Deed::Find),
-            (None, &Method::POST) if self.id.is_none() => Some(Deed::Create),
-            (None, &Method::PUT) => Some(Deed::Put),
-            (None, &Method::PATCH) => Some(Deed::Update),
-            (None, &Method::DELETE) => Some(Deed::Destroy),
+            (None, &Method::GET | &Method::HEAD) => Some(Operation::Find),
+            (None, &Method::POST) if self.id.is_none() => Some(Operation::Create),
+            (None, &Method::PUT) => Some(Operation::Put),
+            (None, &Method::PATCH) => Some(Operation::Update),
+            (None, &Method::DELETE) => Some(Operation::Destroy),
             (None, _) => None,
         }
     }
 
-    /// The verbs that are understood here.
-    pub(crate) fn verbs(&self) -> &'static str {
-        if let (None, Some(within)) = (self.deed, &self.within) {
-            return within.verbs();
+    /// Returns the methods that the route allows, as the value of the `Allow` header.
+    pub(crate) fn allowed_methods(&self) -> &'static str {
+        if let (None, Some(nested)) = (self.operation, &self.nested) {
+            return nested.allowed_methods();
         }
-        match (self.deed, &self.id) {
-            (Some(Deed::Find), _) => "GET,HEAD,POST,OPTIONS",
-            (Some(Deed::Create), _) => "GET,POST,OPTIONS",
-            (Some(Deed::Update | Deed::Put), _) => "GET,POST,PUT,PATCH,OPTIONS",
-            (Some(Deed::Destroy), _) => "GET,POST,DELETE,OPTIONS",
+        match (self.operation, &self.id) {
+            (Some(Operation::Find), _) => "GET,HEAD,POST,OPTIONS",
+            (Some(Operation::Create), _) => "GET,POST,OPTIONS",
+            (Some(Operation::Update | Operation::Put), _) => "GET,POST,PUT,PATCH,OPTIONS",
+            (Some(Operation::Destroy), _) => "GET,POST,DELETE,OPTIONS",
             (None, None) => "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS",
             (None, Some(_)) => "GET,HEAD,PUT,PATCH,DELETE,OPTIONS",
         }
     }
 }
 
-impl Within {
-    fn deed(&self, method: &Method) -> Option<Deed> {
+impl NestedRoute {
+    fn operation(&self, method: &Method) -> Option<Operation> {
         match (method, &self.association.link, &self.id) {
-            (&Method::GET | &Method::HEAD, ..) => Some(Deed::Find),
+            (&Method::GET | &Method::HEAD, ..) => Some(Operation::Find),
             (_, Link::Holds { .. }, _) => None,
-            (&Method::POST, _, None) => Some(Deed::Create),
-            (&Method::PUT, ..) => Some(Deed::Put),
-            (&Method::PATCH, _, Some(_)) => Some(Deed::Update),
-            (&Method::DELETE, _, Some(_)) => Some(Deed::Destroy),
+            (&Method::POST, _, None) => Some(Operation::Create),
+            (&Method::PUT, ..) => Some(Operation::Put),
+            (&Method::PATCH, _, Some(_)) => Some(Operation::Update),
+            (&Method::DELETE, _, Some(_)) => Some(Operation::Destroy),
             _ => None,
         }
     }
 
-    fn verbs(&self) -> &'static str {
+    fn allowed_methods(&self) -> &'static str {
         match (&self.association.link, &self.id) {
             (Link::Holds { .. }, _) => "GET,HEAD,OPTIONS",
             (_, None) => "GET,HEAD,POST,PUT,OPTIONS",
@@ -259,14 +270,14 @@ impl Within {
     }
 }
 
-/// The path below a prefix.
-fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+/// Returns the path below a prefix, whose case is ignored.
+fn strip_path_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let prefix = prefix.trim_end_matches('/');
     let (start, rest) = path.split_at_checked(prefix.len())?;
     (start.eq_ignore_ascii_case(prefix) && rest.starts_with('/')).then_some(rest)
 }
 
-/// What is between the slashes, decoded.
+/// Returns the decoded segments of a path.
 fn segments(path: &str) -> Result<Vec<String>> {
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -292,22 +303,22 @@ mod tests {
         Routing::new(paths, Arc::new(models))
     }
 
-    /// `todo 7 Find`, with `-` for what is not said.
+    /// Formats a parsed path as `todo 7 Find`, with `-` for parts that the path does not name.
     fn read(router: &Routing, path: &str) -> String {
         match router.read(path) {
             Err(Error::BadUrl) => "bad".to_owned(),
             Err(_) => "nothing".to_owned(),
-            Ok(Route { resource, id: of, deed, within }) => {
+            Ok(Route { resource, id: of, operation, nested }) => {
                 let id = |id: Option<Id>| id.map_or("-".to_owned(), |id| id.to_string());
-                let within = within.map(|it| format!(" {} {}", it.attribute, id(it.id)));
-                let deed = deed.map_or("-".to_owned(), |deed| format!("{deed:?}"));
-                format!("{resource} {} {deed}{}", id(of), within.unwrap_or_default())
+                let nested = nested.map(|it| format!(" {} {}", it.attribute, id(it.id)));
+                let operation = operation.map_or("-".to_owned(), |it| format!("{it:?}"));
+                format!("{resource} {} {operation}{}", id(of), nested.unwrap_or_default())
             }
         }
     }
 
     #[test]
-    fn a_path_names_a_resource_and_perhaps_a_record() {
+    fn path_names_a_resource_and_optionally_a_record() {
         let router = router("", "", Shortcuts::Read);
         for (path, expected) in [
             ("/todo", "todo - -"),
@@ -333,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortcut_says_what_is_to_be_done_where_it_is_switched_on() {
+    fn shortcut_names_the_operation_if_it_is_enabled() {
         let [off, some, all] = [Shortcuts::Off, Shortcuts::Read, Shortcuts::Write]
             .map(|shortcuts| router("", "", shortcuts));
         assert_eq!(read(&off, "/todo/find"), "todo find -");
@@ -355,13 +366,13 @@ mod tests {
         let router = router("/api", "/v1", Shortcuts::Read);
         assert_eq!(read(&router, "/API/v1/todo/7"), "todo 7 -");
         assert_eq!(read(&router, "/api/todo/find/7"), "todo 7 Find");
-        for nothing in ["/api/todo/7", "/todo/7", "/apiv1/todo", "/api", "/api/v1"] {
-            assert_eq!(read(&router, nothing), "nothing", "{nothing}");
+        for path in ["/api/todo/7", "/todo/7", "/apiv1/todo", "/api", "/api/v1"] {
+            assert_eq!(read(&router, path), "nothing", "{path}");
         }
     }
 
     #[test]
-    fn what_is_not_declared_is_not_there_if_that_is_asked_for() {
+    fn undeclared_resource_has_no_route_if_the_models_refuse_it() {
         let mut models = Models::default();
         models.undeclared(Undeclared::Refuse);
         let router = Routing::new(Paths::default(), Arc::new(models));
@@ -369,18 +380,18 @@ mod tests {
     }
 
     #[test]
-    fn the_verb_says_what_is_to_be_done_where_the_path_does_not() {
+    fn method_decides_the_operation_if_the_path_names_none() {
         let router = router("", "", Shortcuts::Write);
-        let deed = |method: Method, path| router.read(path).unwrap().deed(&method);
-        assert_eq!(deed(Method::POST, "/todo"), Some(Deed::Create));
-        assert_eq!(deed(Method::POST, "/todo/7"), None);
-        assert_eq!(deed(Method::HEAD, "/todo/7"), Some(Deed::Find));
-        assert_eq!(deed(Method::GET, "/todo/destroy/7"), Some(Deed::Destroy));
-        assert_eq!(deed(Method::DELETE, "/todo/destroy/7"), Some(Deed::Destroy));
-        assert_eq!(deed(Method::PUT, "/todo/update/7"), Some(Deed::Update));
-        assert_eq!(deed(Method::POST, "/todo/find"), Some(Deed::Find));
-        assert_eq!(deed(Method::PUT, "/todo/destroy/7"), None);
-        assert_eq!(deed(Method::HEAD, "/todo/destroy/7"), None);
-        assert_eq!(deed(Method::TRACE, "/todo"), None);
+        let operation = |method: Method, path| router.read(path).unwrap().operation(&method);
+        assert_eq!(operation(Method::POST, "/todo"), Some(Operation::Create));
+        assert_eq!(operation(Method::POST, "/todo/7"), None);
+        assert_eq!(operation(Method::HEAD, "/todo/7"), Some(Operation::Find));
+        assert_eq!(operation(Method::GET, "/todo/destroy/7"), Some(Operation::Destroy));
+        assert_eq!(operation(Method::DELETE, "/todo/destroy/7"), Some(Operation::Destroy));
+        assert_eq!(operation(Method::PUT, "/todo/update/7"), Some(Operation::Update));
+        assert_eq!(operation(Method::POST, "/todo/find"), Some(Operation::Find));
+        assert_eq!(operation(Method::PUT, "/todo/destroy/7"), None);
+        assert_eq!(operation(Method::HEAD, "/todo/destroy/7"), None);
+        assert_eq!(operation(Method::TRACE, "/todo"), None);
     }
 }

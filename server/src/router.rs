@@ -1,10 +1,10 @@
-//! Which handler answers what. One router for HTTP and sockets: a route works over both.
+//! Routes requests to handlers. HTTP and sockets use one router: a route works over both.
 //!
-//! Routes of the user come first, resources last; over HTTP, files stand between them.
+//! Routes of the user come first and resources last. Over HTTP, files come between them.
 
+mod canonical_url;
 mod files;
 mod private;
-mod spelling;
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::blueprints::{self, BodyLimit};
-use crate::error::in_our_words;
+use crate::error::normalize_error;
 use crate::route::Routing;
 use crate::session;
 use crate::shared::Shared;
@@ -25,29 +25,31 @@ use crate::socket::turn;
 
 pub(crate) use files::Files;
 
-/// Every resource: what is not another route is a path of one, or of nothing.
+/// Creates the routes of all resources: a path without another route is the path of a resource, or
+/// gets a 404.
 pub(crate) fn resources() -> Router {
     Router::new().fallback(blueprints::answer)
 }
 
-/// Every resource, for sockets. A socket serves none of the files that HTTP serves.
-pub(crate) fn resources_beside(files: Option<Files>) -> Router {
+/// Creates the routes of all resources for sockets. A socket serves none of the files that HTTP
+/// serves.
+pub(crate) fn resources_for_sockets(files: Option<Files>) -> Router {
     match files {
-        Some(files) => resources().layer(from_fn_with_state(files, files::refuse)),
+        Some(files) => resources().layer(from_fn_with_state(files, files::refuse_file_reads)),
         None => resources(),
     }
 }
 
-/// What every route has around it, over HTTP and sockets alike.
-pub(crate) fn dressed(router: Router, shared: Arc<Shared>, body_limit: usize) -> Router {
-    // Together, because each that is put around a router by itself costs every request an allocation or two.
+/// Adds the layers that every route has, over HTTP and over sockets.
+pub(crate) fn with_layers(router: Router, shared: Arc<Shared>, body_limit: usize) -> Router {
+    // One call for all layers: each separate call costs every request an allocation or two.
     router.layer((
-        map_response(in_our_words),
+        map_response(normalize_error),
         MapResponseLayer::new(IntoResponse::into_response),
         CatchPanicLayer::new(),
         Extension(shared),
         Extension(BodyLimit(body_limit)),
-        // Bodies are measured once, at the edge they come in by.
+        // Bodies are measured once, at the edge where they arrive.
         DefaultBodyLimit::disable(),
     ))
 }
@@ -56,20 +58,21 @@ pub(crate) fn dressed(router: Router, shared: Arc<Shared>, body_limit: usize) ->
 #[derive(Default)]
 pub(crate) struct Routes {
     router: Router,
-    /// Paths of those routes that stand in for ready-made ones.
-    instead_of: Vec<String>,
+    /// Paths of the routes that override routes of resources.
+    overridden: Vec<String>,
 }
 
 impl Routes {
     pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
-        // What it reads and writes, and in which order, is not known here.
-        let handler = handler.layer(from_fn(session::keep)).layer(from_fn(turn::alone));
+        // The router does not know what the handler reads and writes, and in which order.
+        let handler =
+            handler.layer(from_fn(session::save_after_handler)).layer(from_fn(turn::run_alone));
         Self { router: self.router.route(path, handler), ..self }
     }
 
-    /// Adds handlers for some verbs of a resource, and leaves it the others.
-    pub(crate) fn add_instead(mut self, path: &str, handlers: MethodRouter) -> Self {
-        self.instead_of.push(path.to_owned());
+    /// Overrides some methods of a resource. The resource still answers the others.
+    pub(crate) fn add_override(mut self, path: &str, handlers: MethodRouter) -> Self {
+        self.overridden.push(path.to_owned());
         self.add(path, handlers.fallback_service(resources()))
     }
 
@@ -77,17 +80,17 @@ impl Routes {
         self.router.clone()
     }
 
-    /// The same routing, knowing of the resources that some routes stand in for.
-    pub(crate) fn known_to(&self, routing: Routing) -> Routing {
-        self.instead_of.iter().fold(routing, |routing, path| routing.with_own(path))
+    /// Registers the overridden resources in the routing.
+    pub(crate) fn register_overrides(&self, routing: Routing) -> Routing {
+        self.overridden.iter().fold(routing, |routing, path| routing.with_override(path))
     }
 
-    /// Has a router spell urls as the routes do that stand in for something.
-    pub(crate) fn spelled(&self, router: Router, routing: &Routing) -> Router {
-        if self.instead_of.is_empty() {
+    /// Makes a router rewrite urls to the form that the overriding routes have.
+    pub(crate) fn normalize_urls(&self, router: Router, routing: &Routing) -> Router {
+        if self.overridden.is_empty() {
             return router;
         }
-        let correct = map_request_with_state(Arc::new(routing.clone()), spelling::correct);
-        Router::new().fallback_service(router).layer(correct)
+        let normalize = map_request_with_state(Arc::new(routing.clone()), canonical_url::normalize);
+        Router::new().fallback_service(router).layer(normalize)
     }
 }

@@ -1,6 +1,7 @@
-//! All of it together: engine, router, sockets, pages, and the task that follows the log.
+//! The server: engine, router, sockets, pages, and the tasks that run all the time.
 //!
-//! In reading order: `builder`: before it starts, and its start; `app`: what its requests meet.
+//! In reading order: `builder` configures and starts it; `app` assembles the layers and routes of
+//! its requests.
 
 mod app;
 mod builder;
@@ -14,17 +15,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::delivery::courier::Posting;
+use crate::delivery::service::SendRequest;
 use crate::pubsub::Publisher;
 use crate::socket::Sockets;
 
 pub use builder::Builder;
 
 /// How long it may take to end the connections.
-const FAREWELL: Duration = Duration::from_secs(4);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long each other step of a shutdown may take.
-const GRACE: Duration = Duration::from_secs(5);
+const SHUTDOWN_STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server. It stops when [`shutdown`](Self::shutdown) is called; dropping it lets it run.
 pub struct Server {
@@ -32,29 +33,29 @@ pub struct Server {
     sockets: Sockets,
     publisher: Publisher,
     stop: oneshot::Sender<()>,
-    /// As long as it is there, messages are taken in.
-    slot: mpsc::Sender<Posting>,
-    work: Work,
+    /// The server accepts messages of back ends until this is dropped.
+    message_sender: mpsc::Sender<SendRequest>,
+    tasks: Tasks,
 }
 
-/// What a server does all the time.
-struct Work {
+/// The tasks that run as long as the server.
+struct Tasks {
     serving: JoinHandle<()>,
     fanout: JoinHandle<()>,
-    post: JoinHandle<()>,
-    watch: JoinHandle<()>,
-    following: JoinHandle<()>,
-    /// What it has not done is done after the next start.
+    delivery: JoinHandle<()>,
+    session_watch: JoinHandle<()>,
+    site_updates: JoinHandle<()>,
+    /// Cascades that are not completed are completed after the next start.
     cascades: JoinHandle<()>,
 }
 
 impl Server {
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The address for people and browsers.
+    /// Returns the url of the server for people and browsers.
     pub fn url(&self) -> String {
         let is_here = self.addr.ip().is_loopback() || self.addr.ip().is_unspecified();
         match is_here {
@@ -63,7 +64,8 @@ impl Server {
         }
     }
 
-    /// Says things to those who listen, whoever asks or nobody; see [`pubsub`](crate::pubsub).
+    /// Returns the publisher, which sends changes and events to subscribed clients, inside and
+    /// outside of requests; see [`pubsub`](crate::pubsub).
     ///
     /// ```
     /// use backwire::settings::Store;
@@ -82,25 +84,25 @@ impl Server {
         self.publisher.clone()
     }
 
-    /// Accepts nobody any more, ends all connections, and returns when what had been committed has
-    /// been said. What does not end in time is left behind.
+    /// Stops accepting connections, ends all connections, and returns when all committed changes
+    /// have been sent. Steps that do not end in time are abandoned.
     pub async fn shutdown(self) {
-        // If nobody hears this, the server has stopped by itself.
+        // An error means that the server has already stopped.
         let _ = self.stop.send(());
-        self.work.watch.abort();
-        self.work.following.abort();
-        self.work.cascades.abort();
-        self.sockets.close(FAREWELL).await;
-        in_time("http", self.work.serving).await;
-        drop(self.slot);
-        in_time("post", self.work.post).await;
-        in_time("fan-out", self.work.fanout).await;
+        self.tasks.session_watch.abort();
+        self.tasks.site_updates.abort();
+        self.tasks.cascades.abort();
+        self.sockets.close(DISCONNECT_TIMEOUT).await;
+        wait_for("http", self.tasks.serving).await;
+        drop(self.message_sender);
+        wait_for("delivery", self.tasks.delivery).await;
+        wait_for("fan-out", self.tasks.fanout).await;
     }
 }
 
-async fn in_time(what: &str, done: impl Future) {
-    if timeout(GRACE, done).await.is_err() {
-        tracing::warn!("{what} did not stop in time");
+async fn wait_for(step: &str, done: impl Future) {
+    if timeout(SHUTDOWN_STEP_TIMEOUT, done).await.is_err() {
+        tracing::warn!("{step} did not stop in time");
     }
 }
 

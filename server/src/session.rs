@@ -1,4 +1,5 @@
-//! What is kept of a visitor from one request to the next: Sails' `req.session`, as an axum extractor.
+//! The session of a visitor, which lasts from one request to the next: Sails' `req.session`, as an
+//! axum extractor.
 //!
 //! ```
 //! use axum::routing::get;
@@ -27,22 +28,22 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A session is found by a signed cookie: that of the request over HTTP, that of the handshake over a
-//! socket. A socket that brought none has a session of its own until it ends; nobody else gets there.
-//! A request over HTTP that brought none gets the cookie with its answer, once the session holds
-//! something.
+//! The server finds a session by a signed cookie. Over HTTP it is the cookie of the request, and
+//! over a socket the cookie of the handshake. A socket without a cookie has a session of its own
+//! until it disconnects, which no other request can use. A request over HTTP without a cookie gets
+//! one with its answer, once the session holds a value.
 //!
-//! Invariant: who knew the cookie before somebody signed in has nothing of them after it: the session has
-//! another id from there on, and a socket that came with the old one is nobody's. A socket cannot tell
-//! whose it is: it may be another tab's, or that of who planted the cookie.
+//! Invariant: a cookie from before a sign-in gives no access to the session after it. The session
+//! has a new id from then on, and a socket that connected with the old one is signed out. The
+//! server cannot know whose socket it is: it may belong to another tab, or to an attacker who
+//! planted the cookie.
 //!
-//! Invariant: what was inserted and removed is saved when the handler is done, before anybody is
-//! answered, so the next request sees it, over whichever transport. What is saved is what was changed, key by key:
-//! requests at the same time lose nothing of each other's unless they change the same key, and then
-//! the last one wins. One that counts, as above, may so miss a count.
+//! Invariant: changes of a session are saved when the handler returns, before the request is
+//! answered. So the next request sees them, over whichever transport. Only changed keys are saved.
+//! Concurrent requests lose nothing of each other's changes unless they change the same key: then
+//! the last one wins. A counter as above may so miss a count.
 //!
-//! A session is forgotten when nothing has been done with it for
-//! [`session_age`](crate::Settings::session_age).
+//! A session that is not used for [`session_age`](crate::Settings::session_age) is forgotten.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,21 +54,21 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use backwire_engine::{Edit, Held};
+use backwire_engine::{SessionEdit, StoredSession};
 use backwire_records::change::ToId;
-use backwire_records::write::Refused;
+use backwire_records::write::WriteError;
 use http::request::Parts;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::caller::{self, PERSON, ROLES};
+use crate::caller::{self, PERSON_KEY, ROLES};
 use crate::clock::now;
 use crate::context::address_of;
 use crate::error::{Error, Result};
 use crate::http::cookies::{self, Visitor};
-use crate::http::security_headers::Personal;
+use crate::http::security_headers::PrivateResponse;
 use crate::settings::Limit;
 use crate::shared::Shared;
 use crate::socket::Client;
@@ -78,22 +79,22 @@ pub struct Session(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
-    /// By which it was found.
+    /// The id that the session was found by.
     id: Arc<str>,
-    /// By which it is found from here on.
+    /// The new id, if the session was renewed.
     renewed: OnceLock<Arc<str>>,
     /// The address of the client.
     address: Option<IpAddr>,
-    /// Who can be given a cookie; none over a socket.
+    /// The visitor that can be given a cookie. None over a socket.
     visitor: Option<Visitor>,
-    /// As it was when it was first asked for, or not yet asked for.
-    held: Mutex<Option<Option<Held>>>,
+    /// The stored session, once it has been loaded.
+    held: Mutex<Option<Option<StoredSession>>>,
     changes: Mutex<Changes>,
-    /// Whether anything was saved that its visitor has to come back to.
-    keeps: AtomicBool,
+    /// Whether a value was saved, so that the visitor needs the cookie.
+    has_saved_values: AtomicBool,
 }
 
-/// What has not been saved yet.
+/// The changes that have not been saved yet.
 #[derive(Default)]
 struct Changes {
     clears: bool,
@@ -111,11 +112,12 @@ impl Session {
             visitor,
             held: Mutex::default(),
             changes: Mutex::default(),
-            keeps: AtomicBool::new(false),
+            has_saved_values: AtomicBool::new(false),
         }))
     }
 
-    /// What finds it again. Who knows it cannot use it: cookies are signed.
+    /// Returns the id of the session. It gives no access to the session, because cookies are
+    /// signed.
     pub fn id(&self) -> &str {
         self.current_id()
     }
@@ -124,77 +126,80 @@ impl Session {
         self.0.renewed.get().unwrap_or(&self.0.id)
     }
 
-    /// What is kept under a key, this request's own changes included.
+    /// Returns the value of a key, including this request's own changes.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let changed = self.0.changes.lock().get(key);
         let value = match changed {
             Some(value) => value,
             None => self.held().await?.and_then(|held| held.values.get(key).cloned()),
         };
-        let read = |value| serde_json::from_value(value).map_err(|error| unfit(key, &error));
+        let read =
+            |value| serde_json::from_value(value).map_err(|error| session_error(key, &error));
         value.map(read).transpose()
     }
 
-    /// Keeps a value, which has to be JSON, under a key.
+    /// Sets the value of a key, which has to be JSON.
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<()> {
-        let value = serde_json::to_value(value).map_err(|error| unfit(key, &error))?;
+        let value = serde_json::to_value(value).map_err(|error| session_error(key, &error))?;
         self.0.changes.lock().set.insert(key.to_owned(), Some(value));
         Ok(())
     }
 
-    /// Keeps nothing under a key.
+    /// Removes a key.
     pub fn remove(&self, key: &str) {
         self.0.changes.lock().set.insert(key.to_owned(), None);
     }
 
-    /// Keeps nothing at all, and forgets the session unless something is inserted after.
+    /// Removes all keys. If none is inserted after this, the session is forgotten.
     pub fn clear(&self) {
         *self.0.changes.lock() = Changes { clears: true, set: BTreeMap::new() };
     }
 
-    /// The caller is this person from here on, with these roles: what the rules of
-    /// [`access`](backwire_records::access) go by. It is saved at once.
+    /// Signs the caller in as this person with these roles, which the rules of
+    /// [`access`](backwire_records::access) use. The session is saved at once.
     ///
-    /// Who was somebody else before, or nobody, gets [another id](Self::renew). Where it is the same person,
-    /// sockets of the session know of the roles, too, and lose what they may no longer hear.
+    /// If the caller was signed out or another person before, the session gets [another
+    /// id](Self::renew). If it is the same person, the sockets of the session get the roles, too,
+    /// and are no longer sent what these roles may not read.
     pub async fn sign_in(
         &self,
         person: impl ToId,
         roles: impl IntoIterator<Item: Into<String>>,
     ) -> Result<()> {
-        let person = person.to_id().ok_or(Refused::BadId)?;
+        let person = person.to_id().ok_or(WriteError::BadId)?;
         let roles: Vec<String> = roles.into_iter().map(Into::into).collect();
-        let before = self.get::<Value>(PERSON).await?;
-        self.insert(PERSON, person)?;
+        let before = self.get::<Value>(PERSON_KEY).await?;
+        self.insert(PERSON_KEY, person)?;
         self.insert(ROLES, roles)?;
-        match before == self.get(PERSON).await? {
+        match before == self.get(PERSON_KEY).await? {
             true => self.save().await,
             false => self.renew().await,
         }
     }
 
-    /// Saves the session under another id, which the answer gives the visitor in a new cookie: whoever
-    /// knows the old one finds nothing any more, and sockets that came with it are nobody's until they
-    /// connect again. Call it when a visitor turns out to be somebody who is known by other means than
-    /// [`sign_in`](Self::sign_in), which does it by itself.
+    /// Saves the session under a new id, which the answer gives the visitor in a new cookie. The
+    /// old cookie no longer finds the session, and sockets that connected with it are signed out
+    /// until they connect again. Call this when a handler identifies a visitor by other means than
+    /// [`sign_in`](Self::sign_in), which renews the session itself.
     ///
-    /// Over a socket, which can be given no cookie, this only saves, and so it does for who had no cookie
-    /// before this request.
+    /// Over a socket, which cannot be given a cookie, and for a visitor without a cookie, this only
+    /// saves.
     pub async fn renew(&self) -> Result<()> {
         let is_renewable = self.0.visitor.as_ref().is_some_and(Visitor::is_known);
-        let becomes = (is_renewable && self.0.renewed.get().is_none()).then(cookies::draw_id);
+        let becomes =
+            (is_renewable && self.0.renewed.get().is_none()).then(cookies::new_session_id);
         self.save_as(becomes).await
     }
 
-    /// The caller is nobody in particular again; the rest of the session stays.
+    /// Signs the caller out. The rest of the session stays.
     pub async fn sign_out(&self) -> Result<()> {
-        self.remove(PERSON);
+        self.remove(PERSON_KEY);
         self.remove(ROLES);
         self.save().await
     }
 
-    /// Saves now what has been changed. It happens by itself when the handler is done; what a task
-    /// changes that outlives its handler is saved only so.
+    /// Saves the changes now. The server saves them by itself when the handler returns. Changes by
+    /// a task that outlives its handler are saved only by this.
     pub async fn save(&self) -> Result<()> {
         self.save_as(None).await
     }
@@ -203,46 +208,54 @@ impl Session {
         let Changes { clears, set } = std::mem::take(&mut *self.0.changes.lock());
         let (shared, now) = (&self.0.shared, now());
         let has_changed = clears || !set.is_empty() || becomes.is_some();
-        if !has_changed && !self.is_to_be_kept_on(now) {
+        if !has_changed && !self.needs_renewal(now) {
             return Ok(());
         }
         if set.values().any(Option::is_some) {
-            self.begin().await?;
-            self.0.keeps.store(true, Ordering::Relaxed);
+            self.take_quota().await?;
+            self.0.has_saved_values.store(true, Ordering::Relaxed);
         }
-        let says_who = [PERSON, ROLES].iter().any(|key| set.contains_key(*key));
-        let says_who = says_who || clears || becomes.is_some();
-        let (id, until) = (self.current_id().clone(), shared.sessions.until(now));
+        let changes_principal = [PERSON_KEY, ROLES].iter().any(|key| set.contains_key(*key));
+        let changes_principal = changes_principal || clears || becomes.is_some();
+        let (id, until) = (self.current_id().clone(), shared.sessions.expiry(now));
         let (becomes_id, max) = (becomes.clone(), Some(shared.max_sessions));
-        let edit = Edit { id: id.clone(), clears, set, becomes: becomes_id, at: now, until, max };
+        let edit = SessionEdit {
+            id: id.clone(),
+            clear: clears,
+            set,
+            new_id: becomes_id,
+            at: now,
+            until,
+            max,
+        };
         shared.engine.sessions().edit(edit).await?;
         *self.0.held.lock() = None;
         if let Some(becomes) = becomes {
-            // It is set once: nobody else saves while this does but clones of one handler's.
+            // Set once: meanwhile, only clones of the same handler's session can save.
             let _ = self.0.renewed.set(becomes);
         }
-        if says_who {
-            caller::changed(shared, &id).await;
+        if changes_principal {
+            caller::session_changed(shared, &id).await;
         }
         Ok(())
     }
 
-    /// Counts a session that does not hold anything yet. A visitor without a cookie could begin one with
-    /// each request.
-    async fn begin(&self) -> Result<()> {
+    /// Counts a session that holds no value yet against the quota of the address. A visitor without
+    /// a cookie could begin a session with each request.
+    async fn take_quota(&self) -> Result<()> {
         let quota = &self.0.shared.new_sessions;
         if self.held().await?.is_some() || quota.take(self.0.address) {
             return Ok(());
         }
-        Err(Error::Full { limit: Limit::SessionsPerAddress, max: quota.max() })
+        Err(Error::QuotaReached { limit: Limit::SessionsPerAddress, max: quota.max() })
     }
 
-    fn is_to_be_kept_on(&self, now: u64) -> bool {
+    fn needs_renewal(&self, now: u64) -> bool {
         let held = self.0.held.lock().clone().flatten();
-        held.is_some_and(|held| self.0.shared.sessions.is_to_be_renewed(held.until, now))
+        held.is_some_and(|held| self.0.shared.sessions.needs_renewal(held.until, now))
     }
 
-    async fn held(&self) -> Result<Option<Held>> {
+    async fn held(&self) -> Result<Option<StoredSession>> {
         let loaded = self.0.held.lock().clone();
         if let Some(held) = loaded {
             return Ok(held);
@@ -252,14 +265,14 @@ impl Session {
         Ok(held)
     }
 
-    fn keeps_something(&self) -> bool {
-        let is_to_be_saved = || self.0.changes.lock().set.values().any(Option::is_some);
-        self.0.keeps.load(Ordering::Relaxed) || is_to_be_saved()
+    fn has_values(&self) -> bool {
+        let has_unsaved_values = || self.0.changes.lock().set.values().any(Option::is_some);
+        self.0.has_saved_values.load(Ordering::Relaxed) || has_unsaved_values()
     }
 }
 
 impl Changes {
-    /// What has become of a key; `None` if nothing has.
+    /// Returns the changed value of a key, or `None` if the key has not been changed.
     fn get(&self, key: &str) -> Option<Option<Value>> {
         match self.set.get(key) {
             Some(value) => Some(value.clone()),
@@ -268,7 +281,7 @@ impl Changes {
     }
 }
 
-fn unfit(key: &str, error: &serde_json::Error) -> Error {
+fn session_error(key: &str, error: &serde_json::Error) -> Error {
     Error::Session(key.to_owned(), error.to_string())
 }
 
@@ -278,68 +291,70 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Where a request has its session, if it asks for it.
+/// The session of a request, once the handler has extracted it.
 #[derive(Clone, Default)]
-struct Place(Arc<OnceLock<Session>>);
+struct SessionCell(Arc<OnceLock<Session>>);
 
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let place = parts.extensions.get::<Place>().expect("each route has a place for it");
-        Ok(place.0.get_or_init(|| found(parts)).clone())
+        let cell =
+            parts.extensions.get::<SessionCell>().expect("each route has a cell for its session");
+        Ok(cell.0.get_or_init(|| session_of(parts)).clone())
     }
 }
 
-/// The session that a request over HTTP has brought the cookie of, also after its handler has renewed it.
+/// The id of the session of a request over HTTP, also after its handler has renewed the session.
 #[derive(Clone)]
-pub(crate) struct Brought {
+pub(crate) struct SessionHandle {
     id: Option<Arc<str>>,
-    place: Option<Place>,
+    cell: Option<SessionCell>,
 }
 
-impl Brought {
+impl SessionHandle {
     pub(crate) fn of(parts: &Parts) -> Self {
         let id = Shared::of(parts).sessions.cookies().id_in(&parts.headers);
-        Self { id, place: parts.extensions.get().cloned() }
+        Self { id, cell: parts.extensions.get().cloned() }
     }
 
-    /// None if it has brought none, and has none yet.
+    /// Returns the id. `None` if the request had no cookie and its handler has not used the
+    /// session.
     pub(crate) fn id(&self) -> Option<&Arc<str>> {
-        let session = self.place.as_ref().and_then(|place| place.0.get());
+        let session = self.cell.as_ref().and_then(|cell| cell.0.get());
         session.map(Session::current_id).or(self.id.as_ref())
     }
 }
 
-/// The session of a request.
-fn found(parts: &Parts) -> Session {
+/// Returns the session of a request.
+fn session_of(parts: &Parts) -> Session {
     let shared = Shared::of(parts);
     let cookies = shared.sessions.cookies();
     if let Some(client) = parts.extensions.get::<Client>() {
         return Session::new(parts, client.session(cookies), None);
     }
-    Personal::note(&parts.extensions);
-    let greeted = parts.extensions.get::<Visitor>().cloned();
-    let visitor = greeted.unwrap_or_else(|| Visitor::of(cookies, &parts.headers));
+    PrivateResponse::mark(&parts.extensions);
+    let existing = parts.extensions.get::<Visitor>().cloned();
+    let visitor = existing.unwrap_or_else(|| Visitor::of(cookies, &parts.headers));
     Session::new(parts, visitor.id.clone(), Some(visitor))
 }
 
-/// Gives a request a place for its session, and saves what has become of it.
-pub(crate) async fn keep(mut request: Request, next: Next) -> Response {
-    let place = Place::default();
-    request.extensions_mut().insert(place.clone());
+/// Gives a request a cell for its session, and saves the session when the handler has returned.
+pub(crate) async fn save_after_handler(mut request: Request, next: Next) -> Response {
+    let cell = SessionCell::default();
+    request.extensions_mut().insert(cell.clone());
     let mut response = next.run(request).await;
-    let Some(session) = place.0.get() else {
+    let Some(session) = cell.0.get() else {
         return response;
     };
-    let keeps_something = session.keeps_something();
+    let has_values = session.has_values();
     let saved = session.save().await;
     let is_saved = saved.is_ok();
     saved.unwrap_or_else(|error| response = error.into_response());
     match (&session.0.visitor, session.0.renewed.get()) {
-        // What was saved before is there under no other id.
-        (Some(visitor), Some(id)) => visitor.rename(&mut response, id),
-        (Some(visitor), None) if keeps_something && is_saved => visitor.greet(&mut response),
+        // The session is found under no other id.
+        (Some(visitor), Some(id)) => visitor.replace_cookie(&mut response, id),
+        (Some(visitor), None) if has_values && is_saved => visitor.set_cookie_if_new(&mut response),
         _ => {}
     }
     response

@@ -1,14 +1,22 @@
-//! What can be set, with its defaults.
+//! The settings of a server, with their defaults.
 //!
-//! In reading order: `limits`: what a client may use; `trusted_proxy`: whose client a request is; `store`: which engine; `allowed_host`: names of the server; `allowed_origin`: pages that may use it; `openness`: what is
-//! open to whom; `secret`: keys, which are not shown; `service`: what else is in the file of a push service; `socket_io`: what of that is about
-//! Socket.IO.
+//! In reading order:
+//!
+//! - `limits`: what a client may use;
+//! - `trusted_proxy`: the proxies whose client addresses the server trusts;
+//! - `store`: the engine;
+//! - `allowed_host`: the names of the server;
+//! - `allowed_origin`: the pages that may use it;
+//! - `access_summary`: a summary of who has access to what;
+//! - `secret`: keys, which are never shown;
+//! - `service`: the other settings of a push service;
+//! - `socket_io`: the settings of Socket.IO.
 
+mod access_summary;
 mod allowed_host;
 mod allowed_origin;
 mod limits;
-mod openness;
-mod page;
+mod migration_guide;
 mod secret;
 mod service;
 mod socket_io;
@@ -33,7 +41,7 @@ pub(crate) use allowed_origin::without_port;
 pub use allowed_origin::{AllowedOrigin, Origin};
 pub(crate) use limits::LimitsBlock;
 pub use limits::{Limit, Limits};
-pub(crate) use page::PAGE;
+pub(crate) use migration_guide::MIGRATION_GUIDE;
 pub use secret::{ApiKey, SessionSecret};
 pub use service::{Cors, Flake, Redis};
 pub(crate) use socket_io::IoBlock;
@@ -41,55 +49,59 @@ pub use socket_io::{Heartbeat, SocketIo, SocketPath, Transports};
 pub use store::Store;
 pub use trusted_proxy::TrustedProxy;
 
-/// How a server is to be.
+/// The settings of a server.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to listen. Only this machine by default: nothing here asks yet who is calling.
+    /// The address to listen on. By default, only this machine can connect, because all callers may
+    /// read and write resources without access rules.
     pub host: IpAddr,
-    /// Which port; 0 means any that is free.
+    /// The port to listen on. 0 means any free port.
     pub port: u16,
-    /// Where records and logs live.
+    /// The engine that stores records and logs.
     pub store: Store,
-    /// How much is kept of each log, and of the ledger.
+    /// How much of each log and of the ledger is kept.
     pub window: Window,
-    /// What is declared of resources.
+    /// The declared resources.
     pub models: Models,
-    /// How resources are reached.
+    /// The paths of resources.
     pub paths: Paths,
     /// A directory of pages to serve beside the resources.
     pub pages: Option<PathBuf>,
-    /// Files of the server that are never served beside those pages. Those of the store are not, either.
+    /// Files in that directory that are never served. The files of the store are not served either.
     pub private_files: Vec<PathBuf>,
-    /// Origins whose pages may use the server, beyond those of its own host.
+    /// Other origins whose pages may use the server. Pages of its own host always may.
     pub origins: Vec<AllowedOrigin>,
-    /// The names it may be asked by, beside `localhost` and addresses. Without any, whatever it is called,
-    /// with one exception: who listens on this machine alone is not asked by a name with its own port.
+    /// The host names that requests may have, beside `localhost` and addresses. Without any, all
+    /// names are allowed, with one exception: a server that listens only on this machine refuses
+    /// other names with its own port.
     pub allowed_hosts: Vec<AllowedHost>,
-    /// The origins whose pages may have pages of this server in a frame, beside pages of its own origin.
+    /// Other origins whose pages may show pages of this server in a frame.
     pub frame_ancestors: Vec<AllowedOrigin>,
-    /// What back ends publish with over HTTP; without it they cannot.
+    /// The key that back ends need to publish over HTTP. Without it, they cannot publish.
     pub api_key: Option<ApiKey>,
-    /// What session cookies are signed with; without it, the engine's own secret.
+    /// The secret that session cookies are signed with. The default is the engine's own secret.
     pub session_secret: Option<SessionSecret>,
-    /// How long a session is kept that nothing is done with.
+    /// How long an unused session is kept.
     pub session_age: Duration,
-    /// How long messages wait for a person whose last device has left; without it for ever.
+    /// How long messages wait for a person whose last device has disconnected. `None` means for
+    /// ever.
     pub client_ttl: Option<Duration>,
-    /// Where a Redis is.
+    /// The address of a Redis server. No engine uses it yet.
     pub redis: Option<Redis>,
-    /// The apps that share this server, with a namespace each.
+    /// The apps that share this server. Each has its own namespace.
     pub sites: Sites,
-    /// Which server this is among those whose ids may not meet.
+    /// The number of this server in the ids of messages. Servers with different numbers draw
+    /// different ids.
     pub flake: Flake,
-    /// How it is found out that the other end of a connection is gone.
+    /// The pings that detect dead connections.
     pub heartbeat: Heartbeat,
-    /// How Socket.IO is served.
+    /// The settings of Socket.IO.
     pub socket_io: SocketIo,
-    /// Bytes a body may have.
+    /// Bytes that the body of a request may have.
     pub body_limit: usize,
     /// What one client, site or resource may use.
     pub limits: Limits,
-    /// Proxies whose `X-Forwarded-For` header is believed.
+    /// The proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<TrustedProxy>,
 }
 
@@ -124,28 +136,28 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The defaults of a server that has sites and no declared resources: a push service. Other
-    /// machines reach it, and it has no resources. What its file or command line says counts
-    /// before them.
+    /// Returns the defaults of a push service: a server that has sites and no declared resources.
+    /// It listens on all interfaces, and refuses undeclared resources. Its file and command line
+    /// override these defaults.
     pub fn push_service() -> Self {
         let mut settings = Self { host: IpAddr::V4(Ipv4Addr::UNSPECIFIED), ..Self::default() };
         settings.models.undeclared(Undeclared::Refuse);
         settings
     }
 
-    /// How long messages wait at sites that do not say it.
+    /// Returns how long messages wait at sites without a `clientTtl`.
     pub(crate) fn ttl(&self) -> Ttl {
         Ttl::seconds(self.client_ttl.unwrap_or_default().as_secs())
     }
 
-    /// Who draws the ids of messages.
+    /// Returns the node that draws the ids of messages.
     pub(crate) fn node(&self) -> Node {
         let Flake { datacenter, worker, epoch } = self.flake;
         Node::new(datacenter.into(), worker.into()).unwrap_or_default().since(epoch)
     }
 }
 
-/// A summary in comments, and what is in force as a configuration file has it. No key is shown.
+/// Writes a summary in comments, and the settings as a configuration file has them, without keys.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "# backwire {}", env!("CARGO_PKG_VERSION"))?;
@@ -155,8 +167,8 @@ impl fmt::Display for Settings {
             "" => writeln!(f, "# sites: none")?,
             names => writeln!(f, "# sites: {names}")?,
         }
-        for open in self.openness() {
-            writeln!(f, "# open: {open}")?;
+        for line in self.access_summary() {
+            writeln!(f, "# open: {line}")?;
         }
         writeln!(f, "host: {}\nport: {}\nengine: {}", self.host, self.port, self.store)?;
         if let Some(pages) = &self.pages {

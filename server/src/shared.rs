@@ -1,6 +1,6 @@
-//! What all requests share: the ground that callers, handlers and extractors stand on.
+//! The state that all requests share. Extractors and handlers use it.
 
-mod keeper;
+mod session_policy;
 
 use std::sync::Arc;
 
@@ -20,31 +20,31 @@ use crate::route::Routing;
 use crate::socket::{OutputBudget, Sockets};
 use crate::undeclared_resources::UndeclaredResources;
 
-pub(crate) use keeper::Keeper;
+pub(crate) use session_policy::SessionPolicy;
 
-/// What every request carries for a [`Context`](crate::Context) to be made of.
+/// The state that every request carries, so that a [`Context`](crate::Context) can be extracted.
 pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
-    pub(crate) sessions: Keeper,
-    /// Wakes what removes references to destroyed records.
+    pub(crate) sessions: SessionPolicy,
+    /// Wakes the task that removes references to destroyed records.
     pub(crate) cascades: Notify,
     pub(crate) limits: Arc<LimitMonitor>,
     pub(crate) output_budget: Arc<OutputBudget>,
-    /// What clients that come back at a time need of logs.
+    /// Parts of logs, read once for several clients that resume at the same time.
     pub(crate) shared_logs: SharedLogs,
     /// The rooms that one connection may be in.
     pub(crate) max_rooms: usize,
     /// The work of the filters of one resume.
     pub(crate) resume_work: usize,
-    /// How much one answer may have.
+    /// The limits of one answer.
     pub(crate) reads: ReadOptions,
     pub(crate) undeclared: UndeclaredResources,
-    /// Sessions that each address has begun.
+    /// How many sessions each address has begun.
     pub(crate) new_sessions: AddressQuota,
-    /// Sessions that there may be.
+    /// How many sessions there may be.
     pub(crate) max_sessions: usize,
     /// How many records clients may create.
     pub(crate) record_limits: RecordLimits,
@@ -54,10 +54,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn of(parts: &Parts) -> &Arc<Self> {
-        parts.extensions.get().expect("the server gives each request what they share")
+        parts.extensions.get().expect("the server adds it to each request")
     }
 
-    /// What the records of a resource are like; an error if there is no such resource.
+    /// Returns the model of a resource, or an error if there is no such resource.
     pub(crate) fn model(&self, resource: &Resource) -> Result<Arc<Model>> {
         self.models.of(resource).ok_or_else(|| Error::NoRoute(format!("/{resource}")))
     }

@@ -1,13 +1,13 @@
 //! The sites of a push service: apps that share a server and nothing else.
 //!
-//! Each has a namespace of its own, an address that is asked who its people are ([`Authority`]), and a
-//! key its back ends show. They are in `sites.yml` and may be replaced while the server runs, all
-//! together: who reads them sees those of one file.
+//! Each site has its own namespace, a url that authenticates its people ([`Authenticator`]), and a
+//! key for its back ends. The sites are in `sites.yml`. They may be replaced while the server runs,
+//! all at once: a reader never sees a mixture of two versions of the file.
 
 mod auth;
 mod fair_queue;
 mod refusal;
-mod refused;
+mod refused_tokens;
 mod site;
 mod user_updates;
 
@@ -23,21 +23,21 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::settings::ApiKey;
-use crate::yaml::{self, Bad, Document};
+use crate::yaml::{self, Document, FileProblem};
 
-pub use crate::http::outgoing::{NoAnswer, Outgoing};
-pub use auth::{Authority, Rooms};
+pub use crate::http::http_client::{HttpClient, RequestError};
+pub use auth::{Authenticator, Rooms};
 pub use refusal::Refusal;
 pub use site::{AuthUrl, EventNames, Name, Scheme, Site, UpdateUserUrl};
 pub(crate) use user_updates::{UserEvent, UserUpdates};
 
-/// Where the file is looked for if nobody says where it is.
-pub const PLACE: &str = "config/sites.yml";
+/// The path of the file if no other is set.
+pub const DEFAULT_PATH: &str = "config/sites.yml";
 
 /// All sites at one time.
 pub type Table = Arc<BTreeMap<Name, Arc<Site>>>;
 
-/// The sites there are. Copies see what others replace.
+/// The current sites. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Sites {
     table: Arc<watch::Sender<Table>>,
@@ -55,36 +55,37 @@ impl Default for Sites {
 }
 
 impl Sites {
-    /// Reads a file, the section of the environment as in [`Config::read`](crate::config::Config::read).
-    /// It may have sites without sections, too.
-    pub fn read(file: &Path) -> Result<Self, Bad> {
+    /// Reads a file: the section of the environment, as
+    /// [`Config::read`](crate::config::Config::read) does, or the whole file if it has no sections.
+    pub fn read(file: &Path) -> Result<Self, FileProblem> {
         let sites = Self { file: Some(file.into()), ..Self::default() };
         sites.reload()?;
         Ok(sites)
     }
 
-    /// Reads its file again. If that cannot be used all stay as they are.
-    pub fn reload(&self) -> Result<(), Bad> {
+    /// Reads the file again. If it is not valid, the sites do not change.
+    pub fn reload(&self) -> Result<(), FileProblem> {
         if let Some(file) = &self.file {
             let sites = yaml::read::<File>(file)?.0;
             if sites.is_empty() && !self.all().is_empty() && is_blank(file) {
-                return Err(Bad::new("the file is empty: write {} to remove all sites").of(file));
+                return Err(FileProblem::new("the file is empty: write {} to remove all sites")
+                    .in_file(file));
             }
-            one_has_resources(&sites).map_err(|what| Bad::new(what).of(file))?;
+            check_resources(&sites).map_err(|problem| FileProblem::new(problem).in_file(file))?;
             self.replace(sites);
         }
         Ok(())
     }
 
-    /// Puts these in the place of those there are. A site that stays as it is stays the same.
+    /// Replaces all sites. A site whose settings do not change keeps its `Arc`.
     pub fn replace(&self, sites: impl IntoIterator<Item = (Name, Site)>) {
         self.table.send_modify(|table| {
-            let kept = |name: &Name, site: Site| {
+            let reuse = |name: &Name, site: Site| {
                 let old = table.get(name).filter(|old| ***old == site);
                 old.map_or_else(|| Arc::new(site), Arc::clone)
             };
             let new = sites.into_iter().map(|(name, site)| {
-                let site = kept(&name, site);
+                let site = reuse(&name, site);
                 (name, site)
             });
             let new: BTreeMap<_, _> = new.collect();
@@ -95,59 +96,60 @@ impl Sites {
         });
     }
 
-    /// The sites that were removed, as they were then. Their clients wait for them to be added
+    /// Returns the removed sites, with their last settings. Their clients wait for them to be added
     /// again.
     pub(crate) fn removed(&self) -> Vec<Arc<Site>> {
         self.removed.lock().values().cloned().collect()
     }
 
-    /// All of them.
+    /// Returns all sites.
     pub fn all(&self) -> Table {
         Arc::clone(&self.table.borrow())
     }
 
-    /// The one of this name.
+    /// Returns the site of this name.
     pub fn get(&self, name: &str) -> Option<Arc<Site>> {
         self.table.borrow().get(name).cloned()
     }
 
-    /// The one of this name, if this is its key. That a key is wrong takes as long as that there is no such
-    /// site.
-    pub(crate) fn admit(&self, name: &str, key: &str) -> Option<(Name, Arc<Site>)> {
-        static NOBODYS: LazyLock<ApiKey> =
+    /// Returns the site of this name if the key is its key. A wrong key and a missing site take the
+    /// same time.
+    pub(crate) fn authenticate(&self, name: &str, key: &str) -> Option<(Name, Arc<Site>)> {
+        static UNUSED_KEY: LazyLock<ApiKey> =
             LazyLock::new(|| "nobody's".parse().expect("it is not empty"));
         let table = self.all();
         let site = table.get_key_value(name);
-        let is_key = site.map_or(&*NOBODYS, |(_, site)| &site.api_key).is(key);
+        let is_key = site.map_or(&*UNUSED_KEY, |(_, site)| &site.api_key).is(key);
         let (name, site) = site.filter(|_| is_key)?;
         Some((name.clone(), Arc::clone(site)))
     }
 
-    /// All of them, now and whenever they have been replaced.
+    /// Returns a receiver of all sites: the current ones, and all later ones.
     pub fn changes(&self) -> watch::Receiver<Table> {
         self.table.subscribe()
     }
 
-    /// Whether the resources are this site's, and no other's.
+    /// Whether the resources belong to this site, and to no other.
     pub(crate) fn has_resources(&self, name: &str) -> bool {
         let table = self.all();
         let mut all = table.iter().filter(|(_, site)| site.resources).map(|(it, _)| it.as_str());
         all.next() == Some(name) && all.next().is_none()
     }
 
-    /// Where they are read from.
+    /// Returns the file that the sites are read from.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 }
 
-/// Whether nothing is in a file, as while a program writes it.
+/// Whether a file is empty, as it may be while another program writes it.
 fn is_blank(file: &Path) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text.trim().is_empty())
 }
 
-/// People of two sites that are called the same are two people, and resources could not tell them apart.
-fn one_has_resources(sites: &BTreeMap<Name, Site>) -> Result<(), String> {
+/// Returns an error if two sites have resources. Two people of two sites may have the same id, and
+/// access rules could not distinguish them.
+fn check_resources(sites: &BTreeMap<Name, Site>) -> Result<(), String> {
     let mut names = sites.iter().filter(|(_, site)| site.resources).map(|(name, _)| name.as_str());
     match (names.next(), names.next()) {
         (Some(one), Some(other)) => {
@@ -157,7 +159,7 @@ fn one_has_resources(sites: &BTreeMap<Name, Site>) -> Result<(), String> {
     }
 }
 
-/// As their file would say it; keys are not shown.
+/// Writes the sites as their file has them, without the keys.
 impl fmt::Display for Sites {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, site) in &*self.all() {
@@ -167,15 +169,16 @@ impl fmt::Display for Sites {
     }
 }
 
-/// What is in `sites.yml`.
+/// The content of `sites.yml`.
 #[derive(Default, Deserialize)]
 #[serde(transparent)]
 struct File(BTreeMap<Name, Site>);
 
 impl Document for File {
-    /// A site has values that are no mappings, a section has sites.
-    fn is_whole(yaml: &str, _: &[String]) -> bool {
-        let entries: Result<HashMap<String, Option<HashMap<String, Value>>>, _> = yaml::typed(yaml);
+    /// Sites have values that are not mappings, and sections contain sites.
+    fn has_no_sections(yaml: &str, _: &[String]) -> bool {
+        let entries: Result<HashMap<String, Option<HashMap<String, Value>>>, _> =
+            yaml::deserialize(yaml);
         entries.map_or(true, |entries| {
             let mut values = entries.values().flatten().flat_map(HashMap::values);
             values.any(|value| !value.is_object() && !value.is_null())
@@ -194,7 +197,7 @@ mod tests {
         let file = home.path().join("sites.yml");
         std::fs::write(&file, yaml).unwrap();
         let folder = format!("{}/", home.path().display());
-        Sites::read(&file).map_err(|bad| bad.to_string().replace(&folder, ""))
+        Sites::read(&file).map_err(|problem| problem.to_string().replace(&folder, ""))
     }
 
     const NEWSITE: &str = "newsite:
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sites_of_a_socketio_web_service_are_understood_with_sections_and_without() {
+    fn sites_of_a_socketio_web_service_are_read_with_sections_and_without() {
         let in_section = format!("production:\n  {}\n", NEWSITE.trim_end().replace('\n', "\n  "));
         let other = "development:\n  other: {authUrl: 'http://localhost', apiKey: {env: HOME}}\n";
         for yaml in [NEWSITE, &in_section, &format!("{in_section}{other}")] {
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_without_quotes_are_texts_as_they_are_written() {
+    fn unquoted_numbers_are_read_as_texts_without_change() {
         let site = changed("54321", "0123").unwrap().get("newsite").unwrap();
         assert!(site.api_key.is("0123"));
         let site = changed("user_", "007").unwrap().get("newsite").unwrap();
@@ -241,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_is_told_with_its_place_and_without_the_key() {
-        for (from, to, told) in [
+    fn invalid_value_is_an_error_with_line_and_column_and_without_the_key() {
+        for (from, to, expected) in [
             ("authUrl", "authURL", "sites.yml:2:3: unknown key authURL; did you mean authUrl?"),
             (
                 "authUrl: http",
@@ -294,26 +297,26 @@ mod tests {
             ("newsite:", "newsite: {}\nother:", "sites.yml:1:"),
         ] {
             let refused = changed(from, to).unwrap_err();
-            assert!(refused.starts_with(told) && !refused.contains(" at line"), "{refused}");
+            assert!(refused.starts_with(expected) && !refused.contains(" at line"), "{refused}");
             assert!(to.contains("54321") || !refused.contains("54321"), "{refused}");
         }
     }
 
     #[test]
-    fn wrong_value_of_any_key_is_an_error_in_words_of_the_file_without_the_key() {
+    fn wrong_value_of_any_key_is_an_error_in_plain_wording_without_the_key() {
         let keys = yaml::keys_of::<Site>();
         assert!(keys.contains(&"batchTimeout"), "{keys:?}");
         for (key, value) in keys.iter().flat_map(|key| yaml::WRONG_VALUES.map(|it| (key, it))) {
             let others = NEWSITE.lines().filter(|line| !line.contains(&format!("{key}:")));
             let others = others.collect::<Vec<_>>().join("\n");
             if let Err(refused) = read(&format!("{others}\n  {key}: {value}\n")) {
-                yaml::assert_in_words(&refused);
+                yaml::assert_plain_wording(&refused);
                 let is_hidden = *key == "apiKey" && !value.starts_with("{file");
                 assert!(!is_hidden || !refused.contains("eighty"), "{refused}");
             }
         }
         for yaml in ["newsite: 5", "newsite: [1]", "- newsite", "production: {newsite: 5, x: {}}"] {
-            yaml::assert_in_words(&read(yaml).unwrap_err());
+            yaml::assert_plain_wording(&read(yaml).unwrap_err());
         }
     }
 
@@ -348,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_force_is_shown_but_for_the_key() {
+    fn display_shows_the_current_settings_without_the_key() {
         let own = "user_\n  origins: ['*', 'https://A.example/']\n  publicChannel: public\n  updateUserUrl: http://newsite.com/users/:id\n  clientTtl: 0\n  eventNames: underscored\n  mostWaiting: 5\n  mostDevices: 7\n  \
                    batchTimeout: 20s\n  authTimeout: 2s\n  authAtOnce: 3\n  recheck: 10m";
         let sites = changed("user_", own).unwrap();
@@ -368,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_good_any_more_changes_nothing() {
+    fn file_that_became_invalid_changes_nothing() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("sites.yml");
         std::fs::write(&file, NEWSITE).unwrap();

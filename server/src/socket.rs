@@ -1,36 +1,36 @@
-//! The one door to Socket.IO: no other file knows socketioxide but through what is here.
+//! The wrapper around socketioxide: no other module uses socketioxide except through this one.
 //!
-//! Its traps are avoided in one place each:
+//! It works around these traps of socketioxide, each in one place:
 //!
-//! - it would run each event as a task of its own, in any order. Here a `Door` takes events as
-//!   they arrive, into the connection's inbox, which one task at a time empties (which of them
-//!   together, `turn` says);
-//! - it would lose events that follow right behind the CONNECT. The door is there before the
-//!   CONNECT is answered, because the connect *middleware* puts it there;
-//! - it would let a connection that is gone join a room, for ever. Here a connection that has gone
-//!   joins nothing, and its going and its joins exclude each other;
-//! - it would let a client send without bound, and lose what a client does not read. Here there
-//!   is a bound, and a client that cannot take its reply, or a push it would not miss, is
-//!   disconnected;
-//! - it would wait for ever for a client that has stopped reading, also to close. Here the
-//!   connection itself has a deadline (see `http::listener`), and closing pulls its plug;
+//! - socketioxide would run each event as a task of its own, in any order. Here a `MessageHandler`
+//!   puts events into the inbox of their connection in arrival order, and one task at a time
+//!   empties the inbox (`turn` decides which events are answered together);
+//! - it would lose events that follow right behind the CONNECT. Here the connect *middleware*
+//!   registers the `MessageHandler` before the CONNECT is answered;
+//! - it would let a connection that is gone join a room, for ever. Here a connection that is gone
+//!   joins nothing, and its end and its joins exclude each other;
+//! - it would let a client send without bound, and lose packets that a client does not read. Here
+//!   there is a bound, and a client that cannot take its reply, or a push whose loss it would not
+//!   notice, is disconnected;
+//! - it would wait for ever for a client that has stopped reading, also to close the connection.
+//!   Here the TCP connection has a deadline (see `http::tcp_connection`), and closing aborts it;
 //! - it can refuse a CONNECT and disconnect a namespace, after which clients stay away, but it
-//!   cannot end a transport, after which they come back. `transport` does that;
-//! - it reads the query of a request by itself. `engine_request` reads it in the same way, once, for everything here
-//!   that depends on it;
-//! - it sends the first ping of a session at once, and Engine.IO later. Here the server answers that one (see
-//!   `first_ping`);
-//! - it ends a connection without a close frame if a client violates the WebSocket protocol. Here the frames of clients
-//!   are checked before (see `frame_check`);
-//! - it would take a query that a client of Socket.IO 1 or 2 has in the name of a namespace for a part of
-//!   the name, send such clients refusals that they do not expect, and break the text of Socket.IO 1. Here
-//!   their packets are rewritten on the way in and out (see `legacy`).
+//!   cannot end a transport, after which they connect again. `transport` ends transports;
+//! - it reads the query of a request by itself. `engine_request` reads it in the same way, once,
+//!   for all code here that depends on it;
+//! - it sends the first ping of a session at once, and Engine.IO sends it later. Here the server
+//!   answers that ping itself (see `first_ping`);
+//! - it ends a connection without a close frame if a client violates the WebSocket protocol. Here
+//!   the frames of clients are checked first (see `frame_check`);
+//! - it would take a query that a client of Socket.IO 1 or 2 has in the name of a namespace for a
+//!   part of the name, send such clients refusals that they do not expect, and break the text of
+//!   Socket.IO 1. Here their packets are rewritten in both directions (see `legacy`).
 
 mod connection;
-mod door;
 mod engine_request;
 mod first_ping;
 pub(crate) mod frame_check;
+mod handlers;
 mod incoming_memory;
 mod large_packets;
 pub(crate) mod legacy;
@@ -63,33 +63,35 @@ use socketioxide::{ParserConfig, SendError, SocketIo, TransportType};
 use tokio::time::timeout;
 
 use crate::dialect::Dialect;
-use crate::http::listener::Plug;
+use crate::http::tcp_connection::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
 use crate::rooms::{self, Candidates, FollowedFilter, Presence};
 use crate::settings::{Limit, Settings, Transports};
 
 pub use connection::Client;
-use connection::NotPushed;
+use connection::PushError;
 
 pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
-use legacy::AllAges;
+use legacy::CompatLayer;
 
 pub(crate) use limits::Limits;
 use output::LARGE_PACKET;
 
 pub(crate) use output::{OutputBudget, UNCLAIMED_BYTES};
 
-/// How long an ack of a client is waited for. What is not acked until then is told again at the next connect.
-const LONGEST_ACK: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the server waits for an ack of a client. A delivery without an ack is sent again at the
+/// next connect.
+const ACK_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Attachments that an event may announce, which is then refused. More end the connection.
+/// How many attachments an event may announce. The event is refused. A higher number ends the
+/// connection.
 const MAX_ATTACHMENTS: usize = 10;
 
-/// How often a full send buffer is looked at again. Nothing reports that it has room.
+/// How often a full send buffer is checked again. Nothing reports that it has room.
 pub(crate) const SEND_BUFFER_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The event that a broadcast to a room of any name arrives as.
+/// The name of the event that carries a broadcast to a named room.
 const MESSAGE: &str = "message";
 
 /// All connections.
@@ -102,47 +104,47 @@ pub(crate) struct Sockets {
     limits_reached: Arc<LimitMonitor>,
     requests: Arc<MemoryBudget>,
     output: Arc<OutputBudget>,
-    /// Held while some are led from one room into another.
-    leading: Arc<tokio::sync::Mutex<()>>,
-    entrance: Entrance,
+    /// Held while clients that are in one room join another.
+    join_lock: Arc<tokio::sync::Mutex<()>>,
+    shutdown: ShutdownFlag,
 }
 
-/// Whether connections are let in.
+/// Whether the server is shutting down and accepts no more connections.
 ///
-/// Invariant: one that is let in is found by whoever closes the entrance. Its namespace has it before it
-/// comes here.
+/// Invariant: a connection that is accepted is found by the caller of `set`, because it is in its
+/// namespace before `accept` is called.
 #[derive(Clone, Default)]
-struct Entrance(Arc<AtomicBool>);
+struct ShutdownFlag(Arc<AtomicBool>);
 
-/// What went wrong without anybody being told.
+/// Counts of events that no client gets a message about.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Events without an ack id that were refused.
     dropped: AtomicU64,
-    /// Pushes that did not reach everyone they were for.
+    /// Pushes that did not reach all of their recipients.
     incomplete: AtomicU64,
-    /// Pushes to one connection each.
+    /// Pushes that were sent to one connection each.
     separate: AtomicUsize,
 }
 
-/// Who is meant by a broadcast.
+/// The recipients of a broadcast.
 #[derive(Clone, Copy)]
 pub(crate) struct Audience<'a> {
-    /// Everyone in one of these rooms,
+    /// All connections in one of these rooms,
     pub(crate) rooms: &'a [&'a Room],
-    /// but those in one of these
-    pub(crate) but_not: &'a [&'a Room],
-    /// and this connection.
+    /// except those in one of these,
+    pub(crate) except: &'a [&'a Room],
+    /// and except this connection.
     pub(crate) origin: Option<&'a str>,
 }
 
 impl Sockets {
-    /// No sockets yet, and the layer that serves them: they are let in when `door` is opened.
+    /// Creates the sockets, and the layer that serves them. Connections are accepted after `open`.
     pub(crate) fn new(
         settings: &Settings,
         limits_reached: Arc<LimitMonitor>,
         (requests, output): (Arc<MemoryBudget>, Arc<OutputBudget>),
-    ) -> (Self, AllAges) {
+    ) -> (Self, CompatLayer) {
         let limits = Limits::of(settings);
         let largest = limits.message;
         let builder = match limits.transports {
@@ -151,14 +153,14 @@ impl Sockets {
             Transports::WebSocket => SocketIo::builder().transports([TransportType::Websocket]),
         };
         let (layer, io) = builder
-            .ack_timeout(LONGEST_ACK)
+            .ack_timeout(ACK_TIMEOUT)
             .ping_interval(limits.heartbeat.interval)
             .ping_timeout(limits.heartbeat.timeout)
-            .max_buffer_size(limits.unread)
+            .max_buffer_size(limits.unread_packets)
             .max_payload(largest as u64)
             .ws_max_message_size(largest)
             .ws_max_frame_size(largest)
-            // No event here carries attachments. Few are put together, so that the answer can say so.
+            // No event here carries attachments. A few are accepted, so that the answer can say so.
             .with_parser(
                 ParserConfig::common()
                     .max_incoming_binaries(MAX_ATTACHMENTS)
@@ -166,9 +168,9 @@ impl Sockets {
             )
             .build_layer();
         let presence = Arc::new(Presence::new(settings.limits.clone()));
-        let (counters, leading) = <(Arc<_>, Arc<_>)>::default();
-        let entrance = Entrance::default();
-        let all_ages = AllAges::new(
+        let (counters, join_lock) = <(Arc<_>, Arc<_>)>::default();
+        let shutdown = ShutdownFlag::default();
+        let compat_layer = CompatLayer::new(
             layer,
             (largest, settings.body_limit),
             limits.connect,
@@ -183,13 +185,14 @@ impl Sockets {
             limits_reached,
             requests,
             output,
-            leading,
-            entrance,
+            join_lock,
+            shutdown,
         };
-        (sockets, all_ages)
+        (sockets, compat_layer)
     }
 
-    /// The filters of a resource that anybody follows and that changes of it may concern. Never too few.
+    /// Returns the filters of a resource that have subscribers and that the changes may concern.
+    /// Never too few.
     pub(crate) fn filters_for(
         &self,
         dialect: Dialect,
@@ -199,48 +202,54 @@ impl Sockets {
         self.presence.filters_for(dialect, of, changes)
     }
 
-    /// All filters of a resource that anybody follows.
+    /// Returns all filters of a resource that have subscribers.
     pub(crate) fn filters_of(&self, dialect: Dialect, of: &Resource) -> Vec<Arc<FollowedFilter>> {
         self.presence.filters_of(dialect, of)
     }
 
-    /// Whether anybody follows a filter of a resource.
+    /// Whether a filter of a resource has subscribers.
     pub(crate) fn has_filters(&self, dialect: Dialect, of: &Resource) -> bool {
         self.presence.has_filters(dialect, of)
     }
 
-    /// Rooms of one record, for those who may see it only as it is now, that anybody is in.
-    pub(crate) fn of_one(&self, dialect: Dialect, resource: &Resource, id: &Id) -> Vec<String> {
-        self.presence.of_one(dialect, resource, id)
+    /// Returns the rooms of one record that have subscribers. They are for users who may see only
+    /// the current state of the record.
+    pub(crate) fn record_rooms(
+        &self,
+        dialect: Dialect,
+        resource: &Resource,
+        id: &Id,
+    ) -> Vec<String> {
+        self.presence.record_rooms(dialect, resource, id)
     }
 
-    /// Rooms of those who are in a collection, that anybody is in.
-    pub(crate) fn of_members(
+    /// Returns the rooms for the members of a collection, but only those that have subscribers.
+    pub(crate) fn member_rooms(
         &self,
         dialect: Dialect,
         resource: &Resource,
         of: &(String, Id, String),
     ) -> Vec<String> {
-        self.presence.of_members(dialect, resource, of)
+        self.presence.member_rooms(dialect, resource, of)
     }
 
-    /// Whether anything that is said of a resource would be heard in a dialect. Never wrongly `false`.
-    pub(crate) fn follow(&self, dialect: Dialect, resource: &Resource) -> bool {
+    /// Whether a resource has subscribers in a dialect. Never wrongly `false`.
+    pub(crate) fn has_subscribers(&self, dialect: Dialect, resource: &Resource) -> bool {
         self.presence.has_any(dialect, resource)
     }
 
-    /// Whether a push to this room would be heard. Never wrongly `false`.
-    pub(crate) fn are_in(&self, dialect: Dialect, room: &Room) -> bool {
-        self.count_in(dialect, room) > 0
+    /// Whether a room has subscribers. Never wrongly `false`.
+    pub(crate) fn has_subscribers_in(&self, dialect: Dialect, room: &Room) -> bool {
+        self.count_subscribers(dialect, room) > 0
     }
 
-    /// How many would hear a push to this room. Never wrongly 0.
-    pub(crate) fn count_in(&self, dialect: Dialect, room: &Room) -> usize {
-        self.presence.count(&rooms::counted_as(dialect, room))
+    /// Returns how many connections would receive a push to a room. Never wrongly 0.
+    pub(crate) fn count_subscribers(&self, dialect: Dialect, room: &Room) -> usize {
+        self.presence.count(&rooms::presence_key(dialect, room))
     }
 
-    /// Sends an event, encoded once. `false` if somebody could not take it; whom that was, Socket.IO
-    /// does not say. `size` is about that of the packet, in bytes.
+    /// Sends an event, encoded once. Returns `false` if a connection could not take it. Socket.IO
+    /// does not report which one. `size` is about the size of the packet, in bytes.
     pub(crate) async fn emit(
         &self,
         dialect: Dialect,
@@ -262,7 +271,8 @@ impl Sockets {
         is_complete
     }
 
-    /// The same to those who have read enough to be sent this much more. They share the memory that it takes.
+    /// Sends a large event to the connections that have read enough to be sent this much more. They
+    /// share the memory of its arguments.
     fn emit_large(
         &self,
         audience: BroadcastOperators,
@@ -281,8 +291,8 @@ impl Sockets {
         is_complete
     }
 
-    /// Sends an event to everyone by themselves, for those who could not find out that they missed it:
-    /// who cannot take it is disconnected, and will read again when it is back.
+    /// Sends an event to each connection by itself. It is for events whose loss a client would not
+    /// notice: a client that cannot take it is disconnected, and reads again when it is back.
     pub(crate) fn emit_to_each(
         &self,
         dialect: Dialect,
@@ -291,17 +301,18 @@ impl Sockets {
         argument: &RawValue,
     ) {
         if let Some(audience) = self.gather(dialect, to) {
-            self.tell_each(audience.sockets(), event, argument);
+            self.send_to_each(audience.sockets(), event, argument);
         }
     }
 
-    /// How many pushes were sent to one connection each, so far.
+    /// Returns how many pushes have been sent to one connection each.
     pub(crate) fn separate_pushes(&self) -> usize {
         self.counters.separate.load(Ordering::Relaxed)
     }
 
-    /// The same, but not to those who are in one of some rooms and in none of the others.
-    pub(crate) fn emit_to_each_who_knows(
+    /// Sends an event like `emit_to_each`, but not to connections that are in one of the rooms
+    /// `strangers` and in none of `others`.
+    pub(crate) fn emit_to_each_known(
         &self,
         dialect: Dialect,
         to: Audience<'_>,
@@ -312,26 +323,27 @@ impl Sockets {
         if strangers.is_empty() {
             return self.emit_to_each(dialect, to, event, argument);
         }
-        let strangers = Audience { rooms: strangers, but_not: others, origin: None };
+        let strangers = Audience { rooms: strangers, except: others, origin: None };
         if let [Some(audience), Some(strangers)] =
             [to, strangers].map(|it| self.gather(dialect, it))
         {
             let strangers: HashSet<_> = strangers.sockets().iter().map(|it| it.id).collect();
             let mut audience = audience.sockets();
             audience.retain(|it| !strangers.contains(&it.id));
-            self.tell_each(audience, event, argument);
+            self.send_to_each(audience, event, argument);
         }
     }
 
-    /// Says something to all who listen to a room of any name, but to one of them.
+    /// Sends an argument to all connections that listen to a named room, except `origin`.
     pub(crate) fn broadcast(&self, room: &str, origin: Option<&str>, argument: &RawValue) {
-        if let Some(audience) = self.within(vec![rooms::named(room)], origin) {
-            self.tell_each(audience.sockets(), MESSAGE, argument);
+        if let Some(audience) = self.within(vec![rooms::custom_name(room)], origin) {
+            self.send_to_each(audience.sockets(), MESSAGE, argument);
         }
     }
 
-    /// Sends a packet to a connection and counts it. `false` if it was not sent, because too much waits to be
-    /// read. `claimed` are the bytes that it takes in memory for this connection.
+    /// Sends a packet to a connection and counts it. Returns `false` if it was not sent because the
+    /// client has too much unread. `claimed` is the number of bytes that the packet takes in memory
+    /// for this connection.
     fn push(
         &self,
         socket: &Socket,
@@ -342,15 +354,15 @@ impl Sockets {
         let Some(client) = Client::of(socket) else { return send().is_ok() };
         match client.push_with((&self.output, self.limits), size, claimed, send) {
             Ok(()) => return true,
-            Err(NotPushed::Limit(limit)) => self.limits_reached.reached(limit, client.address()),
-            Err(NotPushed::Error(error)) => {
+            Err(PushError::Limit(limit)) => self.limits_reached.reached(limit, client.address()),
+            Err(PushError::Error(error)) => {
                 connection::count_unread(&self.limits_reached, socket, &error);
             }
         }
         false
     }
 
-    fn tell_each(&self, audience: Vec<SocketRef>, event: &str, argument: &RawValue) {
+    fn send_to_each(&self, audience: Vec<SocketRef>, event: &str, argument: &RawValue) {
         let size = argument.get().len();
         let shared =
             (size >= LARGE_PACKET).then(|| Bytes::copy_from_slice(argument.get().as_bytes()));
@@ -367,13 +379,13 @@ impl Sockets {
         }
     }
 
-    /// `None` once the server is closing: nothing of this exists any more.
+    /// Returns `None` when the server is closing, because the namespace does not exist any more.
     fn gather(&self, dialect: Dialect, to: Audience<'_>) -> Option<BroadcastOperators> {
         let names = |rooms: &[&Room]| -> Vec<_> {
             rooms.iter().map(|room| rooms::name(dialect, room)).collect()
         };
         let audience = self.within(names(to.rooms), to.origin)?;
-        Some(match to.but_not {
+        Some(match to.except {
             [] => audience,
             others => audience.except(names(others)),
         })
@@ -388,7 +400,7 @@ impl Sockets {
         })
     }
 
-    /// Who is in a room, in whichever dialect.
+    /// Returns the clients in a room, in all dialects.
     pub(crate) fn members(&self, room: &Room) -> Vec<Client> {
         let Some(namespace) = self.io.of("/") else {
             return Vec::new();
@@ -398,15 +410,16 @@ impl Sockets {
         members.filter_map(|socket| Client::of(&socket)).collect()
     }
 
-    /// Leads everyone who is in one room into that of a record. One that is in as many as it may be is
-    /// disconnected: it would never find out that it hears no more of the record. It is among the results.
-    pub(crate) async fn introduce(
+    /// Joins all connections of an audience to the room of a record. A connection that has reached
+    /// its limit of rooms is disconnected, because it would not notice that it misses changes of
+    /// the record. The results contain it.
+    pub(crate) async fn join_audience(
         &self,
         dialect: Dialect,
         from: Audience<'_>,
         into: &Room,
     ) -> Vec<(Client, Limit)> {
-        let _leading = self.leading.lock().await;
+        let _guard = self.join_lock.lock().await;
         let Some(audience) = self.gather(dialect, from) else { return Vec::new() };
         let name = rooms::name(dialect, into);
         let clients = audience.clone().sockets().into_iter();
@@ -420,36 +433,36 @@ impl Sockets {
         refused
     }
 
-    /// Has a client leave a room for good: when it has, nobody is leading it on from there, whom that room had led
-    /// to them.
-    pub(crate) async fn take_out(&self, client: &Client, of: &Room) {
-        let _leading = self.leading.lock().await;
+    /// Removes a client from a room for good: when this resolves, no `join_audience` is moving
+    /// others on from that room because of it.
+    pub(crate) async fn remove_client(&self, client: &Client, of: &Room) {
+        let _guard = self.join_lock.lock().await;
         client.leave(of);
     }
 
-    /// All connections that have said a word.
+    /// Returns all connections of the main namespace.
     pub(crate) fn all(&self) -> Vec<Client> {
         let sockets = self.io.of("/").map(|namespace| namespace.sockets()).unwrap_or_default();
         sockets.iter().filter_map(|socket| Client::of(socket)).collect()
     }
 
-    /// Leads some out of a room.
-    pub(crate) async fn lead_out(&self, dialect: Dialect, from: Audience<'_>, of: &Room) {
+    /// Removes the connections of an audience from a room.
+    pub(crate) async fn remove_audience(&self, dialect: Dialect, from: Audience<'_>, of: &Room) {
         if let Some(audience) = self.gather(dialect, from) {
             let Ok(()) = audience.leave(rooms::name(dialect, of)).await;
         }
     }
 
-    /// Has everyone leave a room that counts for itself.
-    pub(crate) fn disband(&self, dialect: Dialect, room: &Room) {
+    /// Removes all connections from a room that has its own entry in their memberships.
+    pub(crate) fn clear_counted_room(&self, dialect: Dialect, room: &Room) {
         if let Some(namespace) = self.io.of("/") {
             let members = namespace.within(rooms::name(dialect, room)).sockets();
             members.iter().filter_map(|it| Client::of(it)).for_each(|client| client.leave(room));
         }
     }
 
-    /// Disconnects everyone in a room.
-    pub(crate) fn end_all(&self, dialect: Dialect, room: &Room) {
+    /// Disconnects all clients in a room.
+    pub(crate) fn disconnect_room(&self, dialect: Dialect, room: &Room) {
         if let Some(audience) = self.within(vec![rooms::name(dialect, room)], None) {
             for socket in audience.sockets() {
                 drop(tokio::spawn(transport::end(&socket)));
@@ -457,47 +470,52 @@ impl Sockets {
         }
     }
 
-    /// Leads everyone out of a room.
-    pub(crate) async fn empty(&self, dialect: Dialect, room: &Room) {
+    /// Removes all connections from a room.
+    pub(crate) async fn clear_room(&self, dialect: Dialect, room: &Room) {
         if let Some(namespace) = self.io.of("/") {
             let room = rooms::name(dialect, room);
             let Ok(()) = namespace.within(room.clone()).leave(room).await;
         }
     }
 
-    /// Ends all connections: those that cannot be told within half of the patience, without a word.
-    pub(crate) async fn close(&self, patience: Duration) {
-        self.entrance.close();
+    /// Ends all connections. If that takes longer than half of `grace`, the TCP connections are
+    /// aborted.
+    pub(crate) async fn close(&self, grace: Duration) {
+        self.shutdown.set();
         let sockets: Vec<_> =
             self.io.nsps().into_iter().flat_map(BroadcastOperators::sockets).collect();
         let mut closing = std::pin::pin!(self.io.close());
-        if timeout(patience / 2, &mut closing).await.is_err() {
-            // To tell one that does not read means to wait for it.
-            sockets.iter().filter_map(|socket| connection::plug(socket)).for_each(Plug::pull);
-            if timeout(patience / 2, closing).await.is_err() {
+        if timeout(grace / 2, &mut closing).await.is_err() {
+            // A disconnect packet for a client that does not read would have to wait for it.
+            sockets
+                .iter()
+                .filter_map(|socket| connection::tcp_handle(socket))
+                .for_each(ConnectionHandle::abort);
+            if timeout(grace / 2, closing).await.is_err() {
                 tracing::warn!("some connections did not end in time");
             }
         }
         // Closing the transports leaves sockets and namespace holding each other, and with them the
-        // engine. A socket that is disconnected lets go; that it cannot be told any more is no
-        // matter.
+        // engine. A socket that is disconnected releases its namespace. An error means that the
+        // client is gone already.
         for socket in sockets {
             let _ = socket.disconnect();
         }
     }
 }
 
-impl Entrance {
-    fn close(&self) {
+impl ShutdownFlag {
+    fn set(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Ends a connection that has come too late. It would keep its namespace, and be kept by it, for ever.
-    fn lets_in(&self, socket: &Arc<Socket>) -> bool {
+    /// Whether a connection may go on. If the server is shutting down, the connection is ended: it
+    /// and its namespace would keep each other alive for ever.
+    fn accept(&self, socket: &Arc<Socket>) -> bool {
         let is_open = !self.0.load(Ordering::SeqCst);
         if !is_open {
-            connection::plug(socket).inspect(|plug| plug.pull());
-            // That it cannot be told is no matter.
+            connection::tcp_handle(socket).inspect(|handle| handle.abort());
+            // An error means that the client is gone already.
             let _ = socket.clone().disconnect();
         }
         is_open

@@ -1,11 +1,11 @@
 //! Join, then read.
 //!
-//! Invariant: a read over a socket subscribes. The connection joins the room, and then the records are
-//! read. Whatever is committed after the read is pushed to a room the connection is already in, so there
-//! is no gap between the two; what is committed between joining and reading is heard of twice,
-//! which is harmless: pushes have positions.
+//! Invariant: a read over a socket subscribes. The connection joins the room, and then the records
+//! are read. A change that is committed after the read is pushed to a room the connection is
+//! already in, so there is no gap between the two. A change that is committed between joining and
+//! reading is received twice, which is harmless: pushes have positions.
 //!
-//! `members` does the same of a many-to-many; `read` is the result.
+//! `members` does the same for a many-to-many association; `read` has the result.
 
 pub(crate) mod members;
 mod read;
@@ -13,8 +13,8 @@ mod read;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use backwire_engine::{Engine, ReadOptions, Record, Since, Snapshot};
-use backwire_records::access::{Act, Reach};
+use backwire_engine::{ChangesSince, Engine, ReadOptions, Record, Snapshot};
+use backwire_records::access::{AccessScope, Operation};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
 use backwire_records::criteria::{Criteria, Filter, Language, Projection, QuerySummary, Scope};
 
@@ -28,7 +28,7 @@ use crate::socket::Client;
 pub(crate) use read::Read;
 use read::{stored, summary};
 
-/// Whether a client may be in a room as well. If not, it has reached a limit.
+/// Whether a client may join one more room. If not, the limit that it has reached is counted.
 pub(crate) fn may_join(shared: &Shared, client: &Client, room: &Room) -> bool {
     let outcome = client.may_join(room);
     if let Err(limit) = outcome {
@@ -37,7 +37,7 @@ pub(crate) fn may_join(shared: &Shared, client: &Client, room: &Room) -> bool {
     outcome.is_ok()
 }
 
-/// The room that a read with these criteria joins, if it joins one.
+/// Returns the room that a read with these criteria joins, if it joins one.
 fn room(
     may_join: impl Fn(&Room) -> bool,
     client: &Client,
@@ -46,36 +46,38 @@ fn room(
 ) -> Option<Room> {
     let scope = match client.dialect() {
         Dialect::Runtime => Scope::of(criteria),
-        // What a stock client hears of has no order and no end.
+        // The changes that a stock client receives have no order and no end.
         dialect => Scope::Whole(match dialect.language() {
             Language::Current => criteria.within.clone().and(criteria.filter.clone()),
-            // There, criteria never filtered what is heard.
+            // In Sails 0.9, criteria never filtered the changes that a client receives.
             Language::Sails09 => criteria.within.clone(),
         }),
     };
     let room = Room::scoped(resource.clone(), &scope).filter(|room| may_join(room));
-    let may_hear_all = client.dialect().is_stock() && criteria.within == Filter::default();
-    room.or_else(|| may_hear_all.then(|| Room::class(resource.clone())))
+    let may_follow_all = client.dialect().is_stock() && criteria.within == Filter::default();
+    room.or_else(|| may_follow_all.then(|| Room::class(resource.clone())))
 }
 
-/// The records that the criteria pick from what is left to the caller, and the room that was joined.
+/// Returns the records that the criteria pick from those that the caller may read, and the joined
+/// room.
 pub(crate) async fn find(
     cx: &Context,
     resource: &Resource,
     criteria: Criteria,
 ) -> Result<Read<Vec<Record>>> {
-    let reach = cx.reach(resource, Act::Read).await?;
-    let mut criteria = Criteria { within: reach.filter(), ..criteria };
-    let was_joined = criteria.most.is_some() && is_in_room_of(cx, resource, &criteria);
+    let access_scope = cx.access_scope(resource, Operation::Read).await?;
+    let mut criteria = Criteria { within: access_scope.filter(), ..criteria };
+    let was_joined = criteria.max_records.is_some() && is_in_room_of(cx, resource, &criteria);
     let read = async |criteria: &Criteria| {
         let find = || async { Ok(cx.engine().find_for(resource, criteria, cx.reads()).await?) };
-        join_read_and_hold(cx, resource, &reach, criteria, find).await
+        join_read_and_check(cx, resource, &access_scope, criteria, find).await
     };
     let (mut snapshot, mut room) = read(&criteria).await?;
     // Pushes do not show the records behind the server's own limit, so such an answer is a part.
-    if let Some(cut) = criteria.cut_at(snapshot.value.len()).filter(|_| !is_stock(cx)) {
+    if let Some(cut) = criteria.limited_if_truncated(snapshot.value.len()).filter(|_| !is_stock(cx))
+    {
         criteria = cut;
-        // Over HTTP nobody follows the answer, which has the same records.
+        // Over HTTP no client follows the answer, which has the same records.
         if let Some(client) = cx.client() {
             room.iter().filter(|_| !was_joined).for_each(|room| client.leave(room));
             (snapshot, room) = read(&criteria).await?;
@@ -97,11 +99,12 @@ fn is_stock(cx: &Context) -> bool {
     cx.client().is_some_and(|client| client.dialect().is_stock())
 }
 
-/// What is read for somebody with this reach, and the room that was joined.
-async fn join_read_and_hold<R>(
+/// Joins the room, reads, and checks that the access of the caller is still the same. Returns what
+/// was read, and the joined room.
+async fn join_read_and_check<R>(
     cx: &Context,
     resource: &Resource,
-    reach: &Reach,
+    access_scope: &AccessScope,
     criteria: &Criteria,
     read: impl Fn() -> R,
 ) -> Result<(Snapshot<Vec<Record>>, Option<Room>)>
@@ -118,66 +121,79 @@ where
         return Ok((read().await?, None));
     };
     let snapshot = join_and_read(cx, client, room.clone(), read).await?;
-    hold(cx, client, resource, reach).await?;
+    check_access(cx, client, resource, access_scope).await?;
     Ok((snapshot, Some(room)))
 }
 
-/// What was left to the caller when they joined has to be so still: had it been taken from them before
-/// they had joined, nobody would have led them out.
-async fn hold(cx: &Context, client: &Client, of: &Resource, reach: &Reach) -> Result<()> {
-    let now = cx.reach(of, Act::Read).await;
-    if now.as_ref().is_ok_and(|now| now == reach) {
+/// Checks that the caller still has the same access as when they joined. If the access was taken
+/// away before they had joined, no check would have removed them from the room.
+async fn check_access(
+    cx: &Context,
+    client: &Client,
+    of: &Resource,
+    access_scope: &AccessScope,
+) -> Result<()> {
+    let now = cx.access_scope(of, Operation::Read).await;
+    if now.as_ref().is_ok_and(|now| now == access_scope) {
         return Ok(());
     }
-    caller::ask_again(cx.shared(), client).await;
+    caller::recheck_rooms(cx.shared(), client).await;
     now.and(Err(Error::Forbidden))
 }
 
-/// Records that come along with others, as associations of theirs. A stock client hears of each from here on,
-/// and of no others; our runtime, of those it reads for themselves.
-pub(crate) async fn find_along(
+/// Returns records that are associated with the records of an answer. A stock client is subscribed
+/// to each of them, and to no others. Our runtime is subscribed only to records that it reads for
+/// themselves.
+pub(crate) async fn find_associated(
     cx: &Context,
     resource: &Resource,
     criteria: &Criteria,
     options: &ReadOptions,
 ) -> Result<Snapshot<Vec<Record>>> {
-    // Whoever may not read them reads what they are associated with all the same, and finds none.
-    let reach = cx.reach(resource, Act::Read).await.unwrap_or(Reach::Nothing);
-    let criteria = &Criteria { within: reach.filter(), ..criteria.clone() };
+    // A caller that may not read these records may still read the records that they are associated
+    // with, and gets none of these.
+    let access_scope =
+        cx.access_scope(resource, Operation::Read).await.unwrap_or(AccessScope::Nothing);
+    let criteria = &Criteria { within: access_scope.filter(), ..criteria.clone() };
     let read = || async { Ok(cx.engine().find_for(resource, criteria, options).await?) };
     let Some(client) = cx.client().filter(|client| client.dialect().is_stock()) else {
         return read().await;
     };
     let rooms = |id| {
-        rooms_of_one(|room| may_join(cx.shared(), client, room), client, resource, &id, &reach)
-            .unwrap_or_default()
+        rooms_of_record(
+            |room| may_join(cx.shared(), client, room),
+            client,
+            resource,
+            &id,
+            &access_scope,
+        )
+        .unwrap_or_default()
     };
     let snapshot =
         read_and_join_each(cx, client, &Room::class(resource.clone()), rooms, read).await?;
-    if reach != Reach::Nothing {
-        hold(cx, client, resource, &reach).await?;
+    if access_scope != AccessScope::Nothing {
+        check_access(cx, client, resource, &access_scope).await?;
     }
     Ok(snapshot)
 }
 
-/// Records that hold the id of another, as the criteria say. Our runtime follows them like whatever else criteria
-/// pick; for everyone else they come along.
+/// Returns records that hold the id of another record, as the criteria say. Our runtime follows
+/// them like all other records that criteria pick; other callers read them as associated records.
 pub(crate) async fn find_holding(
     cx: &Context,
     resource: &Resource,
     criteria: Criteria,
 ) -> Result<Read<Vec<Record>>> {
-    if !is_stock(cx) && cx.reach(resource, Act::Read).await.is_ok() {
+    if !is_stock(cx) && cx.access_scope(resource, Operation::Read).await.is_ok() {
         return find(cx, resource, criteria).await;
     }
     let query = summary(cx, resource, &criteria, &Scope::of(&criteria));
-    let snapshot = find_along(cx, resource, &criteria, cx.reads()).await?;
+    let snapshot = find_associated(cx, resource, &criteria, cx.reads()).await?;
     Ok(Read { snapshot, room: None, query })
 }
 
-/// One record that is to be associated with another, or is to have others associated with it. A stock client
-/// hears of it from here on.
-pub(crate) async fn find_end(
+/// Returns one record that is an end of an association. A stock client is subscribed to it.
+pub(crate) async fn find_association_end(
     cx: &Context,
     resource: &Resource,
     id: &Id,
@@ -185,14 +201,15 @@ pub(crate) async fn find_end(
     if cx.client().is_some_and(|client| client.dialect().is_stock()) {
         return Ok(find_one(cx, resource, id).await?.snapshot.value);
     }
-    let reach = cx.reach(resource, Act::Read).await?;
+    let access_scope = cx.access_scope(resource, Operation::Read).await?;
     let record = cx.engine().find_one(resource, id).await?.value;
-    Ok(record.filter(|record| reach.includes(record)))
+    Ok(record.filter(|record| access_scope.includes(record)))
 }
 
-/// Records that are kept elsewhere; subscribes to the resource. What is published of them has its place
-/// in the log, so it is there that the snapshot stands: at the latest where the log stood before.
-pub(crate) async fn find_elsewhere<R>(
+/// Returns records that are stored elsewhere, and subscribes to the resource. Changes that are
+/// published of them have their place in the log, so the snapshot has a position in it: at the
+/// latest where the log stood before the read.
+pub(crate) async fn find_external<R>(
     cx: &Context,
     resource: &Resource,
     records: impl Fn() -> R + Sync,
@@ -200,28 +217,29 @@ pub(crate) async fn find_elsewhere<R>(
 where
     R: Future<Output = Result<Vec<Attributes>>> + Send,
 {
-    let reach = cx.reach(resource, Act::Read).await?;
+    let access_scope = cx.access_scope(resource, Operation::Read).await?;
     let key = cx.model(resource)?.key.as_str().into();
-    let criteria = Criteria { key, within: reach.filter(), ..Criteria::default() };
+    let criteria = Criteria { key, within: access_scope.filter(), ..Criteria::default() };
     let read = || async {
         let position = head(cx.engine(), resource).await?;
         let records = records().await?.into_iter().filter(|record| criteria.matches(record));
         let value = records.map(|record| Arc::new(record).into()).collect();
         Ok(Snapshot { value, position })
     };
-    let (snapshot, room) = join_read_and_hold(cx, resource, &reach, &criteria, read).await?;
+    let (snapshot, room) =
+        join_read_and_check(cx, resource, &access_scope, &criteria, read).await?;
     let query = QuerySummary::of(&criteria, &Scope::of(&criteria));
     Ok(Read { snapshot, room, query })
 }
 
-/// Where the log of a resource stands: whatever is read says so.
+/// Returns the head of the log of a resource. Every read returns it.
 pub(crate) async fn head(engine: &dyn Engine, resource: &Resource) -> Result<Position> {
     Ok(engine.find_one(resource, &Id::Integer(0)).await?.position)
 }
 
-/// A stock client hears of updates in instance rooms, whose names are known only after the read. What
-/// changed before it was in all of them is found by reading once more. New records need no third
-/// read: who is in the class room is led into their rooms.
+/// A stock client receives updates in instance rooms, whose names are known only after the read. A
+/// second read finds what changed before the client was in all of them. New records need no third
+/// read: clients in the class room are added to their rooms.
 async fn join_and_read<R>(
     cx: &Context,
     client: &Client,
@@ -231,12 +249,12 @@ async fn join_and_read<R>(
 where
     R: Future<Output = Result<Snapshot<Vec<Record>>>> + Send,
 {
-    let was_joined = client.dialect().is_stock() && client.hears(&room);
+    let was_joined = client.dialect().is_stock() && client.is_joined(&room);
     client.join([room.clone()]);
     if client.dialect().is_stock() {
         let instance = |id| vec![Room::instance(room.resource.clone(), id)];
         let snapshot = read_and_join_each(cx, client, &room, instance, read).await;
-        // An error is no answer, so its reader hears of nothing new.
+        // An error is no answer, so the client is not subscribed to anything new.
         if snapshot.is_err() && !was_joined {
             client.leave(&room);
         }
@@ -266,22 +284,22 @@ where
         return Err(Error::TooManyRooms { which: limit, limit: client.limit(limit) });
     }
     client.join(joined.clone());
-    if !has_moved(cx.engine(), room, snapshot.position).await? {
+    if !has_changed(cx.engine(), room, snapshot.position).await? {
         return Ok(snapshot);
     }
     let again = read().await?;
-    // What is not among them any more may have left before its room was joined.
+    // A record that is missing now may have left before its room was joined.
     let kept: HashSet<_> = rooms(&again.value).into_iter().collect();
     joined.iter().filter(|room| !kept.contains(room)).for_each(|room| client.leave(room));
     Ok(again)
 }
 
-async fn has_moved(engine: &dyn Engine, room: &Room, position: Position) -> Result<bool> {
-    let since = engine.since(room, position).await?;
-    Ok(!matches!(since, Since::Changes { changes, .. } if changes.is_empty()))
+async fn has_changed(engine: &dyn Engine, room: &Room, position: Position) -> Result<bool> {
+    let since = engine.changes_since(room, position).await?;
+    Ok(!matches!(since, ChangesSince::Changes { changes, .. } if changes.is_empty()))
 }
 
-/// One record, if it is among those that are left to the caller, and the room that was joined.
+/// Returns one record, if the caller may read it, and the joined room.
 pub(crate) async fn find_one(
     cx: &Context,
     resource: &Resource,
@@ -293,9 +311,9 @@ pub(crate) async fn find_one(
     Ok(Read { snapshot, room, query })
 }
 
-/// One record, or the part of it that the criteria show, which pick no other. Our runtime follows such a part
-/// as it does that of a list; everyone else follows the record.
-pub(crate) async fn find_in_part(
+/// Returns one record, or the part of it that the criteria show, which pick no other. Our runtime
+/// follows such a part as it does that of a list; all other clients follow the record.
+pub(crate) async fn find_one_with(
     cx: &Context,
     resource: &Resource,
     id: &Id,
@@ -314,8 +332,8 @@ pub(crate) async fn find_in_part(
     Ok(read)
 }
 
-/// One record that is kept elsewhere; subscribes to it if there is such a record.
-pub(crate) async fn find_one_elsewhere(
+/// Returns one record that is stored elsewhere, and subscribes to it if there is such a record.
+pub(crate) async fn find_one_external(
     cx: &Context,
     resource: &Resource,
     id: &Id,
@@ -336,81 +354,97 @@ async fn join_and_read_one(
     id: &Id,
     read: impl Future<Output = Result<Snapshot<Option<Arc<Attributes>>>>> + Send,
 ) -> Result<(Snapshot<Option<Arc<Attributes>>>, Option<Room>)> {
-    let reach = cx.reach(resource, Act::Read).await?;
+    let access_scope = cx.access_scope(resource, Operation::Read).await?;
     let read = async {
         let Snapshot { value, position } = read.await?;
-        let value = value.filter(|record| reach.includes(record));
+        let value = value.filter(|record| access_scope.includes(record));
         Ok::<_, Error>(Snapshot { value, position })
     };
     let Some(client) = cx.client() else {
         return Ok((read.await?, None));
     };
-    let Some(rooms) =
-        rooms_of_one(|room| may_join(cx.shared(), client, room), client, resource, id, &reach)
-    else {
+    let Some(rooms) = rooms_of_record(
+        |room| may_join(cx.shared(), client, room),
+        client,
+        resource,
+        id,
+        &access_scope,
+    ) else {
         return Ok((read.await?, None));
     };
     let is_new = client.join(rooms.clone());
     let snapshot = read.await?;
-    hold(cx, client, resource, &reach).await?;
-    // Our runtime may know the record from before and wait for it to come again; nobody else does.
+    check_access(cx, client, resource, &access_scope).await?;
+    // Our runtime may know the record from before and wait for it to come again. Other clients do
+    // not.
     if snapshot.value.is_none() && (is_new || client.dialect() != Dialect::Runtime) {
         rooms.iter().for_each(|room| client.leave(room));
     }
     Ok((snapshot, rooms.into_iter().next()))
 }
 
-/// Where a record is followed by itself. Who may see it only as it is now is in a room that it can leave. A
-/// stock client is in the room of the record in any case, and goes on being so when a list that it follows
-/// has the record no more, if it is in that other room as well.
-pub(crate) fn rooms_of_one(
+/// Returns the rooms in which a client follows a single record. If the caller may see the record
+/// only while it matches a filter, the room is one that the record can leave. A stock client is in
+/// the room of the record in any case. It stays there when a list that it follows no longer has the
+/// record, if it is in the scoped room as well.
+pub(crate) fn rooms_of_record(
     may_join: impl Fn(&Room) -> bool,
     client: &Client,
     resource: &Resource,
     id: &Id,
-    reach: &Reach,
+    access_scope: &AccessScope,
 ) -> Option<Vec<Room>> {
     let instance = Room::instance(resource.clone(), id.clone());
     let is_stock = client.dialect().is_stock();
-    if *reach == Reach::Whole && !is_stock {
+    if *access_scope == AccessScope::Whole && !is_stock {
         return may_join(&instance).then(|| vec![instance]);
     }
-    let scoped = Room::scoped(resource.clone(), &Scope::One(id.clone(), reach.filter()));
+    let scoped = Room::scoped(resource.clone(), &Scope::One(id.clone(), access_scope.filter()));
     let scoped = scoped.filter(|room| may_join(room))?;
     Some(if is_stock { vec![scoped, instance] } else { vec![scoped] })
 }
 
-/// What is answered to the author of a create or an update: the record. Whoever is led into the rooms
-/// of records by what they do, in the dialects where that is so, is in the room from here on; what
-/// others made of the record before that is in the answer.
-pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Option<Arc<Attributes>>> {
+/// Returns the record as the answer to a create or an update. In the dialects where a write
+/// subscribes its author, the client joins the rooms of the record. The answer then has what others
+/// changed before that.
+pub(crate) async fn record_after_write(
+    cx: &Context,
+    change: &Change,
+) -> Result<Option<Arc<Attributes>>> {
     let Some(client) = cx.client().filter(|client| follows_writes(client.dialect())) else {
         return Ok(change.after.clone());
     };
     let Change { resource, id, after, .. } = change;
-    // Who may write a record may not always read it.
-    let reach = cx.reach(resource, Act::Read).await.unwrap_or(Reach::Nothing);
-    let may_follow = after.as_ref().is_some_and(|after| reach.includes(after));
-    let rooms =
-        rooms_of_one(|room| may_join(cx.shared(), client, room), client, resource, id, &reach)
-            .filter(|_| may_follow);
+    // A caller that may write a record may not always read it.
+    let access_scope =
+        cx.access_scope(resource, Operation::Read).await.unwrap_or(AccessScope::Nothing);
+    let may_follow = after.as_ref().is_some_and(|after| access_scope.includes(after));
+    let rooms = rooms_of_record(
+        |room| may_join(cx.shared(), client, room),
+        client,
+        resource,
+        id,
+        &access_scope,
+    )
+    .filter(|_| may_follow);
     let Some(rooms) = rooms else { return Ok(after.clone()) };
     client.join(rooms.clone());
-    hold(cx, client, resource, &reach).await?;
-    if !has_moved(cx.engine(), &Room::instance(resource.clone(), id.clone()), change.position)
+    check_access(cx, client, resource, &access_scope).await?;
+    if !has_changed(cx.engine(), &Room::instance(resource.clone(), id.clone()), change.position)
         .await?
     {
         return Ok(after.clone());
     }
     let now = cx.engine().find_one(resource, id).await?.value;
-    let now = now.filter(|now| reach.includes(now));
+    let now = now.filter(|now| access_scope.includes(now));
     if now.is_none() {
         rooms.iter().for_each(|room| client.leave(room));
     }
     Ok(now.or_else(|| after.clone()))
 }
 
-/// Our runtime reads what it wants to follow; Sails began with this after 0.9.
+/// Whether a write subscribes its author. Our runtime reads what it wants to follow; Sails began
+/// with this after 0.9.
 fn follows_writes(dialect: Dialect) -> bool {
     matches!(dialect, Dialect::Sails | Dialect::Node)
 }

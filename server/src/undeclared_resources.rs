@@ -1,7 +1,8 @@
-//! How many undeclared resources clients may begin.
+//! The limits of undeclared resources that clients may create.
 //!
-//! The first record of an undeclared resource makes it, and the server keeps its name and its log for ever. So
-//! a client that gives each record another resource would fill the disk and the memory.
+//! The first record of an undeclared resource creates it, and the server keeps its name and its log
+//! for ever. So a client that used a new resource for each record would fill the disk and the
+//! memory.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -22,13 +23,14 @@ pub(crate) struct UndeclaredResources {
 }
 
 impl UndeclaredResources {
-    /// `known` are those of the store.
+    /// `known` are the undeclared resources of the store.
     pub(crate) fn new(known: HashSet<Resource>, limits: &Limits) -> Self {
         let quota = AddressQuota::new(limits.undeclared_resources_per_address);
         Self { known: RwLock::new(known), max: limits.undeclared_resources, quota }
     }
 
-    /// Begins an undeclared resource if it is new. If the first write fails, it counts until the server restarts.
+    /// Counts an undeclared resource if it is new. Returns an error if a limit is reached. If the
+    /// first write fails, the resource counts until the server restarts.
     pub(crate) fn begin(&self, resource: &Resource, address: Option<IpAddr>) -> Result<()> {
         if self.known.read().contains(resource) {
             return Ok(());
@@ -38,11 +40,11 @@ impl UndeclaredResources {
             return Ok(());
         }
         if known.len() >= self.max {
-            return Err(Error::Full { limit: Limit::UndeclaredResources, max: self.max });
+            return Err(Error::QuotaReached { limit: Limit::UndeclaredResources, max: self.max });
         }
         if !self.quota.take(address) {
             let limit = Limit::UndeclaredResourcesPerAddress;
-            return Err(Error::Full { limit, max: self.quota.max() });
+            return Err(Error::QuotaReached { limit, max: self.quota.max() });
         }
         known.insert(resource.clone());
         Ok(())

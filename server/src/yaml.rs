@@ -1,8 +1,8 @@
-//! Files in YAML, read through serde-saphyr and nowhere else.
+//! Reads YAML files. Only this module and its submodules use serde-saphyr.
 //!
-//! A file says something, or has sections that do, one for each environment. What is wrong in it is told
-//! with line and column; a key that is none, with the nearest that is one. Values of a file are never
-//! part of what is told of it where they may be secrets.
+//! A file has its settings at the top, or in sections, one for each environment. Errors have a line
+//! and a column. For an unknown key, the error suggests the closest valid one. Values that may be
+//! secrets are never part of an error.
 
 mod block;
 mod list;
@@ -23,99 +23,100 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{duration, secret_files};
 
-pub(crate) use block::{Block, Options, Stray};
+pub(crate) use block::{Block, IgnoredKey, Options};
 pub(crate) use list::maybe_list;
 pub(crate) use secret::{maybe_secret, secret};
 use wording::unknown;
 
-/// Why a file cannot be used, or what in it changes nothing.
+/// An error or a warning about a file, with its line and column.
 #[derive(Debug)]
-pub struct Bad {
+pub struct FileProblem {
     file: PathBuf,
     /// Line and column, from 1.
     at: Option<(u64, u64)>,
-    what: String,
+    problem: String,
 }
 
-impl Bad {
-    pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { file: PathBuf::new(), at: None, what: what.into() }
+impl FileProblem {
+    pub(crate) fn new(problem: impl Into<String>) -> Self {
+        Self { file: PathBuf::new(), at: None, problem: problem.into() }
     }
 
     pub(crate) fn at(self, line: u64, column: u64) -> Self {
         Self { at: Some((line, column)), ..self }
     }
 
-    pub(crate) fn of(self, file: &Path) -> Self {
+    pub(crate) fn in_file(self, file: &Path) -> Self {
         Self { file: file.into(), ..self }
     }
 }
 
-impl fmt::Display for Bad {
+impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
         if let Some((line, column)) = self.at {
             write!(f, ":{line}:{column}")?;
         }
-        write!(f, ": {}", self.what)
+        write!(f, ": {}", self.problem)
     }
 }
 
-impl std::error::Error for Bad {}
+impl std::error::Error for FileProblem {}
 
-/// What a file can say.
+/// The type of the settings in a file.
 pub(crate) trait Document: DeserializeOwned + Default {
-    /// Whether a file with these keys says it itself, without sections.
-    fn is_whole(yaml: &str, keys: &[String]) -> bool;
+    /// Whether a file with these keys has its settings at the top, without sections.
+    fn has_no_sections(yaml: &str, keys: &[String]) -> bool;
 }
 
-/// Reads a file, its section for the environment that `BACKWIRE_ENV` or else `NODE_ENV` names, or else
-/// production.
-pub(crate) fn read<T: Document>(file: &Path) -> Result<T, Bad> {
-    let bad = |error: io::Error| Bad::new(error.to_string()).of(file);
-    let yaml = secret_files::read(file).map_err(bad)?;
+/// Reads a file. If it has sections, reads the one that `BACKWIRE_ENV` names, or else `NODE_ENV`,
+/// or else `production`.
+pub(crate) fn read<T: Document>(file: &Path) -> Result<T, FileProblem> {
+    let problem = |error: io::Error| FileProblem::new(error.to_string()).in_file(file);
+    let yaml = secret_files::read(file).map_err(problem)?;
     let names = ["BACKWIRE_ENV", "NODE_ENV"];
     let named = names.iter().find_map(|name| env::var(name).ok().filter(|it| !it.is_empty()));
-    parse(&yaml, named.as_deref().unwrap_or("production")).map_err(|bad| bad.of(file))
+    parse(&yaml, named.as_deref().unwrap_or("production")).map_err(|problem| problem.in_file(file))
 }
 
-pub(crate) fn parse<T: Document>(yaml: &str, environment: &str) -> Result<T, Bad> {
-    let keys: Option<HashMap<String, IgnoredAny>> = typed(yaml)?;
+pub(crate) fn parse<T: Document>(yaml: &str, environment: &str) -> Result<T, FileProblem> {
+    let keys: Option<HashMap<String, IgnoredAny>> = deserialize(yaml)?;
     let keys: Vec<_> = keys.unwrap_or_default().into_keys().collect();
     if keys.is_empty() {
         return Ok(T::default());
     }
     let has_section = keys.iter().any(|key| key == environment);
-    if T::is_whole(yaml, &keys) || !has_section && keys.len() != sections(yaml) {
-        return typed(yaml);
+    if T::has_no_sections(yaml, &keys) || !has_section && keys.len() != sections(yaml) {
+        return deserialize(yaml);
     }
-    let mut sections: HashMap<String, Option<T>> = typed(yaml)?;
+    let mut sections: HashMap<String, Option<T>> = deserialize(yaml)?;
     if let Some(section) = sections.remove(environment) {
         return Ok(section.unwrap_or_default());
     }
     let mut names: Vec<_> = sections.keys().map(String::as_str).collect();
     names.sort_unstable();
     let names = names.join(", ");
-    Err(Bad::new(format!("there is no section {environment}, only {names}")))
+    Err(FileProblem::new(format!("there is no section {environment}, only {names}")))
 }
 
-/// How many of the file's values are sections: mappings or nothing.
+/// Returns how many of the file's values can be sections, which are mappings or empty.
 fn sections(yaml: &str) -> usize {
-    let sections: Result<HashMap<String, Option<HashMap<String, IgnoredAny>>>, _> = typed(yaml);
+    let sections: Result<HashMap<String, Option<HashMap<String, IgnoredAny>>>, _> =
+        deserialize(yaml);
     sections.map_or(0, |sections| sections.len())
 }
 
-pub(crate) fn typed<T: DeserializeOwned>(yaml: &str) -> Result<T, Bad> {
+pub(crate) fn deserialize<T: DeserializeOwned>(yaml: &str) -> Result<T, FileProblem> {
     serde_saphyr::from_str(yaml).map_err(|error| {
-        let bad = Bad::new(wording::describe(&error, yaml));
+        let problem = FileProblem::new(wording::describe(&error, yaml));
         match error.location() {
-            Some(location) => bad.at(location.line(), location.column()),
-            None => bad,
+            Some(location) => problem.at(location.line(), location.column()),
+            None => problem,
         }
     })
 }
 
-/// The keys of what is read, as serde names them to who says another.
+/// Returns the keys of a type, which are in serde's error about an unknown key.
 pub(crate) fn keys_of<T: DeserializeOwned>() -> Vec<&'static str> {
     let refused = serde_saphyr::from_str::<T>("no key: 0").err();
     match refused.as_ref().map(|refused| refused.without_snippet()) {
@@ -124,8 +125,8 @@ pub(crate) fn keys_of<T: DeserializeOwned>() -> Vec<&'static str> {
     }
 }
 
-/// What is written as elsewhere, and has to be there.
-pub(crate) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+/// Parses a required value from its text.
+pub(crate) fn parse_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: std::str::FromStr<Err: fmt::Display>,
@@ -133,8 +134,8 @@ where
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
-/// What is written as on the command line.
-pub(crate) fn text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+/// Parses an optional value from its text, which has the same form as on the command line.
+pub(crate) fn parse_optional_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: std::str::FromStr<Err: fmt::Display>,
@@ -143,7 +144,7 @@ where
     text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
 }
 
-/// A number with a unit.
+/// Reads a duration: a number with a unit.
 pub(crate) fn duration<'de, D>(deserializer: D) -> Result<Option<Duration>, D::Error>
 where
     D: Deserializer<'de>,
@@ -153,7 +154,7 @@ where
     duration.map_err(|_| D::Error::custom("is not a duration, such as 90s, 30m, 24h or 7d"))
 }
 
-/// Seconds, or a number with a unit.
+/// Reads a duration: seconds, or a number with a unit.
 pub(crate) fn seconds<'de, D>(deserializer: D) -> Result<Option<Duration>, D::Error>
 where
     D: Deserializer<'de>,
@@ -162,7 +163,7 @@ where
     text.map(|text| duration::seconds(&text).map_err(D::Error::custom)).transpose()
 }
 
-/// A whole number in a range. The error says which numbers are `allowed`.
+/// Reads a whole number in a range. The error names the `allowed` numbers.
 pub(crate) fn number<'de, D>(
     deserializer: D,
     range: RangeInclusive<u64>,
@@ -175,13 +176,13 @@ where
     number.ok_or_else(|| D::Error::custom(format!("is not {allowed}")))
 }
 
-/// A port; 0 stands for any that is free.
+/// Reads a port. 0 means any free port.
 pub(crate) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     let port = number(deserializer, 0..=u16::MAX.into(), "a port, 1 to 65535")?;
     Ok(u16::try_from(port).unwrap_or_default())
 }
 
-/// A port that need not be there.
+/// Reads an optional port.
 pub(crate) fn maybe_port<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u16>, D::Error> {
@@ -194,7 +195,7 @@ pub(crate) fn maybe_port<'de, D: Deserializer<'de>>(
     Ok(Option::<Port>::deserialize(deserializer)?.map(|Port(port)| port))
 }
 
-/// The address of an interface.
+/// Reads the optional address of an interface.
 pub(crate) fn maybe_address<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<IpAddr>, D::Error> {
@@ -203,7 +204,7 @@ pub(crate) fn maybe_address<'de, D: Deserializer<'de>>(
     address.map_err(|_| D::Error::custom("is not an address, such as 127.0.0.1 or 0.0.0.0"))
 }
 
-/// Values, each of which is wrong for most keys.
+/// Values that are wrong for most keys.
 #[cfg(test)]
 pub(crate) const WRONG_VALUES: [&str; 20] = [
     "70000",
@@ -228,11 +229,11 @@ pub(crate) const WRONG_VALUES: [&str; 20] = [
     ".inf",
 ];
 
-/// Fails if an error is not about the file, or has words of Rust or of a library.
+/// Fails if an error does not describe the file, or has terms of Rust or of a library.
 #[cfg(test)]
 #[track_caller]
-pub(crate) fn assert_in_words(refused: &str) {
-    const FOREIGN: [&str; 24] = [
+pub(crate) fn assert_plain_wording(refused: &str) {
+    const INTERNAL_TERMS: [&str; 24] = [
         "u8",
         "u16",
         "u32",
@@ -258,7 +259,7 @@ pub(crate) fn assert_in_words(refused: &str) {
         "missing field",
         " at line",
     ];
-    let found = FOREIGN.iter().find(|word| refused.contains(*word));
+    let found = INTERNAL_TERMS.iter().find(|word| refused.contains(*word));
     assert!(found.is_none(), "{found:?} in {refused}");
     assert!(refused.contains(": "), "{refused}");
 }

@@ -1,10 +1,10 @@
 //! The cost of `Backbone.sync` in Chromium, until the request is sent, compared with Backbone's own
-//! `sync`: with jQuery beside its plain `$.ajax`, and without jQuery beside an `ajax` that does nothing
-//! but send a frame with the same request. `cargo xtask bench` runs it.
+//! `sync`: with jQuery and its plain `$.ajax`, and without jQuery and with an `ajax` that only
+//! sends a frame with the same request. `cargo xtask bench` runs it.
 //!
-//! Both sides take turns in one page, in batches as large as those of a busy page. The clock of a browser
-//! is too coarse for one call, and for one batch: the mean of many batches counts. It is the mean of the
-//! middle half, because other work of the machine falls into some of them.
+//! Both sides take turns in one page, in batches as large as those of a busy page. The clock of a
+//! browser is too coarse for one call or one batch, so the mean of many batches counts. It is the
+//! mean of the middle half, because other work of the machine disturbs some batches.
 
 use std::env;
 
@@ -20,7 +20,7 @@ const WARM: f64 = 0.03;
 const MIN_WINDOWS: usize = 3;
 const MAX_WINDOWS: usize = 6;
 
-/// What a page is compared with.
+/// A comparison of the runtime with plain Backbone.
 struct Comparison {
     name: &'static str,
     /// Scripts that the page loads before Backbone.
@@ -92,7 +92,7 @@ const PAGE: &str = r#"
 
       const ready = () => Promise.all([joined, new Promise((success, error) => todos.fetch({success, error}))]);
 
-      // The mean of the middle half of the batches within a time, of both sides.
+      // Returns the mean of the middle half of the batches within a time, for both sides.
       const measure = async time => {
         const costs = {ours: [], plain: []};
         const ajax = Backbone.ajax;

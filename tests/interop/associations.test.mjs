@@ -1,7 +1,8 @@
 // Associations, as sails.io.js 1.2.1 has them
 // -------------------------------------------
 //
-// The server has a user with `pets: {collection: pet, via: owner}` and `teams: {collection: team, via: members}`.
+// The server has a user with `pets: {collection: pet, via: owner}` and `teams: {collection: team,
+// via: members}`.
 
 import assert from 'node:assert/strict';
 import {createRequire} from 'node:module';

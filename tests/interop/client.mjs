@@ -1,8 +1,8 @@
 // The stock client, and what a test asks of it
 // --------------------------------------------
 //
-// `socket.io-client` as npm has it. It says nothing of Backwire, so it is spoken to in the Sails 1.x
-// dialect: requests are objects, pushes are events named after the resource.
+// `socket.io-client` as npm has it. It says nothing of Backwire, so it is spoken to in the Sails
+// 1.x dialect: requests are objects, pushes are events named after the resource.
 
 import {io} from 'socket.io-client';
 

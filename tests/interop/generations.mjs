@@ -10,8 +10,8 @@ const firstIo = require('socket.io-client-1');
 export const oldIo = require('socket.io-client-2');
 const thirdIo = require('socket.io-client-3').io;
 
-// One, two, three and four bytes of UTF-8; the last is two units of UTF-16, and "Ã¤" is what a byte-wise reading
-// of "ä" gives.
+// One, two, three and four bytes of UTF-8; the last is two units of UTF-16, and "Ã¤" is what a
+// byte-wise reading of "ä" gives.
 export const text = 'a ä Ã¤ € 😀 "\\';
 
 // As the pages of the SocketIO Web Service do it. To Socket.IO 3 and later, a `+` is no space.
@@ -22,7 +22,8 @@ const onUrl = io => (site, said, options) => {
 const inQuery = io => (site, query, options) => io(`${server}/${site}`, {query, ...options});
 const inAuth = io => (site, auth, options) => io(`${server}/${site}`, {auth, ...options});
 
-// `refused` is the event of a refusal: with a string in the first two generations, with an error in the later ones.
+// `refused` is the event of a refusal: with a string in the first two generations, with an error in
+// the later ones.
 export const generations = [
   {name: 'socket.io-client 1.7', open: onUrl(firstIo), refused: 'error'},
   {name: 'socket.io-client 1.7 with {query}', open: inQuery(firstIo), refused: 'error'},

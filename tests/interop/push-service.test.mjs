@@ -1,9 +1,9 @@
 // The push service with clients that npm has, unmodified
 // ------------------------------------------------------
 //
-// Four generations of socket.io-client against a server with the site `shop`, whose back end knows people by
-// tokens such as `user_1+staff`, percent-encoded, and the site `desk`, whose events are underscored. A back end
-// sends by POST, a form as jQuery makes it included.
+// Four generations of socket.io-client against a server with the site `shop`, whose back end knows
+// people by tokens such as `user_1+staff`, percent-encoded, and the site `desk`, whose events are
+// underscored. A back end sends by POST, a form as jQuery makes it included.
 
 import assert from 'node:assert/strict';
 import {describe, test} from 'node:test';
@@ -31,7 +31,8 @@ function listen(socket, ...events) {
   });
 }
 
-// From here on, what is sent is told as it comes: who has only just come may be told of it in a batch.
+// From here on, what is sent is told as it comes: who has only just come may be told of it in a
+// batch.
 async function live(pushes, room, site) {
   for (let count = 1; ; count++) {
     await send({rooms: room, event: 'hello'}, '', site);
@@ -172,7 +173,8 @@ for (const {name, open, refused} of generations) {
         args.at(-1)(text);
         await send({rooms: room, event: 'größe', args: [2]});
         await ann.pushes.count(2);
-        // Another device acks it. The first one's queue keeps it, under the name that the client has given.
+        // Another device acks it. The first one's queue keeps it, under the name that the client
+        // has given.
         const phone = await connect(t, {token, deviceId: 'phone'}, 'größe', 'batch');
         (await phone.pushes.count(1))[0].at(-1)();
         ann.socket.disconnect();

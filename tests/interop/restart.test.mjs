@@ -1,5 +1,6 @@
-// A server that is killed and started again, and four generations of clients that do nothing about it
-// ----------------------------------------------------------------------------------------------------
+// A server that is killed and started again, and four generations of clients that do nothing about
+// it
+// -------------------------------------------------------------------------------------------------
 
 import assert from 'node:assert/strict';
 import {test} from 'node:test';

@@ -186,8 +186,8 @@ class Side {
     this.trace.push(...this.trace.splice(from).filter(it => !/"(global|now)"/.test(it)).sort());
   }
 
-  // Also waits for requests whose xhr the page does not get, and for what Backbone defers: it uses a timer of the
-  // frame with 1 ms, and such timers fire in the order of their calls.
+  // Also waits for requests whose xhr the page does not get, and for what Backbone defers: it uses
+  // a timer of the frame with 1 ms, and such timers fire in the order of their calls.
   async idle() {
     await until(() => this.window.$.active === 0, 'all requests to be over');
     await new Promise(resolve => { this.window.setTimeout(resolve, 1); });

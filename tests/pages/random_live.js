@@ -6,8 +6,8 @@
 // quiet, each collection shows the union of fresh reads of its queries, in the server's order if
 // there is one query with a sort. Its events lead from its first models to its last ones.
 //
-// Beside them, a collection whose `parse` changes the list, collections with `select` and `omit`, and
-// a model that shows one record after another equal fresh reads too.
+// Beside them, a collection whose `parse` changes the list, collections with `select` and `omit`,
+// and a model that shows one record after another equal fresh reads too.
 
 const STEPS = 40;
 const KINDS = ['a', 'b', 'c'];

@@ -1,7 +1,7 @@
 //! Chromium and its driver.
 //!
-//! Each page has a browser process and an empty profile to itself, as if it were on another computer:
-//! no cache, no storage and no connection is shared.
+//! Each page has its own browser process with an empty profile, as if it were on another computer:
+//! pages share no cache, no storage and no connection.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use thirtyfour::{ChromeCapabilities, LoggingPrefsLogLevel};
 use crate::page::Page;
 use crate::process::Process;
 
-/// What Chromium is told so that it runs without a screen, in a container too, and minds its own
-/// business.
+/// The options of Chromium: it runs without a screen, also in a container, and without background
+/// activity.
 const FLAGS: [&str; 16] = [
     "--headless=new",
     "--window-size=640,780",
@@ -31,17 +31,17 @@ const FLAGS: [&str; 16] = [
     "--hide-scrollbars",
     // Some pages belong to another site.
     "--host-resolver-rules=MAP *.example 127.0.0.1",
-    // What moves keeps a machine without a graphics card busy.
+    // Animations keep a machine without a graphics card busy.
     "--force-prefers-reduced-motion",
-    // A story may have garbage collected, with `gc()`.
+    // A story may collect garbage with `gc()`.
     "--js-flags=--expose-gc",
-    // It ends with its driver, however that ends.
+    // Chromium ends with its driver, however that ends.
     "--remote-debugging-pipe",
 ];
 
-/// How often the driver may choose a port. It takes one that is free on `::1`, and ends if somebody
-/// else has the same on `127.0.0.1`: another choice helps.
-const ATTEMPTS: usize = 5;
+/// The maximum number of attempts to start the driver. It chooses a port that is free on `::1`, and
+/// exits if the port is in use on `127.0.0.1`. Another attempt chooses another port.
+const MAX_ATTEMPTS: usize = 5;
 
 /// A driver that opens pages.
 #[derive(Debug)]
@@ -51,9 +51,9 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts the driver; the browsers come with the pages.
+    /// Starts the driver. Each page starts its own browser.
     pub fn start() -> Self {
-        let (driver, port) = (1..ATTEMPTS)
+        let (driver, port) = (1..MAX_ATTEMPTS)
             .find_map(|_| driver().ok())
             .unwrap_or_else(|| driver().unwrap_or_else(|reason| panic!("{reason}")));
         Self { driver: Arc::new(driver), url: format!("http://127.0.0.1:{port}") }
@@ -91,8 +91,8 @@ fn driver() -> Result<(Process, u16), String> {
     Process::try_start(Command::new("chromedriver").arg("--port=0"), port_in)
 }
 
-/// Makes a connection for each command. A session that is dropped is ended from another runtime, while
-/// ours stands still: a connection of ours would be of no use there.
+/// Returns a client that opens a connection for each command. A dropped session is ended in another
+/// tokio runtime while ours is blocked, so it could not use a connection of ours.
 fn client() -> reqwest::Client {
     let client = reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy();
     client.build().expect("it needs neither TLS nor a proxy")
@@ -116,7 +116,7 @@ fn capabilities(device: Device, profile: &TempDir) -> Capabilities {
     capabilities().expect("all of this is text")
 }
 
-/// The port in `ChromeDriver was started successfully on port 40123.`
+/// Returns the port in `ChromeDriver was started successfully on port 40123.`
 fn port_in(line: &str) -> Option<u16> {
     let (_, port) = line.split_once("started successfully on port ")?;
     port.trim_end_matches('.').parse().ok()

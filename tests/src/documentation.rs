@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::places;
+use crate::paths;
 
 /// A block of code of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Block {
 
 /// Reads a page of `docs`, such as `tutorial/make-a-backbone-app-live.md`.
 pub fn page(name: &str) -> String {
-    let path = places::root().join("docs").join(name);
+    let path = paths::root().join("docs").join(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -25,7 +25,7 @@ pub fn page(name: &str) -> String {
 pub fn all_pages() -> Vec<String> {
     let mut names = Vec::new();
     for kind in ["tutorial", "how-to", "reference", "explanation"] {
-        let folder = places::root().join("docs").join(kind);
+        let folder = paths::root().join("docs").join(kind);
         let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{kind}: {error}"));
         let files = entries.map(|entry| entry.expect("the folder is there").file_name());
         names.extend(files.map(|file| format!("{kind}/{}", file.to_string_lossy())));

@@ -1,25 +1,25 @@
-//! What the end-to-end stories of Backwire need: real browsers, a real server, bad lines.
+//! The support code of Backwire's end-to-end stories: real browsers, a real server, and unreliable
+//! connections.
 //!
-//! A [`Stage`] has a server and as many [`Window`]s as the story asks for. Each window is a browser
-//! with a profile of its own, and loads the demo through a line of its own, which the story may cut
-//! or freeze. Nothing is simulated and nothing sleeps: every wait is for something that the page
-//! shows, with a deadline, and whoever waits in vain is told what the page showed instead.
+//! A [`Stage`] has a server and as many [`Window`]s as the story needs. Each window is a browser
+//! with its own profile. It loads the demo through its own proxy (a *line*), which the story may
+//! cut or freeze. Nothing is simulated and nothing sleeps: every wait is for something that the
+//! page shows, with a deadline. A failed wait reports what the page showed instead.
 //!
-//! Everything here panics when it fails: to a story a browser that does not start and a todo that
-//! does not appear are the same bad news.
+//! Everything here panics when it fails, because any failure fails the story.
 //!
 //! In reading order:
 //!
 //! - [`stage`]: a server, a browser, and the windows of a story;
 //! - [`todos`]: the demo as a person sees and uses it;
 //! - [`scripted`]: stories that are written in JavaScript and run in the page;
-//! - [`page`]: any page, what is asked of it and waited for;
+//! - [`page`]: any page, with expressions and waits;
 //! - [`documentation`]: the code that pages of the documentation show;
 //! - [`browser`]: Chromium and its driver;
 //! - [`proxy`]: the line between a browser and the server;
 //! - [`server`]: the server's program, with its pages and its database;
-//! - [`process`]: a program that runs beside a story;
-//! - [`places`]: where the programs are.
+//! - [`process`]: a program that runs during a story;
+//! - [`paths`]: the paths of the programs.
 
 pub mod scripted;
 pub mod stage;
@@ -35,7 +35,7 @@ pub mod server;
 
 pub mod process;
 
-pub mod places;
+pub mod paths;
 
 pub use browser::{Browser, Device};
 pub use page::Page;

@@ -1,7 +1,7 @@
-//! Any page, what is asked of it and waited for.
+//! Any page, with JavaScript expressions and waits.
 //!
-//! Questions are JavaScript expressions. A wait is a question that the page asks itself until the
-//! answer is yes; if that takes too long the story ends, with what the page showed instead.
+//! For a wait, the page evaluates an expression until it is true. If that takes too long, the story
+//! fails and reports what the page showed instead.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,14 +13,15 @@ use thirtyfour::prelude::*;
 
 use crate::process::Process;
 
-/// How long a page may take to show what a story waits for: a reconnect with its longest pause, on a
-/// machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The timeout of a wait. It is enough for a reconnect with the maximum pause, on a machine that is
+/// busy with other tests.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A page in a browser of its own, which is closed when this is dropped.
+/// A page in its own browser, which is closed when this is dropped.
 #[derive(Debug)]
 pub struct Page {
-    // The order counts: the session ends, its profile goes, and the driver only after its last session.
+    // The drop order matters: first the session, then its profile, and the driver after its last
+    // session.
     session: WebDriver,
     _profile: TempDir,
     _driver: Arc<Process>,
@@ -33,32 +34,32 @@ impl Page {
 
     /// Loads another page, or this one again, and returns when it has loaded.
     pub async fn go(&self, url: &str) {
-        done(&format!("load {url}"), self.session.goto(url).await);
+        expect_ok(&format!("load {url}"), self.session.goto(url).await);
     }
 
-    /// What a JavaScript expression is at this moment.
+    /// Returns the current value of a JavaScript expression.
     pub async fn value(&self, expression: &str) -> Value {
         let script = format!("return ({expression})");
         let answer = self.session.execute(script, []).await;
-        done(expression, answer).json().clone()
+        expect_ok(expression, answer).json().clone()
     }
 
-    /// Does something on the page, whatever comes of it.
+    /// Runs a JavaScript statement on the page.
     pub async fn run(&self, statement: &str) {
-        done(statement, self.session.execute(statement, []).await);
+        expect_ok(statement, self.session.execute(statement, []).await);
     }
 
-    /// The element that a JavaScript expression finds.
+    /// Returns the element that a JavaScript expression finds.
     pub async fn element(&self, expression: &str) -> WebElement {
         let script = format!("return ({expression})");
         let answer = self.session.execute(script, []).await;
-        done(expression, done(expression, answer).element())
+        expect_ok(expression, expect_ok(expression, answer).element())
     }
 
     /// Waits until a JavaScript expression is true.
     pub async fn until(&self, expression: &str, what: impl fmt::Display) {
         let answer = self.session.execute_async(waiting(expression), []).await;
-        if done(expression, answer).json() != &json!(true) {
+        if expect_ok(expression, answer).json() != &json!(true) {
             panic!("waited in vain for {what}\n{}", self.state().await);
         }
     }
@@ -67,16 +68,17 @@ impl Page {
     pub async fn answer(&self, promise: &str) -> Value {
         let script = format!("const end = arguments[arguments.length - 1]; ({promise}).then(end);");
         let answer = self.session.execute_async(script, []).await;
-        done(promise, answer).json().clone()
+        expect_ok(promise, answer).json().clone()
     }
 
     /// Returns the console lines since the last call.
     pub async fn console(&self) -> Vec<String> {
-        let entries = done("show its console", self.session.browser_log().await);
+        let entries = expect_ok("show its console", self.session.browser_log().await);
         entries.into_iter().map(|entry| format!("{} {}", entry.level, entry.message)).collect()
     }
 
-    /// The requests over HTTP that scripts of this page have made to paths that start like this.
+    /// Returns the number of HTTP requests that scripts of this page have made to paths with this
+    /// prefix.
     pub async fn requests_to(&self, path: &str) -> usize {
         let count = format!(
             "performance.getEntriesByType('resource').filter(entry => \
@@ -86,29 +88,29 @@ impl Page {
         self.value(&count).await.as_u64().expect("a length is a number") as usize
     }
 
-    /// What is to be seen, as a `data:` url of a PNG.
+    /// Returns a screenshot as a `data:` url of a PNG.
     pub async fn picture(&self) -> String {
-        let png = done("take a picture", self.session.screenshot_as_png_base64().await);
+        let png = expect_ok("take a picture", self.session.screenshot_as_png_base64().await);
         format!("data:image/png;base64,{png}")
     }
 
-    /// An element as it is to be seen, as a PNG.
+    /// Returns a screenshot of an element as a PNG.
     pub async fn picture_of(&self, expression: &str) -> Vec<u8> {
         let element = self.element(expression).await;
-        done("take a picture", element.screenshot_as_png().await)
+        expect_ok("take a picture", element.screenshot_as_png().await)
     }
 
-    /// Gives the window another size.
+    /// Resizes the window.
     pub async fn resize(&self, width: u32, height: u32) {
-        done("resize", self.session.set_window_rect(0, 0, width, height).await);
+        expect_ok("resize", self.session.set_window_rect(0, 0, width, height).await);
     }
 
-    /// The session, for what a person does with mouse and keyboard.
+    /// Returns the session, for mouse and keyboard input.
     pub fn session(&self) -> &WebDriver {
         &self.session
     }
 
-    /// What a developer would look at first.
+    /// Returns the state of the page for an error message.
     async fn state(&self) -> String {
         let text = self.value("document.body.innerText").await;
         let console = self.console().await;
@@ -117,23 +119,23 @@ impl Page {
     }
 }
 
-/// What must work for the story to go on.
-pub(crate) fn done<T>(what: &str, result: WebDriverResult<T>) -> T {
+/// Returns the value of a result, or fails the story.
+pub(crate) fn expect_ok<T>(what: &str, result: WebDriverResult<T>) -> T {
     result.unwrap_or_else(|error| panic!("the browser could not {what}: {error}"))
 }
 
-/// A script that answers `true` as soon as an expression is, or `false` when patience has run out. As
-/// long as the expression cannot be evaluated it is not true.
+/// Returns a script that answers `true` as soon as an expression is true, or `false` after the
+/// timeout. An expression that throws is not true.
 fn waiting(expression: &str) -> String {
     format!(
         "const answer = arguments[arguments.length - 1];
          const isTrue = () => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }};
-         const end = performance.now() + {patience};
+         const end = performance.now() + {timeout};
          (function ask() {{
            if (isTrue()) answer(true);
            else if (performance.now() > end) answer(false);
            else setTimeout(ask, 10);
          }})();",
-        patience = PATIENCE.as_millis()
+        timeout = PAGE_TIMEOUT.as_millis()
     )
 }

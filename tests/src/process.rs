@@ -1,7 +1,7 @@
-//! A program that runs beside a story.
+//! A program that runs during a story.
 //!
-//! It is ready when one of its lines says so. Its output is kept, and shown when the story fails. It
-//! does not outlive its [`Process`].
+//! The program is ready when it prints a certain line. Its output is stored, and shown if the story
+//! fails. The program ends with its [`Process`].
 
 use std::io::{self, BufRead, BufReader, ErrorKind, PipeReader};
 use std::process::{Child, Command, Stdio};
@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How long a program may take until it is ready: plenty, on a machine that is busy with other tests.
-const START: Duration = Duration::from_secs(30);
+/// The time in which a program must become ready. It is long, because the machine may be busy with
+/// other tests.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running program.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub struct Process {
 struct Output(Arc<Mutex<Vec<String>>>);
 
 impl Process {
-    /// Starts a program and waits for the line in which `ready` finds what it looks for.
+    /// Starts a program and waits for a line for which `ready` returns a value.
     pub fn start<T: Send + 'static>(
         command: &mut Command,
         ready: fn(&str) -> Option<T>,
@@ -34,7 +35,7 @@ impl Process {
         Self::try_start(command, ready).unwrap_or_else(|reason| panic!("{reason}"))
     }
 
-    /// The same for a program that may fail for reasons of its own. The error has its output.
+    /// Does the same for a program that may fail. The error contains its output.
     pub fn try_start<T: Send + 'static>(
         command: &mut Command,
         ready: fn(&str) -> Option<T>,
@@ -44,7 +45,7 @@ impl Process {
         let again = writer.try_clone().expect("there are few pipes in use");
         command.stdin(Stdio::null()).stdout(writer).stderr(again);
         let child = command.spawn().map_err(|error| cannot_start(&name, &error))?;
-        // The command holds our ends for writing; while they are open the output would never end.
+        // The command has our writers. The output would never end while they are open.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let output = Output::default();
         let (sender, found) = mpsc::channel();
@@ -52,9 +53,9 @@ impl Process {
             let output = output.clone();
             move || output.follow(reader, ready, &sender)
         });
-        // From here on it has an owner, who stops it in any case.
+        // From here on the process has an owner that stops it in any case.
         let process = Self { name, child, output };
-        let why = match found.recv_timeout(START) {
+        let why = match found.recv_timeout(START_TIMEOUT) {
             Ok(found) => return Ok((process, found)),
             Err(RecvTimeoutError::Timeout) => "was not ready in time",
             Err(RecvTimeoutError::Disconnected) => "ended before it was ready",
@@ -67,9 +68,9 @@ impl Process {
         self.output.text().lines().map(str::to_owned).collect()
     }
 
-    /// Ends it as a power cut would: it gets no chance to put anything in order.
+    /// Kills the process, like a power failure.
     pub fn kill(&mut self) {
-        // One that has ended by itself cannot be killed, and need not be.
+        // A process that has exited cannot be killed.
         let _ = self.child.kill();
         self.child.wait().expect("it is our child, and waited for here only");
     }
@@ -85,11 +86,11 @@ impl Drop for Process {
 }
 
 impl Output {
-    /// Keeps all lines until the end, and sends what is found in them.
+    /// Stores all lines until the end, and sends the values that are found in them.
     fn follow<T>(&self, reader: PipeReader, ready: fn(&str) -> Option<T>, found: &Sender<T>) {
         for line in BufReader::new(reader).lines().map_while(Result::ok) {
             if let Some(value) = ready(&line) {
-                // Whoever has found it already listens no more.
+                // The receiver is closed after the first value.
                 let _ = found.send(value);
             }
             self.lines().push(line);
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_ready_when_it_says_so() {
+    fn program_is_ready_when_it_prints_its_line() {
         let mut program = shell("echo starting; echo port 42; exec sleep 600");
         let port = |line: &str| line.strip_prefix("port ")?.parse::<u16>().ok();
         let (_process, port) = Process::start(&mut program, port);
@@ -133,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_ends_before_it_is_ready_is_bad_news_with_its_last_words() {
+    fn program_that_exits_before_it_is_ready_is_an_error_with_its_output() {
         let error = Process::try_start(&mut shell("echo no luck"), |_| None::<()>).unwrap_err();
         assert_eq!(error, "`sh` ended before it was ready\nno luck");
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn missing_program_is_named() {
         let error = Process::try_start(&mut Command::new("no-such"), |_| None::<()>).unwrap_err();
         assert!(error.starts_with("`no-such` is not installed"), "{error}");
     }

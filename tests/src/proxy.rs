@@ -1,8 +1,7 @@
 //! The line between a browser and the server.
 //!
-//! A proxy for TCP that knows nothing of what it carries and does what lines do: it breaks, it goes
-//! silent, it comes back. The address stays the same all the while, so a browser that tries again
-//! finds whatever the line is like by then.
+//! A TCP proxy that does not interpret the data, and that a story can interrupt, freeze and repair.
+//! Its address does not change, so a browser that reconnects meets the current state of the line.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +13,11 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch::{self, error::RecvError};
 
-/// How the first line of a live connection starts. A browser sends a first line in one piece.
+/// The beginning of the request line of a live connection. A browser sends the request line in one
+/// piece.
 const LIVE: &[u8] = b"GET /socket.io/";
 
-/// A line that can be broken. It is gone, with all its connections, when this is dropped.
+/// A line that can be interrupted. It closes all its connections when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -25,20 +25,20 @@ pub struct Proxy {
     faults: Arc<AtomicUsize>,
 }
 
-/// What the line is like.
+/// The state of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// Everything arrives.
+    /// Everything is forwarded.
     Open,
-    /// What the browser says arrives, and nothing comes back.
+    /// Data of the browser is forwarded, and data of the server is held back.
     Deaf,
-    /// Connections stand, and nothing arrives on either side.
+    /// Connections stay open, and nothing is forwarded in either direction.
     Frozen,
-    /// There are no connections, and none can be made.
+    /// There are no connections, and new ones are refused.
     Cut,
 }
 
-/// Where a line leads, and what has become of it.
+/// The targets of a line, and the number of its faults.
 #[derive(Debug, Clone)]
 struct Ends {
     server: SocketAddr,
@@ -46,7 +46,7 @@ struct Ends {
     faults: Arc<AtomicUsize>,
 }
 
-/// Where bytes are going.
+/// The direction of data.
 #[derive(Debug, Clone, Copy)]
 enum Direction {
     ToServer,
@@ -54,13 +54,13 @@ enum Direction {
 }
 
 impl Proxy {
-    /// A line that leads to a server.
+    /// Creates a line to a server.
     pub async fn to(server: SocketAddr) -> Self {
         Self::new(server, None).await
     }
 
-    /// A line for what is live. Pages come from a server of their own, and arrive whatever the line is
-    /// like: as with a network for pages, or a service worker.
+    /// Creates a line for live connections. Pages come from another server, whatever the state of
+    /// the line is, as from a CDN or a service worker.
     pub async fn beside(pages: SocketAddr, server: SocketAddr) -> Self {
         Self::new(server, Some(pages)).await
     }
@@ -75,12 +75,13 @@ impl Proxy {
         Self { address, line, faults }
     }
 
-    /// Where the browser's end is: `http://127.0.0.1:port`.
+    /// Returns the address for browsers: `http://127.0.0.1:port`.
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The browser's end under its other name: `http://localhost:port`, to browsers another origin.
+    /// Returns the address under another name: `http://localhost:port`, which is another origin for
+    /// browsers.
     pub fn localhost(&self) -> String {
         format!("http://localhost:{}", self.address.port())
     }
@@ -90,22 +91,22 @@ impl Proxy {
         self.line.send_replace(Line::Cut);
     }
 
-    /// Keeps connections as they are, and lets nothing through in either direction.
+    /// Keeps connections open, and forwards nothing in either direction.
     pub fn freeze(&self) {
         self.line.send_replace(Line::Frozen);
     }
 
-    /// Lets through what the browser says, and keeps back what it should hear.
-    pub fn deafen(&self) {
+    /// Forwards data of the browser, and holds back data of the server.
+    pub fn hold_responses(&self) {
         self.line.send_replace(Line::Deaf);
     }
 
-    /// Lets everything through again, also what was kept back.
-    pub fn mend(&self) {
+    /// Forwards everything again, including data that was held back.
+    pub fn repair(&self) {
         self.line.send_replace(Line::Open);
     }
 
-    /// How many connections were closed or refused because the line was cut.
+    /// Returns the number of connections that were closed or refused because the line was cut.
     pub fn faults(&self) -> usize {
         self.faults.load(Ordering::SeqCst)
     }
@@ -120,7 +121,7 @@ impl Line {
     }
 }
 
-/// Takes connections until the proxy is dropped.
+/// Accepts connections until the proxy is dropped.
 async fn accept(listener: TcpListener, ends: Ends, line: watch::Receiver<Line>) {
     loop {
         let accepted = tokio::select! {
@@ -132,7 +133,7 @@ async fn accept(listener: TcpListener, ends: Ends, line: watch::Receiver<Line>) 
     }
 }
 
-/// Carries one connection to its end or to that of the line.
+/// Forwards one connection until it or the line ends.
 async fn connect(
     mut browser: TcpStream,
     ends: Ends,
@@ -153,11 +154,11 @@ async fn connect(
         };
     }
     if *line.borrow_and_update() == Line::Cut {
-        // It was only taken because the port must stay ours while the line is cut.
+        // The proxy accepts the connection only to keep its port while the line is cut.
         ends.faults.fetch_add(1, Ordering::SeqCst);
         return Ok(());
     }
-    // Without a server this end is closed again, and the browser sees that nobody is there.
+    // Without a server, the proxy closes this end, and the browser sees that there is no server.
     let server = TcpStream::connect(ends.server).await?;
     server.set_nodelay(true)?;
     let (from_browser, to_browser) = browser.into_split();
@@ -169,7 +170,7 @@ async fn connect(
             carry(from_server, to_browser, Direction::ToBrowser, line),
         ) } => {}
         cut = becomes(&mut state, |line| line == Line::Cut) => {
-            // Otherwise the proxy was dropped, and the connection goes with it.
+            // Otherwise the proxy was dropped, which closes the connection.
             if cut.is_ok() {
                 ends.faults.fetch_add(1, Ordering::SeqCst);
             }
@@ -202,7 +203,7 @@ async fn ask_once(browser: &mut TcpStream, pages: &mut TcpStream) -> io::Result<
     pages.write_all(head.as_bytes()).await
 }
 
-/// Carries what is said in one direction, while the line does.
+/// Forwards data in one direction, while the line does.
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -214,7 +215,8 @@ async fn carry(
         let carries = |line: Line| line.carries(direction);
         becomes(&mut line, carries).await.map_err(io::Error::other)?;
         tokio::select! {
-            // The line first: what is said after a fault must wait, however soon after.
+            // The state of the line is checked first: data that arrives right after a fault must
+            // wait.
             biased;
             _ = becomes(&mut line, |line| !carries(line)) => {}
             read = from.read(&mut buffer) => match read? {
@@ -225,7 +227,7 @@ async fn carry(
     }
 }
 
-/// Waits until the line is as described. An error says that the proxy was dropped.
+/// Waits until the line has a certain state. Returns an error if the proxy was dropped.
 async fn becomes(
     line: &mut watch::Receiver<Line>,
     is: impl Fn(Line) -> bool,
@@ -243,7 +245,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_page_arrives_while_the_line_is_cut_and_nothing_live_does() {
+    async fn cut_line_serves_pages_but_no_live_connections() {
         let server = counter().await;
         let proxy = Proxy::beside(server, server).await;
         proxy.cut();
@@ -256,7 +258,7 @@ mod tests {
         assert_eq!(proxy.faults(), 1);
     }
 
-    /// A line to someone who answers every byte with its successor.
+    /// Returns a line to a server that answers every byte with its successor.
     async fn line() -> (Proxy, TcpStream) {
         let proxy = Proxy::to(counter().await).await;
         let stream = TcpStream::connect(proxy.address).await.unwrap();
@@ -285,13 +287,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_open_line_carries_both_ways() {
+    async fn open_line_forwards_in_both_directions() {
         let (_proxy, mut stream) = line().await;
         assert_eq!(ask(&mut stream, 1).await.unwrap(), 2);
     }
 
     #[tokio::test]
-    async fn a_cut_line_closes_connections_and_refuses_new_ones_until_it_is_mended() {
+    async fn cut_line_closes_connections_and_refuses_new_ones_until_it_is_repaired() {
         let (proxy, mut stream) = line().await;
         assert_eq!(ask(&mut stream, 1).await.unwrap(), 2);
         proxy.cut();
@@ -299,13 +301,13 @@ mod tests {
         let mut refused = TcpStream::connect(proxy.address).await.unwrap();
         assert!(refused.read_u8().await.is_err());
         assert_eq!(proxy.faults(), 2);
-        proxy.mend();
+        proxy.repair();
         let mut stream = TcpStream::connect(proxy.address).await.unwrap();
         assert_eq!(ask(&mut stream, 3).await.unwrap(), 4);
     }
 
     #[tokio::test]
-    async fn a_frozen_line_carries_later_what_was_said() {
+    async fn frozen_line_forwards_data_after_it_is_repaired() {
         let (proxy, mut stream) = line().await;
         assert_eq!(ask(&mut stream, 1).await.unwrap(), 2);
         proxy.freeze();
@@ -315,20 +317,20 @@ mod tests {
             _ = stream.read_u8() => panic!("a frozen line carried something"),
             () = rounds(100) => {}
         }
-        proxy.mend();
+        proxy.repair();
         assert_eq!(stream.read_u8().await.unwrap(), 4);
         assert_eq!(proxy.faults(), 0);
     }
 
     #[tokio::test]
-    async fn a_dropped_line_is_gone() {
+    async fn dropped_line_closes_its_connections() {
         let (proxy, mut stream) = line().await;
         assert_eq!(ask(&mut stream, 1).await.unwrap(), 2);
         drop(proxy);
         assert!(stream.read_u8().await.is_err());
     }
 
-    /// Gives all other tasks their turn, so many times.
+    /// Yields to all other tasks this many times.
     async fn rounds(count: usize) {
         for _ in 0..count {
             tokio::task::yield_now().await;

@@ -1,9 +1,9 @@
 //! Stories that are written in JavaScript and run in the page.
 //!
 //! A file in `tests/pages` defines stories with `story(name, options, ...steps)` of `harness.js`.
-//! Each story has a server of its own; all stories of a file share one browser. Each step is one
-//! load of the page, so a story with two steps reloads the page once. A page cannot do some things
-//! itself, such as cut the line. For these a step sends a command, and this module carries it out.
+//! Each story has its own server; all stories of a file share one browser. Each step is one load of
+//! the page, so a story with two steps reloads the page once. A page cannot do some things itself,
+//! such as cut the line. For these a step sends a command, and this module carries it out.
 //!
 //! `BACKWIRE_STORY=text` runs only the stories whose names contain the text. `BACKWIRE_SEED=7` runs
 //! random programs with that seed only.
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::browser::Browser;
 use crate::page::Page;
-use crate::places;
+use crate::paths;
 use crate::proxy::Proxy;
 use crate::server::{Server, Site, place};
 
@@ -80,7 +80,7 @@ pub async fn play(file: &str) {
 /// Creates a folder with the file, the harness and the npm packages.
 fn site_with(file: &str) -> Site {
     let site = Site::new();
-    let pages = places::root().join("tests/pages");
+    let pages = paths::root().join("tests/pages");
     for name in ["harness.js", "random.js", "default.mjs", "named.mjs", &format!("{file}.js")] {
         let script = fs::read_to_string(pages.join(name)).expect("the script is in tests/pages");
         site.write(name, &script);
@@ -97,7 +97,7 @@ fn site_with(file: &str) -> Site {
 fn place_packages(folder: &Path) {
     const OF_TOOLS: [&str; 2] = ["binaryen", "typescript"];
     fs::create_dir(folder).expect("the folder is ours");
-    for package in fs::read_dir(places::node_modules()).expect("npm has installed the packages") {
+    for package in fs::read_dir(paths::node_modules()).expect("npm has installed the packages") {
         let package = package.expect("npm has installed the packages");
         let name = package.file_name().into_string().expect("names of packages are ASCII");
         let is_of_pages = !name.starts_with(['.', '@']) && !OF_TOOLS.contains(&&*name);
@@ -109,7 +109,7 @@ fn place_packages(folder: &Path) {
 
 /// Bundles an application and its packages, except for modules that the server has.
 fn bundle(entry: &Path, output: &Path) {
-    let mut esbuild = Command::new(places::node_modules().join(".bin/esbuild"));
+    let mut esbuild = Command::new(paths::node_modules().join(".bin/esbuild"));
     esbuild.arg(entry).args([
         "--bundle",
         "--format=esm",
@@ -117,7 +117,7 @@ fn bundle(entry: &Path, output: &Path) {
         "--log-level=warning",
     ]);
     esbuild.arg(format!("--outfile={}", output.display()));
-    let status = esbuild.env("NODE_PATH", places::node_modules()).status();
+    let status = esbuild.env("NODE_PATH", paths::node_modules()).status();
     assert!(status.is_ok_and(|status| status.success()), "esbuild could not make {output:?}");
 }
 
@@ -201,7 +201,7 @@ impl Scene {
         let mut config = story.config.clone();
         if let Some(sites) = &story.sites {
             if config.is_empty() {
-                // With sites there are no undeclared resources by default, and the harness has one.
+                // With sites, undeclared resources are off by default, and the harness uses one.
                 config = "undeclared: allow\n".to_owned();
             }
             site.write("sites.yml", &sites.replace("PAGES", &pages.origin()));
@@ -227,9 +227,9 @@ impl Scene {
     fn command(&mut self, command: &str) -> Value {
         match command {
             "cut" => self.line.cut(),
-            "mend" => self.line.mend(),
+            "mend" => self.line.repair(),
             "freeze" => self.line.freeze(),
-            "deafen" => self.line.deafen(),
+            "deafen" => self.line.hold_responses(),
             "kill" => self.server.kill(),
             "start" => self.server.start_again(),
             "log" => return json!(self.server.log()),

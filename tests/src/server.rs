@@ -1,7 +1,7 @@
 //! The server's program, with its pages and its database.
 //!
-//! It is the very program that people run. Where it listens it chooses itself, and keeps to that when
-//! it is started again.
+//! This is the program that users run. It chooses a port at its first start, and uses the same port
+//! when it is started again.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,28 +10,29 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::places;
+use crate::paths;
 use crate::process::Process;
 
-/// A server and what it stores.
+/// A server and its database.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
     address: SocketAddr,
     pages: PathBuf,
     arguments: Vec<String>,
-    /// Where the database lives, for as long as we do.
+    /// The folder of the database, which is deleted when this is dropped.
     home: TempDir,
 }
 
-/// A folder of pages that a story writes, with Backbone and its company in `vendor/`.
+/// A folder of pages that a story writes, with Backbone and the libraries that it needs in
+/// `vendor/`.
 #[derive(Debug)]
 pub struct Site(TempDir);
 
 impl Server {
     /// Serves the demo from an empty database.
     pub fn start() -> Self {
-        Self::with_pages(&places::demo())
+        Self::with_pages(&paths::demo())
     }
 
     /// Serves other pages from an empty database.
@@ -39,14 +40,14 @@ impl Server {
         Self::declared(pages, "")
     }
 
-    /// Serves one page, `index.html`, which is there as long as its folder is kept.
+    /// Serves one page, `index.html`, until its folder is dropped.
     pub fn with_page(html: &str) -> (Self, Site) {
         let site = Site::new();
         site.write("index.html", html);
         (Self::with_pages(site.path()), site)
     }
 
-    /// Serves pages with resources declared as a configuration file does.
+    /// Serves pages with the resources of a configuration file.
     pub fn declared(pages: &Path, config: &str) -> Self {
         Self::with_arguments(pages, config, &[])
     }
@@ -60,40 +61,40 @@ impl Server {
         Self { process, address, pages: pages.into(), arguments: arguments.to_vec(), home }
     }
 
-    /// Where it listens.
+    /// Returns the address of the server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its address for clients: `http://127.0.0.1:port`.
+    /// Returns the address for clients: `http://127.0.0.1:port`.
     pub fn origin(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Ends it in the middle of whatever it is doing.
+    /// Kills the server.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it with the database it had, where it was.
+    /// Starts the server again with its database, at the same address.
     pub fn start_again(&mut self) {
         let port = self.address.port();
         (self.process, _) = serve(port, self.home.path(), &self.pages, &self.arguments);
     }
 
-    /// Copies its database to a file with this name, while it runs.
+    /// Copies the database to a file with this name, while the server runs.
     pub fn back_up(&self, name: &str) {
         self.run("backup", name);
     }
 
-    /// Replaces its database by such a copy. It has to be killed before.
+    /// Replaces the database by such a copy. The server must be killed before.
     pub fn restore(&self, name: &str) {
         self.run("restore", name);
     }
 
     fn run(&self, command: &str, name: &str) {
         let engine = format!("sqlite:{}", database(self.home.path()).display());
-        let mut process = Command::new(places::server());
+        let mut process = Command::new(paths::server());
         process.arg(command).arg(self.home.path().join(name)).args(["--engine", &engine]);
         let output = process.output().expect("the program of the server can be run");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -106,20 +107,20 @@ impl Server {
 }
 
 impl Site {
-    /// A folder without pages yet.
+    /// Creates a folder without pages.
     pub fn new() -> Self {
         let folder = TempDir::new().expect("there is room for a few pages");
-        let vendor = places::demo().join("vendor");
+        let vendor = paths::demo().join("vendor");
         place(&vendor, &folder.path().join("vendor"));
         Self(folder)
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Writes a page, also while it is being served.
+    /// Writes a page, also while the folder is served.
     pub fn write(&self, name: &str, html: &str) {
         fs::write(self.path().join(name), html).expect("the folder is ours");
     }
@@ -131,17 +132,17 @@ impl Default for Site {
     }
 }
 
-/// The configuration file, beside the database.
+/// The configuration file, next to the database.
 const CONFIG: &str = "config.yml";
 
 fn serve(port: u16, home: &Path, pages: &Path, arguments: &[String]) -> (Process, u16) {
-    let mut command = Command::new(places::server());
+    let mut command = Command::new(paths::server());
     command
         .args(["serve", "--port", &port.to_string()])
         .args(["--engine", &format!("sqlite:{}", database(home).display())])
         .arg("--config")
         .arg(home.join(CONFIG))
-        // Should we be killed before we can stop it.
+        // The server also stops by itself, in case the test is killed.
         .args(["--open-for", "600"])
         .arg("--static")
         .arg(pages)
@@ -153,14 +154,14 @@ fn database(home: &Path) -> PathBuf {
     home.join("backwire.db")
 }
 
-/// The port in `listening on http://localhost:1337`.
+/// Returns the port in `listening on http://localhost:1337`.
 fn port_in(line: &str) -> Option<u16> {
     let url = line.strip_prefix("listening on ")?;
     url.rsplit_once(':')?.1.parse().ok()
 }
 
-/// Places the files of a folder in a new one. The server serves nothing that a symbolic link outside of its
-/// folder leads to.
+/// Copies or links the files of a folder to a new one, because the server does not serve symbolic
+/// links out of its folder.
 pub(crate) fn place(from: &Path, to: &Path) {
     fs::create_dir(to).expect("the folder is ours");
     for entry in fs::read_dir(from).expect("the folder is there") {

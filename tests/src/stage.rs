@@ -5,29 +5,29 @@ use crate::proxy::Proxy;
 use crate::server::Server;
 use crate::todos::Window;
 
-/// Where a story is played: a server with an empty list, and windows on it.
+/// The environment of a story: a server with an empty list, and windows that show it.
 #[derive(Debug)]
 pub struct Stage {
-    /// What all windows talk to.
+    /// The server of all windows.
     pub server: Server,
-    /// Where pages come from, if not from there.
+    /// The separate server of the pages, if there is one.
     pages: Option<Server>,
     browser: Browser,
 }
 
 impl Stage {
-    /// Starts what a story needs.
+    /// Starts a server and a browser.
     pub fn set() -> Self {
         Self { server: Server::start(), pages: None, browser: Browser::start() }
     }
 
-    /// The same, with a server for pages that is never away: a page can be loaded while its line is
-    /// down, or the server.
+    /// Does the same with a separate server for pages that is always reachable. So a page can be
+    /// loaded while its line or the server is down.
     pub fn with_pages_elsewhere() -> Self {
         Self { pages: Some(Server::start()), ..Self::set() }
     }
 
-    /// One more window, on a line of its own; returns when it is online.
+    /// Opens one more window on its own line, and waits until it is online.
     pub async fn window(&self) -> Window {
         self.window_on(Device::Computer).await
     }
@@ -47,12 +47,12 @@ impl Stage {
         Window::new(line, page).await
     }
 
-    /// Two windows, as two people have them.
+    /// Opens two windows, as of two people.
     pub async fn two_windows(&self) -> (Window, Window) {
         tokio::join!(self.window(), self.window())
     }
 
-    /// The browser, for pages beside the demo.
+    /// Returns the browser, for pages other than the demo.
     pub fn browser(&self) -> &Browser {
         &self.browser
     }

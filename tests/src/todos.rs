@@ -1,20 +1,20 @@
 //! The demo as a person sees and uses it.
 //!
-//! Only through what is on the screen: the test ids of its elements are all that is known of it here.
-//! A todo is written as in Markdown, `[ ] Milk` or `[x] Milk`.
+//! This module uses only what is on the screen, and finds elements by their test ids. A todo is
+//! written as in Markdown, `[ ] Milk` or `[x] Milk`.
 
 use serde_json::json;
 use thirtyfour::prelude::*;
 
-use crate::page::{Page, done};
+use crate::page::{Page, expect_ok};
 use crate::proxy::Proxy;
 
-/// All todos on the screen, as a JavaScript expression.
+/// A JavaScript expression for all todos on the screen.
 const TODOS: &str = "[...document.querySelectorAll('[data-testid=todo]')].map(todo => \
     (todo.querySelector('[data-testid=toggle]').checked ? '[x] ' : '[ ] ') + \
     todo.querySelector('[data-testid=title]').textContent)";
 
-/// Remembers every title that was ever on the screen twice, also for an instant.
+/// Records every title that was ever on the screen twice, even for an instant.
 const WATCH: &str = "(() => {
     window.seenTwice = [];
     new MutationObserver(() => {
@@ -23,16 +23,16 @@ const WATCH: &str = "(() => {
     }).observe(document.body, {childList: true, subtree: true, characterData: true});
 })()";
 
-/// The list has been read: there is something in it, or it says that there is not.
+/// True after the list has been read: it has todos, or the page shows that it is empty.
 const HAS_READ: &str =
     "document.querySelector('[data-testid=todo]') || !document.querySelector('.empty').hidden";
 
-/// The demo in a browser of its own, on a line of its own.
+/// The demo in its own browser, on its own line.
 #[derive(Debug)]
 pub struct Window {
-    /// Between this window and the server.
+    /// The line between this window and the server.
     pub line: Proxy,
-    /// The page, for what is not particular to the demo.
+    /// The page, for everything that is not specific to the demo.
     pub page: Page,
 }
 
@@ -45,19 +45,19 @@ impl Window {
         window
     }
 
-    /// Loads the page anew, as a person does who is impatient.
+    /// Reloads the page.
     pub async fn reload(&self) {
         self.page.go(&self.line.origin()).await;
         self.page.run(WATCH).await;
     }
 
-    /// Writes a new todo.
+    /// Adds a todo.
     pub async fn add(&self, title: &str) {
         let input = self.page.element(&by_testid("new-todo")).await;
-        done("type", input.send_keys(title + Key::Enter).await);
+        expect_ok("type", input.send_keys(title + Key::Enter).await);
     }
 
-    /// Ticks a todo off, or back on.
+    /// Toggles a todo.
     pub async fn toggle(&self, title: &str) {
         self.click(&part_of(title, "toggle")).await;
     }
@@ -67,11 +67,11 @@ impl Window {
         self.click(&part_of(title, "destroy")).await;
     }
 
-    /// Gives a todo another title: a double click, and typing over what is there.
+    /// Renames a todo: double-clicks it and types over the title.
     pub async fn rename(&self, title: &str, new_title: &str) {
         let shown = self.page.element(&part_of(title, "title")).await;
         let double_click = self.page.session().action_chain().double_click_element(&shown);
-        done("double-click", double_click.perform().await);
+        expect_ok("double-click", double_click.perform().await);
         self.page.until(&format!("!{}.hidden", part_of(title, "edit")), "the editor").await;
         self.enter(new_title + Key::Enter).await;
     }
@@ -85,7 +85,7 @@ impl Window {
     /// Types with the keyboard. The whole text of a newly opened editor is selected.
     pub async fn enter(&self, text: impl Into<TypingData>) {
         let typing = self.page.session().action_chain().send_keys(text);
-        done("type", typing.perform().await);
+        expect_ok("type", typing.perform().await);
     }
 
     /// Ends an edit with its Cancel button.
@@ -104,8 +104,8 @@ impl Window {
         self.click(&by_testid("clear-completed")).await;
     }
 
-    /// Presses the button that drops the connection, or takes it up again.
-    pub async fn drop_or_return(&self) {
+    /// Presses the button that disconnects or reconnects.
+    pub async fn toggle_connection(&self) {
         self.click(&by_testid("drop")).await;
     }
 
@@ -116,35 +116,36 @@ impl Window {
         self.page.until(&is_shown, format!("{todos:?}")).await;
     }
 
-    /// Waits until nothing on the screen is still on its way to the server.
+    /// Waits until all changes on the screen are saved.
     pub async fn is_saved(&self) {
         let nothing_waits = "!document.querySelector('[data-testid=todo]:is([data-save=pending], \
                              [data-save=failed])')";
         self.page.until(nothing_waits, "all todos to be saved").await;
     }
 
-    /// Waits until nothing is highlighted any more as the news of others.
-    pub async fn has_settled(&self) {
+    /// Waits until no change of others is highlighted any more.
+    pub async fn has_no_highlights(&self) {
         self.page.until("!document.querySelector('.news')", "the news to be old").await;
     }
 
-    /// Waits until the light is in one of some states: `online`, or `connecting or offline`.
+    /// Waits until the status light has one of these states, such as `online`, or `connecting or
+    /// offline`.
     pub async fn is(&self, states: &str) {
         let light = by_testid("light");
         let is_so = format!("'{states}'.split(' or ').includes({light}.dataset.state)");
         self.page.until(&is_so, format!("the light to be {states}")).await;
     }
 
-    /// Waits until the light tells how many writes wait to be sent.
+    /// Waits until the status light shows this number of unsent writes.
     pub async fn has_unsent(&self, count: usize) {
         let light = by_testid("light");
         let tells = format!("{light}.textContent.endsWith(', {count} unsent')");
-        self.page.until(&tells, format!("the light to tell of {count} unsent")).await;
+        self.page.until(&tells, format!("the light to show {count} unsent")).await;
     }
 
-    /// Makes sure that nothing went wrong on the screen so far: no todo was ever there twice, not for
-    /// an instant, and there was nothing to complain of.
-    pub async fn was_calm(&self) {
+    /// Checks that no todo was ever on the screen twice, not even for an instant, and that no error
+    /// was shown.
+    pub async fn was_consistent(&self) {
         assert_eq!(self.page.value("seenTwice").await, json!([]), "were on the screen twice");
         let error = by_testid("error");
         let complaint = format!("{error}.hidden ? '' : {error}.innerText");
@@ -153,7 +154,7 @@ impl Window {
 
     async fn click(&self, expression: &str) {
         let element = self.page.element(expression).await;
-        done("click", element.click().await);
+        expect_ok("click", element.click().await);
     }
 }
 
@@ -161,7 +162,7 @@ fn by_testid(id: &str) -> String {
     format!("document.querySelector('[data-testid={id}]')")
 }
 
-/// A part of the todo with a title.
+/// Returns the expression for a part of the todo with this title.
 fn part_of(title: &str, part: &str) -> String {
     let title = json!(title);
     format!(

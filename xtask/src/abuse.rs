@@ -18,9 +18,9 @@ const ABUSE: &str = "backwire-abuse";
 
 /// Attack the release server for a minute in each of 20 ways, beside an innocent client.
 ///
-/// An attack fails the run if it delays the client's p99 beyond the larger of 50 ms and 10 times its idle value,
-/// raises the server's memory by more than 256 MB, or stops `/health`. Needs Linux, and about 30 minutes on a
-/// machine that does nothing else.
+/// An attack fails the run if it delays the client's p99 beyond the larger of 50 ms and 10 times
+/// its idle value, raises the server's memory by more than 256 MB, or stops `/health`. Needs Linux,
+/// and about 30 minutes on a machine that does nothing else.
 #[derive(Args)]
 pub(crate) struct Abuse {
     /// How long each attack takes

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the server beside its peers under the same load, `Backbone.sync` beside plain
-//! Ajax, and the size of what a page downloads.
+//! `cargo xtask bench`: the server beside its peers under the same load, `Backbone.sync` beside
+//! plain Ajax, and the size of what a page downloads.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -127,8 +127,8 @@ impl Bench {
         all.filter(|it| self.includes(*it)).filter(of_servers).collect()
     }
 
-    /// Measures calls of `Backbone.sync` in a browser. The program that drives the browser is built as
-    /// the tests are.
+    /// Measures calls of `Backbone.sync` in a browser. The program that drives the browser is built
+    /// as the tests are.
     fn measure_sync(&self, workspace: &Workspace) -> Result<()> {
         demo_site::assemble(workspace)?;
         run(cargo(

@@ -38,8 +38,8 @@ const TERSER: [&str; 5] = [
 /// Names that start with an underscore are our own, but for the form field of `emulateHTTP`
 /// and what Backbone keeps.
 const PRIVATE: &str = "^_[a-z]|^__destroy|^__wbg_ptr$";
-/// Names our files know each other by. Nobody else does: they are no property of what a page, Backbone,
-/// jQuery or the browser hands us, and are written neither to the wire nor to a storage.
+/// Names our files know each other by. Nobody else does: they are no property of what a page,
+/// Backbone, jQuery or the browser hands us, and are written neither to the wire nor to a storage.
 const OWN: [&str; 136] = [
     "abortAll",
     "answer",
@@ -242,7 +242,7 @@ mod tests {
     ];
 
     #[test]
-    fn shortened_name_is_never_written_as_a_text() {
+    fn shortened_name_never_occurs_as_a_string() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../js-shim/src");
         for file in fs::read_dir(folder).unwrap() {
             let source = fs::read_to_string(file.unwrap().path()).unwrap();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_others_know_us_by_is_none_of_our_own() {
+    fn public_name_is_not_shortened() {
         for name in OWN {
             let declared = format!(r"(?m)(pub fn |^  (readonly )?){name}\??[(:]");
             let declared = regex::Regex::new(&declared).unwrap();

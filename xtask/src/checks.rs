@@ -1,8 +1,8 @@
 //! The checks that a change must pass, the cheapest first.
 //!
 //! Each check is a step of `cargo xtask test` and can be run alone. It builds its own
-//! prerequisites, which costs nothing if they are there, and lists its requirements. The outcome of a step has
-//! the number of passed tests; a step that is not a set of tests counts as one.
+//! prerequisites, which costs nothing if they are there, and lists its requirements. The outcome of
+//! a step has the number of passed tests; a step that is not a set of tests counts as one.
 //!
 //! What is compiled is shared: all of cargo's steps use one target folder, and the server that the
 //! browser meets is the release build, the very one that the demo runs.
@@ -21,7 +21,9 @@ use crate::server::Server;
 use crate::size::{BUDGET, PART_BUDGET, Size};
 use crate::stamp::files_under;
 use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
-use crate::{build, demo, demo_site, dependencies, fresh_rust, imports, links, npm, small_disk};
+use crate::{
+    build, comments, demo, demo_site, dependencies, fresh_rust, imports, links, npm, small_disk,
+};
 
 /// The client only makes sense as wasm, so what is native leaves it out.
 const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
@@ -46,7 +48,7 @@ pub(crate) struct Step {
 pub(crate) const STEPS: [Step; 13] = [
     Step {
         name: "format",
-        about: "rustfmt has nothing to change",
+        about: "rustfmt has nothing to change, and comments are wrapped",
         requirements: &[&[RUSTFMT]],
         run: format,
     },
@@ -127,7 +129,7 @@ pub(crate) const STEPS: [Step; 13] = [
 fn format(workspace: &Workspace) -> Result<Outcome> {
     run(&mut cargo(workspace, ["fmt", "--all", "--check"]))
         .context("`cargo fmt --all` puts this right")?;
-    Ok(1.into())
+    comments::check(workspace)
 }
 
 fn lint(workspace: &Workspace) -> Result<Outcome> {
@@ -272,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_of_a_module_are_left_out_in_the_words_of_each_runner() {
+    fn tests_of_a_module_are_excluded_in_the_syntax_of_each_runner() {
         let nextest = Runner::Nextest.leave_out("command::small_disk");
         assert_eq!(nextest, ["-E", "not test(/^command::small_disk::/)"]);
         let cargo = Runner::Cargo.leave_out("command::small_disk");

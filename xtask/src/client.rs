@@ -1,9 +1,9 @@
 //! The wasm half of what a page downloads.
 //!
-//! Cargo compiles it for size, panics lose their words, wasm-bindgen writes the JS around it, the two
-//! agree on shorter names, and binaryen makes the module smaller still. The outcome is in
-//! `js-shim/dist/wasm/` for the shim to import: the JS, and the wasm both as it is and as a JS module
-//! of its bytes.
+//! Cargo compiles it for size, panics lose their words, wasm-bindgen writes the JS around it, the
+//! two agree on shorter names, and binaryen makes the module smaller still. The outcome is in
+//! `js-shim/dist/wasm/` for the shim to import: the JS, and the wasm both as it is and as a JS
+//! module of its bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,8 +28,8 @@ const RECIPE: &str = concat!(
     include_str!("panics.rs")
 );
 
-/// No feature flags: wasm-opt reads from the module which features it uses. Told to use all there are,
-/// it writes an import section that Node 20 refuses.
+/// No feature flags: wasm-opt reads from the module which features it uses. Told to use all there
+/// are, it writes an import section that Node 20 refuses.
 ///
 /// Functions that are called once are left where they are unless they are tiny: inlining them saves
 /// bytes, but what remains repeats less, and zipped it is a tenth more.
@@ -42,8 +42,8 @@ const OPTIMISE: [&str; 12] = [
     "--converge",
     "--one-caller-inline-max-function-size=18",
     "--always-inline-max-function-size=6",
-    // What Rust makes never reads or writes where nothing is: a panic is a trap by name, and those stay. The
-    // first kilobyte is the far end of the stack.
+    // What Rust makes never reads or writes where nothing is: a panic is a trap by name, and those
+    // stay. The first kilobyte is the far end of the stack.
     "--ignore-implicit-traps",
     "--low-memory-unused",
     "--reorder-functions",
@@ -86,7 +86,8 @@ fn bind(workspace: &Workspace) -> Result<()> {
         .input_module(NAME, panics::silenced(&workspace.raw_wasm())?)
         .web(true)?
         .typescript(true)
-        // The shim hands the bytes over; a bundle for script tags has no `import.meta` to find them by.
+        // The shim hands the bytes over; a bundle for script tags has no `import.meta` to find them
+        // by.
         .omit_default_module_path(true)
         .generate(folder(workspace))
         .context("wasm-bindgen could not write the JS around the client")

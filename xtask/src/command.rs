@@ -1,7 +1,7 @@
 //! Starting other programs.
 //!
-//! Each is shown as one would type it before it runs, and a failure names it, so that whoever sees the
-//! output can repeat the step by hand.
+//! Each is shown as one would type it before it runs, and a failure names it, so that whoever sees
+//! the output can repeat the step by hand.
 
 use std::env;
 use std::ffi::OsStr;
@@ -17,7 +17,8 @@ use crate::workspace::Workspace;
 pub(crate) fn cargo<const N: usize>(workspace: &Workspace, arguments: [&str; N]) -> Command {
     let mut cargo = program(workspace, env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments).env("CARGO_TARGET_DIR", workspace.target());
-    // `cargo run` describes xtask to us in these; a crate that watches one would be rebuilt every time.
+    // `cargo run` describes xtask to us in these; a crate that watches one would be rebuilt every
+    // time.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -54,8 +55,8 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a program that runs tests, and tells how many passed. None at all is a failure: a suite that
-/// lost its tests must not look like one that passed.
+/// Runs a program that runs tests, and tells how many passed. None at all is a failure: a suite
+/// that lost its tests must not look like one that passed.
 pub(crate) fn run_tests(command: &mut Command) -> Result<usize> {
     let passed = run_counted(command)?;
     if passed == 0 {
@@ -128,20 +129,20 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_without_tests_is_a_failure() {
+    fn suite_without_tests_is_a_failure() {
         let script = "echo 'test result: ok. 0 passed; 0 failed'";
         let error = run_tests(Command::new("sh").args(["-c", script])).unwrap_err();
         assert!(error.to_string().ends_with("ran no test"), "{error}");
     }
 
     #[test]
-    fn a_failure_names_the_command() {
+    fn failure_names_the_command() {
         let error = run(Command::new("/bin/sh").args(["-c", "exit 3"])).unwrap_err();
         assert_eq!(error.to_string(), "`sh -c exit 3` failed (exit status: 3)");
     }
 
     #[test]
-    fn a_missing_program_is_named() {
+    fn missing_command_is_named() {
         let error = cannot_start(&Command::new("npm"), &ErrorKind::NotFound.into());
         assert_eq!(error.to_string(), "`npm` is not installed");
     }

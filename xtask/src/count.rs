@@ -1,11 +1,12 @@
 //! Reading how many tests passed from what their runners print.
 //!
-//! The runners are cargo's own (also in the browser), nextest and node's. Each has one line of its own
-//! that closes a run.
+//! The runners are cargo's own (also in the browser), nextest and node's. Each has one line of its
+//! own that closes a run.
 
 /// The number of passed tests, if this line closes a run.
 pub(crate) fn tests_passed(line: &str) -> Option<usize> {
-    // Where nextest shows what a test said, it is indented, and the closing line of its binary in it.
+    // Where nextest shows what a test said, it is indented, and the closing line of its binary in
+    // it.
     let is_result = line.starts_with("test result: ");
     let line = line.trim();
     if is_result || line.starts_with("Summary [") {
@@ -42,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_count_nothing() {
+    fn other_lines_are_not_counted() {
         assert_eq!(tests_passed("    test result: ok. 1 passed; 0 failed"), None);
         assert_eq!(tests_passed("running 12 tests"), None);
         assert_eq!(tests_passed("test a::name_with_3 passed ... ok"), None);

@@ -1,4 +1,5 @@
-//! `cargo xtask crash`: servers that are killed at any moment, more often than a test run has time for.
+//! `cargo xtask crash`: servers that are killed at any moment, more often than a test run has time
+//! for.
 
 use std::process::ExitCode;
 
@@ -13,8 +14,8 @@ use crate::workspace::Workspace;
 /// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[build::SERVER];
 
-/// Kill servers while messages are sent, told and acked: none may be lost, and none that is done with
-/// may come again.
+/// Kill servers while messages are sent, told and acked: none may be lost, and none that is done
+/// with may come again.
 #[derive(Args)]
 pub(crate) struct Crash {
     /// How often

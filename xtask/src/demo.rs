@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn address_is_printed_as_people_type_it() {
+    fn address_is_printed_as_typed_in_a_browser() {
         assert_eq!(address("http://127.0.0.1:4000"), "http://localhost:4000");
     }
 }

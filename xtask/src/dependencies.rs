@@ -1,7 +1,7 @@
 //! The check of all dependencies by the rules in `deny.toml`, with cargo-deny.
 //!
-//! Licenses, bans and sources are checked always. The database of advisories is a repository on GitHub: where
-//! it cannot be had, the summary names the advisories as not checked.
+//! Licenses, bans and sources are checked always. The database of advisories is a repository on
+//! GitHub: where it cannot be had, the summary names the advisories as not checked.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,9 @@
 //! The JS around the client, without what no browser of ours needs.
 //!
-//! wasm-bindgen writes for every browser that has ever had wasm, and for modules of gigabytes. Ours runs
-//! where there is ES2022, is started once, with its bytes, and passes text of kilobytes. Each passage
-//! taken out must be there as it was when this was written; a new wasm-bindgen fails the build here.
+//! wasm-bindgen writes for every browser that has ever had wasm, and for modules of gigabytes. Ours
+//! runs where there is ES2022, is started once, with its bytes, and passes text of kilobytes. Each
+//! passage taken out must be there as it was when this was written; a new wasm-bindgen fails the
+//! build here.
 
 use std::fs;
 use std::path::Path;
@@ -136,12 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_passage_is_taken_out_up_to_where_it_ends() {
+    fn passage_is_removed_up_to_its_end() {
         assert_eq!(without("a [b c] d", &("[b", "]", "<")).unwrap(), "a <] d");
     }
 
     #[test]
-    fn what_is_longer_than_it_has_to_be_is_said_shortly_everywhere() {
+    fn long_expression_is_shortened_everywhere() {
         let arrow = (r": function\((.*)\) \{", ": ($1) => {");
         let short = shorter("a: function(b) {},\nc: function() {}", &arrow).unwrap();
         assert_eq!(short, "a: (b) => {},\nc: () => {}");
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passage_that_is_not_as_it_was_is_an_error() {
+    fn changed_passage_is_an_error() {
         assert!(without("a c", &("b", "c", "")).is_err());
         assert!(without("a b", &("b", "c", "")).is_err());
         assert!(without("b c b", &("b", "c", "")).is_err());

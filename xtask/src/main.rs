@@ -1,15 +1,15 @@
-//! The project's own commands: `cargo xtask build`, `demo`, `docs`, `test`, `bench`, `fuzz`, `crash`
-//! and `abuse`.
+//! The project's own commands: `cargo xtask build`, `demo`, `docs`, `test`, `bench`, `fuzz`,
+//! `crash` and `abuse`.
 //!
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
 //! [`names`] and [`literal`] make them small, and [`stamp`] detects that they are up to date.
 //! [`demo_site`] copies the files of the demo. [`checks`] are the steps of the test command,
-//! [`dependencies`], [`imports`] and [`links`] are three of them, [`count`] and [`size`] measure their
-//! results,
-//! [`outcome`] is what a step returns, [`small_disk`] knows tests that not every machine allows, and
-//! [`fresh_rust`] is the step that tests the requirements. [`server`] is the program for the checks,
-//! [`npm`] and [`command`] start all others, and [`workspace`] has all paths.
+//! [`dependencies`], [`imports`] and [`links`] are three of them, [`count`] and [`size`] measure
+//! their results, [`outcome`] is what a step returns, [`small_disk`] knows tests that not every
+//! machine allows, and [`fresh_rust`] is the step that tests the requirements. [`server`] is the
+//! program for the checks, [`npm`] and [`command`] start all others, and [`workspace`] has all
+//! paths.
 
 mod abuse;
 mod bench;
@@ -18,6 +18,7 @@ mod bundle;
 mod checks;
 mod client;
 mod command;
+mod comments;
 mod count;
 mod crash;
 mod demo;
@@ -34,6 +35,7 @@ mod names;
 mod npm;
 mod outcome;
 mod panics;
+mod repository_files;
 mod requirements;
 mod server;
 mod size;
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_runs_alone_checks_only_for_what_it_needs() {
+    fn single_step_checks_only_its_own_requirements() {
         assert_eq!(requirements("test --only format"), [RUSTFMT]);
     }
 }

@@ -1,8 +1,8 @@
 //! Short names between the module and the JS around it.
 //!
 //! wasm-bindgen tells imports apart by hashes (`__wbg_close_5ee9c5fe4e8754a4`). They stand in both
-//! halves, no two are alike, and so they are the part of the download that zips worst. Once both are
-//! written nobody else needs them.
+//! halves, no two are alike, and so they are the part of the download that zips worst. Once both
+//! are written nobody else needs them.
 
 use std::fs;
 use std::path::Path;
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_replaced_where_it_is_whole() {
+    fn name_is_replaced_as_a_whole_word() {
         let mut text = "wasm.client_a(1); wasm.client_a_b(wasm.client_a);".to_owned();
         assert!(rename_uses(&mut text, "client_a", "c"));
         assert!(!rename_uses(&mut text, "client", "d"));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_where_it_belongs_is_an_error() {
+    fn missing_name_is_an_error() {
         assert!(replace(&mut "nothing".to_owned(), "old", "new").is_err());
     }
 }

@@ -1,10 +1,11 @@
 //! Panics without words.
 //!
-//! In a browser a panic is a trap: nobody is there to read its message, and Rust on this target prints
-//! none. Yet the code that would put the message together, and the tables it takes to print any string,
-//! are a seventh of the module. So the functions that start a panic are made to trap at once, and what
-//! only they needed is found to be dead when the module is optimised. A nightly compiler does the same
-//! on request (`panic=immediate-abort`); this does it with the compiler we have.
+//! In a browser a panic is a trap: nobody is there to read its message, and Rust on this target
+//! prints none. Yet the code that would put the message together, and the tables it takes to print
+//! any string, are a seventh of the module. So the functions that start a panic are made to trap at
+//! once, and what only they needed is found to be dead when the module is optimised. A nightly
+//! compiler does the same on request (`panic=immediate-abort`); this does it with the compiler we
+//! have.
 
 use std::fs;
 use std::path::Path;
@@ -28,12 +29,13 @@ const STARTS: [&str; 11] = [
     "wasm_bindgen::throw_str",
 ];
 
-/// What only the words of a panic, or nobody, would call: the table of functions keeps it alive. The
-/// last is wasm-bindgen's support for promises inside of wasm, of which the client has none.
+/// What only the words of a panic, or nobody, would call: the table of functions keeps it alive.
+/// The last is wasm-bindgen's support for promises inside of wasm, of which the client has none.
 const UNCALLED: [&str; 4] =
     ["core::fmt::", "alloc::fmt::", "std::panicking::", "js_sys::futures::"];
 
-/// The words themselves, as they lie in the module's data; the last are the digits they are printed with.
+/// The words themselves, as they lie in the module's data; the last are the digits they are printed
+/// with.
 const WORDS: [&str; 26] = [
     "slice index starts at ",
     " but ends at ",
@@ -131,20 +133,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_known_by_its_name() {
+    fn panic_call_is_recognized_by_its_name() {
         assert!(starts_a_panic("core::panicking::panic_fmt"));
         assert!(starts_a_panic("alloc::raw_vec::handle_error"));
     }
 
     #[test]
-    fn what_puts_words_together_is_known_wherever_it_is() {
+    fn formatting_call_is_recognized_everywhere() {
         assert!(is_uncalled("core::fmt::write"));
         assert!(is_uncalled("<char as core::fmt::Debug>::fmt"));
         assert!(is_uncalled("<&core::fmt::Arguments as core::fmt::Display>::fmt"));
     }
 
     #[test]
-    fn words_are_blanked_and_nothing_else() {
+    fn only_panic_messages_are_blanked() {
         let mut data = b"push\0range end index \0/rustc/1/library/core/src/cell.rs\0todo".to_vec();
         let length = data.len();
         blank(&mut data);
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_there_is_stays_as_it_is() {
+    fn other_content_is_unchanged() {
         for name in
             ["client_request", "backwire_protocol::packet::Packet::decode", "my_core::fmt::x"]
         {

@@ -1,8 +1,8 @@
 //! A Backwire server that lives as long as we need it.
 //!
 //! Its output is read line by line: the first line with an address in it tells that it listens and
-//! where (it may have chosen the port itself), and the end of the output that the process has ended.
-//! Both arrive as events, so nothing here waits by sleeping.
+//! where (it may have chosen the port itself), and the end of the output that the process has
+//! ended. Both arrive as events, so nothing here waits by sleeping.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_found_in_a_line() {
+    fn address_is_found_in_a_line() {
         let expected = Some("http://127.0.0.1:1337".to_owned());
         assert_eq!(origin_in("listening on http://127.0.0.1:1337"), expected);
         assert_eq!(origin_in("open http://127.0.0.1:1337/ now"), expected);
@@ -165,32 +165,32 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_a_port_is_somebody_elses() {
+    fn address_without_a_port_is_ignored() {
         assert_eq!(origin_in("see http://example.com/help"), None);
         assert_eq!(origin_in("no address at all"), None);
     }
 
     #[test]
-    fn a_server_is_ready_when_it_has_printed_its_address() {
+    fn server_is_ready_when_it_has_printed_its_address() {
         let server = start("echo at http://localhost:4321; exec sleep 600").unwrap();
         assert_eq!(server.origin(), "http://localhost:4321");
         server.stop().unwrap();
     }
 
     #[test]
-    fn a_server_that_cannot_listen_is_an_error() {
+    fn server_that_cannot_listen_is_an_error() {
         let Err(error) = start("echo the port is taken; exit 4") else { panic!("it started") };
         assert_eq!(error.to_string(), "the server ended before it listened (exit status: 4)");
     }
 
     #[test]
-    fn the_end_of_a_server_is_an_event() {
+    fn exit_of_a_server_is_an_event() {
         let server = start("echo at http://localhost:4321").unwrap();
         assert_eq!(server.next_event(None), Some(Event::Ended));
     }
 
     #[test]
-    fn a_server_that_stops_with_an_error_says_so() {
+    fn server_that_exits_with_an_error_is_reported() {
         let script =
             "trap 'exit 7' INT; echo at http://localhost:4321; while :; do sleep 0.1; done";
         let error = start(script).unwrap().stop().unwrap_err();

@@ -66,19 +66,19 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_itself_is_allowed() {
+    fn size_equal_to_the_budget_is_allowed() {
         zipped(BUDGET).within(BUDGET).unwrap();
     }
 
     #[test]
-    fn one_byte_more_is_refused_with_both_numbers() {
+    fn size_over_the_budget_is_refused_with_both_numbers() {
         let error = zipped(BUDGET + 1).within(BUDGET).unwrap_err();
         let expected = "100.0 KB, 32.1 KB gzipped, and only 32.0 KB are allowed: 0.1 KB too many";
         assert_eq!(error.to_string(), expected);
     }
 
     #[test]
-    fn a_file_is_weighed_zipped() {
+    fn file_is_measured_compressed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("zeros");
         std::fs::write(&path, vec![0; 10_000]).unwrap();

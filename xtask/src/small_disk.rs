@@ -1,7 +1,8 @@
 //! The tests of the server that mount a small disk to fill it.
 //!
-//! A process may mount a file system in a user namespace of its own, or as root. Some machines allow neither, such
-//! as most containers. There the tests fail, so they are left out, and the summary says so.
+//! A process may mount a file system in a user namespace of its own, or as root. Some machines
+//! allow neither, such as most containers. There the tests fail, so they are left out, and the
+//! summary says so.
 
 use std::env;
 use std::process::Command;
@@ -49,7 +50,7 @@ mod tests {
 
     /// Otherwise other tests would be left out, or none.
     #[test]
-    fn module_of_the_tests_and_their_ways_to_mount_are_those_of_the_server() {
+    fn module_name_and_mount_options_match_the_server_tests() {
         let path = format!("server/command/tests/command/{}.rs", MODULE.replace("::", "/"));
         let tests = fs::read_to_string(Workspace::find().root().join(path)).unwrap();
         assert!(tests.contains(&format!("const WAYS: [&str; 2] = {WAYS:?};")));

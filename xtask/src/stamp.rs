@@ -1,8 +1,9 @@
 //! Knowing that there is nothing to do.
 //!
-//! A step that makes files leaves a stamp: a hash of all that went in, the words of its recipe among
-//! it. While the hash is the same and the files are there, the step need not run again. Contents are
-//! compared, not times: a fresh clone or a switched branch changes every time and no content.
+//! A step that makes files leaves a stamp: a hash of all that went in, the words of its recipe
+//! among it. While the hash is the same and the files are there, the step need not run again.
+//! Contents are compared, not times: a fresh clone or a switched branch changes every time and no
+//! content.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hasher};
@@ -140,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn a_step_runs_once_for_the_same_inputs() {
+    fn step_runs_once_for_the_same_inputs() {
         let kitchen = Kitchen::new();
         assert!(kitchen.bakes("an hour"));
         assert!(!kitchen.bakes("an hour"));
     }
 
     #[test]
-    fn a_step_runs_again_when_a_file_changes() {
+    fn step_runs_again_when_a_file_changes() {
         let kitchen = Kitchen::new();
         kitchen.bakes("an hour");
         fs::write(kitchen.path("in/deep/flour"), "brown").unwrap();
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_runs_again_when_a_file_is_renamed() {
+    fn step_runs_again_when_a_file_is_renamed() {
         let kitchen = Kitchen::new();
         kitchen.bakes("an hour");
         fs::rename(kitchen.path("in/deep/flour"), kitchen.path("in/deep/sugar")).unwrap();
@@ -163,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn a_step_runs_again_when_its_recipe_changes() {
+    fn step_runs_again_when_its_recipe_changes() {
         let kitchen = Kitchen::new();
         kitchen.bakes("an hour");
         assert!(kitchen.bakes("two hours"));
     }
 
     #[test]
-    fn a_step_runs_again_when_its_output_is_gone() {
+    fn step_runs_again_when_its_output_is_missing() {
         let kitchen = Kitchen::new();
         kitchen.bakes("an hour");
         fs::remove_file(kitchen.path("bread")).unwrap();
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_failed_runs_again() {
+    fn step_that_failed_runs_again() {
         let kitchen = Kitchen::new();
         kitchen.bakes("an hour");
         let burnt = Inputs::new("hotter").stamp(kitchen.path("stamp"));

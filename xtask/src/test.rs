@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every check there is, as the build server runs it.
 //!
-//! Nothing is skipped in silence: a check that cannot be made has failed. Few parts of checks depend on what the machine
-//! allows, and the summary names those that were left out. The first failure ends the run.
+//! Nothing is skipped in silence: a check that cannot be made has failed. Few parts of checks
+//! depend on what the machine allows, and the summary names those that were left out. The first
+//! failure ends the run.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -84,7 +85,8 @@ impl fmt::Display for Done {
     }
 }
 
-/// A line for each check and for each part that was left out, and a last one of the form that build servers read.
+/// A line for each check and for each part that was left out, and a last one of the form that build
+/// servers read.
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for done in self.0 {
@@ -110,13 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_adds_up_what_passed() {
+    fn last_line_has_the_total_of_passed_tests() {
         let summary = Summary(&[done("format", Ok(1)), done("native", Ok(41))]).to_string();
         assert_eq!(summary.lines().last(), Some("42 passed, 0 failed"));
     }
 
     #[test]
-    fn a_failure_is_told_with_its_reason_and_counted() {
+    fn failure_is_printed_with_its_reason_and_counted() {
         let error = anyhow::anyhow!("no such tool").context("lint could not start");
         let summary =
             Summary(&[done("format", Ok(1)), done("lint", Err::<usize, _>(error))]).to_string();

@@ -1,7 +1,7 @@
 //! Where things are.
 //!
-//! Every path of the repository that a command touches is named here, so that moving a folder is one
-//! edit.
+//! Every path of the repository that a command touches is named here, so that moving a folder is
+//! one edit.
 
 use std::env;
 use std::path::{Path, PathBuf};

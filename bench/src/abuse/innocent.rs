@@ -1,4 +1,5 @@
-//! The innocent client: it writes and reads one record over a socket, and asks for `/health` on a new connection.
+//! The innocent client: it writes and reads one record over a socket, and asks for `/health` on a
+//! new connection.
 //!
 //! It has a thread of its own, so that attackers in this process delay it as little as possible.
 
@@ -82,7 +83,8 @@ fn note(latencies: &Mutex<Latencies>, begin: Instant, change: impl FnOnce(&mut L
     change(&mut latencies);
 }
 
-/// A request over the socket, which is connected first if it is not. The record is made if it is not there.
+/// A request over the socket, which is connected first if it is not. The record is made if it is
+/// not there.
 async fn ask(client: &Client, kept: &mut Option<Socket>, verb: &str, request: &str) -> Result<()> {
     timeout(PATIENCE, async {
         if kept.is_none() {

@@ -1,4 +1,5 @@
-//! What an attack may do: raise the server's memory a little, and delay the innocent client a little.
+//! What an attack may do: raise the server's memory a little, and delay the innocent client a
+//! little.
 
 use std::fmt;
 use std::time::Duration;
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn p99_is_the_longest_but_for_one_in_a_hundred() {
+    fn p99_is_exceeded_by_one_delay_in_a_hundred() {
         assert_eq!(latencies(1..=100).p99(), Duration::from_millis(99));
         assert_eq!(latencies(1..=1000).p99(), Duration::from_millis(990));
         assert_eq!(latencies([7, 3]).p99(), Duration::from_millis(7));
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn delay_of_50_ms_or_ten_times_the_idle_one_is_allowed() {
+    fn delay_up_to_50_ms_or_ten_times_the_idle_delay_is_allowed() {
         assert!(measured(1, 50).problems().is_empty());
         assert_eq!(measured(1, 51).problems(), ["p99"]);
         assert!(measured(6, 60).problems().is_empty());
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_health_and_the_end_of_the_server_are_problems() {
+    fn high_memory_failed_health_check_and_server_exit_are_problems() {
         let more = Measured { memory: Some(MAX_MEMORY + 1), ..measured(1, 1) };
         assert_eq!(more.problems(), ["memory"]);
         let ended = Measured { memory: None, ..measured(1, 1) };
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn row_has_what_was_measured_and_the_verdict() {
+    fn row_contains_the_measurements_and_the_verdict() {
         let row = measured(1, 60).to_string();
         assert_eq!(row, "256 MB | 60.0 ms | 1.0 ms | 3 × 200 | FAILED: p99 |");
     }

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn status_is_found_in_an_answer() {
+    fn status_is_read_from_a_response() {
         let answer = r#"431[{"body":{"id":1},"statusCode":404,"headers":{}}]"#;
         assert_eq!(status_in(answer), Some(404));
         assert_eq!(status_in("431[[]]"), None);

@@ -1,4 +1,5 @@
-//! The site whose users receive messages: its back end, which authenticates them, and its entry in sites.yml.
+//! The site whose users receive messages: its back end, which authenticates them, and its entry in
+//! sites.yml.
 
 use std::path::{Path, PathBuf};
 

@@ -1,11 +1,12 @@
-//! Many clients, each behind a line that breaks all the time: nothing is lost, nothing comes twice.
+//! Many clients with interrupted connections: no change is lost, and none arrives twice.
 //!
-//! What is seeded is the schedule of the faults and the clients' jitter; a failing run names its
-//! seed, and `BACKWIRE_SEED=… cargo test -p backwire-client-native` gives the same schedule again.
+//! The seed decides the schedule of the interruptions and the jitter of the clients. A failing run
+//! prints its seed, and `BACKWIRE_SEED=… cargo test -p backwire-client-native` repeats the
+//! schedule.
 
 #![allow(clippy::unwrap_used, reason = "whatever fails in a test fails the test")]
 
-mod line;
+mod faulty_proxy;
 mod screen;
 
 use std::io::{Write, stderr};
@@ -22,19 +23,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use line::{Faults, Line};
+use faulty_proxy::{Faults, FaultyProxy};
 use screen::{Screen, offset_of, records_of};
 
-/// A connection is cut about this often,
-const PERIOD: Duration = Duration::from_millis(500);
-/// and its client kept away for about this long.
-const AWAY: Duration = Duration::from_millis(100);
-/// Between two changes.
-const PACE: Duration = Duration::from_millis(50);
-/// What has not come by then will not come.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The average time between interruptions of a connection.
+const CUT_INTERVAL: Duration = Duration::from_millis(500);
+/// The average time for which the proxy refuses connections after that.
+const OUTAGE: Duration = Duration::from_millis(100);
+/// The time between two changes.
+const WRITE_INTERVAL: Duration = Duration::from_millis(50);
+/// A test fails if it waits for longer than this.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The schedule of one run. Tells its seed if the run fails.
+/// The schedule of one run. It prints its seed if the run fails.
 struct Schedule(u64);
 
 impl Schedule {
@@ -43,13 +44,13 @@ impl Schedule {
         Self(given.map_or_else(rand::random, |seed| seed.parse().expect("the seed is a number")))
     }
 
-    /// A part of it with a number: a line, or a client.
+    /// Returns the seed of a proxy or a client.
     fn part(&self, number: u64) -> u64 {
         self.0.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    fn client(&self, line: &Line, number: u64) -> (Client, Events) {
-        // Not `Client::connect`, which would draw lots.
+    fn client(&self, line: &FaultyProxy, number: u64) -> (Client, Events) {
+        // `Client::connect` would use random numbers that the seed does not decide.
         let session = format!("{:016x}-{number}", self.0);
         Client::connect_as(&line.url(), session, self.part(number))
     }
@@ -58,24 +59,24 @@ impl Schedule {
 impl Drop for Schedule {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            say(&format!("failed with BACKWIRE_SEED={}", self.0));
+            log(&format!("failed with BACKWIRE_SEED={}", self.0));
         }
     }
 }
 
-/// Past the test runner, which would keep it to itself.
-fn say(line: &str) {
+/// Prints a line directly, because the test runner would capture it.
+fn log(line: &str) {
     let _ = writeln!(stderr(), "{line}");
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("all is done in time")
+    timeout(TEST_TIMEOUT, future).await.expect("all is done in time")
 }
 
 async fn all_of<T: 'static>(mut tasks: JoinSet<T>) -> Vec<T> {
     let mut done = Vec::new();
     while let Some(outcome) = in_time(tasks.join_next()).await {
-        // A panic of a client is a failure of the test.
+        // A panic of a client fails the test.
         done.push(outcome.unwrap());
     }
     done
@@ -86,16 +87,16 @@ async fn serve(port: u16, store: Store) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_clients_that_are_cut_all_the_time_see_every_change_once_and_in_order() {
+async fn two_hundred_clients_with_interrupted_connections_receive_each_change_once_and_in_order() {
     const CLIENTS: u64 = 200;
     const CHANGES: u64 = 120;
 
     let schedule = Schedule::of_this_run();
     let server = serve(0, Store::Memory).await;
-    let faults = Faults::new(PERIOD, AWAY);
+    let faults = Faults::new(CUT_INTERVAL, OUTAGE);
     let mut opening = JoinSet::new();
     for number in 0..CLIENTS {
-        let line = Line::to(server.addr(), faults.clone(), schedule.part(number)).await;
+        let line = FaultyProxy::to(server.addr(), faults.clone(), schedule.part(number)).await;
         let (client, events) = schedule.client(&line, number);
         opening.spawn(async move { (Screen::open(&client).await, client, events, line) });
     }
@@ -116,21 +117,22 @@ async fn two_hundred_clients_that_are_cut_all_the_time_see_every_change_once_and
     let every_change_once_and_in_order: Vec<u64> = (1..=CHANGES).collect();
     let truth = records_of(&maker.request(Verb::Get, "/todo", None).await);
     for screen in screens {
-        assert_eq!(screen.told, every_change_once_and_in_order);
+        assert_eq!(screen.offsets, every_change_once_and_in_order);
         assert_eq!(screen.records(), &truth);
     }
     let cuts = faults.injected();
-    say(&format!("{CLIENTS} clients saw {CHANGES} changes each through {cuts} cuts"));
+    log(&format!("{CLIENTS} clients saw {CHANGES} changes each through {cuts} cuts"));
     assert!(cuts > CLIENTS as usize, "only {cuts} cuts");
     server.shutdown().await;
 }
 
-/// Of any three changes two create, and the third updates or destroys what the first created.
+/// Makes changes. Of any three, two create a record, and the third updates or destroys the last
+/// created one.
 async fn make_changes(maker: &Client, count: u64) {
-    let mut pace = interval(PACE);
+    let mut interval = interval(WRITE_INTERVAL);
     let mut last = 0;
     for number in 0..count {
-        pace.tick().await;
+        interval.tick().await;
         let (verb, url, body) = match number % 6 {
             2 => (Verb::Put, format!("/todo/{last}"), Some(json!({"done": number}))),
             5 => (Verb::Delete, format!("/todo/{last}"), None),
@@ -145,49 +147,49 @@ async fn make_changes(maker: &Client, count: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writes_through_lines_that_are_cut_all_the_time_are_committed_once_each() {
+async fn writes_over_interrupted_connections_are_committed_once() {
     let schedule = Schedule::of_this_run();
     let server = serve(0, Store::Memory).await;
-    let writing = Writing::start(&schedule, server.addr()).await;
-    writing.end(&server).await;
+    let run = WriteRun::start(&schedule, server.addr()).await;
+    run.end(&server).await;
     server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_restarts_with_its_file_loses_no_write_and_doubles_none() {
+async fn server_restart_with_the_same_database_loses_and_repeats_no_write() {
     let schedule = Schedule::of_this_run();
     let home = tempfile::tempdir().unwrap();
     let store = |home: &Path| Store::Sqlite(home.join("backwire.db"));
     let mut server = serve(0, store(home.path())).await;
-    let writing = Writing::start(&schedule, server.addr()).await;
+    let run = WriteRun::start(&schedule, server.addr()).await;
     for part in 1..=2 {
-        writing.has_made(Writing::TOTAL * part / 3).await;
+        run.has_made(WriteRun::TOTAL * part / 3).await;
         let port = server.addr().port();
         server.shutdown().await;
         server = serve(port, store(home.path())).await;
     }
-    writing.end(&server).await;
+    run.end(&server).await;
     server.shutdown().await;
 }
 
-/// Clients that all write, and all see what the others write.
-struct Writing {
+/// A run in which all clients write, and receive the writes of all others.
+struct WriteRun {
     faults: Arc<Faults>,
     made: watch::Sender<usize>,
     clients: JoinSet<Screen>,
 }
 
-impl Writing {
+impl WriteRun {
     const CLIENTS: usize = 40;
     const WRITES: usize = 10;
     const TOTAL: usize = Self::CLIENTS * Self::WRITES;
 
     async fn start(schedule: &Schedule, server: SocketAddr) -> Self {
-        let faults = Faults::new(PERIOD, AWAY);
+        let faults = Faults::new(CUT_INTERVAL, OUTAGE);
         let made = watch::Sender::new(0);
         let mut clients = JoinSet::new();
         for number in 0..Self::CLIENTS as u64 {
-            let line = Line::to(server, faults.clone(), schedule.part(number)).await;
+            let line = FaultyProxy::to(server, faults.clone(), schedule.part(number)).await;
             let (client, events) = schedule.client(&line, number);
             let made = made.clone();
             clients.spawn(async move {
@@ -199,13 +201,13 @@ impl Writing {
         Self { faults, made, clients }
     }
 
-    /// Waits until so many writes were answered.
+    /// Waits until this many writes are answered.
     async fn has_made(&self, count: usize) {
         let mut made = self.made.subscribe();
         in_time(made.wait_for(|made| *made >= count)).await.expect("the writers are ours");
     }
 
-    /// Waits for all of it, and compares what the clients were told with what is stored.
+    /// Waits for all writes, and compares the records of the clients with those of the server.
     async fn end(self, server: &Server) {
         self.has_made(Self::TOTAL).await;
         self.faults.end();
@@ -217,36 +219,39 @@ impl Writing {
         assert_eq!(truth.len(), Self::CLIENTS);
         assert!(truth.values().all(|record| record["writes"] == json!(Self::WRITES)));
         for mut screen in screens {
-            screen.told.sort_unstable();
+            screen.offsets.sort_unstable();
             let each_once: Vec<u64> = (screen.snapshot + 1..=Self::TOTAL as u64).collect();
-            assert_eq!(screen.told, each_once, "told by a reply or by a push, never by both");
+            assert_eq!(
+                screen.offsets, each_once,
+                "each change arrives by a reply or by a push, never by both"
+            );
             assert_eq!(screen.records(), &truth);
         }
         let cuts = self.faults.injected();
-        say(&format!("{} writes were committed once through {cuts} cuts", Self::TOTAL));
+        log(&format!("{} writes were committed once through {cuts} cuts", Self::TOTAL));
     }
 }
 
-/// One record of its own, changed again and again; and the records of the others.
+/// Creates a record, updates it repeatedly, and receives the changes of all other records.
 async fn write_and_listen(
     client: Client,
     mut events: Events,
     made: &watch::Sender<usize>,
 ) -> Screen {
     let mut screen = Screen::open(&client).await;
-    let mut pace = interval(PACE * 5);
+    let mut interval = interval(WRITE_INTERVAL * 5);
     let mut url = String::from("/todo");
-    for number in 1..=Writing::WRITES {
-        pace.tick().await;
+    for number in 1..=WriteRun::WRITES {
+        interval.tick().await;
         let verb = if number == 1 { Verb::Post } else { Verb::Put };
         let reply = client.request(verb, &url, Some(json!({"writes": number}))).await;
         screen.show_reply(&reply);
         url = format!("/todo/{}", reply.body.as_ref().unwrap()["id"]);
         made.send_modify(|made| *made += 1);
     }
-    let missing = Writing::TOTAL as u64 - screen.snapshot;
+    let missing = WriteRun::TOTAL as u64 - screen.snapshot;
     screen.listen(&mut events, missing as usize).await;
-    // What the core still has to say would be too much.
+    // Any further output of the core would be a duplicate.
     client.disconnect();
     screen
 }

@@ -1,7 +1,7 @@
 //! Responses to requests, over the link and over HTTP.
 
 use super::Client;
-use crate::outbox::{Answered, Entry};
+use crate::outbox::{Entry, ResponseEffect};
 use crate::output::Output;
 use crate::payload::Payload;
 use crate::push::Position;
@@ -9,22 +9,22 @@ use crate::request::{Failure, Reply, Token};
 use crate::time::Instant;
 
 impl<P: Payload> Client<P> {
-    /// Takes the response to a request that was sent over HTTP: one from [`Output::Http`], or one
-    /// of kind [`Elsewhere`](crate::RequestKind::Elsewhere). Status 0 means that the server was
+    /// Handles the response to a request that was sent over HTTP: one from [`Output::Http`], or one
+    /// of kind [`External`](crate::RequestKind::External). Status 0 means that the server was
     /// unreachable. A 502 or 504 to a write of this client means the same: a proxy has sent it.
     pub fn answered_over_http(&mut self, now: Instant, token: Token, reply: Reply<P>) {
         if let Some(at) = self.outbox.find_over_http(token) {
             let entry = self.outbox.entry(at);
-            let is_elsewhere = entry.is_elsewhere();
+            let is_external = entry.is_external();
             let is_of_proxy = entry.is_our_write() && matches!(reply.status, 502 | 504);
             let has_reached = reply.status != 0 && !is_of_proxy;
-            if !is_elsewhere {
+            if !is_external {
                 self.transport.tried_http(has_reached);
             }
             if has_reached {
                 self.take_over_http(now, at, reply);
-            } else if (is_elsewhere || self.transport.is_http())
-                && !self.outbox.waits_unreachable(now, at)
+            } else if (is_external || self.transport.is_http())
+                && !self.outbox.retry_unreachable(now, at)
             {
                 self.fail(at, Failure::Unreachable);
             }
@@ -41,7 +41,7 @@ impl<P: Payload> Client<P> {
         }
     }
 
-    pub(super) fn answered(&mut self, now: Instant, ack: u64, arguments: &P) -> Option<()> {
+    pub(super) fn handle_ack(&mut self, now: Instant, ack: u64, arguments: &P) -> Option<()> {
         let answer = arguments.item(0)?;
         if let Some(at) = self.resumes.iter().position(|resume| *resume == ack) {
             self.resumes.swap_remove(at);
@@ -68,10 +68,10 @@ impl<P: Payload> Client<P> {
 
     /// Handles the response to a request, over the link or over HTTP.
     fn take(&mut self, now: Instant, at: usize, reply: Reply<P>) {
-        match self.outbox.answered(now, at, &reply) {
-            Answered::Finished => self.finish(at, reply),
-            Answered::Unauthorized => self.outputs.push(Output::Unauthorized),
-            Answered::Kept => {}
+        match self.outbox.handle_response(now, at, &reply) {
+            ResponseEffect::Finish => self.finish(at, reply),
+            ResponseEffect::Unauthorized => self.outputs.push(Output::Unauthorized),
+            ResponseEffect::Keep => {}
         }
     }
 
@@ -82,7 +82,7 @@ impl<P: Payload> Client<P> {
         let position = position.and_then(|text| Position::parse(&text));
         let record = reply.header("backwire-record");
         let room = reply.header("backwire-room");
-        self.tell(&entry, Ok(reply));
+        self.report_result(&entry, Ok(reply));
         let Some(position) = position else {
             return;
         };
@@ -98,17 +98,17 @@ impl<P: Payload> Client<P> {
     fn joined(&mut self, entry: &Entry<P>, room: &str, position: Position) {
         if entry.is_wanted {
             self.feed.was_read(room, position, &self.outbox);
-        } else if !self.feed.knows(room) {
+        } else if !self.feed.is_subscribed(room) {
             self.leave(room);
         }
     }
 
     pub(super) fn fail(&mut self, at: usize, failure: Failure) {
         let entry = self.outbox.remove(at);
-        self.tell(&entry, Err(failure));
+        self.report_result(&entry, Err(failure));
     }
 
-    fn tell(&mut self, entry: &Entry<P>, result: Result<Reply<P>, Failure>) {
+    fn report_result(&mut self, entry: &Entry<P>, result: Result<Reply<P>, Failure>) {
         if entry.is_wanted {
             let (token, waited) = (entry.token, entry.has_waited);
             self.outputs.push(Output::Finish { token, result, waited });

@@ -48,7 +48,7 @@ impl Query {
         }
     }
 
-    pub(super) fn is_asked(&self) -> bool {
+    pub(super) fn is_in_flight(&self) -> bool {
         self.request == Request::InFlight
     }
 
@@ -69,7 +69,7 @@ impl Query {
     /// Returns whether the ids are those of the server, in the server's order unless the target has
     /// its own.
     pub(super) fn is_fresh(&self, has_own_order: bool) -> bool {
-        !self.is_asked() && !self.is_stale && (has_own_order || !self.is_unsorted)
+        !self.is_in_flight() && !self.is_stale && (has_own_order || !self.is_unsorted)
     }
 
     /// Returns whether the query must be sent again.
@@ -77,7 +77,7 @@ impl Query {
         !self.is_pending() && !self.is_fresh(has_own_order)
     }
 
-    pub(super) fn ask(&mut self) {
+    pub(super) fn mark_sent(&mut self) {
         self.request = Request::InFlight;
         self.is_stale = false;
         self.is_unsorted = false;
@@ -117,7 +117,7 @@ impl Query {
         } else {
             self.align(&answer.ids, symbols);
         }
-        if self.is_asked() {
+        if self.is_in_flight() {
             return;
         }
         self.is_stale |= !is_current;
@@ -136,7 +136,7 @@ impl Query {
         symbols.clear();
         symbols.add(&self.ids);
         symbols.add_to(&mut self.ids, ids);
-        let loses_order = self.ids.len() > kept && !self.is_asked();
+        let loses_order = self.ids.len() > kept && !self.is_in_flight();
         self.is_unsorted |= loses_order && self.description.is_sorted_list();
     }
 
@@ -172,7 +172,7 @@ impl Query {
     /// waits for an answer, changes that the answer lacks are reported after it.
     pub(super) fn reordered(&mut self, names: &[u32]) {
         let may_move = self.description.is_sorted_list() && self.description.is_sorted_by(names);
-        self.is_unsorted |= may_move && !self.is_asked();
+        self.is_unsorted |= may_move && !self.is_in_flight();
     }
 
     /// Marks the result as unknown.

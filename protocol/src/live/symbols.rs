@@ -2,7 +2,7 @@
 //!
 //! A result may have many thousands of ids, and an id may be in many results. So each text is
 //! stored once, and everything else is lists of numbers. A set consists of a mark at each of its
-//! numbers. To begin another set invalidates the marks of the former one.
+//! numbers. Starting another set invalidates the marks of the former one.
 
 use super::names::{SEPARATOR, hash, next_item};
 
@@ -171,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn symbols_are_texts(texts in prop::collection::vec("[a-c]{1,4}", 0..200)) {
+        fn symbol_identifies_its_text(texts in prop::collection::vec("[a-c]{1,4}", 0..200)) {
             let mut symbols = Symbols::new();
             for (count, text) in texts.iter().enumerate() {
                 let symbol = symbols.intern(text);
@@ -184,7 +184,7 @@ mod tests {
         }
 
         #[test]
-        fn texts_in_use_survive(kept in "[a-c]{1,3}", texts in prop::collection::vec("[a-c]{1,3}", 9)) {
+        fn texts_in_use_are_not_forgotten(kept in "[a-c]{1,3}", texts in prop::collection::vec("[a-c]{1,3}", 9)) {
             let mut symbols = Symbols::new();
             for text in &texts {
                 symbols.intern(text);

@@ -104,7 +104,7 @@ impl Target {
     /// Records that the repeated request of a query has failed.
     pub(super) fn failed(&mut self, query: u32, is_gone: bool, left: &mut Vec<Symbol>) {
         self.end_queries(left, &mut |other| {
-            let has_failed = other.id == query && other.is_asked();
+            let has_failed = other.id == query && other.is_in_flight();
             if has_failed {
                 other.fail();
             }

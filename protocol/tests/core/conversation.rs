@@ -6,7 +6,7 @@ use backwire_protocol::{Connection, Failure, Request, RequestKind, Verb};
 use serde_json::{Value, json};
 
 #[test]
-fn a_request_made_before_the_link_is_up_is_answered() {
+fn request_made_before_the_link_is_up_is_answered() {
     let mut pair = Pair::new(1);
     let asked = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     assert_eq!(pair.result(asked), None);
@@ -17,62 +17,62 @@ fn a_request_made_before_the_link_is_up_is_answered() {
 }
 
 #[test]
-fn a_save_made_offline_is_sent_once_after_reconnect() {
+fn offline_save_is_sent_once_after_reconnect() {
     let mut pair = Pair::connected();
     pair.server.write(1, None, &json!({}));
     pair.cut();
     let saved = pair.ask(Verb::Put, "/todo/1", json!({"title": "done"}));
     pair.wait(60_000);
     assert_eq!(pair.result(saved), None);
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.status_of(saved), Some(200));
     assert_eq!(pair.server.committed, ["put /todo/1"]);
 }
 
 #[test]
-fn a_save_whose_answer_was_lost_is_sent_again_and_not_done_twice() {
+fn save_whose_response_was_lost_is_sent_again_and_committed_once() {
     let mut pair = Pair::connected();
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.step_up();
     pair.break_line();
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.status_of(saved), Some(200));
     assert_eq!(pair.server.committed, ["post /todo"]);
     assert_eq!(pair.server.records.len(), 1);
 }
 
 #[test]
-fn writes_made_offline_are_sent_in_order() {
+fn offline_writes_are_sent_in_order() {
     let mut pair = Pair::connected();
     pair.cut();
     pair.ask(Verb::Post, "/todo", json!({"title": "a"}));
     pair.ask(Verb::Put, "/todo/1", json!({"title": "b"}));
     pair.ask(Verb::Delete, "/todo/1", Value::Null);
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.server.committed, ["post /todo", "put /todo/1", "delete /todo/1"]);
 }
 
 #[test]
-fn a_long_outbox_leaves_in_order_and_never_all_at_once() {
+fn long_outbox_is_sent_in_order_with_a_limit_of_requests_in_flight() {
     let mut pair = Pair::connected();
     pair.cut();
     let expected: Vec<_> = (0..500).map(|_| "post /todo").collect();
     for count in 0..500 {
         pair.ask(Verb::Post, "/todo", json!({"title": count}));
     }
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.server.committed, expected);
     let titles = pair.server.records.values().map(|record| record["title"].as_u64());
     assert!(titles.eq((0..500).map(Some)));
-    assert!(pair.most_unanswered <= 64, "{} were on their way", pair.most_unanswered);
+    assert!(pair.max_in_flight <= 64, "{} were on their way", pair.max_in_flight);
 }
 
 #[test]
-fn a_room_that_was_closed_and_is_open_again_is_resumed_once() {
+fn reopened_room_is_resumed_once() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
-    pair.hear(r#"42["push","todo",0,0,[]]"#);
+    pair.receive(r#"42["push","todo",0,0,[]]"#);
     pair.server.write(1, None, &json!({"title": "Eggs"}));
     // Up, its answer, the push, and both down.
     for _ in 0..2 {
@@ -87,7 +87,7 @@ fn a_room_that_was_closed_and_is_open_again_is_resumed_once() {
 }
 
 #[test]
-fn a_push_that_arrives_before_the_answer_of_the_fetch_it_follows_is_kept() {
+fn push_that_arrives_before_the_fetch_response_is_delivered_after_it() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.step_up();
@@ -100,7 +100,7 @@ fn a_push_that_arrives_before_the_answer_of_the_fetch_it_follows_is_kept() {
 }
 
 #[test]
-fn a_push_the_snapshot_contains_is_not_news() {
+fn push_that_the_snapshot_contains_is_not_delivered() {
     let mut pair = Pair::connected();
     pair.server.write(1, None, &json!({"title": "Eggs"}));
     pair.ask(Verb::Get, "/todo", Value::Null);
@@ -110,7 +110,7 @@ fn a_push_the_snapshot_contains_is_not_news() {
 }
 
 #[test]
-fn the_echo_of_a_create_is_one_record_whether_it_comes_before_or_after_the_answer() {
+fn echo_of_a_create_is_not_delivered_before_or_after_the_response() {
     for echo_first in [true, false] {
         let mut pair = Pair::connected();
         pair.ask(Verb::Get, "/todo", Value::Null);
@@ -129,7 +129,7 @@ fn the_echo_of_a_create_is_one_record_whether_it_comes_before_or_after_the_answe
 }
 
 #[test]
-fn what_others_do_to_a_record_whose_answer_is_on_its_way_follows_the_answer() {
+fn change_by_another_client_is_delivered_after_the_response_to_the_create() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
@@ -144,7 +144,7 @@ fn what_others_do_to_a_record_whose_answer_is_on_its_way_follows_the_answer() {
 }
 
 #[test]
-fn the_echo_of_an_aborted_write_is_news() {
+fn echo_of_an_aborted_write_is_delivered() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
@@ -158,7 +158,7 @@ fn the_echo_of_an_aborted_write_is_news() {
 }
 
 #[test]
-fn what_was_missed_arrives_after_a_reconnect_and_nothing_is_read_again() {
+fn missed_changes_are_delivered_after_reconnect_without_a_new_read() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
@@ -166,20 +166,20 @@ fn what_was_missed_arrives_after_a_reconnect_and_nothing_is_read_again() {
     pair.server.write(1, None, &json!({"title": "a"}));
     pair.server.write(1, None, &json!({"title": "b"}));
     pair.server.write(3, Some(1), &json!({}));
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.app.shown, pair.server.records);
     assert_eq!((pair.app.news, pair.app.refreshes), (3, 0));
 }
 
 #[test]
-fn a_resume_that_the_server_refuses_is_sent_again() {
+fn refused_resume_is_sent_again() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
     pair.break_line();
     pair.server.refused_resumes = 2;
     pair.server.write(1, None, &json!({"title": "Milk"}));
-    pair.mend();
+    pair.repair();
     pair.server.write(1, None, &json!({"title": "Eggs"}));
     pair.run();
     assert_eq!(pair.server.refused_resumes, 0);
@@ -187,15 +187,15 @@ fn a_resume_that_the_server_refuses_is_sent_again() {
 }
 
 #[test]
-fn a_log_that_no_longer_reaches_back_means_reading_again() {
-    for lose in [crate::support::Server::truncate, crate::support::Server::lose_the_log] {
+fn room_is_read_again_if_the_log_no_longer_has_its_position() {
+    for lose in [crate::support::Server::truncate, crate::support::Server::lose_log] {
         let mut pair = Pair::connected();
         pair.ask(Verb::Get, "/todo", Value::Null);
         pair.run();
         pair.cut();
         pair.server.write(1, None, &json!({"title": "a"}));
         lose(&mut pair.server);
-        pair.mend();
+        pair.repair();
         assert_eq!(pair.app.shown, pair.server.records);
         assert_eq!(pair.app.refreshes, 1);
         pair.server.write(1, None, &json!({"title": "b"}));
@@ -205,7 +205,7 @@ fn a_log_that_no_longer_reaches_back_means_reading_again() {
 }
 
 #[test]
-fn ordinary_restart_reads_nothing_again() {
+fn server_restart_causes_no_new_read() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.ask(Verb::Post, "/todo", json!({"title": "own"}));
@@ -217,7 +217,7 @@ fn ordinary_restart_reads_nothing_again() {
         if number > 0 {
             pair.server.write(1, None, &json!({"title": "after"}));
         }
-        pair.mend_link();
+        pair.repair_link();
         pair.server.write(1, None, &json!({"title": "live"}));
         pair.run();
         assert_eq!(pair.app.shown, pair.server.records);
@@ -226,7 +226,7 @@ fn ordinary_restart_reads_nothing_again() {
 }
 
 #[test]
-fn restored_backup_is_read_again_whether_it_is_behind_the_page_or_has_overtaken_it() {
+fn room_is_read_again_after_a_restore_whether_the_log_is_shorter_or_longer() {
     for others in [0, 1, 2, 3, 7] {
         let mut pair = Pair::connected();
         pair.ask(Verb::Get, "/todo", Value::Null);
@@ -243,7 +243,7 @@ fn restored_backup_is_read_again_whether_it_is_behind_the_page_or_has_overtaken_
         for _ in 0..others {
             pair.server.write(1, None, &json!({"title": "new"}));
         }
-        pair.mend_link();
+        pair.repair_link();
         assert_eq!(pair.app.refreshes, 1, "{others}");
         pair.server.write(1, None, &json!({"title": "live"}));
         pair.run();
@@ -251,9 +251,9 @@ fn restored_backup_is_read_again_whether_it_is_behind_the_page_or_has_overtaken_
     }
 }
 
-/// The answer to a write may come before the pushes of the changes before it.
+/// The answer to a write may arrive before the pushes of the changes before it.
 #[test]
-fn page_that_is_ahead_of_its_room_reads_again_only_if_the_log_lacks_its_write() {
+fn page_ahead_of_its_room_reads_again_only_if_the_log_lacks_its_write() {
     for is_restored in [false, true] {
         let mut pair = Pair::connected();
         pair.ask(Verb::Get, "/todo", Value::Null);
@@ -270,7 +270,7 @@ fn page_that_is_ahead_of_its_room_reads_again_only_if_the_log_lacks_its_write() 
         } else {
             pair.server.restart();
         }
-        pair.mend_link();
+        pair.repair_link();
         assert_eq!(pair.app.refreshes, usize::from(is_restored));
         assert_eq!(pair.app.shown, pair.server.records);
     }
@@ -291,18 +291,18 @@ fn page_that_has_read_over_http_reads_again_if_a_backup_is_restored_before_it_re
     assert!(pair.server.restore());
     pair.app.is_between_logs = true;
     // The position of the room is valid, but the page has received more than that.
-    pair.mend_link();
+    pair.repair_link();
     assert_eq!(pair.app.refreshes, 1);
     assert!(pair.app.shown.is_empty());
 }
 
 #[test]
-fn a_push_that_never_came_is_noticed_and_fetched() {
+fn lost_push_is_detected_and_resumed() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
     pair.server.write(1, None, &json!({"title": "a"}));
-    pair.hear(r#"42["push","todo",7,1,[[2,1,2,{"id":2,"v":2},0]]]"#);
+    pair.receive(r#"42["push","todo",7,1,[[2,1,2,{"id":2,"v":2},0]]]"#);
     assert_eq!(pair.app.news, 0);
     pair.server.write(1, None, &json!({}));
     pair.run();
@@ -311,7 +311,7 @@ fn a_push_that_never_came_is_noticed_and_fetched() {
 }
 
 #[test]
-fn a_record_listened_to_twice_tells_its_news_once() {
+fn change_of_a_record_in_two_rooms_is_delivered_once() {
     let mut pair = Pair::connected();
     pair.server.write(1, None, &json!({"title": "a"}));
     pair.ask(Verb::Get, "/todo", Value::Null);
@@ -323,12 +323,12 @@ fn a_record_listened_to_twice_tells_its_news_once() {
     assert_eq!(pair.app.news, 1);
     pair.cut();
     pair.server.write(2, Some(1), &json!({"title": "c"}));
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.app.news, 2);
 }
 
 #[test]
-fn a_room_nobody_listens_to_is_left() {
+fn unsubscribed_room_is_left_and_not_resumed() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
@@ -340,12 +340,12 @@ fn a_room_nobody_listens_to_is_left() {
     assert_eq!(pair.app.news, 0);
     pair.cut();
     pair.server.write(1, None, &json!({}));
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.app.news, 0, "nor is it resumed");
 }
 
 #[test]
-fn an_aborted_request_is_not_finished() {
+fn aborted_read_gets_no_response_and_leaves_no_subscription() {
     let mut pair = Pair::connected();
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
     pair.client.abort(read);
@@ -357,7 +357,7 @@ fn an_aborted_request_is_not_finished() {
 }
 
 #[test]
-fn the_answer_to_an_aborted_read_covers_no_push() {
+fn response_to_an_aborted_read_suppresses_no_push() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
@@ -370,17 +370,17 @@ fn the_answer_to_an_aborted_read_covers_no_push() {
 }
 
 #[test]
-fn an_aborted_request_that_never_left_never_leaves() {
+fn request_aborted_before_it_was_sent_is_never_sent() {
     let mut pair = Pair::connected();
     pair.cut();
     let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.client.abort(saved);
-    pair.mend();
+    pair.repair();
     assert!(pair.server.committed.is_empty());
 }
 
 #[test]
-fn a_write_of_an_earlier_life_is_done_once() {
+fn restored_write_is_committed_once() {
     for was_committed in [false, true] {
         let mut former = Pair::connected();
         former.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
@@ -401,7 +401,7 @@ fn a_write_of_an_earlier_life_is_done_once() {
 }
 
 #[test]
-fn a_request_can_be_taken_back_until_it_has_left() {
+fn request_can_be_withdrawn_until_it_is_sent() {
     let mut pair = Pair::connected();
     let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     assert!(!pair.client.withdraw(sent));
@@ -411,13 +411,13 @@ fn a_request_can_be_taken_back_until_it_has_left() {
     let unsent = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
     assert!(pair.client.withdraw(unsent));
     assert_eq!(pair.client.status().unsent, 1);
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.server.committed, ["post /todo"]);
     assert_eq!((pair.status_of(sent), pair.result(unsent)), (Some(200), None));
 }
 
 #[test]
-fn the_light_shows_online_connecting_offline_and_what_is_unsent() {
+fn status_reports_the_connection_and_the_number_of_unsent_writes() {
     let mut pair = Pair::connected();
     assert_eq!(pair.client.status().state, Connection::Online);
     pair.cut();
@@ -426,42 +426,42 @@ fn the_light_shows_online_connecting_offline_and_what_is_unsent() {
     pair.ask(Verb::Post, "/todo", json!({}));
     let status = pair.client.status();
     assert_eq!((status.state, status.unsent), (Connection::Offline, 1));
-    pair.mend();
+    pair.repair();
     let status = pair.client.status();
     assert_eq!((status.state, status.unsent), (Connection::Online, 0));
-    assert_eq!(pair.statuses.last(), Some(&status), "and whoever listens has been told");
+    assert_eq!(pair.statuses.last(), Some(&status), "the app is notified");
 }
 
 #[test]
-fn a_hint_of_a_network_ends_a_wait_and_not_a_disconnect_on_purpose() {
+fn network_hint_ends_the_reconnect_delay_but_not_a_disconnect() {
     let mut pair = Pair::connected();
     pair.break_line();
-    pair.client.hurry(pair.instant());
+    pair.client.retry_now(pair.instant());
     pair.run();
     assert_eq!(pair.client.status().state, Connection::Online);
     pair.client.disconnect(pair.instant());
     pair.ask(Verb::Get, "/todo", Value::Null);
-    pair.client.hurry(pair.instant());
+    pair.client.retry_now(pair.instant());
     pair.run();
     assert_eq!(pair.client.status().state, Connection::Offline);
 }
 
 #[test]
-fn malformed_frame_ends_the_connection_and_nothing_else() {
+fn malformed_frame_closes_the_connection_and_the_client_recovers() {
     for frame in [r#"42["push","todo"]"#, r#"42["push","todo",7,0,[[1]]]"#, "43900[]", "42[]"] {
         let mut pair = Pair::connected();
         pair.ask(Verb::Get, "/todo", Value::Null);
         pair.run();
-        pair.hear(frame);
+        pair.receive(frame);
         assert_ne!(pair.client.status().state, Connection::Online, "{frame}");
         pair.server.write(1, None, &json!({}));
-        pair.mend();
+        pair.repair();
         assert_eq!(pair.app.shown, pair.server.records, "{frame}");
     }
 }
 
 #[test]
-fn a_read_that_fails_has_failed() {
+fn failed_read_is_answered_with_its_status() {
     let mut pair = Pair::connected();
     let read = pair.ask(Verb::Get, "/todo/9", Value::Null);
     pair.wait(60_000);
@@ -469,7 +469,7 @@ fn a_read_that_fails_has_failed() {
 }
 
 #[test]
-fn a_body_over_the_limit_of_the_server_is_not_sent_and_stops_nothing() {
+fn body_over_the_server_limit_fails_and_later_requests_are_sent() {
     let mut pair = Pair::new(1);
     let large = pair.ask(Verb::Post, "/todo", json!({"title": "x".repeat(1_000)}));
     let small = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
@@ -481,7 +481,7 @@ fn a_body_over_the_limit_of_the_server_is_not_sent_and_stops_nothing() {
 }
 
 #[test]
-fn what_the_ledger_may_have_forgotten_is_reported_and_not_sent_again() {
+fn write_older_than_the_ledger_fails_as_outdated_and_is_not_sent_again() {
     const WEEK: u64 = 7 * 24 * 60 * 60 * 1_000;
     let mut pair = Pair::connected();
     let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
@@ -489,7 +489,7 @@ fn what_the_ledger_may_have_forgotten_is_reported_and_not_sent_again() {
     pair.cut();
     let unsent = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
     pair.now += WEEK;
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.result(sent), Some(&Err(Failure::Outdated)));
     assert_eq!(pair.status_of(unsent), Some(200), "no server has ever seen it");
     assert_eq!(pair.server.committed, ["post /todo", "post /todo"]);

@@ -19,7 +19,7 @@ fn without_link() -> Pair {
 /// Brings the link up, while requests over HTTP stay in flight.
 fn bring_link_up(pair: &mut Pair) {
     pair.is_cut = false;
-    pair.client.hurry(pair.instant());
+    pair.client.retry_now(pair.instant());
     pair.carry_out();
     while pair.client.status().state != Connection::Online {
         pair.step_up();
@@ -63,7 +63,7 @@ fn writes_are_sent_over_http_one_by_one_in_order() {
         pair.ask(Verb::Get, "/todo", Value::Null);
     }
     pair.run();
-    assert_eq!(pair.most_over_http, (6, 1), "reads do not wait for writes");
+    assert_eq!(pair.max_over_http, (6, 1), "reads do not wait for writes");
     let titles = pair.server.records.values().map(|record| record["title"].as_u64());
     assert!(titles.eq((0..5).map(Some)));
     assert_eq!(pair.app.results.len(), 10);
@@ -77,7 +77,7 @@ fn at_most_sixteen_reads_are_in_flight_over_http() {
         pair.ask(Verb::Get, "/todo", Value::Null);
     }
     pair.run();
-    assert_eq!(pair.most_over_http, (16, 0));
+    assert_eq!(pair.max_over_http, (16, 0));
     assert_eq!(pair.app.results.len(), 50);
 }
 
@@ -92,7 +92,7 @@ fn read_fails_and_write_waits_while_the_server_is_unreachable() {
     pair.wait(600_000);
     assert_eq!(pair.result(saved), None);
     assert_eq!(pair.client.status().unsent, 1);
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.status_of(saved), Some(200));
     assert!(pair.app.waited.contains(&saved));
 }
@@ -119,7 +119,7 @@ fn write_whose_response_over_http_is_lost_is_committed_once() {
     pair.step_http_answer();
     assert_eq!(pair.result(saved), None);
     assert!(!pair.client.withdraw(saved), "it may have been committed");
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.status_of(saved), Some(200));
     assert_eq!(pair.server.committed, ["post /todo"]);
 }
@@ -134,7 +134,7 @@ fn write_in_flight_over_http_when_the_link_comes_up_is_committed_and_answered_on
         pair.wait(4_000);
         let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
         pair.is_cut = false;
-        pair.client.hurry(pair.instant());
+        pair.client.retry_now(pair.instant());
         if is_http_first {
             pair.step_http();
             pair.step_http_answer();
@@ -219,7 +219,7 @@ fn write_that_a_proxy_answers_for_the_server_is_sent_again() {
 }
 
 #[test]
-fn write_made_while_the_server_is_unreachable_has_waited() {
+fn write_made_while_the_server_is_unreachable_is_reported_as_waited() {
     let mut pair = without_link();
     pair.is_http_cut = true;
     pair.ask(Verb::Get, "/todo", Value::Null);
@@ -265,7 +265,7 @@ fn request_is_sent_over_http_if_the_connection_is_refused_for_good() {
     assert_eq!(pair.refused, ["E_SITE: there is no site newsite"]);
     assert_eq!(pair.status_of(saved), Some(200));
     assert_eq!(pair.client.status().state, Connection::Offline);
-    pair.client.hurry(pair.instant());
+    pair.client.retry_now(pair.instant());
     pair.wait(600_000);
     assert_eq!(pair.refused.len(), 1, "the client does not try again");
     pair.server.refuses = None;
@@ -292,7 +292,7 @@ fn echo_of_a_write_that_the_app_sends_waits_for_the_response() {
         let mut pair = Pair::connected();
         pair.ask(Verb::Get, "/todo", Value::Null);
         pair.run();
-        let uploaded = pair.ask_elsewhere(Verb::Post, "/todo", json!({"title": "Milk"}));
+        let uploaded = pair.ask_external(Verb::Post, "/todo", json!({"title": "Milk"}));
         assert_eq!(pair.client.status().unsent, 0);
         let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
         pair.step_http();
@@ -319,12 +319,12 @@ fn client_never_sends_a_write_that_the_app_sends() {
     pair.ask(Verb::Get, "/todo", Value::Null);
     pair.run();
     pair.server.refusals.push_back(503.into());
-    let uploaded = pair.ask_elsewhere(Verb::Post, "/todo", json!({"title": "Milk"}));
+    let uploaded = pair.ask_external(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.cut();
     assert!(!pair.client.withdraw(uploaded));
     pair.client.abort(uploaded);
     pair.wait(10_000);
-    pair.mend();
+    pair.repair();
     assert_eq!((pair.result(uploaded), pair.server.committed.len()), (None, 0));
 }
 
@@ -377,6 +377,6 @@ fn auth_is_sent_with_the_version_in_each_connect() {
     pair.client.authenticate(pair.instant(), "{}");
     assert_eq!(pair.server.auth["token"], "a", "other auth is not sent before the next connection");
     pair.break_line();
-    pair.mend();
+    pair.repair();
     assert_eq!(pair.server.auth, json!({"backwire": 1}));
 }

@@ -1,4 +1,4 @@
-//! One connection at a time, on a clock that is a number.
+//! Tests of the link, with a simulated clock.
 
 use crate::json::Json;
 use backwire_protocol::Instant;
@@ -24,7 +24,7 @@ fn bare(kind: Kind) -> Packet<Json> {
     Packet { kind, namespace: String::new(), ack: None, data: None }
 }
 
-fn hello() -> Packet<Json> {
+fn open_packet() -> Packet<Json> {
     packet(Kind::Open, json!({"sid": "x", "pingInterval": 25_000, "pingTimeout": 20_000}))
 }
 
@@ -35,18 +35,18 @@ fn joined() -> Packet<Json> {
 fn up(seed: u64) -> Link {
     let mut link = Link::new(AUTH.into(), seed);
     link.connect(at(0));
-    link.received(at(0), &hello());
+    link.received(at(0), &open_packet());
     link.received(at(0), &joined());
     steps(&mut link);
     link
 }
 
 #[test]
-fn the_server_speaks_first_then_the_client_joins() {
+fn client_joins_after_the_open_packet_of_the_server() {
     let mut link = Link::new(AUTH.into(), 1);
     link.connect(at(0));
     assert_eq!(steps(&mut link), [Step::Open]);
-    link.received(at(1), &hello());
+    link.received(at(1), &open_packet());
     assert_eq!(steps(&mut link), [Step::Send(format!("40{AUTH}"))]);
     assert!(!link.is_up());
     link.received(at(2), &joined());
@@ -54,14 +54,14 @@ fn the_server_speaks_first_then_the_client_joins() {
 }
 
 #[test]
-fn a_ping_is_answered() {
+fn ping_is_answered_with_pong() {
     let mut link = up(1);
     link.received(at(25_000), &bare(Kind::Ping));
     assert_eq!(steps(&mut link), [Step::Send("3".into())]);
 }
 
 #[test]
-fn a_link_on_which_nothing_is_heard_for_a_ping_and_its_timeout_is_dead() {
+fn link_closes_if_nothing_is_received_within_ping_interval_and_timeout() {
     let mut link = up(1);
     link.received(at(1_000), &bare(Kind::Ping));
     steps(&mut link);
@@ -73,14 +73,14 @@ fn a_link_on_which_nothing_is_heard_for_a_ping_and_its_timeout_is_dead() {
 }
 
 #[test]
-fn a_laptop_that_slept_finds_out_when_it_wakes() {
+fn link_closes_when_a_device_wakes_from_sleep() {
     let mut link = up(1);
     link.tick(at(8 * 60 * 60 * 1_000));
     assert!(!link.is_up());
 }
 
 #[test]
-fn a_server_that_says_nothing_is_given_up_after_twenty_seconds() {
+fn connection_attempt_ends_after_twenty_seconds_without_a_packet() {
     let mut link = Link::new(AUTH.into(), 1);
     link.connect(at(0));
     steps(&mut link);
@@ -112,7 +112,7 @@ fn delays_grow_to_three_seconds_with_full_jitter() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_delays() {
+fn same_seed_gives_the_same_delays() {
     let delay = |seed| {
         let mut link = up(seed);
         link.closed(at(0));
@@ -123,13 +123,13 @@ fn the_same_seed_gives_the_same_delays() {
 }
 
 #[test]
-fn being_up_again_makes_the_next_delay_short_again() {
+fn delay_is_short_again_after_the_link_was_up() {
     let mut link = up(3);
     for now in (0..100_000).step_by(10_000) {
         link.closed(at(now));
         link.tick(at(now + 5_000));
     }
-    link.received(at(99_000), &hello());
+    link.received(at(99_000), &open_packet());
     link.received(at(99_000), &joined());
     link.closed(at(99_000));
     assert!(link.deadline().unwrap() <= at(99_500));
@@ -145,7 +145,7 @@ fn link_tries_again_after_a_temporary_refusal_without_a_report() {
     for now in [0, 5_000, 10_000] {
         link.tick(at(now));
         link.connect(at(now));
-        link.received(at(now), &hello());
+        link.received(at(now), &open_packet());
         steps(&mut link);
         link.received(at(now), &refusal("Server is closing"));
         assert_eq!(steps(&mut link), [Step::Close]);
@@ -159,13 +159,13 @@ fn permanent_refusal_is_reported_once_and_ends_attempts_until_connect() {
     for now in [0, 5_000] {
         link.connect(at(now));
         assert_eq!(steps(&mut link), [Step::Open]);
-        link.received(at(now), &hello());
+        link.received(at(now), &open_packet());
         steps(&mut link);
         link.received(at(now), &refusal("E_TOKEN: expired"));
         let refused = Step::Refused("E_TOKEN: expired".into());
         assert_eq!(steps(&mut link), [Step::Close, refused]);
         link.refuse("E_ORIGIN: not from here".into());
-        link.hurry(at(now));
+        link.retry_now(at(now));
         link.closed(at(now));
         link.reconnect(at(now));
         link.tick(at(now + 3_600_000));
@@ -193,12 +193,12 @@ fn new_auth_is_sent_on_the_next_connection() {
     link.reconnect(at(1));
     link.connect(at(1));
     steps(&mut link);
-    link.received(at(1), &hello());
+    link.received(at(1), &open_packet());
     assert_eq!(steps(&mut link), [Step::Send(r#"40{"backwire":1,"token":"b"}"#.into())]);
 }
 
 #[test]
-fn a_disconnect_on_purpose_stays() {
+fn link_stays_idle_after_disconnect() {
     let mut link = up(1);
     link.disconnect();
     assert_eq!(steps(&mut link), [Step::Close, Step::Down]);
@@ -210,7 +210,7 @@ fn a_disconnect_on_purpose_stays() {
 }
 
 #[test]
-fn a_server_that_leaves_or_talks_nonsense_is_connected_to_again() {
+fn link_reconnects_after_a_close_or_a_malformed_open_packet() {
     let without_timing = packet(Kind::Open, json!({"sid": "x"}));
     let leaves = [bare(Kind::Close), bare(Kind::Disconnect), without_timing];
     for packet in leaves {
@@ -222,7 +222,7 @@ fn a_server_that_leaves_or_talks_nonsense_is_connected_to_again() {
 }
 
 #[test]
-fn the_hint_that_it_is_worth_trying_shortens_the_wait_and_nothing_else() {
+fn connect_ends_the_reconnect_delay_and_has_no_effect_while_up() {
     let mut link = up(1);
     link.connect(at(1));
     assert_eq!(steps(&mut link), []);

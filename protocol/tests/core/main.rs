@@ -1,4 +1,4 @@
-//! Facts about the core: it needs no browser and no server.
+//! Tests of the core. They need no browser and no server.
 
 mod conversation;
 mod http;

@@ -3,7 +3,7 @@
 use backwire_protocol::packet::{Kind, Malformed, Packet};
 use proptest::prelude::*;
 
-/// A frame, and the JSON in it; read by this test and by the tests of the browser's shell.
+/// Frames and the JSON in them. The tests of the browser's shell read them too.
 const FRAMES: &[(&str, &str)] = &[
     (
         r#"0{"sid":"x","pingInterval":25000,"pingTimeout":20000}"#,
@@ -35,7 +35,7 @@ fn read(frame: &str) -> Result<Packet<&str>, Malformed> {
 }
 
 #[test]
-fn a_frame_is_read_and_written_as_it_was() {
+fn frame_survives_a_round_trip() {
     for (frame, expected) in FRAMES {
         let packet = read(frame).unwrap();
         assert_eq!(packet.data.unwrap_or_default(), *expected, "{frame}");
@@ -44,19 +44,19 @@ fn a_frame_is_read_and_written_as_it_was() {
 }
 
 #[test]
-fn a_namespace_may_end_a_connect_without_a_comma() {
+fn namespace_of_a_connect_may_end_without_a_comma() {
     let packet = read("40/site").unwrap();
     assert_eq!((packet.kind, &*packet.namespace, packet.data), (Kind::Connect, "/site", None));
 }
 
 #[test]
-fn the_beginning_of_a_frame_tells_where_its_json_starts() {
+fn beginning_of_a_frame_is_enough_to_locate_its_json() {
     let frame = r#"42/site,123["push","todo",7,0,[[1,1,1,{},0]]]"#;
     assert_eq!(Packet::decode(&frame[..16]), Packet::decode(frame));
 }
 
 #[test]
-fn what_is_no_packet_says_why() {
+fn malformed_frame_has_a_reason() {
     let cases = [
         ("", Malformed::Type),
         ("4", Malformed::Type),
@@ -88,7 +88,7 @@ fn what_is_no_packet_says_why() {
 
 proptest! {
     #[test]
-    fn no_text_is_a_panic(frame in "[0-9b]{0,3}(/[a-zü]{0,3},?)?[0-9]{0,22}.{0,8}") {
+    fn decoding_never_panics(frame in "[0-9b]{0,3}(/[a-zü]{0,3},?)?[0-9]{0,22}.{0,8}") {
         if let Ok(packet) = read(&frame) {
             let again = packet.encode();
             prop_assert_eq!(read(&again), Ok(packet));

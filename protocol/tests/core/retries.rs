@@ -59,10 +59,10 @@ fn any_status_finishes_a_read() {
 }
 
 #[test]
-fn write_that_had_waited_is_sent_again_until_the_server_commits_it() {
+fn waited_write_is_sent_again_until_the_server_commits_it() {
     let (mut pair, saved) = with_a_write_that_waited();
     refuse(&mut pair, [503, 429, 500, 408, 425]);
-    pair.mend_link();
+    pair.repair_link();
     assert_eq!(pair.status_of(saved), None);
     pair.wait(60_000);
     assert_eq!(pair.status_of(saved), Some(200));
@@ -71,18 +71,18 @@ fn write_that_had_waited_is_sent_again_until_the_server_commits_it() {
 }
 
 #[test]
-fn refused_write_that_had_waited_is_finished_as_such() {
+fn refused_waited_write_is_finished_as_waited() {
     for status in [400, 403, 404, 409, 410, 413, 422] {
         let (mut pair, saved) = with_a_write_that_waited();
         refuse(&mut pair, [status]);
-        pair.mend_link();
+        pair.repair_link();
         assert_eq!(pair.status_of(saved), Some(status));
         assert!(pair.app.waited.contains(&saved));
     }
 }
 
 #[test]
-fn write_made_before_connect_or_after_disconnect_has_waited() {
+fn write_made_before_connect_or_after_disconnect_is_reported_as_waited() {
     let mut pair = Pair::new(1);
     let before = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.client.connect(pair.instant());
@@ -98,35 +98,35 @@ fn write_made_before_connect_or_after_disconnect_has_waited() {
 }
 
 #[test]
-fn write_interrupted_by_a_short_reconnect_has_not_waited() {
+fn write_interrupted_by_a_short_reconnect_is_not_reported_as_waited() {
     let mut pair = Pair::connected();
     let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.cut();
     let made = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
     pair.wait(2_900);
     refuse(&mut pair, [500, 401]);
-    pair.mend();
+    pair.repair();
     assert_eq!((pair.status_of(sent), pair.status_of(made)), (Some(500), Some(401)));
     assert!(pair.app.waited.is_empty());
 }
 
 #[test]
-fn writes_interrupted_by_an_outage_have_waited() {
+fn writes_interrupted_by_an_outage_are_reported_as_waited() {
     let mut pair = Pair::connected();
     let sent = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
     pair.cut();
     let made = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
     pair.wait(3_100);
-    pair.mend_link();
+    pair.repair_link();
     assert!(pair.app.waited.contains(&sent) && pair.app.waited.contains(&made));
 }
 
 #[test]
-fn write_that_had_waited_waits_for_auth_after_401() {
+fn waited_write_waits_for_auth_after_401() {
     let (mut pair, saved) = with_a_write_that_waited();
     let behind = pair.ask(Verb::Post, "/todo", json!({"title": "Eggs"}));
     refuse(&mut pair, [401, 401]);
-    pair.mend_link();
+    pair.repair_link();
     pair.wait(40_000);
     assert_eq!(pair.unauthorized, 1, "the app is notified once, however many writes are refused");
     let read = pair.ask(Verb::Get, "/todo", Value::Null);
@@ -145,7 +145,7 @@ fn write_that_had_waited_waits_for_auth_after_401() {
 fn write_that_waits_for_auth_is_sent_again_on_the_next_connection() {
     let (mut pair, saved) = with_a_write_that_waited();
     refuse(&mut pair, [401, 401]);
-    pair.mend_link();
+    pair.repair_link();
     pair.break_line();
     pair.wait(4_000);
     assert_eq!((pair.status_of(saved), pair.unauthorized), (None, 2));
@@ -158,7 +158,7 @@ fn write_that_waits_for_auth_is_sent_again_on_the_next_connection() {
 fn write_that_waits_for_auth_is_not_sent_over_http() {
     let (mut pair, saved) = with_a_write_that_waited();
     refuse(&mut pair, [401]);
-    pair.mend_link();
+    pair.repair_link();
     pair.cut_link();
     pair.is_http_cut = false;
     pair.wait(60_000);
@@ -205,7 +205,7 @@ fn refusals_of_writes_sent_together_cause_one_pause() {
         pair.ask(Verb::Post, "/todo", json!({}));
     }
     refuse(&mut pair, [500; 20]);
-    pair.mend_link();
+    pair.repair_link();
     pair.wait(2_000);
     assert_eq!(pair.server.committed.len(), 20);
 }
@@ -218,7 +218,7 @@ fn new_connection_ends_the_pause() {
     pair.wait(60_000);
     pair.server.refusals.clear();
     pair.break_line();
-    pair.mend_link();
+    pair.repair_link();
     assert_eq!(pair.server.committed, ["post /todo"]);
 }
 

@@ -280,7 +280,7 @@ impl Run {
             Act::Break => {
                 self.disconnected();
                 self.client.closed(NOW);
-                self.client.hurry(NOW);
+                self.client.retry_now(NOW);
             }
         }
         self.carry_out();

@@ -146,7 +146,7 @@ impl Run {
         let data = (verb != Verb::Delete).then(|| json!({"title": self.count}));
         let key = (kind == RequestKind::Restored).then(|| format!("former-{}", self.count));
         let token = match kind {
-            RequestKind::Elsewhere => self.pair.ask_elsewhere(verb, url, data.unwrap_or_default()),
+            RequestKind::External => self.pair.ask_external(verb, url, data.unwrap_or_default()),
             _ => {
                 let body = data.map(Json);
                 self.pair.send(Request { body, key, kind, ..Request::new(verb, url) })
@@ -174,7 +174,7 @@ impl Run {
             Act::Update(id) | Act::Destroy(id) if !self.pair.app.shown.contains_key(id) => {}
             Act::Update(id) => self.write(Verb::Put, &url(id), RequestKind::New),
             Act::Destroy(id) => self.write(Verb::Delete, &url(id), RequestKind::New),
-            Act::Upload => self.write(Verb::Post, "/todo", RequestKind::Elsewhere),
+            Act::Upload => self.write(Verb::Post, "/todo", RequestKind::External),
             // A page restores stored writes before it makes a new one.
             Act::Restore if self.has_written => {}
             Act::Restore => self.write(Verb::Post, "/todo", RequestKind::Restored),
@@ -245,7 +245,7 @@ impl Run {
                 pair.break_line();
                 pair.lose_http_answers();
                 match act {
-                    Act::LoseLog => pair.server.lose_the_log(),
+                    Act::LoseLog => pair.server.lose_log(),
                     Act::RestoreBackup if pair.server.restore() => {
                         self.is_restored = true;
                         pair.app.is_between_logs = true;
@@ -279,7 +279,7 @@ impl Run {
     /// Restores everything and waits until all requests are finished.
     fn end(&mut self) {
         self.pair.server.refuses = None;
-        self.pair.mend();
+        self.pair.repair();
         for _ in 0..100 {
             self.pair.client.connect(self.pair.instant());
             self.pair.client.authenticate(self.pair.instant(), r#"{"token":"c"}"#);

@@ -1,9 +1,9 @@
-//! A server and an app for the client machine, in one process, with a number as the clock.
+//! A server and an app for the client machine, in one process, with a simulated clock.
 //!
-//! The server keeps the promises of docs/reference/wire-protocol.md in the simplest way (a vector
-//! is the log). The test decides when a reply or a push leaves the server. Requests reach the server
-//! over the link and over HTTP. The app applies everything as Backbone would, and fails if it would
-//! show a record in an older state than before.
+//! The server implements docs/reference/wire-protocol.md in the simplest way (a vector is the log).
+//! The test decides when a reply or a push leaves the server. Requests reach the server over the
+//! link and over HTTP. The app applies everything as Backbone would, and fails if it would show a
+//! record in an older state than before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -41,10 +41,10 @@ impl From<u16> for Refusal {
     }
 }
 
-/// What a backup of a server has.
+/// A backup of a server.
 #[derive(Debug, Clone)]
 struct Store {
-    /// Of each start the epoch, and the offset of its first change if it made one.
+    /// The epoch of each start, and the offset of its first change, if there is one.
     epochs: Vec<(u64, Option<usize>)>,
     log: Vec<Entry>,
     floor: usize,
@@ -67,12 +67,12 @@ pub struct Server {
     pub records: BTreeMap<u64, Record>,
     ledger: BTreeMap<String, Value>,
     next_id: u64,
-    /// Of the one connection there is.
+    /// The rooms of the only connection.
     rooms: BTreeSet<String>,
     /// Changes up to here have been pushed.
     pushed: usize,
     replies: VecDeque<String>,
-    /// Requests as they were carried out; repeats are not.
+    /// The committed requests, without repeats.
     pub committed: Vec<String>,
     /// The header `x-request` of the committed requests.
     pub committed_by: Vec<String>,
@@ -119,9 +119,9 @@ impl Server {
         }
     }
 
-    /// Another epoch and an empty log, as a memory engine after a restart; records are kept so that
-    /// there is something to read again.
-    pub fn lose_the_log(&mut self) {
+    /// Begins another epoch with an empty log, like a memory engine after a restart. The records
+    /// are kept, so that there is something to read again.
+    pub fn lose_log(&mut self) {
         self.epochs.clear();
         self.begin(true);
         self.log.clear();
@@ -132,7 +132,7 @@ impl Server {
         }
     }
 
-    /// The server restarts with its log.
+    /// Restarts the server with its log.
     pub fn restart(&mut self) {
         self.begin(false);
     }
@@ -148,7 +148,7 @@ impl Server {
         });
     }
 
-    /// The server restarts with the last backup. Returns `false` if there is none.
+    /// Restarts the server with the last backup. Returns `false` if there is none.
     pub fn restore(&mut self) -> bool {
         let Some(backup) = self.backup.clone() else { return false };
         let Store { epochs, log, floor, records, ledger, next_id } = backup;
@@ -161,7 +161,7 @@ impl Server {
         true
     }
 
-    /// Another start, whose log may be another one.
+    /// Begins another epoch, whose log may be another one.
     fn begin(&mut self, is_another_log: bool) {
         let log = self.logs[&self.epoch];
         self.epoch = self.logs.keys().max().expect("there is an epoch") + 1;
@@ -170,7 +170,7 @@ impl Server {
         self.logs.insert(self.epoch, if is_another_log { last + 1 } else { log });
     }
 
-    /// Whether the log goes on from a position.
+    /// Returns whether the log contains the changes after a position.
     fn reaches(&self, epoch: u64, offset: usize) -> bool {
         let Some(at) = self.epochs.iter().position(|(it, _)| *it == epoch) else { return false };
         let mut later = self.epochs[at + 1..].iter().filter_map(|(_, first)| *first);
@@ -352,7 +352,7 @@ impl Server {
         json!([at + 1, verb, id, data, mark])
     }
 
-    /// Pushes the next changes, at most so many in one frame, to whoever is in the room now.
+    /// Pushes the next changes to the joined rooms, at most `most` in one frame.
     fn push(&mut self, most: usize) -> Vec<String> {
         let from = self.pushed;
         let to = (from + most).min(self.log.len());
@@ -381,7 +381,7 @@ impl Server {
 pub struct App {
     /// The collection, if it has been fetched.
     pub shown: BTreeMap<u64, Record>,
-    /// Newest state shown of each record, also of those that are gone.
+    /// The newest shown state of each record, including destroyed ones.
     newest: BTreeMap<u64, u64>,
     /// The newest state of each record that a read over HTTP has shown. The rooms do not know it.
     newest_by_http: BTreeMap<u64, u64>,
@@ -406,7 +406,7 @@ pub struct App {
 
 impl App {
     /// Applies a response. `destroyed` is the record of a delete. The response to a write of which
-    /// the server knows that it is a repeat, or that the page sent itself (`is_elsewhere`), may
+    /// the server knows that it is a repeat, or that the page sent itself (`is_external`), may
     /// arrive after later changes.
     fn finish(
         &mut self,
@@ -415,7 +415,7 @@ impl App {
         result: Result<Reply<Json>, Failure>,
         is_over_http: bool,
         server: &Server,
-        is_elsewhere: bool,
+        is_external: bool,
     ) {
         if let Ok(Reply { status: 200, body: Some(Json(body)), headers: Some(headers) }) = &result {
             let position = headers.field("backwire-position").and_then(|text| text.text());
@@ -435,7 +435,7 @@ impl App {
             let of = |newest: &BTreeMap<u64, u64>| id.and_then(|id| newest.get(&id)).copied();
             // A record that the last read of all records lacks does not exist.
             let newest = of(&self.newest).unwrap_or(self.read_at);
-            let is_late = is_elsewhere
+            let is_late = is_external
                 || server.repeated.contains(&position)
                 || of(&self.newest_by_http).is_some_and(|newest| offset < newest);
             let is_read = headers.field("backwire-record").is_none();
@@ -506,7 +506,7 @@ impl App {
         self.shown.insert(id, record);
     }
 
-    /// Invariant: a record is never shown older than it has been shown.
+    /// Invariant: a record is never shown in an older state than before.
     fn grow(&mut self, id: u64, v: u64) {
         let newest = self.newest.entry(id).or_insert(0);
         let may_go_back = v >= *newest || self.is_between_logs;
@@ -543,13 +543,13 @@ impl App {
     }
 }
 
-/// A client, its app, a server, and the line between them.
+/// A client, its app, a server, and the connection between them.
 pub struct Pair {
     pub client: Client<Json>,
     pub server: Server,
     pub app: App,
     pub now: u64,
-    /// The client's WebSocket exists; frames on their way in each direction.
+    /// The open WebSocket of the client: the frames in flight in each direction.
     line: Option<(VecDeque<String>, VecDeque<String>)>,
     /// No attempt succeeds.
     pub is_cut: bool,
@@ -559,7 +559,7 @@ pub struct Pair {
     /// Requests in the form for HTTP: the method, and the argument that the event would have.
     asked: BTreeMap<Token, (Verb, Value)>,
     /// Writes that the app sends itself.
-    elsewhere: BTreeSet<Token>,
+    external: BTreeSet<Token>,
     /// Requests over HTTP in flight to the server.
     http: VecDeque<Token>,
     /// Responses over HTTP in flight to the client; `None` if the server was unreachable.
@@ -569,13 +569,13 @@ pub struct Pair {
     /// Requests over HTTP do not reach the server.
     pub is_http_cut: bool,
     /// The highest numbers of requests, and of writes, that were in flight over HTTP at once.
-    pub most_over_http: (usize, usize),
+    pub max_over_http: (usize, usize),
     /// The number of outputs that asked for other auth.
     pub unauthorized: usize,
     /// Messages of permanent refusals.
     pub refused: Vec<String>,
     /// The most frames that were in flight to the server at once.
-    pub most_unanswered: usize,
+    pub max_in_flight: usize,
 }
 
 impl Pair {
@@ -591,15 +591,15 @@ impl Pair {
             tokens: 0,
             destroys: BTreeMap::new(),
             asked: BTreeMap::new(),
-            elsewhere: BTreeSet::new(),
+            external: BTreeSet::new(),
             http: VecDeque::new(),
             http_answers: VecDeque::new(),
             is_over_http: false,
             is_http_cut: false,
-            most_over_http: (0, 0),
+            max_over_http: (0, 0),
             unauthorized: 0,
             refused: Vec::new(),
-            most_unanswered: 0,
+            max_in_flight: 0,
         }
     }
 
@@ -620,11 +620,11 @@ impl Pair {
     }
 
     /// Makes a write that the app sends itself.
-    pub fn ask_elsewhere(&mut self, verb: Verb, url: &str, body: Value) -> Token {
+    pub fn ask_external(&mut self, verb: Verb, url: &str, body: Value) -> Token {
         let body = (!body.is_null()).then_some(Json(body));
-        let kind = RequestKind::Elsewhere;
+        let kind = RequestKind::External;
         let token = self.send(Request { body, kind, ..Request::new(verb, url) });
-        self.elsewhere.insert(token);
+        self.external.insert(token);
         self.http.push_back(token);
         token
     }
@@ -673,7 +673,7 @@ impl Pair {
         self.break_line();
     }
 
-    /// The line breaks; the next attempt may succeed.
+    /// Breaks the connection. The next attempt may succeed.
     pub fn break_line(&mut self) {
         if self.line.take().is_some() {
             self.server.disconnected();
@@ -683,18 +683,18 @@ impl Pair {
     }
 
     /// Repairs the link and HTTP, and waits until the client has reconnected.
-    pub fn mend(&mut self) {
+    pub fn repair(&mut self) {
         self.is_http_cut = false;
-        self.mend_link();
+        self.repair_link();
     }
 
     /// Repairs the link, and waits until the client has reconnected.
-    pub fn mend_link(&mut self) {
+    pub fn repair_link(&mut self) {
         self.is_cut = false;
         self.wait(4_000);
     }
 
-    /// Lets time pass, and everything happen that is due.
+    /// Lets time pass, and handles everything that is due.
     pub fn wait(&mut self, milliseconds: u64) {
         let end = self.now + milliseconds;
         self.run();
@@ -710,7 +710,7 @@ impl Pair {
         self.now = end;
     }
 
-    /// Everything that is on its way arrives: replies first, then pushes.
+    /// Delivers everything that is in flight: replies first, then pushes.
     pub fn run(&mut self) {
         self.carry_out();
         while self.step_up()
@@ -757,7 +757,7 @@ impl Pair {
         self.http_answers.iter_mut().for_each(|(_, answer)| *answer = None);
     }
 
-    /// A frame of the client reaches the server.
+    /// Moves a frame of the client to the server.
     pub fn step_up(&mut self) -> bool {
         let Some(frame) = self.line.as_mut().and_then(|(up, _)| up.pop_front()) else {
             return false;
@@ -766,7 +766,7 @@ impl Pair {
         true
     }
 
-    /// The server lets a reply go.
+    /// Sends a reply of the server.
     pub fn step_reply(&mut self) -> bool {
         let (Some((_, down)), Some(reply)) = (&mut self.line, self.server.replies.pop_front())
         else {
@@ -776,7 +776,7 @@ impl Pair {
         true
     }
 
-    /// The server lets pushes go.
+    /// Sends pushes of the server.
     pub fn step_push(&mut self, most: usize) -> bool {
         let Some((_, down)) = &mut self.line else {
             return false;
@@ -786,17 +786,17 @@ impl Pair {
         self.server.pushed > before
     }
 
-    /// A frame of the server reaches the client.
+    /// Moves a frame of the server to the client.
     pub fn step_down(&mut self) -> bool {
         let Some(frame) = self.line.as_mut().and_then(|(_, down)| down.pop_front()) else {
             return false;
         };
-        self.hear(&frame);
+        self.receive(&frame);
         true
     }
 
-    /// The client hears a frame, whoever sent it.
-    pub fn hear(&mut self, frame: &str) {
+    /// Passes a frame to the client.
+    pub fn receive(&mut self, frame: &str) {
         let packet = Packet::decode(frame).expect("the server sends packets");
         let packet = packet.try_map(|at| serde_json::from_str(&frame[at..]).map(Json));
         self.client.received(self.instant(), packet.expect("the server sends JSON"));
@@ -817,14 +817,14 @@ impl Pair {
                     let text = format!("{}{body}{}", frame.head, frame.tail);
                     let (up, _) = self.line.as_mut().expect("it sends on an open line only");
                     up.push_back(text);
-                    self.most_unanswered = self.most_unanswered.max(up.len());
+                    self.max_in_flight = self.max_in_flight.max(up.len());
                 }
                 Output::Finish { token, result, waited } => {
                     let destroyed = self.destroys.remove(&token);
                     self.app.waited.extend(waited.then_some(token));
-                    let is_elsewhere = self.elsewhere.contains(&token);
+                    let is_external = self.external.contains(&token);
                     let (server, is_over_http) = (&self.server, self.is_over_http);
-                    self.app.finish(token, destroyed, result, is_over_http, server, is_elsewhere);
+                    self.app.finish(token, destroyed, result, is_over_http, server, is_external);
                 }
                 Output::Http(token) => self.send_over_http(token),
                 Output::Deliver(delivery) => self.app.deliver(&delivery.changes),
@@ -844,9 +844,9 @@ impl Pair {
         let answers = self.http_answers.iter().map(|(token, _)| token);
         let on_their_way: Vec<_> = self.http.iter().chain(answers).collect();
         let is_write =
-            |token: &&&Token| self.asked[token].0 != Verb::Get && !self.elsewhere.contains(token);
+            |token: &&&Token| self.asked[token].0 != Verb::Get && !self.external.contains(token);
         let writes = on_their_way.iter().filter(is_write).count();
-        let (most, most_writes) = &mut self.most_over_http;
+        let (most, most_writes) = &mut self.max_over_http;
         *most = (*most).max(on_their_way.len());
         *most_writes = (*most_writes).max(writes);
     }
@@ -856,13 +856,13 @@ impl Pair {
             self.client.closed(self.instant());
             return;
         }
-        let hello = r#"0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":4000}"#;
-        self.line = Some((VecDeque::new(), VecDeque::from([hello.to_owned()])));
+        let open_packet = r#"0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":4000}"#;
+        self.line = Some((VecDeque::new(), VecDeque::from([open_packet.to_owned()])));
         self.server.disconnected();
     }
 }
 
-/// `epoch:offset`.
+/// Parses `epoch:offset`.
 fn numbers(position: &str) -> (u64, u64) {
     let (epoch, offset) = position.split_once(':').expect("epoch:offset");
     (epoch.parse().expect("an epoch"), offset.parse().expect("an offset"))

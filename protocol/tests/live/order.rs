@@ -4,7 +4,7 @@ use crate::support::{Page, list, show, show_in_order};
 use backwire_protocol::live::{Answer, Change, Output};
 
 #[test]
-fn server_decides_the_place_of_a_created_record_in_a_sorted_query() {
+fn server_decides_the_position_of_a_created_record_in_a_sorted_query() {
     let mut page = Page::with_queries([("todo", "whole;sort=n", "2 3")]);
     page.created("todo", "1");
     assert_eq!(page.outputs(), [Output::Ask(1), show(1, "1", "")]);
@@ -88,7 +88,7 @@ fn collection_with_a_comparator_needs_no_order_of_the_server() {
 }
 
 #[test]
-fn part_in_a_collection_with_a_comparator_is_sent_again_but_not_reordered() {
+fn part_query_of_a_collection_with_a_comparator_is_sent_again_but_not_reordered() {
     let mut page = Page::default();
     let answer =
         Answer { room: "todo?[part]", description: "part", ids: &list("2 3"), changed: "" };

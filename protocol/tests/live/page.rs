@@ -1,4 +1,4 @@
-//! A page with live collections: the real client, the real queries, and a line to a server.
+//! A page with live collections: the real client, the real queries, and a connection to a server.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -33,7 +33,7 @@ pub enum Purpose {
     Write { verb: u64, set: Record },
 }
 
-/// A page, its server, and the line between them.
+/// A page, its server, and the connection between them.
 pub struct Page {
     pub server: Server,
     pub targets: BTreeMap<u32, Target>,

@@ -98,7 +98,7 @@ fn answer_has_the_members_of_all_lists_in_its_room() {
 }
 
 #[test]
-fn answer_to_a_part_is_the_answer_to_all_queries_in_its_room() {
+fn answer_to_a_part_query_updates_all_queries_in_its_room() {
     let mut page = Page::with_queries([
         ("todo?[part]", "part;limit=2", "1 2"),
         ("todo?[part]", "part;limit=2", "1 2"),
@@ -124,7 +124,7 @@ fn record_that_moves_to_the_next_page_is_not_removed_and_added() {
 }
 
 #[test]
-fn record_of_a_stale_part_is_removed_at_once_if_it_is_destroyed() {
+fn destroyed_record_is_removed_at_once_from_a_stale_part_query() {
     let mut page = Page::with_queries([("todo?[part]", "part;limit=2", "1 2")]);
     page.destroyed("todo?[part]", "1");
     assert_eq!(page.outputs(), [Output::Ask(1), show(1, "", "1")]);

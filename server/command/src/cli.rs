@@ -1,4 +1,4 @@
-//! The command: what can be said on the command line, or in `BACKWIRE_…` variables.
+//! The command line, whose options can also be set in `BACKWIRE_…` variables.
 
 mod send;
 
@@ -28,19 +28,19 @@ use crate::descriptors;
 #[command(name = "backwire", version, about)]
 pub struct Command {
     #[command(subcommand)]
-    deed: Deed,
+    operation: Operation,
 }
 
 #[derive(Debug, Subcommand)]
-enum Deed {
-    /// Serves resources over HTTP and sockets until it is told to stop
+enum Operation {
+    /// Serves resources over HTTP and sockets until it is stopped
     Serve(Serve),
-    /// Says what `serve` would do with the same options and file, or what is wrong with them
-    Check(Said),
+    /// Prints the settings of `serve` with the same options and file, or the error in them
+    Check(SettingsArgs),
     /// Copies the database to a file, also while a server uses it
-    Backup(Copy),
+    Backup(CopyArgs),
     /// Replaces the database by a copy that `backup` has made. Stop the server first
-    Restore(Copy),
+    Restore(CopyArgs),
     /// Sends a message to people's browsers, or many from the standard input
     Send(send::Send),
 }
@@ -49,7 +49,7 @@ enum Deed {
 #[derive(Debug, Args)]
 struct Serve {
     #[command(flatten)]
-    said: Said,
+    args: SettingsArgs,
 
     /// Stops by itself after this many seconds
     #[arg(long, env = "BACKWIRE_OPEN_FOR", value_name = "SECONDS")]
@@ -58,33 +58,33 @@ struct Serve {
 
 /// `backwire backup`, `backwire restore`
 #[derive(Debug, Args)]
-struct Copy {
+struct CopyArgs {
     #[command(flatten)]
-    said: Said,
+    args: SettingsArgs,
 
     /// The copy
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-/// What is said of the settings; what is not said here may be said in the file.
+/// The options for settings. They override the configuration file.
 #[derive(Debug, Args)]
-struct Said {
+struct SettingsArgs {
     /// File with settings; without it config/config.yml, if there is one
     #[arg(long, env = "BACKWIRE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// File with the sites of the push service; without it config/sites.yml, if there is one. It is read
-    /// again at SIGHUP
+    /// File with the sites of the push service; without it config/sites.yml, if there is one. It is
+    /// read again at SIGHUP
     #[arg(long, env = "BACKWIRE_SITES", value_name = "FILE")]
     sites: Option<PathBuf>,
 
-    /// Port to listen on; 0 takes any that is free. Without it the variable PORT counts
+    /// Port to listen on; 0 takes any free port. Without it, the variable PORT is used
     /// [default: 1337]
     #[arg(long, env = "BACKWIRE_PORT")]
     port: Option<u16>,
 
-    /// Address to listen on; 0.0.0.0 lets other machines in, and nobody is asked for a password
+    /// Address to listen on; with 0.0.0.0 other machines can connect, without a password
     /// [default: 127.0.0.1, or 0.0.0.0 with sites and no declared resources]
     #[arg(long, env = "BACKWIRE_HOST")]
     host: Option<IpAddr>,
@@ -102,8 +102,8 @@ struct Said {
     #[arg(long = "origin", env = "BACKWIRE_ORIGIN", value_name = "URL", value_delimiter = ',')]
     origins: Option<Vec<AllowedOrigin>>,
 
-    /// Name of this server, beside localhost and addresses; what is meant for another is refused. May be
-    /// repeated; .example is all below example, too
+    /// Host name of this server, beside localhost and addresses; requests for other names are
+    /// refused. May be repeated; .example includes all subdomains of example
     #[arg(
         long = "allowed-host",
         env = "BACKWIRE_ALLOWED_HOST",
@@ -112,22 +112,22 @@ struct Said {
     )]
     allowed_hosts: Option<Vec<AllowedHost>>,
 
-    /// Key that back ends show to POST /publish; without it they cannot
+    /// Key that back ends need for POST /publish; without it they cannot publish
     #[arg(long, env = "BACKWIRE_API_KEY", value_name = "KEY", hide_env_values = true)]
     api_key: Option<ApiKey>,
 
-    /// File with the secret that session cookies are signed with, 32 characters or more; it may be in
-    /// BACKWIRE_SESSION_SECRET itself. Without either one is made and kept with the records
+    /// File with the secret that session cookies are signed with, 32 characters or more; it may be
+    /// in BACKWIRE_SESSION_SECRET itself. Without either one is made and kept with the records
     #[arg(long, env = "BACKWIRE_SESSION_SECRET_FILE", value_name = "FILE",
           value_parser = SessionSecret::read)]
     session_secret_file: Option<SessionSecret>,
 
-    // For the environment: what is on a command line, everybody on the machine can read.
-    #[arg(long, env = "BACKWIRE_SESSION_SECRET", hide = true, value_parser = Unshown,
+    // For the environment: everybody on the machine can read a command line.
+    #[arg(long, env = "BACKWIRE_SESSION_SECRET", hide = true, value_parser = SecretParser,
           conflicts_with = "session_secret_file")]
     session_secret: Option<SessionSecret>,
 
-    /// How long a session is kept that nothing is done with [default: 24h]
+    /// How long an unused session is kept [default: 24h]
     #[arg(long, env = "BACKWIRE_SESSION_AGE", value_name = "DURATION", value_parser = duration)]
     session_age: Option<Duration>,
 
@@ -152,20 +152,20 @@ struct Said {
     #[arg(long, env = "BACKWIRE_LEDGER_BYTES", value_name = "BYTES")]
     ledger_bytes: Option<u64>,
 
-    /// How long messages wait for a person whose last device has left: seconds, or a number with s, m, h
-    /// or d; 0 is for ever [default: 3600]
+    /// How long messages wait for a person whose last device has disconnected: seconds, or a number
+    /// with s, m, h or d; 0 is for ever [default: 3600]
     #[arg(long, env = "BACKWIRE_CLIENT_TTL", value_name = "DURATION", value_parser = seconds)]
     client_ttl: Option<Duration>,
 
-    /// Bytes a request's body may have [default: 1048576]
+    /// Bytes that the body of a request may have [default: 1048576]
     #[arg(long, env = "BACKWIRE_BODY_LIMIT", value_name = "BYTES")]
     body_limit: Option<usize>,
 
-    /// What paths of resources begin with: /api
+    /// Prefix of all paths of resources, such as /api
     #[arg(long, env = "BACKWIRE_PREFIX", value_name = "PATH")]
     prefix: Option<String>,
 
-    /// What follows it, but in shortcuts: /v1
+    /// Second prefix of these paths, except shortcuts, such as /v1
     #[arg(long, env = "BACKWIRE_REST_PREFIX", value_name = "PATH")]
     rest_prefix: Option<String>,
 
@@ -175,28 +175,28 @@ struct Said {
 }
 
 impl Command {
-    /// Does what was said. Returns when it is done.
+    /// Runs the operation. Returns when it is done.
     pub async fn run(self) -> io::Result<()> {
-        match self.deed {
-            Deed::Serve(serve) => serve.run().await,
-            Deed::Send(send) => send.run().await,
-            Deed::Check(said) => write!(io::stdout(), "{}", said.settings()?),
-            Deed::Backup(copy) => copy.back_up(),
-            Deed::Restore(copy) => copy.restore(),
+        match self.operation {
+            Operation::Serve(serve) => serve.run().await,
+            Operation::Send(send) => send.run().await,
+            Operation::Check(args) => write!(io::stdout(), "{}", args.settings()?),
+            Operation::Backup(copy) => copy.back_up(),
+            Operation::Restore(copy) => copy.restore(),
         }
     }
 }
 
-impl Copy {
+impl CopyArgs {
     fn back_up(self) -> io::Result<()> {
-        let store = self.said.settings()?.store;
+        let store = self.args.settings()?.store;
         store.back_up(&self.file).map_err(io::Error::other)?;
         let size = self.file.metadata()?.len();
         writeln!(io::stdout(), "{store} is copied to {}, {size} bytes", self.file.display())
     }
 
     fn restore(self) -> io::Result<()> {
-        let store = self.said.settings()?.store;
+        let store = self.args.settings()?.store;
         let former = store.restore(&self.file).map_err(io::Error::other)?;
         writeln!(io::stdout(), "{store} is restored from {}", self.file.display())?;
         match former {
@@ -211,26 +211,26 @@ impl Copy {
 
 impl Serve {
     async fn run(self) -> io::Result<()> {
-        // Taken before anybody can know of us, so that no signal is missed.
+        // Registered before other processes can know of this one, so that no signal is missed.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let open_for = self.open_for.map(Duration::from_secs);
-        let settings = self.said.settings()?;
+        let settings = self.args.settings()?;
         if let Some(warning) = settings.host_warning() {
             tracing::warn!("{warning}");
         }
-        let reloads = reloads(settings.sites.clone())?;
+        let reloads = reload_sites_on_hangup(settings.sites.clone())?;
         descriptors::raise_descriptor_limit(settings.limits.connections);
         let bind = Server::builder().settings(settings).bind();
-        // It may wait for a server that is still stopping, and that may be waited for in vain.
+        // Binding may wait, also in vain, for a server that is still stopping.
         let server = tokio::select! {
             server = bind => server?,
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
         };
-        // The one line on stdout: whoever started us waits for it.
+        // The only line on stdout. A parent process may wait for it.
         writeln!(io::stdout(), "listening on {}", server.url())?;
-        let time_is_up = async {
+        let timer = async {
             match open_for {
                 Some(open_for) => tokio::time::sleep(open_for).await,
                 None => std::future::pending().await,
@@ -239,7 +239,7 @@ impl Serve {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
-            () = time_is_up => {}
+            () = timer => {}
             () = reloads => {}
         }
         tracing::info!("stopping");
@@ -248,9 +248,9 @@ impl Serve {
     }
 }
 
-/// Reads the file with the sites again at each hangup, as long as it is waited for. Without a file a
-/// hangup ends the program as ever.
-fn reloads(sites: Sites) -> io::Result<impl Future<Output = ()>> {
+/// Returns a future that reads the file with the sites again at each SIGHUP, and never resolves.
+/// Without a file, SIGHUP ends the process.
+fn reload_sites_on_hangup(sites: Sites) -> io::Result<impl Future<Output = ()>> {
     let hangups = sites.file().is_some().then(|| signal(SignalKind::hangup())).transpose()?;
     Ok(async move {
         if let Some(mut hangups) = hangups {
@@ -265,14 +265,15 @@ fn reloads(sites: Sites) -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-impl Said {
-    /// Options and variables over the file, the file over the defaults.
+impl SettingsArgs {
+    /// Returns the settings. Options and variables override the file, and the file overrides the
+    /// defaults.
     fn settings(self) -> io::Result<Settings> {
-        let sites = match place(self.sites, sites::PLACE) {
+        let sites = match find_file(self.sites, sites::DEFAULT_PATH) {
             Some(file) => Some(Sites::read(&file).map_err(io::Error::other)?),
             None => None,
         };
-        let settings = of_file(self.config, sites)?;
+        let settings = read_settings(self.config, sites)?;
         let (window, paths) = (settings.window, settings.paths);
         let secret = self.session_secret_file.or(self.session_secret);
         Ok(Settings {
@@ -309,7 +310,7 @@ impl Said {
     }
 }
 
-/// The port that platforms give to the programs they run, in the variable `PORT`.
+/// Returns the port in the variable `PORT`, which hosting platforms set.
 fn port_of_platform() -> io::Result<Option<u16>> {
     let Some(text) = env::var_os("PORT").filter(|text| !text.is_empty()) else { return Ok(None) };
     let port = text.to_str().and_then(|text| text.parse().ok());
@@ -318,15 +319,15 @@ fn port_of_platform() -> io::Result<Option<u16>> {
     port.map(Some).ok_or_else(refused)
 }
 
-/// The defaults, and over them what the file says.
-fn of_file(file: Option<PathBuf>, sites: Option<Sites>) -> io::Result<Settings> {
-    let file = place(file, config::PLACE);
+/// Returns the defaults, overridden by the configuration file.
+fn read_settings(file: Option<PathBuf>, sites: Option<Sites>) -> io::Result<Settings> {
+    let file = find_file(file, config::DEFAULT_PATH);
     let config = match &file {
         Some(file) => Config::read(file).map_err(io::Error::other)?,
         None => Config::default(),
     };
-    for stray in file.iter().flat_map(|file| config.strays(file)) {
-        tracing::warn!("{stray}");
+    for warning in file.iter().flat_map(|file| config.warnings(file)) {
+        tracing::warn!("{warning}");
     }
     let mut settings = match sites.is_some() && !config.has_resources() {
         true => Settings::push_service(),
@@ -334,23 +335,23 @@ fn of_file(file: Option<PathBuf>, sites: Option<Sites>) -> io::Result<Settings> 
     };
     settings.sites = sites.unwrap_or_default();
     settings.private_files.extend(file);
-    let settings = config.over(settings).map_err(io::Error::other)?;
+    let settings = config.apply_to(settings).map_err(io::Error::other)?;
     if settings.redis.is_some() {
-        tracing::warn!("redis: it is understood, but there is no engine yet that uses it");
+        tracing::warn!("redis: the setting has no effect: there is no engine yet that uses it");
     }
     Ok(settings)
 }
 
-/// The file that is said, or the one that is looked for if it is there.
-fn place(said: Option<PathBuf>, otherwise: &str) -> Option<PathBuf> {
-    said.or_else(|| Some(PathBuf::from(otherwise)).filter(|file| file.exists()))
+/// Returns the given file, or the default file if it exists.
+fn find_file(given: Option<PathBuf>, default: &str) -> Option<PathBuf> {
+    given.or_else(|| Some(PathBuf::from(default)).filter(|file| file.exists()))
 }
 
-/// Reads a secret. One that is no good is not shown with the reason, as clap would do.
+/// Parses a secret. Unlike clap's own errors, the error does not show an invalid secret.
 #[derive(Clone)]
-struct Unshown;
+struct SecretParser;
 
-impl TypedValueParser for Unshown {
+impl TypedValueParser for SecretParser {
     type Value = SessionSecret;
 
     fn parse_ref(
@@ -374,12 +375,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         Command::command().debug_assert();
     }
 
     #[test]
-    fn what_is_said_is_set_and_origins_may_be_repeated() {
+    fn options_are_set_and_origins_may_be_repeated() {
         let command = Command::parse_from([
             "backwire",
             "serve",
@@ -394,8 +395,8 @@ mod tests {
             "--port",
             "0",
         ]);
-        let Deed::Serve(serve) = command.deed else { panic!("it says serve") };
-        let settings = serve.said.settings().unwrap();
+        let Operation::Serve(serve) = command.operation else { panic!("it says serve") };
+        let settings = serve.args.settings().unwrap();
         let origins = ["https://a.example", "https://b.example"].map(|it| it.parse().unwrap());
         assert_eq!(settings.origins, origins);
         assert_eq!(settings.store, Store::Memory);
@@ -403,25 +404,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_counts_before_the_file() {
+    fn options_override_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "port: 80\nprefix: /api\nshortcuts: off\nclient_ttl: 60\n")
             .unwrap();
         let config = file.path().to_str().unwrap();
-        let said =
+        let words =
             ["backwire", "serve", "--config", config, "--port", "81", "--shortcuts", "write"];
-        let Deed::Serve(serve) = Command::parse_from(said).deed else { panic!("it says serve") };
-        let settings = serve.said.settings().unwrap();
+        let Operation::Serve(serve) = Command::parse_from(words).operation else {
+            panic!("it says serve")
+        };
+        let settings = serve.args.settings().unwrap();
         assert_eq!((settings.port, &*settings.paths.prefix), (81, "/api"));
         assert_eq!(settings.paths.shortcuts, Shortcuts::Write);
         assert_eq!(settings.client_ttl, Some(Duration::from_secs(60)));
-        let said = ["backwire", "serve", "--config", config, "--client-ttl", "0"];
-        let Deed::Serve(serve) = Command::parse_from(said).deed else { panic!("it says serve") };
-        assert_eq!(serve.said.settings().unwrap().client_ttl, None);
+        let words = ["backwire", "serve", "--config", config, "--client-ttl", "0"];
+        let Operation::Serve(serve) = Command::parse_from(words).operation else {
+            panic!("it says serve")
+        };
+        assert_eq!(serve.args.settings().unwrap().client_ttl, None);
     }
 
     #[test]
-    fn a_secret_is_not_shown_also_when_it_is_no_good() {
+    fn secret_is_never_shown_even_if_it_is_invalid() {
         let parse = |secret: &str| {
             Command::try_parse_from(["backwire", "serve", "--session-secret", secret])
         };
@@ -429,8 +434,10 @@ mod tests {
         assert!(refused.contains("at least 32 characters"), "{refused}");
         assert!(!refused.contains("too short"), "{refused}");
         let good = "good secrets are long and are random";
-        let Deed::Serve(serve) = parse(good).unwrap().deed else { panic!("it says serve") };
+        let Operation::Serve(serve) = parse(good).unwrap().operation else {
+            panic!("it says serve")
+        };
         assert!(!format!("{serve:?}").contains("good"));
-        assert!(serve.said.settings().unwrap().session_secret.is_some());
+        assert!(serve.args.settings().unwrap().session_secret.is_some());
     }
 }

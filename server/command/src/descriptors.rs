@@ -1,9 +1,9 @@
-//! How many files the process may have open.
+//! The limit of open files of the process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Allows this process as many descriptors as `connections` need, if the system lets it. Many systems begin with 1,024,
-/// for the sake of programs that use `select`.
+/// Raises the limit of open files to what `connections` need, if the system allows it. Many systems
+/// start with 1,024, for programs that use `select`.
 pub(crate) fn raise_descriptor_limit(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(1024);

@@ -1,4 +1,4 @@
-//! `backwire`, the command.
+//! The command `backwire`.
 
 mod cli;
 mod descriptors;
@@ -12,7 +12,8 @@ use tracing_subscriber::EnvFilter;
 
 use cli::Command;
 
-/// A write takes and gives back many small pieces of memory; this is quicker at it than the C library.
+/// A write allocates and frees many small pieces of memory. jemalloc is faster at it than the C
+/// library.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -22,13 +23,13 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_writer(stderr).with_ansi(stderr().is_terminal());
     log.with_env_filter(filter).init();
-    let done = Runtime::new().and_then(|runtime| {
-        let done = runtime.block_on(command.run());
-        // Nobody waits for a line on the standard input that is not wanted any more.
+    let outcome = Runtime::new().and_then(|runtime| {
+        let outcome = runtime.block_on(command.run());
+        // A pending read of the standard input does not delay the exit.
         runtime.shutdown_background();
-        done
+        outcome
     });
-    match done {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -1,4 +1,4 @@
-//! What a store counts for each resource.
+//! The counters of each resource.
 
 use std::ops::RangeInclusive;
 
@@ -6,41 +6,42 @@ use backwire_records::change::{Change, Id, Position, Verb};
 
 use crate::Window;
 
-/// The part of its count that a log may have too much: many changes that are forgotten at a time cost less than
-/// as many by themselves.
-const FORGOTTEN_TOGETHER: u64 = 16;
+/// A log may exceed its count by one part in this many: dropping many changes at a time costs less
+/// than dropping each by itself.
+const LOG_SLACK_DIVISOR: u64 = 16;
 
-/// The largest id given by a client that moves the counter: a client that gives a larger one would use up
-/// the ids of all others. From here on ids may be those of records, which creates without an id pass over.
-const LARGEST_COUNTED: i64 = 1 << 52;
+/// The largest id of a client that moves the counter. Otherwise a client could use up the ids of
+/// all others with one large id. Larger ids may be in use by records, so creates without an id skip
+/// those.
+const MAX_COUNTED_ID: i64 = 1 << 52;
 
-/// What a change takes in the log beside its texts, roughly.
+/// The approximate bytes of a change in the log beside its texts.
 pub(super) const CHANGE_BYTES: u64 = 128;
 
-/// What a change takes in the log. `texts` are the lengths of the record before and after it and of the
-/// names of what it set, as JSON.
+/// Returns the bytes of a change in the log. `texts` are the lengths of the record before and after
+/// it and of the names of the attributes that it set, as JSON.
 pub(super) fn change_bytes(texts: [usize; 3]) -> u64 {
     CHANGE_BYTES + texts.iter().sum::<usize>() as u64
 }
 
-/// How far a resource's log reaches and which id comes next.
+/// The counters of a resource: the range of its log, the next id, and the sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counters {
-    /// Offset of the newest change, 0 before the first.
+    /// The offset of the newest change, 0 before the first.
     pub(super) head: u64,
-    /// Offset of the newest change that was dropped from the log, 0 before the first.
+    /// The offset of the newest change that was dropped from the log, 0 before the first.
     pub(super) floor: u64,
-    /// The id of the next record that brings none, unless a client has given a record that id. Only grows up to
-    /// [`LARGEST_COUNTED`], so that an id is never given twice: somebody may still hold a link to the
-    /// record that had it.
+    /// The id of the next record without an id, unless a client has given a record that id. Up to
+    /// [`MAX_COUNTED_ID`] it only grows, so that an id is never used twice: links to the record
+    /// that had it may still exist.
     pub(super) next_id: i64,
-    /// Records that there are.
+    /// The number of records.
     pub(super) records: u64,
-    /// [Bytes](change_bytes) of the changes in the log after the floor.
+    /// The [bytes](change_bytes) of the changes in the log after the floor.
     pub(super) log_bytes: u64,
 }
 
-/// Of a resource nobody has written to.
+/// The counters of a resource without any writes.
 impl Default for Counters {
     fn default() -> Self {
         Self { head: 0, floor: 0, next_id: 1, records: 0, log_bytes: 0 }
@@ -48,70 +49,71 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Where the log stands.
+    /// Returns the head of the log.
     pub(super) fn position(&self, epoch: u64) -> Position {
         Position { epoch, offset: self.head }
     }
 
-    /// The place the next change will take.
+    /// Returns the position of the next change.
     pub(super) fn next_position(&self, epoch: u64) -> Position {
         Position { epoch, offset: self.head + 1 }
     }
 
-    /// Counts a change in. `free` is the [free id](Self::free_id) that a create without one gets.
+    /// Counts a change. `free` is the [free id](Self::free_id) that a create without an id gets.
     pub(super) fn count(&mut self, change: &Change, free: i64) {
         self.head = change.position.offset;
         match (change.verb, &change.id) {
             (Verb::Create, Id::Integer(taken)) if *taken == free => self.next_id = free + 1,
-            (Verb::Create, Id::Integer(taken)) if *taken <= LARGEST_COUNTED => {
+            (Verb::Create, Id::Integer(taken)) if *taken <= MAX_COUNTED_ID => {
                 self.next_id = self.next_id.max(taken + 1);
             }
             _ => {}
         }
     }
 
-    /// Counts a record that was there before a change, or is there after it.
-    pub(super) fn count_record(&mut self, was_there: bool, is_there: bool) {
-        self.records = (self.records + u64::from(is_there)).saturating_sub(was_there.into());
+    /// Counts the record of a change, given whether it existed before and exists after.
+    pub(super) fn count_record(&mut self, existed: bool, exists: bool) {
+        self.records = (self.records + u64::from(exists)).saturating_sub(existed.into());
     }
 
-    /// How many bytes the log has to forget to keep to its limit.
+    /// Returns how many bytes the log has to drop to keep to its limit.
     pub(super) fn excess_bytes(&self, window: &Window) -> u64 {
         self.log_bytes.saturating_sub(window.bytes)
     }
 
-    /// The id that a create without one gets; `None` if there is none left. `first_free` finds
-    /// the [first integer of a range](first_free) that is no record's id.
+    /// Returns the id that a create without an id gets; `None` if there is none left. `first_free`
+    /// finds the [first integer of a range](first_free) that is not the id of a record.
     ///
-    /// A counter that has reached the end goes on behind the ids that are counted. Earlier versions counted all.
+    /// A counter that has reached the end continues after the counted ids. Earlier versions counted
+    /// all ids.
     pub(super) fn free_id<E>(
         &self,
         first_free: impl Fn(RangeInclusive<i64>) -> Result<Option<i64>, E>,
     ) -> Result<Option<i64>, E> {
-        if self.next_id <= LARGEST_COUNTED {
+        if self.next_id <= MAX_COUNTED_ID {
             return Ok(Some(self.next_id));
         }
-        match first_free(self.next_id..=Id::LARGEST)? {
+        match first_free(self.next_id..=Id::MAX_SAFE_INTEGER)? {
             Some(free) => Ok(Some(free)),
-            None => first_free(LARGEST_COUNTED + 1..=Id::LARGEST),
+            None => first_free(MAX_COUNTED_ID + 1..=Id::MAX_SAFE_INTEGER),
         }
     }
 
-    /// Whether everything after an offset is still in the log.
+    /// Whether all changes after an offset are still in the log.
     pub(super) fn reaches(&self, offset: u64) -> bool {
         (self.floor..=self.head).contains(&offset)
     }
 
-    /// Where the floor has to be at least for the log to keep to its count.
+    /// Returns the minimum floor for the log to keep to its count.
     pub(super) fn floor_by_count(&self, window: &Window) -> u64 {
         let floor = self.head.saturating_sub(window.count).max(self.floor);
-        let is_worth_it = floor - self.floor > window.count / FORGOTTEN_TOGETHER;
+        let is_worth_it = floor - self.floor > window.count / LOG_SLACK_DIVISOR;
         if is_worth_it { floor } else { self.floor }
     }
 }
 
-/// The first integer of a range that is not among `taken`: the ids of records within the range, in ascending
-/// order.
+/// Returns the first integer of a range that is not in `taken`: the ids of records within the
+/// range, in ascending order.
 pub(super) fn first_free<E>(
     range: &RangeInclusive<i64>,
     taken: impl IntoIterator<Item = Result<i64, E>>,
@@ -148,13 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn counter_at_the_end_goes_on_with_ids_that_are_not_counted() {
+    fn counter_at_the_end_continues_with_uncounted_ids() {
         let next_id = |next_id, taken: &[i64]| {
             let counters = Counters { next_id, ..Counters::default() };
             let Ok(id) = counters.free_id(|range| Ok::<_, Infallible>(free(range, taken)));
             id
         };
-        let (first, last) = (LARGEST_COUNTED + 1, Id::LARGEST);
+        let (first, last) = (MAX_COUNTED_ID + 1, Id::MAX_SAFE_INTEGER);
         assert_eq!(next_id(7, &[]), Some(7));
         assert_eq!(next_id(last, &[]), Some(last));
         assert_eq!(next_id(last, &[last]), Some(first));

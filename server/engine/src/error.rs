@@ -1,17 +1,17 @@
-//! Why an engine did not do as it was asked.
+//! The errors of engines.
 
 use std::time::Duration;
 
 use backwire_records::answer_memory::OutOfMemory;
-use backwire_records::write::Refused;
+use backwire_records::write::WriteError;
 
-/// Why an engine did not do as it was asked.
+/// The error of an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The write cannot be done; nothing was stored.
     #[error(transparent)]
-    Refused(#[from] Refused),
-    /// The disk is full; nothing was stored, and nothing is but what makes the store smaller.
+    Refused(#[from] WriteError),
+    /// The disk is full; nothing was stored. Only writes that make the store smaller are accepted.
     #[error(
         "the disk of the server is full: only reads, deletes and acknowledgements are accepted"
     )]
@@ -22,13 +22,13 @@ pub enum Error {
          `indexed`, or ask for fewer records with `limit`"
     )]
     ReadDeadline(Duration),
-    /// There are more records in an answer than the limit `answer_records` allows.
+    /// The answer has more records than the limit `answer_records` allows.
     #[error(
         "the answer would have too many records (answer_records: {0}): ask for a part of it with `limit` and \
          `skip`, or with `where`"
     )]
     TooManyRecords(usize),
-    /// An answer is larger than the limit `answer_bytes` allows.
+    /// The answer is larger than the limit `answer_bytes` allows.
     #[error(
         "the answer would have too many bytes (answer_bytes: {0}): ask for fewer records with `limit`, or \
          for less of each with `select`"
@@ -43,10 +43,10 @@ pub enum Error {
     /// There is no memory left for the answer of a read.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    /// There are as many sessions as there may be, and somebody has signed in to each.
+    /// The maximum number of sessions is reached, and somebody has signed in to each.
     #[error("all {limit} sessions are in use by people who have signed in (sessions)")]
     TooManySessions {
-        /// How many are allowed.
+        /// The maximum.
         limit: usize,
     },
     /// The store failed; nothing was stored.
@@ -55,7 +55,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether there is nothing wrong but that a read takes too long, or its answer is too large.
+    /// Whether a read failed only because it takes too long, or because its answer is too large.
     pub fn is_limit_of_read(&self) -> bool {
         match self {
             Self::ReadDeadline(_)

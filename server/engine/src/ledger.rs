@@ -1,42 +1,44 @@
-//! Idempotency keys, and the outcomes of the requests that had them.
+//! The ledger: idempotency keys, and the outcomes of the requests that had them.
 //!
-//! For a write the ledger stores the parts that a reply needs, and not the record. While the log has the change, a
-//! repeat gets the stored reply, made from the log's entry. Afterwards it gets the same status and id,
-//! and the record as it is now.
+//! For a write the ledger stores the parts that a reply needs, and not the record. While the log
+//! has the change, a repeat gets the stored reply, made from the log's entry. Afterwards it gets
+//! the same status and id, and the record as it is now.
 //!
-//! A refused write is not remembered: it changed nothing, so trying it again does no harm and may fare
-//! better.
+//! A refused write is not remembered: it changed nothing, so another attempt does no harm and may
+//! succeed.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Verb};
-use backwire_records::write::{Key, Refused, Write};
+use backwire_records::write::{Key, Write, WriteError};
 use sha2::{Digest, Sha256};
 
 use super::Window;
 
-/// Entries that may be dropped for each one that is added. More than one, so that the ledger
-/// shrinks to what it should be; not many, so that no write pays for a busy day of last week.
+/// The maximum number of entries that are dropped for each one that is added. It is more than one,
+/// so that a ledger over its limits shrinks. It is small, so that no write is slowed down by a busy
+/// day of last week.
 pub(super) const DROPPED_PER_WRITE: u32 = 2;
 
-/// Bytes an entry of a write costs in a file beside its resource and its id: its row, and its place among
-/// the keys.
+/// The bytes of a write's entry in a file beside its resource and its id: its row, and its entry in
+/// the index of keys.
 const BYTES_PER_ENTRY: u64 = 104;
 
-/// Identity and key, in few bytes however long they are.
+/// A hash of identity and key, in few bytes however long they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct KeyHash([u8; KeyHash::LENGTH]);
 
 impl KeyHash {
     const LENGTH: usize = Self::PREFIX + 16;
 
-    /// So much of the key begins the hash. The keys of one client begin alike, so they share a page.
+    /// The hash begins with this many bytes of the key. The keys of one client begin alike, so they
+    /// share a page.
     const PREFIX: usize = 8;
 
     pub(super) fn of(identity: &str, key: &str) -> Self {
         let mut hash = Sha256::new();
-        // Where the identity ends is a part of it: no two pairs are the same text.
+        // The length of the identity is hashed, too, so that no two pairs are the same text.
         hash.update((identity.len() as u64).to_le_bytes());
         hash.update(identity);
         hash.update(key);
@@ -58,38 +60,38 @@ impl From<&Key> for KeyHash {
     }
 }
 
-/// One ledger entry.
+/// A ledger entry.
 #[derive(Debug, Clone)]
 pub(super) struct Entry<T> {
-    /// Of the request.
+    /// The fingerprint of the request.
     pub(super) fingerprint: u64,
     /// The outcome of the request.
     pub(super) outcome: T,
 }
 
 impl<T> Entry<T> {
-    /// Answers another request that came with the same key.
-    pub(super) fn answer(self, key: &Key) -> Result<T, Refused> {
+    /// Returns the outcome for another request with the same key.
+    pub(super) fn answer(self, key: &Key) -> Result<T, WriteError> {
         if self.fingerprint != key.fingerprint {
-            return Err(Refused::KeyReused);
+            return Err(WriteError::KeyReused);
         }
         Ok(self.outcome)
     }
 }
 
-/// The parts of a write that a reply needs: not its record, but which one it is.
+/// The parts of a write that a reply needs. It has the id of the record and not the record.
 #[derive(Debug, Clone)]
 pub(super) struct Written {
     pub(super) resource: Resource,
     pub(super) id: Id,
-    /// Where its change is in the log; of one that changed nothing, where the log stood.
+    /// The offset of its change in the log; for a write that changed nothing, the head of the log.
     pub(super) offset: u64,
     pub(super) verb: Verb,
     pub(super) kind: Kind,
     pub(super) at: u64,
 }
 
-/// What a write has left in the log.
+/// The entry of a write in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The change of its record.
@@ -101,13 +103,13 @@ pub(super) enum Kind {
 }
 
 impl Written {
-    /// A change that was logged.
+    /// Returns the data of a change that was logged.
     pub(super) fn logged(change: &Change) -> Self {
         let kind = if change.published { Kind::Published } else { Kind::Changed };
         Self::of(change, kind)
     }
 
-    /// A write that changed nothing.
+    /// Returns the data of a write that changed nothing.
     pub(super) fn unchanged(change: &Change) -> Self {
         Self::of(change, Kind::Unchanged)
     }
@@ -118,22 +120,23 @@ impl Written {
         Self { resource, id, offset, verb: *verb, kind, at: *at }
     }
 
-    /// Whether the log had an entry of it, and may still have it.
+    /// Whether the log had an entry of the write, and may still have it.
     pub(super) fn was_logged(&self) -> bool {
         self.kind != Kind::Unchanged
     }
 
-    /// Bytes it costs in a file.
+    /// Returns the bytes of its entry in a file.
     pub(super) fn bytes(&self) -> u64 {
         bytes(&self.resource, &self.id)
     }
 
-    /// The answer to a repeat whose change the log no longer has: the record as it is now, where the log
-    /// stands now.
+    /// Returns the answer to a repeat whose change the log no longer has: the record as it is now,
+    /// at the head of the log.
     ///
-    /// If the record is gone, or the caller may not write it any more, the reply has its id alone, at the
-    /// position of the write: a client that has not received the destroy yet gets it from the log after
-    /// that position. A repeated destroy has the id alone, too: a record with this id is another one now.
+    /// If the record does not exist, or the caller may not write it any more, the reply has only
+    /// its id, at the position of the write: a client that has not received the destroy yet gets it
+    /// from the log after that position. The reply to a repeated destroy has only the id, too: a
+    /// record with this id is another one now.
     pub(super) fn answer(
         self,
         write: &Write,
@@ -141,7 +144,9 @@ impl Written {
         head: Position,
     ) -> Change {
         let is_shown = |record: &Arc<Attributes>| {
-            self.kind != Kind::Published && self.verb != Verb::Destroy && write.is_left(record)
+            self.kind != Kind::Published
+                && self.verb != Verb::Destroy
+                && write.is_accessible(record)
         };
         let (record, offset) = match record.filter(is_shown) {
             Some(record) => (record, head.offset),
@@ -168,7 +173,7 @@ impl Written {
     }
 }
 
-/// Bytes an entry costs in a file.
+/// Returns the bytes of an entry in a file.
 pub(super) fn bytes(resource: &Resource, id: &Id) -> u64 {
     let id = match id {
         Id::Integer(_) => size_of::<i64>(),
@@ -177,13 +182,13 @@ pub(super) fn bytes(resource: &Resource, id: &Id) -> u64 {
     BYTES_PER_ENTRY + (resource.as_str().len() + id) as u64
 }
 
-/// What is remembered in memory.
+/// A ledger in memory.
 #[derive(Debug)]
 pub(super) struct Ledger<T> {
     entries: HashMap<KeyHash, (u64, Entry<T>)>,
-    /// In the order they were written, with what each costs; the oldest go first.
+    /// The entries in the order in which they were added, with their time and bytes.
     ages: VecDeque<(u64, u64, KeyHash)>,
-    /// What all of them cost.
+    /// The bytes of all entries.
     bytes: u64,
 }
 
@@ -194,13 +199,14 @@ impl<T> Default for Ledger<T> {
 }
 
 impl<T: Clone> Ledger<T> {
-    /// The outcome of the request that had this key, if it is younger than the cutoff.
+    /// Returns the entry of a key, if it is younger than the cutoff.
     pub(super) fn recall(&self, key: &Key, cutoff: u64) -> Option<Entry<T>> {
         let (at, entry) = self.entries.get(&KeyHash::from(key))?;
         (*at >= cutoff).then(|| entry.clone())
     }
 
-    /// Adds an entry of so many bytes, and drops a few that are older than the cutoff or more than fit.
+    /// Adds an entry of this many bytes, and drops a few that are older than the cutoff or exceed
+    /// the limit of bytes.
     pub(super) fn remember(
         &mut self,
         key: &Key,
@@ -221,7 +227,7 @@ impl<T: Clone> Ledger<T> {
                 return;
             };
             self.bytes -= bytes;
-            // A key that was used again after its time has an entry that is younger.
+            // A key that was used again after it expired has a younger entry.
             if self.entries.get(&hash).is_some_and(|(last, _)| *last == at) {
                 self.entries.remove(&hash);
             }
@@ -232,9 +238,9 @@ impl<T: Clone> Ledger<T> {
 /// The limits of a ledger.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LedgerLimits {
-    /// Older entries are dropped.
+    /// Entries from before this time are dropped.
     pub(super) cutoff: u64,
-    /// Bytes of all entries together.
+    /// The maximum bytes of all entries together.
     pub(super) bytes: u64,
 }
 
@@ -244,18 +250,18 @@ impl LedgerLimits {
     }
 }
 
-/// A change of the log as far as an answer needs it.
+/// Returns the parts of a logged change that an answer needs.
 pub(super) fn stored(change: &Change) -> Change {
     let (before, after) = sides(change.verb, shown(change).cloned());
     Change { before, after, previous: 0, set: Attributes::new(), origin: None, ..change.clone() }
 }
 
-/// The one record an answer shows: as it was after the write, or when it was destroyed.
+/// Returns the record that an answer has: as it was after the write, or before the destroy.
 fn shown(change: &Change) -> Option<&Arc<Attributes>> {
     change.after.as_ref().or(change.before.as_ref())
 }
 
-/// Puts what was [`shown`] back in its place: before or after the change.
+/// Returns the record before and after a change, given the one that an answer has.
 fn sides(verb: Verb, shown: Option<Arc<Attributes>>) -> (Side, Side) {
     match verb {
         Verb::Destroy => (shown, None),
@@ -270,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_hash_tells_identity_and_key_apart() {
+    fn key_hash_distinguishes_identity_from_key() {
         let hashes = [("", "ab"), ("a", "b"), ("ab", ""), ("", "ba")]
             .map(|(identity, key)| KeyHash::of(identity, key));
         for (index, hash) in hashes.iter().enumerate() {

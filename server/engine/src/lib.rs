@@ -1,19 +1,20 @@
-//! Where records, logs, the ledger, sessions and queues live.
+//! Storage engines: they store records, logs, the ledger, sessions and queues.
 //!
-//! One contract, an implementation a file, one suite (`tests/engines`) that runs against all of
-//! them. What a write does is decided once, by [`Write::apply`](backwire_records::write::Write::apply), which
-//! is pure; an engine only finds what it needs and stores what it decided, in one transaction.
+//! There is one contract, each implementation is a module, and one suite (`tests/engines`) runs
+//! against all of them. The outcome of a write is decided in one place, by
+//! [`Write::apply`](backwire_records::write::Write::apply), which is pure. An engine reads the
+//! state that the decision needs and stores the result, in one transaction.
 
 mod cascades;
 mod counters;
 mod error;
 mod ledger;
 mod memory;
+mod partial_record;
 mod queues;
 mod read_options;
 mod record;
 mod sessions;
-mod sketch;
 mod sqlite;
 
 use std::collections::HashMap;
@@ -33,59 +34,61 @@ pub use cascades::{Cascade, Cascades};
 pub use error::Error;
 pub use memory::Memory;
 pub use queues::{
-    Acked, Asked, Batch, Delivery, Device, MemoryQueues, Outcome, Post, Posted, Queues, Said,
+    Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, Enqueue, Enqueued, MemoryQueues,
+    QueueRange, Queues,
 };
 pub use read_options::{ReadOptions, ReadTime};
 pub use record::Record;
-pub use sessions::PERSON;
-pub use sessions::{Edit, Held, MemorySessions, Sessions};
+pub use sessions::PERSON_KEY;
+pub use sessions::{MemorySessions, SessionEdit, Sessions, StoredSession};
 pub use sqlite::Sqlite;
 pub use sqlite::{back_up, restore};
 
-/// How long the reads of one request may take together, where an engine is opened without another limit.
+/// The default limit of the time that the reads of one request may take together.
 pub const DEFAULT_READ_DEADLINE: Duration = Duration::from_secs(2);
 
-/// The far end of the log: every engine is opened with one and sends each committed change to it,
-/// in commit order and once, after the change is durable and before the writer is answered.
+/// The channel for committed changes. Every engine is opened with one and sends each committed
+/// change to it, in commit order and once, after the change is durable and before the writer is
+/// answered.
 ///
-/// It is bounded. An engine that finds it full waits, so writers cannot outrun the fan-out.
+/// It is bounded. An engine waits while it is full, so writers cannot outrun the fan-out.
 pub type Tail = mpsc::Sender<Arc<Change>>;
 
-/// Where a site's records, logs, ledger and sessions live.
+/// The store of records, logs, ledger and sessions.
 ///
 /// Invariant: a commit stores record, change and ledger entry together or not at all, and a
-/// snapshot's position is the head of the log in the very transaction that read it.
+/// snapshot's position is the head of the log in the same transaction that read the snapshot.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// Told once, before anything else, what is declared of resources: to look records up quicker. What
-    /// a write must know of it comes with the write.
+    /// Receives the declared models once, before anything else, so that the engine can make
+    /// indexes. Each write carries its own model.
     async fn declare(&self, _models: &Models) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Commits one write and answers with its change. A write whose key the ledger knows is not
-    /// committed again: its outcome is given back and nothing reaches the tail. While the log has the
-    /// change, that is the stored reply. Afterwards, and for a write that changed nothing, it has the
-    /// verb and the id of the write, and the record as it is now, at the head of the log. If there is no
-    /// such record now, or the write destroyed it or only published something, or it is not
-    /// [within](Write::within) what is left to the writer, it has the id alone, at the position of the
-    /// write.
+    /// Commits one write and returns its change. A write whose key the ledger knows is not
+    /// committed again: its outcome is returned and nothing reaches the tail. While the log has the
+    /// change, the outcome is the stored reply. Afterwards, and for a write that changed nothing,
+    /// it has the verb and the id of the write, and the record as it is now, at the head of the
+    /// log. If there is no such record now, or the write destroyed it or only published something,
+    /// or the record is not [within](Write::within) the writer's access, it has only the id, at the
+    /// position of the write.
     ///
-    /// Invariant: a write that [changes nothing](backwire_records::write::Decision::Unchanged) leaves records,
-    /// log and tail alone, but the engine remembers its key. A repeat that is applied after a later
-    /// change of the record would undo that change.
+    /// Invariant: a write that [changes nothing](backwire_records::write::Decision::Unchanged)
+    /// leaves records, log and tail alone, but the engine remembers its key. A repeat that is
+    /// applied after a later change of the record would undo that change.
     ///
-    /// Invariant: what is only published has its place in the log, and in the chain of its record's
-    /// changes, and leaves the records alone.
+    /// Invariant: a published event has a position in the log, and in the chain of its record's
+    /// changes, and changes no record.
     ///
-    /// Invariant: a write takes its place in line when its future is polled first, and writes are
-    /// committed in the order of their places. A connection counts on it to have several writes in
-    /// progress and their order kept.
-    async fn commit(&self, write: Write) -> Result<Committed, Error>;
+    /// Invariant: a write is queued when its future is polled first, and writes are committed in
+    /// the order in which they were queued. A connection relies on it: it has several writes in
+    /// progress whose order must be kept.
+    async fn commit(&self, write: Write) -> Result<CommitOutcome, Error>;
 
-    /// The records of a resource that the criteria pick, exactly as
-    /// [`Criteria::pick`] does of all of them. [Dangling](Cascades) references are null. Where they say nothing else, in the order of the ids:
-    /// integers first, then strings.
+    /// Returns the records of a resource that the criteria pick, exactly as [`Criteria::pick`]
+    /// picks from all of them. [Dangling](Cascades) references are null. Without a sort, records
+    /// are in the order of their ids: integers first, then strings.
     async fn find(
         &self,
         resource: &Resource,
@@ -97,9 +100,9 @@ pub trait Engine: Send + Sync + 'static {
         Ok(Snapshot { value: records, position })
     }
 
-    /// The same for a client. If there would be more of it than the options allow, or it takes longer
-    /// than a read may take, it is an error and never a part of the answer. A read ends soon after its
-    /// future was dropped.
+    /// The same for a client. If the answer would be larger than the options allow, or the read
+    /// takes longer than it may, the result is an error and never a part of the answer. A read ends
+    /// soon after its future is dropped.
     async fn find_for(
         &self,
         resource: &Resource,
@@ -107,14 +110,15 @@ pub trait Engine: Send + Sync + 'static {
         options: &ReadOptions,
     ) -> Result<Snapshot<Vec<Record>>, Error>;
 
-    /// One record, or `None` where there is none.
+    /// Returns one record, or `None` if it does not exist.
     async fn find_one(
         &self,
         resource: &Resource,
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error>;
 
-    /// The same for a client. Of the options only the memory matters: one record has no other bounds.
+    /// The same for a client. Of the options only the memory matters: one record has no other
+    /// bounds.
     async fn find_one_for(
         &self,
         resource: &Resource,
@@ -124,124 +128,125 @@ pub trait Engine: Send + Sync + 'static {
         self.find_one(resource, id).await
     }
 
-    /// What happened in a room after a position. Where that is more than an engine can have in memory, it is out of
-    /// reach.
-    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error>;
+    /// Returns the changes of a room after a position. If they are more than an engine can hold in
+    /// memory, they are out of reach.
+    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error>;
 
     /// Whether the log of a resource has everything after each of these positions, as
-    /// [`since`](Self::since) would say.
+    /// [`changes_since`](Self::changes_since) would report.
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
         let (room, mut reached) = (Room::class(of.clone()), Vec::new());
         for position in positions {
-            let since = self.since(&room, *position).await?;
-            reached.push(matches!(since, Since::Changes { .. }));
+            let since = self.changes_since(&room, *position).await?;
+            reached.push(matches!(since, ChangesSince::Changes { .. }));
         }
         Ok(reached)
     }
 
-    /// The name of the primary key, by resource: that of the [model](Write::model) of the first
-    /// written record. Resources without any written record are left out.
+    /// Returns the name of the primary key of each resource: that of the [model](Write::model) of
+    /// the first written record. Resources without any written record are left out.
     async fn keys(&self) -> Result<HashMap<Resource, String>, Error>;
 
-    /// Numbers about the store that an operator watches.
+    /// Returns metrics of the store.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()
     }
 
-    /// References to destroyed records that are still to be removed. A commit of a destroy begins them, see
-    /// [`Write::references`].
+    /// Returns the cascades: references to destroyed records that are still to be removed. A commit
+    /// of a destroy begins them, see [`Write::references`].
     fn cascades(&self) -> &dyn Cascades;
 
-    /// What is kept of visitors. An engine without a place for it has a [`MemorySessions`].
+    /// Returns the store of sessions. An engine that cannot store them uses [`MemorySessions`].
     fn sessions(&self) -> &dyn Sessions;
 
-    /// What waits for people. An engine without a place for it has [`MemoryQueues`].
+    /// Returns the queues of deliveries. An engine that cannot store them uses [`MemoryQueues`].
     fn queues(&self) -> &dyn Queues;
 }
 
-/// A number of `GET /metrics` that goes up and down.
+/// A metric in `GET /metrics` that goes up and down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gauge {
-    /// Its name in the format of Prometheus.
+    /// The name in the format of Prometheus.
     pub name: &'static str,
-    /// A sentence about it.
+    /// The help text, one sentence.
     pub help: &'static str,
-    /// The number at present.
+    /// The current value.
     pub value: u64,
 }
 
-/// Something read, and the place in the log it was read at.
+/// The result of a read, and the position of the log that it is from.
 #[derive(Debug, Clone)]
 pub struct Snapshot<T> {
-    /// What was read.
+    /// The result.
     pub value: T,
-    /// The head of the resource's log at that moment; offset 0 for a resource nobody has written to.
+    /// The head of the resource's log at that moment; offset 0 for a resource without any writes.
     pub position: Position,
 }
 
 /// The outcome of a write.
 #[derive(Debug, Clone)]
-pub struct Committed {
-    /// What happened; of a repeat, what [the ledger has of it](Engine::commit), as far as an answer
-    /// needs it: the record after a create or an update, the record before a destroy, and no `previous`,
-    /// `set` or `origin`.
+pub struct CommitOutcome {
+    /// The change. For a repeat it has only [what the ledger knows](Engine::commit) and an answer
+    /// needs: the record after a create or an update, the record before a destroy, and no
+    /// `previous`, `set` or `origin`.
     pub change: Arc<Change>,
-    /// Whether the ledger knew the write: nothing was committed and nothing reached the tail.
+    /// Whether the ledger knew the write. Then nothing was committed and nothing reached the tail.
     pub repeated: bool,
-    /// Whether the record had these values already: nothing was logged and nothing reached the
+    /// Whether the record had these values already. Then nothing was logged and nothing reached the
     /// tail.
     pub unchanged: bool,
 }
 
-impl Committed {
-    /// A change that was logged.
+impl CommitOutcome {
+    /// Returns the outcome of a write that was logged.
     fn changed(change: Arc<Change>) -> Self {
         Self { change, repeated: false, unchanged: false }
     }
 
-    /// The answer to a write that changes nothing.
+    /// Returns the outcome of a write that changes nothing.
     fn unchanged(change: Change) -> Self {
         Self { change: Arc::new(change), repeated: false, unchanged: true }
     }
 
-    /// The stored outcome of a repeat.
+    /// Returns the outcome of a repeat, which is stored.
     fn repeated(change: Change) -> Self {
         Self { change: Arc::new(change), repeated: true, unchanged: false }
     }
 
-    /// The change to send to the tail, if the write made one.
-    fn news(&self) -> Option<&Arc<Change>> {
+    /// Returns the change to send to the tail, if the write was logged.
+    fn logged_change(&self) -> Option<&Arc<Change>> {
         (!self.repeated && !self.unchanged).then_some(&self.change)
     }
 }
 
-/// The answer to "what did I miss?".
+/// The changes after a position.
 #[derive(Debug, Clone)]
-pub enum Since {
-    /// Everything after the given position, in commit order, and where the log stands now.
+pub enum ChangesSince {
+    /// All changes after the given position, in commit order, and the head of the log.
     Changes {
-        /// What was missed.
+        /// The changes.
         changes: Vec<Arc<Change>>,
         /// The head of the log.
         head: Position,
     },
-    /// The log does not reach back that far, or it is another log, or there is too much in it.
+    /// The log does not reach back that far, or it is another log, or there are too many changes.
     OutOfReach,
 }
 
-/// The limits of each resource's log, and of the ledger. The engine may drop entries outside of either bound.
+/// The limits of each resource's log, and of the ledger. The engine may drop entries that exceed
+/// any of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// Changes kept per resource, and a sixteenth more at most.
+    /// The maximum number of changes per resource. A log may have a sixteenth more.
     pub count: u64,
-    /// Bytes of these changes per resource. The oldest are forgotten first.
+    /// The maximum bytes of these changes per resource. The oldest are dropped first.
     pub bytes: u64,
     /// How long a change is kept.
     pub age: Duration,
-    /// How long the key of a write or a post is known, and its repeat therefore harmless.
+    /// How long the key of a write or a message is known, so that a repeat has no effect.
     pub ledger_age: Duration,
-    /// Bytes that what is remembered of the keys of writes may take. The oldest entries are dropped
-    /// first, a few with each write.
+    /// The maximum bytes of the ledger entries of writes. The oldest entries are dropped first, a
+    /// few with each write.
     pub ledger_bytes: u64,
 }
 
@@ -254,12 +259,13 @@ impl Default for Window {
 }
 
 impl Window {
-    /// What happened before this may be forgotten.
+    /// Returns the time before which changes may be dropped.
     fn cutoff(&self, now: u64) -> u64 {
         before(now, self.age)
     }
 
-    /// A key that was used before this is not known any more, also where it has not been dropped yet.
+    /// Returns the time before which used keys are no longer known, also if they have not been
+    /// dropped yet.
     fn ledger_cutoff(&self, now: u64) -> u64 {
         before(now, self.ledger_age)
     }
@@ -269,7 +275,7 @@ fn before(now: u64, age: Duration) -> u64 {
     now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Draws the name of a new log: below 2⁴⁸, so that it is exact in JavaScript.
+/// Draws a new epoch: below 2⁴⁸, so that it is exact in JavaScript.
 fn draw_epoch() -> u64 {
     rand::random::<u64>() >> 16
 }

@@ -1,11 +1,12 @@
-//! Everything in memory: gone when the process ends. The model the other engines are compared with.
+//! The engine in memory, whose data is lost when the process ends. The tests compare the other
+//! engines with it.
 //!
-//! One lock holds the whole store, so a commit and a snapshot are each one step. Nothing waits while
-//! it is held: the place in the tail is taken before, so a writer that gives up while the tail is
-//! full has not committed anything.
+//! One lock guards the whole store, so a commit and a snapshot are each one step. Nothing waits
+//! while it is held: the slot in the tail is reserved before, so a write that is cancelled while
+//! the tail is full has not committed anything.
 
 mod find;
-mod values;
+mod value_index;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
@@ -18,7 +19,7 @@ use async_trait::async_trait;
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::Criteria;
 use backwire_records::model::{self, Model};
-use backwire_records::write::{Decision, RecordCounts, Refused, Standing, Write};
+use backwire_records::write::{Decision, RecordCounts, StoredState, Write, WriteError};
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use serde_json::Value;
@@ -28,19 +29,19 @@ use super::cascades::{AllCascades, ResourceCascades};
 use super::counters::{Counters, change_bytes, first_free};
 use super::ledger::{self, Ledger, LedgerLimits, Written};
 use super::{
-    Cascade, Cascades, Committed, DEFAULT_READ_DEADLINE, Dangling, Engine, Error, MemoryQueues,
-    MemorySessions, Queues, ReadOptions, Record, Reference, Sessions, Since, Snapshot, Tail,
+    Cascade, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Dangling, Engine, Error,
+    MemoryQueues, MemorySessions, Queues, ReadOptions, Record, Reference, Sessions, Snapshot, Tail,
     Window, draw_epoch,
 };
-use values::Values;
+use value_index::ValueIndex;
 
 /// A store that lives as long as its process.
 #[derive(Debug)]
 pub struct Memory {
     epoch: u64,
     window: Window,
-    /// The lock is the line that writers stand in: it is fair, so nobody finds a place in the tail
-    /// before those who came earlier.
+    /// The lock queues the writers. It is fair, so writers get slots in the tail in the order of
+    /// their arrival.
     tail: FairMutex<Tail>,
     state: Mutex<State>,
     read_deadline: Duration,
@@ -49,7 +50,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// An empty store, whose log is no continuation of any other.
+    /// Returns an empty store with a new epoch.
     pub fn new(window: Window, tail: Tail) -> Self {
         Self {
             epoch: draw_epoch(),
@@ -62,7 +63,7 @@ impl Memory {
         }
     }
 
-    /// With another limit on how long the reads of one request may take together.
+    /// Sets the limit of the time that the reads of one request may take together.
     #[must_use]
     pub fn with_read_deadline(self, deadline: Duration) -> Self {
         Self { read_deadline: deadline, ..self }
@@ -72,7 +73,7 @@ impl Memory {
         self.state.lock()
     }
 
-    /// Reads a resource together with where its log stands.
+    /// Reads a resource together with the head of its log.
     fn snapshot<T>(
         &self,
         resource: &Resource,
@@ -89,14 +90,14 @@ impl Memory {
 
 #[async_trait]
 impl Engine for Memory {
-    async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        // There is no place to be had when nobody listens any more: the server is closing.
+    async fn commit(&self, write: Write) -> Result<CommitOutcome, Error> {
+        // The reservation fails if the receiver is gone: the server is closing.
         let tail = self.tail.lock().await;
-        let place = tail.reserve().await.ok();
+        let slot = tail.reserve().await.ok();
         let mut state = self.state();
         let committed = state.commit(write, self.epoch, &self.window)?;
-        if let Some((change, place)) = committed.news().zip(place) {
-            place.send(Arc::clone(change));
+        if let Some((change, slot)) = committed.logged_change().zip(slot) {
+            slot.send(Arc::clone(change));
         }
         Ok(committed)
     }
@@ -110,7 +111,7 @@ impl Engine for Memory {
         let Snapshot { value: all, position } = self.snapshot(resource, |table, cascades| {
             table.rows.values().filter_map(|row| row.read(cascades)).collect::<Vec<_>>()
         });
-        // Nobody waits for the lock while records are looked at.
+        // The lock is not held while records are filtered.
         let value = find::find(all, criteria, options, self.read_deadline).await?;
         Ok(Snapshot { value, position })
     }
@@ -123,12 +124,12 @@ impl Engine for Memory {
         Ok(self.snapshot(resource, |table, cascades| table.rows.get(id)?.read(cascades)))
     }
 
-    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
         Ok(self.state().table(&room.resource, |table| {
             if position.epoch != self.epoch || !table.counters.reaches(position.offset) {
-                return Since::OutOfReach;
+                return ChangesSince::OutOfReach;
             }
-            Since::Changes {
+            ChangesSince::Changes {
                 changes: table.since(room.id.as_ref(), position.offset),
                 head: table.counters.position(self.epoch),
             }
@@ -203,36 +204,41 @@ impl Cascades for Memory {
 struct State {
     tables: HashMap<Resource, Table>,
     cascades: AllCascades,
-    /// The same, in their order.
+    /// The same cascades, in the order in which they began.
     unfinished: Vec<Cascade>,
     ledger: Ledger<Written>,
-    /// Records of all resources.
+    /// The number of records of all resources.
     records: u64,
 }
 
 impl State {
-    fn commit(&mut self, write: Write, epoch: u64, window: &Window) -> Result<Committed, Refused> {
+    fn commit(
+        &mut self,
+        write: Write,
+        epoch: u64,
+        window: &Window,
+    ) -> Result<CommitOutcome, WriteError> {
         if let Some(key) = &write.key
             && let Some(entry) = self.ledger.recall(key, window.ledger_cutoff(write.at))
         {
             let written = entry.answer(key)?;
-            return Ok(Committed::repeated(self.answer(written, &write, epoch)));
+            return Ok(CommitOutcome::repeated(self.answer(written, &write, epoch)));
         }
         let id = write.id()?;
         if let Some(table) = self.tables.get_mut(&write.resource) {
             let own = id.as_ref().and_then(|id| table.rows.get(id));
-            let claims = write.claims(own.map(|row| &*row.record));
-            table.learn(&claims);
+            let values = write.unique_values(own.map(|row| &*row.record));
+            table.index_values(&values);
         }
         let cascades = self.cascades.of(&write.resource);
-        let standing =
-            self.table(&write.resource, |table| table.standing(id, &write, epoch, cascades))?;
-        let records = RecordCounts { total: self.records, ..standing.records };
-        let standing = Standing { records, ..standing };
-        let free = standing.next_id;
+        let stored_state =
+            self.table(&write.resource, |table| table.stored_state(id, &write, epoch, cascades))?;
+        let records = RecordCounts { total: self.records, ..stored_state.records };
+        let stored_state = StoredState { records, ..stored_state };
+        let free = stored_state.next_id;
         let (key, model) = (write.key.clone(), Arc::clone(&write.model));
         let references = write.references.clone();
-        let (committed, written) = match write.apply(standing)? {
+        let (committed, written) = match write.apply(stored_state)? {
             Decision::Changed(change) => {
                 let written = Written::logged(&change);
                 let committed = self.store(Arc::new(change), free, &model, window);
@@ -241,7 +247,7 @@ impl State {
             }
             Decision::Unchanged(change) => {
                 let written = Written::unchanged(&change);
-                (Committed::unchanged(change), written)
+                (CommitOutcome::unchanged(change), written)
             }
         };
         if let Some(key) = key {
@@ -273,7 +279,7 @@ impl State {
         }
     }
 
-    /// The answer to a repeat of a write.
+    /// Returns the answer to a repeat of a write.
     fn answer(&self, written: Written, write: &Write, epoch: u64) -> Change {
         self.table(&written.resource.clone(), |table| match table.logged(&written) {
             Some(change) => ledger::stored(change),
@@ -291,7 +297,7 @@ impl State {
         free: i64,
         model: &Model,
         window: &Window,
-    ) -> Committed {
+    ) -> CommitOutcome {
         let table = self.tables.entry(change.resource.clone()).or_default();
         if !change.published {
             table.key.get_or_insert_with(|| model.key.clone());
@@ -300,28 +306,28 @@ impl State {
         table.store(&change, free);
         self.records += table.counters.records;
         table.truncate(window, change.at);
-        Committed::changed(change)
+        CommitOutcome::changed(change)
     }
 
-    /// Looks at a resource. One that nobody has written to is empty and stays out of the store.
-    fn table<T>(&self, resource: &Resource, look: impl FnOnce(&Table) -> T) -> T {
+    /// Reads a resource. A resource without any writes is empty, and is not added to the store.
+    fn table<T>(&self, resource: &Resource, read: impl FnOnce(&Table) -> T) -> T {
         match self.tables.get(resource) {
-            Some(table) => look(table),
-            None => look(&Table::default()),
+            Some(table) => read(table),
+            None => read(&Table::default()),
         }
     }
 }
 
-/// A resource.
+/// The records and the log of a resource.
 #[derive(Debug, Default)]
 struct Table {
     counters: Counters,
     /// The name of the primary key; the first record decides it.
     key: Option<String>,
     rows: BTreeMap<Id, Row>,
-    /// Of attributes that have been claimed.
-    values: Values,
-    /// What is in the log of records that are not there: the offset of the last change of each.
+    /// The index of unique attributes.
+    values: ValueIndex,
+    /// The offset of the last change of each record that does not exist but is in the log.
     absent: HashMap<Id, u64>,
     log: VecDeque<Arc<Change>>,
 }
@@ -329,9 +335,9 @@ struct Table {
 #[derive(Debug)]
 struct Row {
     record: Arc<Attributes>,
-    /// Of its last change.
+    /// The offset of its last change.
     offset: u64,
-    /// Of its last change that was not only published.
+    /// The offset of its last change that was not only published.
     changed: u64,
 }
 
@@ -340,20 +346,20 @@ impl Row {
         cascades.map(|cascades| cascades.dangling(&self.record, self.changed)).unwrap_or_default()
     }
 
-    /// The record as it is read.
+    /// Returns the record as it is read: without dangling references.
     fn read(&self, cascades: Option<&ResourceCascades>) -> Option<Arc<Attributes>> {
         self.dangling(cascades).resolve(Arc::clone(&self.record))
     }
 }
 
 impl Table {
-    fn standing(
+    fn stored_state(
         &self,
         id: Option<Id>,
         write: &Write,
         epoch: u64,
         cascades: Option<&ResourceCascades>,
-    ) -> Result<Standing, Refused> {
+    ) -> Result<StoredState, WriteError> {
         let next_id = match &id {
             Some(_) => self.counters.next_id,
             None => self.free_id(&write.resource)?,
@@ -365,11 +371,11 @@ impl Table {
         let is_taken = |(name, value): &(String, Value)| {
             let others = self.values.holders(name, value).filter(|other| **other != id);
             let others = others.filter_map(|other| self.rows.get(other)?.read(cascades));
-            let mut rivals = others.filter(|other| write.is_rival(other, own));
+            let mut rivals = others.filter(|other| write.conflicts_with(other, own));
             rivals.any(|other| other.get(name).is_some_and(|other| model::is_same(other, value)))
         };
-        let taken = write.claims(own).into_iter().find(is_taken).map(|(name, _)| name);
-        Ok(Standing {
+        let taken = write.unique_values(own).into_iter().find(is_taken).map(|(name, _)| name);
+        Ok(StoredState {
             record: row.map(|row| Arc::clone(&row.record)),
             dangling: row.map(|row| row.dangling(cascades)).unwrap_or_default(),
             previous: last.unwrap_or(self.counters.floor),
@@ -380,8 +386,8 @@ impl Table {
         })
     }
 
-    /// The id that a create without one gets.
-    fn free_id(&self, resource: &Resource) -> Result<i64, Refused> {
+    /// Returns the id that a create without an id gets.
+    fn free_id(&self, resource: &Resource) -> Result<i64, WriteError> {
         let Ok(free) = self.counters.free_id(|range| {
             let ids = Id::Integer(*range.start())..;
             let taken = self.rows.range(ids).map_while(|(id, _)| match id {
@@ -390,12 +396,12 @@ impl Table {
             });
             first_free(&range, taken)
         });
-        free.ok_or_else(|| Refused::NoIdLeft { resource: resource.clone() })
+        free.ok_or_else(|| WriteError::NoIdLeft { resource: resource.clone() })
     }
 
-    fn learn(&mut self, claims: &[(String, Value)]) {
-        for (name, _) in claims {
-            self.values.learn(name, self.rows.iter().map(|(id, row)| (id, &*row.record)));
+    fn index_values(&mut self, values: &[(String, Value)]) {
+        for (name, _) in values {
+            self.values.add_attribute(name, self.rows.iter().map(|(id, row)| (id, &*row.record)));
         }
     }
 
@@ -403,7 +409,7 @@ impl Table {
         let (id, offset) = (change.id.clone(), change.position.offset);
         if !change.published {
             let before = self.rows.get(&id).map(|row| &*row.record);
-            self.values.note(&id, before, change.after.as_deref());
+            self.values.update(&id, before, change.after.as_deref());
             self.counters.count_record(before.is_some(), change.after.is_some());
         }
         match (&change.after, self.rows.get_mut(&id)) {
@@ -422,7 +428,7 @@ impl Table {
         self.log.push_back(Arc::clone(change));
     }
 
-    /// Drops what the log has kept long enough.
+    /// Drops the changes that are outside of the window.
     fn truncate(&mut self, window: &Window, now: u64) {
         let (floor, cutoff) = (self.counters.floor_by_count(window), window.cutoff(now));
         let kept_bytes = self.counters.log_bytes - self.counters.excess_bytes(window);
@@ -439,7 +445,7 @@ impl Table {
         self.counters.log_bytes = bytes;
     }
 
-    /// The change of a write, if the log still has it.
+    /// Returns the change of a write, if the log still has it.
     fn logged(&self, written: &Written) -> Option<&Change> {
         let offset = written.offset;
         let place = self.log.binary_search_by_key(&offset, |change| change.position.offset).ok()?;
@@ -453,7 +459,7 @@ impl Table {
     }
 }
 
-/// What a change takes in the log, as a file would have it.
+/// Returns the bytes that a change would take in the log of a file.
 fn bytes_of(change: &Change) -> u64 {
     let record = |record: &Option<Arc<Attributes>>| record.as_deref().map_or(0, json_length);
     let names: Vec<_> = change.set.keys().collect();
@@ -466,7 +472,7 @@ fn json_length(value: &impl Serialize) -> usize {
     length.0
 }
 
-/// Counts the bytes that are written to it.
+/// A writer that counts the bytes that are written to it.
 struct Length(usize);
 
 impl io::Write for Length {

@@ -1,16 +1,17 @@
-//! What waits for people: deliveries, each kept until every device of its person has acked it.
+//! Queues of deliveries. A delivery is kept until every device of its person has acked it.
 //!
-//! A person is somebody's own room at a site. A delivery is stored once for all persons it is for, and
-//! beside it, for each of them, who still waits for it. A device has a queue of its own from its first
-//! connect on; it begins with what no device of the person is done with yet. A person that no device is
-//! known of has deliveries all the same, and they have their own time.
+//! A person is the room of one user at a site. A delivery is stored once for all its persons,
+//! together with the devices of each of them that have not acked it. A device has a queue of its
+//! own from its first connect on. At first, the queue has the deliveries that no device of the
+//! person has acked. A person without a known device has deliveries, too, and they expire by
+//! themselves.
 //!
-//! Time is an argument and nothing happens by itself: whoever is due to be forgotten is forgotten by
-//! the next step that concerns them, as if it had happened in time. For others it is a matter of space
-//! only, so each step forgets a few of those as well.
+//! Time is an argument and nothing happens by itself: an expired device or delivery is dropped by
+//! the next step that concerns its person, as if it had been dropped in time. Expired data of other
+//! persons only takes space, so each step drops a little of it as well.
 //!
-//! What is dropped unread is replaced by a delivery that says so, [`Said::Resync`]. It waits like any
-//! other until it has been told and acked, so no crash can lose it.
+//! Deliveries that are dropped unread are replaced by a [`DeliveryContent::Resync`]. It waits like
+//! any other delivery until it is sent and acked, so no crash can lose it.
 
 mod memory;
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backwire_records::messages::flake::{Flake, Node};
 use backwire_records::messages::message::{self, Message};
-use backwire_records::messages::rules::{Portion, Ttl};
+use backwire_records::messages::rules::{BatchLimits, Ttl};
 use backwire_records::write::Key;
 use serde_json::value::RawValue;
 
@@ -27,160 +28,163 @@ use super::Error;
 
 pub use memory::MemoryQueues;
 
-/// Devices and deliveries that may be forgotten by each step, beside those it is about: more than one,
-/// so that their number shrinks.
-pub(super) const FORGOTTEN_PER_STEP: u32 = 2;
+/// The maximum number of expired devices, and of expired deliveries, of other persons that each
+/// step drops. It is more than one, so that their number shrinks.
+pub(super) const MAX_EXPIRED_PER_STEP: u32 = 2;
 
-/// Where deliveries live. Times are Unix milliseconds.
+/// The store of deliveries. Times are Unix milliseconds.
 ///
-/// Invariant: each of these is one step, durable before it is answered. Steps happen in the order in
-/// which their futures are polled first: a connection counts on it for the order of its acks.
+/// Invariant: each method is one step, durable before it returns. Steps happen in the order in
+/// which their futures are polled first: a connection relies on it for the order of its acks.
 #[async_trait]
 pub trait Queues: Send + Sync {
-    /// Told once, before anything else: who draws the ids from here on. Whoever was connected when the
-    /// last process ended is away since now.
+    /// Sets the node that creates ids from now on. It is called once, before anything else. Devices
+    /// that were connected when the last process ended are away from now on.
     async fn begin(&self, node: Node, at: u64) -> Result<(), Error>;
 
-    /// Stores a message for all its persons or for none. One whose key is known is not stored again: it
-    /// is answered as it was the first time.
+    /// Stores a message for all its persons or for none. A message whose key is known is not stored
+    /// again: the result is that of the first time.
     ///
     /// Invariant: ids grow in the order of sending, over all sites and restarts.
-    async fn post(&self, post: Post) -> Result<Posted, Error>;
+    async fn enqueue(&self, post: Enqueue) -> Result<Enqueued, Error>;
 
-    /// A socket of a device is there. Gives the last id that was drawn: what waits up to it is for the
-    /// batch, what comes after it is told as it comes.
+    /// Adds a socket of a device. Returns the last id that was created: deliveries up to it are for
+    /// the backlog, later ones are sent as they arrive.
     ///
-    /// A person has at most so many devices. For a new one, those that have been away the longest are
-    /// forgotten; if too few are away, this gives none and nothing has happened.
+    /// A person has at most `max_devices` devices. For a new one, those that have been away the
+    /// longest are dropped. If too few are away, this returns `None` and changes nothing.
     async fn connect(
         &self,
         device: Device,
         ttl: Ttl,
-        most: usize,
+        max_devices: usize,
         at: u64,
     ) -> Result<Option<Flake>, Error>;
 
-    /// A socket of a device is gone. With the last of them, the device is away.
+    /// Removes a socket of a device. Without any socket, the device is away.
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error>;
 
-    /// Removes from a device's queue what it is done with. What does not wait there is no matter.
-    async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error>;
+    /// Removes acked deliveries from the queue of a device. Deliveries that are not in it are
+    /// ignored.
+    async fn ack(&self, device: Device, ack: Ack, at: u64) -> Result<AckOutcome, Error>;
 
-    /// What waits for a device that is known, in the order of sending.
-    async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error>;
+    /// Returns the deliveries in the queue of a known device, in the order of sending.
+    async fn waiting(&self, device: Device, range: QueueRange) -> Result<Batch, Error>;
 }
 
-/// Where a queue is.
+/// A device, which has a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Device {
-    /// One site never sees what waits at another.
+    /// The site. One site never sees the deliveries of another.
     pub site: Arc<str>,
     /// The person's room.
     pub person: Arc<str>,
-    /// As the device calls itself; empty for one that does not. It is a name and no pattern.
+    /// The name that the device gives itself; empty if it gives none. It is a name and not a
+    /// pattern.
     pub name: Arc<str>,
 }
 
-/// A message on its way into queues.
+/// A message that is added to queues.
 #[derive(Debug, Clone)]
-pub struct Post {
-    /// Where it was sent.
+pub struct Enqueue {
+    /// The site.
     pub site: Arc<str>,
-    /// What was sent.
+    /// The message.
     pub message: Arc<Message>,
-    /// Whose queues it goes into. A person that is named twice gets it once.
+    /// The persons whose queues it is added to. A person that is listed twice gets it once.
     pub persons: Vec<Arc<str>>,
-    /// By which a repeat is known. Keys of one site are not those of another.
+    /// The idempotency key. Sites do not share keys.
     pub key: Option<Key>,
     /// How long it is kept for a person without any device, from now on.
     pub ttl: Ttl,
-    /// Deliveries that may wait for a person. When there are more, the devices that are the furthest
-    /// behind lose their place and have to start over.
+    /// The maximum number of deliveries that wait for a person. If there are more, the queues of
+    /// the devices that are the furthest behind are replaced by a resync.
     pub cap: u64,
-    /// When this happens.
+    /// The time of the step.
     pub at: u64,
 }
 
-/// A message that is stored.
+/// A message that was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Posted {
+pub struct Enqueued {
     /// The id of its deliveries.
     pub id: Flake,
-    /// Whether its key was known: it was stored before, and not again.
+    /// Whether its key was known. Then it was stored before, and not again.
     pub repeated: bool,
 }
 
-/// What a device is done with.
+/// The deliveries that a device acks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Acked {
-    /// A delivery that was told by itself. Where its sender has asked for it, it has to be the first of
-    /// its event in the queue: else the device has missed something.
+pub enum Ack {
+    /// A delivery that was sent by itself. If its sender has asked for it (`resync`), it has to be
+    /// the first of its event in the queue: otherwise the device has missed a delivery.
     One(Flake),
-    /// Everything in a batch.
+    /// All deliveries in a batch.
     Batch(Vec<Flake>),
 }
 
-/// What came of an ack.
+/// The outcome of an ack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// What was acked does not wait any more.
+pub enum AckOutcome {
+    /// The deliveries were removed from the queue.
     Removed,
-    /// The device has lost its place: all that waited for it of that event is gone. It has to be told so,
-    /// and then this id is to be acked; until then it waits in place of what is gone.
+    /// The device has missed a delivery, so all deliveries of that event were removed from its
+    /// queue. A resync with this id replaces them. It has to be sent to the device, and waits until
+    /// it is acked.
     Resync(Flake),
 }
 
-/// Which part of a queue is wanted.
+/// A range of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
-    /// What was sent after this
+pub struct QueueRange {
+    /// The range begins after this id.
     pub after: Flake,
-    /// and up to this,
+    /// The range ends with this id.
     pub upto: Flake,
-    /// and no more than this at once.
-    pub portion: Portion,
-    /// When this is asked.
+    /// The limits of the batch.
+    pub portion: BatchLimits,
+    /// The time of the read.
     pub at: u64,
 }
 
-/// The first of what was asked for.
+/// The first deliveries of a range.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// In the order of sending.
+    /// The deliveries, in the order of sending.
     pub deliveries: Vec<Delivery>,
-    /// Whether more waits after them.
+    /// Whether the range has more deliveries.
     pub more: bool,
 }
 
-/// Something that waits until it is acked.
+/// A delivery, which waits until it is acked.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// By which it is acked.
+    /// The id, by which it is acked.
     pub id: Flake,
-    /// What it says.
-    pub said: Said,
+    /// The content.
+    pub content: DeliveryContent,
 }
 
 impl Delivery {
-    /// The bytes that count for a [`Portion`].
+    /// Returns the bytes that count for [`BatchLimits`].
     pub fn size(&self) -> usize {
-        match &self.said {
-            Said::Event { event, args } => message::size(event, args),
-            Said::Resync => 0,
+        match &self.content {
+            DeliveryContent::Event { event, args } => message::size(event, args),
+            DeliveryContent::Resync => 0,
         }
     }
 }
 
-/// What a delivery says.
+/// The content of a delivery.
 #[derive(Debug, Clone)]
-pub enum Said {
-    /// What a back end has sent.
+pub enum DeliveryContent {
+    /// An event of a back end.
     Event {
-        /// Its name.
+        /// The name of the event.
         event: String,
-        /// Its arguments.
+        /// The arguments of the event.
         args: Vec<Box<RawValue>>,
     },
-    /// Something was dropped unread: the device has to start over.
+    /// Deliveries were dropped unread: the device has to fetch its data again.
     Resync,
 }

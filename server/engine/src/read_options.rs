@@ -1,4 +1,4 @@
-//! Who reads, and how much there may be of the answer.
+//! The options of a read: the client, and the limits of the answer.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -11,25 +11,25 @@ use serde::Serialize;
 
 use super::Error;
 
-/// Who reads, and how much there may be of the answer. The default is the server itself, which reads
-/// whatever it needs.
+/// The options of a read: the client, and the limits of the answer. The default is the server
+/// itself, which reads whatever it needs.
 #[derive(Debug, Clone)]
 pub struct ReadOptions {
-    /// The most records there may be.
+    /// The maximum number of records.
     pub records: usize,
-    /// The most bytes they may have as JSON.
+    /// The maximum bytes of the records as JSON.
     pub bytes: usize,
-    /// The most bytes that may be held in memory to sort.
+    /// The maximum bytes in memory to sort records.
     pub sort_bytes: usize,
     /// The address of the client: one client does not get all readers of an engine at once.
     pub client: Option<IpAddr>,
-    /// How long the reads of one request have taken: together they have one deadline.
+    /// The time that the reads of one request have taken: together they have one deadline.
     pub time: ReadTime,
-    /// The memory for the answer of one request, whatever reads it takes.
+    /// The memory for the answer of one request, which may take several reads.
     pub memory: AnswerMemory,
 }
 
-/// How long some reads have taken together, in microseconds.
+/// The time that some reads have taken together, in microseconds.
 #[derive(Debug, Clone, Default)]
 pub struct ReadTime(Arc<AtomicU64>);
 
@@ -42,12 +42,12 @@ impl Default for ReadOptions {
 }
 
 impl ReadTime {
-    /// What is left of a deadline.
+    /// Returns the rest of a deadline.
     pub fn left_of(&self, deadline: Duration) -> Duration {
         deadline.saturating_sub(Duration::from_micros(self.0.load(Ordering::Relaxed)))
     }
 
-    /// A read has taken so long.
+    /// Adds the time that a read has taken.
     pub fn spend(&self, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.0.fetch_add(micros, Ordering::Relaxed);
@@ -55,22 +55,24 @@ impl ReadTime {
 }
 
 impl ReadOptions {
-    /// The same for what is not answered: what the server has to know to answer.
+    /// Returns the options for a read whose records are not in the answer: the server needs them to
+    /// compute it.
     pub fn unbounded(&self) -> Self {
         Self { records: usize::MAX, bytes: usize::MAX, ..self.clone() }
     }
 
-    /// Whether an answer may have so many records.
+    /// Returns an error if an answer may not have this many records.
     pub fn check_records(&self, count: usize) -> Result<(), Error> {
         if count <= self.records { Ok(()) } else { Err(Error::TooManyRecords(self.records)) }
     }
 
-    /// Whether an answer may have so many bytes.
+    /// Returns an error if an answer may not have this many bytes.
     pub fn check_bytes(&self, count: usize) -> Result<(), Error> {
         if count <= self.bytes { Ok(()) } else { Err(Error::TooManyBytes(self.bytes)) }
     }
 
-    /// An answer as JSON, which is not written to its end if it is too large or there is no memory for it.
+    /// Serializes an answer as JSON. It stops if the answer is too large or there is no memory for
+    /// it.
     pub fn json(&self, answer: &impl Serialize) -> Result<Vec<u8>, Error> {
         let mut bounded = Bounded { bytes: Vec::new(), options: self, claimed: 0, refusal: None };
         match serde_json::to_writer(&mut bounded, answer) {
@@ -81,13 +83,13 @@ impl ReadOptions {
     }
 }
 
-/// The bytes of an answer are claimed in steps of this size: most pieces of JSON are short.
-const STEP: usize = 16 << 10;
+/// The bytes of an answer are claimed in steps of this size, because most pieces of JSON are short.
+const CLAIM_STEP: usize = 16 << 10;
 
 struct Bounded<'o> {
     bytes: Vec<u8>,
     options: &'o ReadOptions,
-    /// Bytes that memory has been claimed for.
+    /// The claimed bytes.
     claimed: usize,
     refusal: Option<Error>,
 }
@@ -96,7 +98,7 @@ impl Bounded<'_> {
     fn check(&mut self, size: usize) -> Result<(), Error> {
         self.options.check_bytes(size)?;
         if size > self.claimed {
-            let claimed = size.next_multiple_of(STEP);
+            let claimed = size.next_multiple_of(CLAIM_STEP);
             self.options.memory.set_written(claimed)?;
             self.claimed = claimed;
         }

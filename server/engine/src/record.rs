@@ -1,50 +1,50 @@
-//! A record among many.
+//! A record in an answer of many.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Id};
-use backwire_records::criteria::Look;
+use backwire_records::criteria::HasAttributes;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Error;
-use super::sketch::Sketch;
+use super::partial_record::PartialRecord;
 
-/// A record as an engine has it. An answer of many records is not parsed to be written again: in memory
-/// a record has many times the size of its JSON.
+/// A record as the engine stores it. A record that is JSON is not parsed only to be written again:
+/// in memory a parsed record has many times the size of its JSON.
 #[derive(Debug, Clone)]
 pub enum Record {
-    /// Its attributes, which others share.
+    /// Parsed attributes, which others share.
     Attributes(Arc<Attributes>),
-    /// Its JSON, which is an object.
+    /// A JSON object.
     Json(Arc<RawValue>),
 }
 
 impl Record {
-    /// From the JSON of an object.
+    /// Returns a record with this JSON, which has to be an object.
     pub(super) fn of_json(json: &str) -> serde_json::Result<Self> {
         serde_json::from_str::<Box<RawValue>>(json).map(|json| Self::Json(json.into()))
     }
 
-    /// An attribute, or null.
+    /// Returns the value of an attribute; null if it is missing.
     pub fn get(&self, name: &str) -> Value {
         match self {
-            Self::Attributes(attributes) => attributes.look(name).clone(),
+            Self::Attributes(attributes) => attributes.attribute(name).clone(),
             Self::Json(json) => {
-                let sketch = Sketch::read(json.get(), &BTreeSet::from([name]));
-                sketch.map_or(Value::Null, |sketch| sketch.look(name).clone())
+                let partial = PartialRecord::read(json.get(), &BTreeSet::from([name]));
+                partial.map_or(Value::Null, |partial| partial.attribute(name).clone())
             }
         }
     }
 
-    /// The id in an attribute.
+    /// Returns the id in an attribute.
     pub fn id(&self, name: &str) -> Option<Id> {
         Id::from_json(&self.get(name))
     }
 
-    /// The bytes of its JSON that no other record shares.
+    /// Returns the bytes of its JSON; 0 if others share the record.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Attributes(_) => 0,
@@ -52,7 +52,7 @@ impl Record {
         }
     }
 
-    /// All attributes.
+    /// Returns all attributes.
     pub fn attributes(&self) -> Result<Arc<Attributes>, Error> {
         match self {
             Self::Attributes(attributes) => Ok(Arc::clone(attributes)),

@@ -1,8 +1,8 @@
-//! What is kept of visitors from one request to the next.
+//! Sessions, which keep values from one request of a visitor to the next.
 //!
-//! A session is an object that is found by its id and forgotten when it has not been used for a while.
-//! An edit says what has changed and not what has come of it, so that of two edits at the same time
-//! neither undoes the other, but where they are about the same key.
+//! A session is an object that is found by its id and dropped when it has not been used for a
+//! while. An edit has the changed keys and not the resulting object. So two edits at the same time
+//! do not undo each other, unless they set the same key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -15,69 +15,77 @@ use serde_json::Value;
 
 use super::Error;
 
-/// The key under which a session says who has signed in: such as no handler takes for its own.
-pub const PERSON: &str = "backwire.person";
+/// The key of a session under which the id of the person is stored who has signed in. Handlers do
+/// not use such a name.
+pub const PERSON_KEY: &str = "backwire.person";
 
-/// Sessions that may be forgotten for each edit: more than one, so that their number shrinks.
+/// The maximum number of expired sessions that each edit drops. It is more than one, so that their
+/// number shrinks.
 pub(super) const DROPPED_PER_EDIT: u32 = 2;
 
-/// Where sessions live. Times are Unix milliseconds.
+/// The store of sessions. Times are Unix milliseconds.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// A secret that was drawn when the store was made and stays with it.
+    /// Returns a secret that was drawn when the store was made and does not change.
     async fn secret(&self) -> Result<[u8; 32], Error>;
 
-    /// What a session holds, if its time is not up.
-    async fn load(&self, id: &str, now: u64) -> Result<Option<Held>, Error>;
+    /// Returns a session, unless it has expired.
+    async fn load(&self, id: &str, now: u64) -> Result<Option<StoredSession>, Error>;
 
-    /// The sessions that hold this value under this key, and whose time is not up. It looks at all of them.
-    async fn holding(&self, key: &str, value: &Value, now: u64) -> Result<Vec<Arc<str>>, Error>;
+    /// Returns the ids of the sessions that have this value under this key and have not expired. It
+    /// scans all of them.
+    async fn find_by_value(
+        &self,
+        key: &str,
+        value: &Value,
+        now: u64,
+    ) -> Result<Vec<Arc<str>>, Error>;
 
-    /// Edits a session, or begins it, and keeps it from here on until the time the edit names. One that
-    /// holds nothing is not kept at all.
+    /// Edits a session, or begins it, and sets the time at which it expires. An empty session is
+    /// not stored.
     ///
-    /// Invariant: an edit is one step. It is seen by every [`load`](Self::load) that begins after it.
-    async fn edit(&self, edit: Edit) -> Result<(), Error>;
+    /// Invariant: an edit is one step. Every [`load`](Self::load) that begins after it sees it.
+    async fn edit(&self, edit: SessionEdit) -> Result<(), Error>;
 }
 
-/// A session that is kept.
+/// A stored session.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Held {
-    /// What it holds.
+pub struct StoredSession {
+    /// The values.
     pub values: Arc<Attributes>,
-    /// When it is forgotten.
+    /// When it expires.
     pub until: u64,
 }
 
-/// What has become of a session.
+/// A change of a session.
 #[derive(Debug, Clone, Default)]
-pub struct Edit {
-    /// Of the session.
+pub struct SessionEdit {
+    /// The id of the session.
     pub id: Arc<str>,
-    /// First it loses all it held,
-    pub clears: bool,
-    /// then these keys get a value, or lose the one they had.
+    /// Whether all values are removed first.
+    pub clear: bool,
+    /// The keys that are set; `None` removes a key.
     pub set: BTreeMap<String, Option<Value>>,
-    /// and then it is found by this id, and by the one it had no longer.
-    pub becomes: Option<Arc<str>>,
-    /// When this happens.
+    /// The new id of the session. It is no longer found by its former id.
+    pub new_id: Option<Arc<str>>,
+    /// The time of the edit.
     pub at: u64,
-    /// How long the session is kept if nothing more happens.
+    /// When the session expires, unless it is edited again.
     pub until: u64,
-    /// How many sessions there may be, if that is limited. One that begins takes the place of the one that
-    /// ends first, among those to which nobody has signed in.
+    /// The maximum number of sessions, if it is limited. A new session replaces the one that
+    /// expires first, among those to which nobody has signed in.
     pub max: Option<usize>,
 }
 
 /// Whether somebody has signed in.
 pub(super) fn is_signed_in(values: &Attributes) -> bool {
-    values.get(PERSON).is_some_and(|person| !person.is_null())
+    values.get(PERSON_KEY).is_some_and(|person| !person.is_null())
 }
 
-impl Edit {
-    /// What a session that has held so much holds now.
-    pub fn apply(self, held: Attributes) -> Attributes {
-        let mut values = if self.clears { Attributes::new() } else { held };
+impl SessionEdit {
+    /// Returns the values of a session after the edit.
+    pub fn apply(self, before: Attributes) -> Attributes {
+        let mut values = if self.clear { Attributes::new() } else { before };
         for (key, value) in self.set {
             match value {
                 Some(value) => drop(values.insert(key, value)),
@@ -88,35 +96,35 @@ impl Edit {
     }
 }
 
-/// Sessions that live as long as their process.
+/// Sessions in memory, which are lost when the process ends.
 pub struct MemorySessions {
     secret: [u8; 32],
-    kept: Mutex<Kept>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Kept {
-    sessions: HashMap<Arc<str>, Held>,
-    /// Whose time is up first comes first.
+struct State {
+    sessions: HashMap<Arc<str>, StoredSession>,
+    /// All sessions, by the time at which they expire.
     ends: BTreeSet<(u64, Arc<str>)>,
-    /// Those among them to which nobody has signed in.
+    /// The sessions to which nobody has signed in, by the time at which they expire.
     anonymous: BTreeSet<(u64, Arc<str>)>,
 }
 
 impl Default for MemorySessions {
     fn default() -> Self {
-        Self { secret: rand::random(), kept: Mutex::default() }
+        Self { secret: rand::random(), state: Mutex::default() }
     }
 }
 
 impl MemorySessions {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 
-    /// How many there are, also of those whose time is up and that have not been dropped yet.
+    /// Returns the number of sessions, including expired ones that have not been dropped yet.
     pub fn count(&self) -> usize {
-        self.kept().sessions.len()
+        self.state().sessions.len()
     }
 }
 
@@ -126,47 +134,52 @@ impl Sessions for MemorySessions {
         Ok(self.secret)
     }
 
-    async fn load(&self, id: &str, now: u64) -> Result<Option<Held>, Error> {
-        Ok(self.kept().sessions.get(id).filter(|held| now < held.until).cloned())
+    async fn load(&self, id: &str, now: u64) -> Result<Option<StoredSession>, Error> {
+        Ok(self.state().sessions.get(id).filter(|session| now < session.until).cloned())
     }
 
-    async fn holding(&self, key: &str, value: &Value, now: u64) -> Result<Vec<Arc<str>>, Error> {
-        let kept = self.kept();
-        let sessions = kept.sessions.iter().filter(|(_, held)| now < held.until);
-        let sessions = sessions.filter(|(_, held)| held.values.get(key) == Some(value));
+    async fn find_by_value(
+        &self,
+        key: &str,
+        value: &Value,
+        now: u64,
+    ) -> Result<Vec<Arc<str>>, Error> {
+        let state = self.state();
+        let sessions = state.sessions.iter().filter(|(_, session)| now < session.until);
+        let sessions = sessions.filter(|(_, session)| session.values.get(key) == Some(value));
         Ok(sessions.map(|(id, _)| Arc::clone(id)).collect())
     }
 
-    async fn edit(&self, edit: Edit) -> Result<(), Error> {
-        let mut kept = self.kept();
-        kept.drop_ended(edit.at);
-        kept.edit(edit)
+    async fn edit(&self, edit: SessionEdit) -> Result<(), Error> {
+        let mut state = self.state();
+        state.drop_expired(edit.at);
+        state.edit(edit)
     }
 }
 
-impl Kept {
-    fn edit(&mut self, edit: Edit) -> Result<(), Error> {
+impl State {
+    fn edit(&mut self, edit: SessionEdit) -> Result<(), Error> {
         let (at, until, max) = (edit.at, edit.until, edit.max);
-        let id = edit.becomes.as_ref().unwrap_or(&edit.id).clone();
+        let id = edit.new_id.as_ref().unwrap_or(&edit.id).clone();
         let former = self.take(&edit.id);
-        let begins = former.is_none();
-        let held = former.filter(|held| at < held.until);
-        let values =
-            edit.apply(held.map(|held| Arc::unwrap_or_clone(held.values)).unwrap_or_default());
+        let is_new = former.is_none();
+        let valid = former.filter(|session| at < session.until);
+        let before = valid.map(|session| Arc::unwrap_or_clone(session.values));
+        let values = edit.apply(before.unwrap_or_default());
         if !values.is_empty() {
-            if begins {
+            if is_new {
                 self.make_room(max)?;
             }
             self.ends.insert((until, id.clone()));
             if !is_signed_in(&values) {
                 self.anonymous.insert((until, id.clone()));
             }
-            self.sessions.insert(id, Held { values: Arc::new(values), until });
+            self.sessions.insert(id, StoredSession { values: Arc::new(values), until });
         }
         Ok(())
     }
 
-    /// Makes room for a session that begins.
+    /// Makes room for a new session.
     fn make_room(&mut self, max: Option<usize>) -> Result<(), Error> {
         let Some(limit) = max.filter(|max| self.sessions.len() >= *max) else { return Ok(()) };
         let oldest = self.anonymous.first().map(|(_, id)| id.clone());
@@ -175,15 +188,15 @@ impl Kept {
         Ok(())
     }
 
-    fn take(&mut self, id: &Arc<str>) -> Option<Held> {
-        let held = self.sessions.remove(id)?;
-        let end = (held.until, id.clone());
+    fn take(&mut self, id: &Arc<str>) -> Option<StoredSession> {
+        let session = self.sessions.remove(id)?;
+        let end = (session.until, id.clone());
         self.ends.remove(&end);
         self.anonymous.remove(&end);
-        Some(held)
+        Some(session)
     }
 
-    fn drop_ended(&mut self, now: u64) {
+    fn drop_expired(&mut self, now: u64) {
         for _ in 0..DROPPED_PER_EDIT {
             match self.ends.first() {
                 Some((until, id)) if *until <= now => {
@@ -196,7 +209,7 @@ impl Kept {
     }
 }
 
-/// Neither the secret nor what people keep is for logs.
+/// Neither the secret nor the values of sessions may be in logs.
 impl fmt::Debug for MemorySessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemorySessions").field("count", &self.count()).finish_non_exhaustive()

@@ -1,13 +1,13 @@
-//! One SQLite file: what is answered is on the disk.
+//! The engine in one SQLite file. A write is on the disk before it is answered.
 //!
-//! A thread of its own writes. It takes writes that have queued up while it was busy, those of all clients
-//! in turn, and commits them as one group, so that the price of the disk is shared by those who would
-//! have waited for it anyway, and nobody waits when there is nobody to share with. Then, in commit order:
-//! each change to the tail, and its writer answered.
+//! A dedicated thread writes. It takes the writes that were queued while it was busy, those of all
+//! clients in turn, and commits them as one group. So writes that would wait for the disk anyway
+//! share its cost, and a single write does not wait for others. Then, in commit order, each change
+//! is sent to the tail and its writer is answered.
 //!
-//! Readers have connections of their own, which never wait for the writer: a read sees one snapshot.
+//! Readers have connections of their own, which never wait for the writer: a read sees one
+//! snapshot.
 
-mod along;
 mod backup;
 mod cascades;
 mod checkpoints;
@@ -18,6 +18,7 @@ mod expression;
 mod files;
 mod forget;
 mod group;
+mod index_scan;
 mod indexes;
 mod ledger;
 mod list;
@@ -59,9 +60,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::{
-    Acked, Asked, Batch, Cascade, Cascades, Committed, DEFAULT_READ_DEADLINE, Device, Edit, Engine,
-    Error, Gauge, Held, Outcome, Post, Posted, Queues, ReadOptions, Record, Sessions, Since,
-    Snapshot, Tail, Window,
+    Ack, AckOutcome, Batch, Cascade, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE,
+    Device, Engine, Enqueue, Enqueued, Error, Gauge, QueueRange, Queues, ReadOptions, Record,
+    SessionEdit, Sessions, Snapshot, StoredSession, Tail, Window,
 };
 
 pub use backup::{back_up, restore};
@@ -69,11 +70,11 @@ use checkpoints::{Checkpoints, wal_of};
 use control::ReadControl;
 use epochs::CurrentEpoch;
 use files::{create_database, make_folder_of};
-use group::Known;
+use group::WriterState;
 use indexes::Indexes;
-use ledger::Recent;
+use ledger::RecentEntries;
 use lock::Lock;
-use operation::{Done, Job, Operation};
+use operation::{Job, Operation, OperationOutcome};
 use prefilter::Prefilter;
 use queues::Step;
 use read_pool::ReadPool;
@@ -84,8 +85,8 @@ use space::Space;
 use write_queue::WriteQueue;
 use writer::Writer;
 
-/// The time between two looks at the files of a store that nobody writes to.
-const MAINTENANCE_PAUSE: Duration = Duration::from_secs(1);
+/// The time between two checks of the disk of a store without any writes.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A store in a file.
 #[derive(Debug)]
@@ -95,20 +96,20 @@ pub struct Sqlite {
     is_disk_full: Arc<AtomicBool>,
     readers: ReadPool,
     indexes: RwLock<Arc<Indexes>>,
-    /// The writer ends when this is dropped and what is queued has been committed.
+    /// The writer ends when this is dropped and all queued jobs are done.
     jobs: Arc<WriteQueue>,
 }
 
 impl Sqlite {
-    /// Opens a store, or makes one where there is none. Its folder has to exist, unless it is
-    /// `data` in the working directory or below that.
+    /// Opens a store, or creates it. Its folder has to exist, unless it is `data` in the working
+    /// directory or below that.
     ///
-    /// This waits: for the disk, and up to 20 seconds for another process that still has the store open.
-    /// Needs a runtime of tokio, where it tells of what was committed.
+    /// This blocks: for the disk, and up to 20 seconds for another process that still has the store
+    /// open. It needs a tokio runtime, where a task sends committed changes to the tail.
     pub fn open(path: impl AsRef<Path>, window: Window, tail: Tail) -> Result<Self, Error> {
         let path = path.as_ref();
         make_folder_of(path)?;
-        // Before anything is read or, in the file of an older version, upgraded.
+        // The lock comes before anything is read or, in the file of an older version, upgraded.
         let lock = Lock::of(path)?;
         create_database(path)?;
         let space = Space::of(path);
@@ -125,7 +126,7 @@ impl Sqlite {
         let readers = ReadPool::new(path, DEFAULT_READ_DEADLINE);
         let checkpoints =
             Checkpoints::begin(path, &mut connection, readers.clone(), MAX_WAL_BYTES)?;
-        let known = Known {
+        let state = WriterState {
             current,
             window,
             records,
@@ -135,7 +136,7 @@ impl Sqlite {
             sessions: None,
             space,
         };
-        let jobs = Arc::new(Writer { connection, _lock: lock, known }.spawn(checkpoints, tail)?);
+        let jobs = Arc::new(Writer { connection, _lock: lock, state }.spawn(checkpoints, tail)?);
         tokio::spawn(maintain(Arc::clone(&is_disk_full), Arc::downgrade(&jobs)));
         Ok(Self {
             path: path.into(),
@@ -149,15 +150,15 @@ impl Sqlite {
 }
 
 impl Sqlite {
-    /// With another limit on how long the reads of one request may take together.
+    /// Sets the limit of the time that the reads of one request may take together.
     #[must_use]
     pub fn with_read_deadline(mut self, deadline: Duration) -> Self {
         self.readers.set_deadline(deadline);
         self
     }
 
-    /// Takes its place in line when it is polled first.
-    async fn have_done(&self, operation: Operation) -> Result<Done, Error> {
+    /// Has the writer do an operation. The operation is queued when the future is polled first.
+    async fn execute(&self, operation: Operation) -> Result<OperationOutcome, Error> {
         let (answer, outcome) = oneshot::channel();
         self.jobs.push(Job { operation, answer });
         outcome.await.map_err(|_| stopped())?
@@ -175,10 +176,10 @@ impl Engine for Sqlite {
         Ok(())
     }
 
-    async fn commit(&self, write: Write) -> Result<Committed, Error> {
-        match self.have_done(Operation::Write(Box::new(write))).await? {
-            Done::Write(committed) => Ok(committed),
-            other => Err(mistaken(&other)),
+    async fn commit(&self, write: Write) -> Result<CommitOutcome, Error> {
+        match self.execute(Operation::Write(Box::new(write))).await? {
+            OperationOutcome::Write(committed) => Ok(committed),
+            other => Err(unexpected_outcome(&other)),
         }
     }
 
@@ -221,7 +222,7 @@ impl Engine for Sqlite {
         self.readers.read(find).await?
     }
 
-    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
+    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
         let (epoch, room) = (self.epoch, room.clone());
         let since = move |snapshot: &Transaction<'_>, _: &_| {
             reader::since(snapshot, epoch, &room, position)
@@ -288,7 +289,7 @@ impl Cascades for Sqlite {
     }
 
     async fn finish(&self, cascade: &Cascade) -> Result<(), Error> {
-        self.have_done(Operation::Finish(cascade.clone())).await.map(drop)
+        self.execute(Operation::Finish(cascade.clone())).await.map(drop)
     }
 }
 
@@ -298,37 +299,39 @@ impl Sessions for Sqlite {
         self.readers.read(|snapshot| schema::secret(snapshot)).await
     }
 
-    async fn load(&self, id: &str, now: u64) -> Result<Option<Held>, Error> {
+    async fn load(&self, id: &str, now: u64) -> Result<Option<StoredSession>, Error> {
         let id = id.to_owned();
         self.readers.read(move |snapshot| sessions::load(snapshot, &id, now)).await
     }
 
-    async fn holding(
+    async fn find_by_value(
         &self,
         key: &str,
         value: &serde_json::Value,
         now: u64,
     ) -> Result<Vec<Arc<str>>, Error> {
         let (key, value) = (key.to_owned(), value.clone());
-        self.readers.read_all(move |snapshot| sessions::holding(snapshot, &key, &value, now)).await
+        self.readers
+            .read_all(move |snapshot| sessions::find_by_value(snapshot, &key, &value, now))
+            .await
     }
 
-    async fn edit(&self, edit: Edit) -> Result<(), Error> {
-        self.have_done(Operation::Edit(edit)).await.map(drop)
+    async fn edit(&self, edit: SessionEdit) -> Result<(), Error> {
+        self.execute(Operation::Edit(edit)).await.map(drop)
     }
 }
 
 #[async_trait]
 impl Queues for Sqlite {
     async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
-        self.have_done(Operation::Step(Step::Begin(node), at)).await.map(drop)
+        self.execute(Operation::Step(Step::Begin(node), at)).await.map(drop)
     }
 
-    async fn post(&self, post: Post) -> Result<Posted, Error> {
+    async fn enqueue(&self, post: Enqueue) -> Result<Enqueued, Error> {
         let at = post.at;
-        match self.have_done(Operation::Step(Step::Post(post), at)).await? {
-            Done::Step(queues::Done::Posted(posted)) => Ok(posted),
-            other => Err(mistaken(&other)),
+        match self.execute(Operation::Step(Step::Enqueue(post), at)).await? {
+            OperationOutcome::Step(queues::StepOutcome::Enqueued(posted)) => Ok(posted),
+            other => Err(unexpected_outcome(&other)),
         }
     }
 
@@ -336,40 +339,41 @@ impl Queues for Sqlite {
         &self,
         device: Device,
         ttl: Ttl,
-        most: usize,
+        max_devices: usize,
         at: u64,
     ) -> Result<Option<Flake>, Error> {
-        match self.have_done(Operation::Step(Step::Connect(device, ttl, most), at)).await? {
-            Done::Step(queues::Done::Connected(last)) => Ok(last),
-            other => Err(mistaken(&other)),
+        match self.execute(Operation::Step(Step::Connect(device, ttl, max_devices), at)).await? {
+            OperationOutcome::Step(queues::StepOutcome::Connected(last)) => Ok(last),
+            other => Err(unexpected_outcome(&other)),
         }
     }
 
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
-        self.have_done(Operation::Step(Step::Disconnect(device), at)).await.map(drop)
+        self.execute(Operation::Step(Step::Disconnect(device), at)).await.map(drop)
     }
 
-    async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {
-        match self.have_done(Operation::Step(Step::Ack(device, acked), at)).await? {
-            Done::Step(queues::Done::Acked(outcome)) => Ok(outcome),
-            other => Err(mistaken(&other)),
+    async fn ack(&self, device: Device, acked: Ack, at: u64) -> Result<AckOutcome, Error> {
+        match self.execute(Operation::Step(Step::Ack(device, acked), at)).await? {
+            OperationOutcome::Step(queues::StepOutcome::Acked(outcome)) => Ok(outcome),
+            other => Err(unexpected_outcome(&other)),
         }
     }
 
-    async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
-        self.readers.read(move |snapshot| queues::waiting(snapshot, &device, asked)).await
+    async fn waiting(&self, device: Device, range: QueueRange) -> Result<Batch, Error> {
+        self.readers.read(move |snapshot| queues::waiting(snapshot, &device, range)).await
     }
 }
 
-/// Opens the writer's connection, and begins a new part of the logs.
-fn begin(path: &Path) -> Result<(Connection, CurrentEpoch, Recent), Error> {
+/// Opens the writer's connection, and begins a new epoch.
+fn begin(path: &Path) -> Result<(Connection, CurrentEpoch, RecentEntries), Error> {
     let mut connection = schema::create(path)?;
     let current = CurrentEpoch::begin(&mut connection)?;
-    let recent = Recent::load(&connection)?;
+    let recent = RecentEntries::load(&connection)?;
     Ok((connection, current, recent))
 }
 
-/// Each start writes a little, and more in the file of an older version.
+/// Adds advice to the error of a full disk. Each start writes a little, and more in the file of an
+/// older version.
 fn cannot_start(path: &Path, error: Error) -> Error {
     match error {
         Error::DiskFull => Error::Unavailable(format!(
@@ -381,21 +385,22 @@ fn cannot_start(path: &Path, error: Error) -> Error {
     }
 }
 
-/// Has the writer look whether a full disk has room again when nobody writes.
+/// Has the writer check whether a full disk has room again, also if there are no writes.
 async fn maintain(is_disk_full: Arc<AtomicBool>, jobs: Weak<WriteQueue>) {
     loop {
-        sleep(MAINTENANCE_PAUSE).await;
+        sleep(MAINTENANCE_INTERVAL).await;
         let Some(jobs) = jobs.upgrade() else { return };
-        // If the queue is not empty, others write.
+        // If the queue is not empty, other writes check it.
         if is_disk_full.load(Ordering::Relaxed) && jobs.is_empty() {
             jobs.push(Job { operation: Operation::Maintain, answer: oneshot::channel().0 });
         }
     }
 }
 
-/// No answer is of another kind than its question; if one were, its asker should not take it for theirs.
-fn mistaken(done: &Done) -> Error {
-    Error::Unavailable(format!("an answer to something else: {done:?}"))
+/// The outcome of an operation always has the same kind as the operation. This error is for the
+/// case that it does not.
+fn unexpected_outcome(outcome: &OperationOutcome) -> Error {
+    Error::Unavailable(format!("the outcome is of another operation: {outcome:?}"))
 }
 
 fn stopped() -> Error {
@@ -404,7 +409,7 @@ fn stopped() -> Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        // Memory that is shared with other processes is a file, too.
+        // SQLite's memory that is shared with other processes is a file, too.
         let is_full = error.sqlite_error().is_some_and(|it| {
             it.code == ErrorCode::DiskFull || it.extended_code == ffi::SQLITE_IOERR_SHMSIZE
         });

@@ -1,12 +1,13 @@
-//! Who may do what: rules of a resource, and what of it they leave to a caller.
+//! Authorization: the access rules of a resource, and the records that they allow a caller.
 //!
-//! All of it is pure. A rule names whom an act is allowed; for a caller it comes down to a [`Reach`]: all
-//! records, none, or those that fulfil a filter. A reach is a filter like any other, so whoever may not
-//! see all reads, follows and writes the part of the resource that is theirs, and nothing tells them that
-//! there is more.
+//! All of it is pure. A rule names the callers that an operation is allowed to. For one caller it
+//! results in an [`AccessScope`]: all records, none, or those that fulfil a filter. It is a filter
+//! like any other: a caller principal may not see all records reads, follows and writes a part of
+//! them, and nothing shows the caller that there is more.
 //!
-//! In reading order: `who` asks; `rule`: whom an act is allowed; `policy`: the same in Rust; `reach`: what
-//! comes of it; `author`: whose a record is; `act`: what can be done.
+//! In reading order: `principal`: the caller; `rule`: the callers that an operation is allowed to;
+//! `policy`: a rule in Rust; `access_scope`: the records that the rules allow; `author`: the owners
+//! of records; `operation`: the operations.
 //!
 //! ```yaml
 //! resources:
@@ -16,131 +17,140 @@
 //!       read: owner
 //!       create: signedIn
 //!       update: [owner, {role: editor}]   # any of these
-//!       assign: {role: editor}            # may name another owner than themselves
+//!       assign: {role: editor}            # may set another owner than themselves
 //! ```
 
-mod act;
+mod access_scope;
 mod author;
+mod operation;
 mod policy;
-mod reach;
+mod principal;
 mod rule;
-mod who;
 
 use serde::Deserialize;
 
 use crate::criteria::Filter;
 
-pub use act::Act;
+pub use access_scope::AccessScope;
 pub use author::Author;
+pub use operation::Operation;
 pub use policy::Policy;
-pub use reach::Reach;
+pub use principal::{ExpiringPrincipal, Principal};
 pub use rule::{Grant, Rule};
-pub use who::{Known, Who};
 
-/// Who may do what to a resource.
+/// The access rules of a resource.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
-    /// The attribute with the id of the person a record belongs to. A new record gets its author's, and keeps
-    /// it.
+    /// The attribute with the id of the person principal owns a record. The author of a record
+    /// becomes its owner, and the owner does not change.
     pub owner: Option<String>,
-    /// The callers that may create records for another owner, and change the owner of a record. Nobody by
-    /// default.
+    /// The callers that may create records for another owner, and change the owner of a record.
+    /// Nobody by default.
     pub assign: Option<Rule>,
-    /// Who may read and follow; whoever may not, may neither update nor destroy.
+    /// The callers that may read and follow records. Others may neither update nor destroy them.
     pub read: Option<Rule>,
-    /// Who may add records.
+    /// The callers that may add records.
     pub create: Option<Rule>,
-    /// Who may set attributes.
+    /// The callers that may set attributes.
     pub update: Option<Rule>,
-    /// Who may remove records.
+    /// The callers that may remove records.
     pub destroy: Option<Rule>,
-    /// What else there is to say.
+    /// A rule in Rust, which narrows the others.
     #[serde(skip)]
     pub policy: Option<Policy>,
 }
 
 impl Access {
-    /// Everyone may do everything.
+    /// Whether everyone may do everything.
     pub fn is_open(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether some see only a part of the records: whether there are others must then not show.
+    /// Whether some callers may see only a part of the records. Then nothing may show them whether
+    /// there are others.
     pub fn hides_records(&self) -> bool {
-        self.keeps_apart().is_some() || self.policy.is_some()
+        self.isolating_owner().is_some() || self.policy.is_some()
     }
 
-    /// The attribute with the owner, where its owner is who may read a record.
-    pub fn keeps_apart(&self) -> Option<&str> {
+    /// Returns the attribute with the owner, if owners are isolated: each may read the records of
+    /// their own.
+    pub fn isolating_owner(&self) -> Option<&str> {
         let rule = self.read.as_ref();
         let by_owner = rule.is_none_or(|Rule(any)| any.contains(&Grant::Owner));
         self.owner.as_deref().filter(|_| by_owner)
     }
 
-    /// What of the resource is left to somebody. Where there is an owner and nothing else is said, it is
-    /// the owner's.
-    pub fn reach(&self, who: &Who, act: Act) -> Reach {
-        let own = self.granted(who, act).and(self.said(who, act));
-        match act {
-            // Both answer with the record, and an error of either would tell that it is there.
-            Act::Update | Act::Destroy => own.and(self.reach(who, Act::Read)),
-            Act::Read | Act::Create => own,
+    /// Returns the records on which a caller may do an operation. If the resource has an owner and
+    /// no rule for the operation, these are the caller's own records.
+    pub fn scope_of(&self, principal: &Principal, operation: Operation) -> AccessScope {
+        let own = self.granted(principal, operation).and(self.by_policy(principal, operation));
+        match operation {
+            // Both answer with the record, and an error of either would show that it exists.
+            Operation::Update | Operation::Destroy => {
+                own.and(self.scope_of(principal, Operation::Read))
+            }
+            Operation::Read | Operation::Create => own,
         }
     }
 
-    fn granted(&self, who: &Who, act: Act) -> Reach {
-        let all = self.grants(act).iter().map(|grant| self.by(grant, who));
-        all.fold(Reach::Nothing, Reach::or)
+    fn granted(&self, principal: &Principal, operation: Operation) -> AccessScope {
+        let all = self.grants(operation).iter().map(|grant| self.by_grant(grant, principal));
+        all.fold(AccessScope::Nothing, AccessScope::or)
     }
 
-    fn grants(&self, act: Act) -> &[Grant] {
+    fn grants(&self, operation: Operation) -> &[Grant] {
         let by_default = match &self.owner {
             Some(_) => &[Grant::Owner],
             None => &[Grant::Everyone],
         };
-        self.rule(act).map_or(&by_default[..], |Rule(any)| any)
+        self.rule(operation).map_or(&by_default[..], |Rule(any)| any)
     }
 
-    /// Whether the rules allow an act to any caller. A policy does not count: it cannot be
-    /// evaluated without a caller.
-    pub fn is_for_anybody(&self, act: Act) -> bool {
-        let is_granted = |act| self.grants(act).iter().any(|grant| *grant != Grant::Nobody);
-        match act {
-            Act::Read | Act::Create => is_granted(act),
-            Act::Update | Act::Destroy => is_granted(act) && is_granted(Act::Read),
+    /// Whether the rules allow an operation to at least one caller. A policy does not count: it
+    /// cannot be evaluated without a caller.
+    pub fn is_granted_to_anyone(&self, operation: Operation) -> bool {
+        let is_granted =
+            |operation| self.grants(operation).iter().any(|grant| *grant != Grant::Nobody);
+        match operation {
+            Operation::Read | Operation::Create => is_granted(operation),
+            Operation::Update | Operation::Destroy => {
+                is_granted(operation) && is_granted(Operation::Read)
+            }
         }
     }
 
-    fn by(&self, grant: &Grant, who: &Who) -> Reach {
+    fn by_grant(&self, grant: &Grant, principal: &Principal) -> AccessScope {
         let is_granted = match grant {
             Grant::Everyone => true,
-            Grant::SignedIn => who.is_signed_in(),
-            Grant::Role(role) => who.has_role(role),
+            Grant::SignedIn => principal.is_signed_in(),
+            Grant::Role(role) => principal.has_role(role),
             Grant::Nobody => false,
             Grant::Owner => {
-                let own = self.owner.as_deref().zip(who.person.as_ref());
+                let own = self.owner.as_deref().zip(principal.person.as_ref());
                 let own = own.map(|(name, id)| Filter::refers(name, id));
-                return own.map_or(Reach::Nothing, Reach::Part);
+                return own.map_or(AccessScope::Nothing, AccessScope::Part);
             }
         };
-        if is_granted { Reach::Whole } else { Reach::Nothing }
+        if is_granted { AccessScope::Whole } else { AccessScope::Nothing }
     }
 
-    fn said(&self, who: &Who, act: Act) -> Reach {
-        self.policy.as_ref().map_or(Reach::Whole, |Policy(policy)| policy(who, act))
+    fn by_policy(&self, principal: &Principal, operation: Operation) -> AccessScope {
+        self.policy
+            .as_ref()
+            .map_or(AccessScope::Whole, |Policy(policy)| policy(principal, operation))
     }
 
-    fn rule(&self, act: Act) -> Option<&Rule> {
-        match act {
-            Act::Read => self.read.as_ref(),
-            Act::Create => self.create.as_ref(),
-            Act::Update => self.update.as_ref(),
-            Act::Destroy => self.destroy.as_ref(),
+    fn rule(&self, operation: Operation) -> Option<&Rule> {
+        match operation {
+            Operation::Read => self.read.as_ref(),
+            Operation::Create => self.create.as_ref(),
+            Operation::Update => self.update.as_ref(),
+            Operation::Destroy => self.destroy.as_ref(),
         }
     }
 
-    /// Whether rules speak of an owner that is not named.
+    /// Whether rules grant something to the owner although the `owner` attribute is not set.
     pub fn lacks_owner(&self) -> bool {
         let rules = [&self.read, &self.create, &self.update, &self.destroy];
         let mut grants = rules.into_iter().flatten().flat_map(|Rule(any)| any);
@@ -155,84 +165,95 @@ mod tests {
     use super::*;
     use crate::change::{Id, Room};
 
-    fn access(said: Value) -> Access {
-        serde_json::from_value(said).unwrap()
+    fn access(rules: Value) -> Access {
+        serde_json::from_value(rules).unwrap()
     }
 
-    fn who(person: i64, roles: &[&str]) -> Who {
+    fn principal(person: i64, roles: &[&str]) -> Principal {
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        Who { person: Some(Id::Integer(person)), roles }
+        Principal { person: Some(Id::Integer(person)), roles }
     }
 
-    fn own(person: i64) -> Reach {
-        Reach::Part(Filter::refers("userId", &Id::Integer(person)))
+    fn own(person: i64) -> AccessScope {
+        AccessScope::Part(Filter::refers("userId", &Id::Integer(person)))
     }
 
     #[test]
-    fn without_rules_everyone_may_do_everything() {
+    fn everyone_may_do_everything_without_rules() {
         assert!(access(json!({})).is_open());
-        assert_eq!(access(json!({})).reach(&Who::default(), Act::Destroy), Reach::Whole);
+        assert_eq!(
+            access(json!({})).scope_of(&Principal::default(), Operation::Destroy),
+            AccessScope::Whole
+        );
     }
 
     #[test]
-    fn what_is_not_said_of_owned_records_is_their_owners() {
+    fn owned_records_without_rules_are_for_their_owners() {
         let notes = access(json!({ "owner": "userId" }));
-        for act in [Act::Read, Act::Update, Act::Destroy] {
-            assert_eq!(notes.reach(&Who::default(), act), Reach::Nothing);
+        for operation in [Operation::Read, Operation::Update, Operation::Destroy] {
+            assert_eq!(notes.scope_of(&Principal::default(), operation), AccessScope::Nothing);
         }
-        assert_eq!(notes.reach(&who(7, &[]), Act::Read), own(7));
+        assert_eq!(notes.scope_of(&principal(7, &[]), Operation::Read), own(7));
         assert!(notes.hides_records());
     }
 
     #[test]
-    fn any_grant_of_a_rule_will_do() {
+    fn one_grant_of_a_rule_is_enough() {
         let notes = access(json!({ "owner": "userId", "read": ["owner", { "role": "editor" }] }));
-        assert_eq!(notes.reach(&who(7, &["editor"]), Act::Read), Reach::Whole);
-        assert_eq!(notes.reach(&who(7, &["reader"]), Act::Read), own(7));
-        assert_eq!(notes.reach(&Who::default(), Act::Read), Reach::Nothing);
+        assert_eq!(notes.scope_of(&principal(7, &["editor"]), Operation::Read), AccessScope::Whole);
+        assert_eq!(notes.scope_of(&principal(7, &["reader"]), Operation::Read), own(7));
+        assert_eq!(notes.scope_of(&Principal::default(), Operation::Read), AccessScope::Nothing);
     }
 
     #[test]
-    fn nobody_writes_what_they_may_not_read() {
+    fn callers_cannot_write_records_that_they_cannot_read() {
         let notes = access(json!({ "owner": "userId", "read": "owner", "update": "everyone" }));
-        assert_eq!(notes.reach(&who(7, &[]), Act::Update), own(7));
-        assert_eq!(notes.reach(&Who::default(), Act::Update), Reach::Nothing);
+        assert_eq!(notes.scope_of(&principal(7, &[]), Operation::Update), own(7));
+        assert_eq!(notes.scope_of(&Principal::default(), Operation::Update), AccessScope::Nothing);
     }
 
     #[test]
-    fn an_act_without_a_grant_is_for_nobody() {
+    fn operation_without_a_grant_is_for_nobody() {
         let notes = access(json!({ "read": "signedIn", "create": "nobody", "update": [] }));
-        let is_for_anybody =
-            |act| notes.is_for_anybody(act) && access(json!({})).is_for_anybody(act);
-        assert!(is_for_anybody(Act::Read) && is_for_anybody(Act::Destroy));
-        assert!(!is_for_anybody(Act::Create) && !is_for_anybody(Act::Update));
+        let is_granted_to_anyone = |operation| {
+            notes.is_granted_to_anyone(operation)
+                && access(json!({})).is_granted_to_anyone(operation)
+        };
+        assert!(is_granted_to_anyone(Operation::Read) && is_granted_to_anyone(Operation::Destroy));
+        assert!(
+            !is_granted_to_anyone(Operation::Create) && !is_granted_to_anyone(Operation::Update)
+        );
         let unread = access(json!({ "read": "nobody", "destroy": "everyone" }));
-        assert!(!unread.is_for_anybody(Act::Destroy));
+        assert!(!unread.is_granted_to_anyone(Operation::Destroy));
     }
 
     #[test]
-    fn a_policy_narrows_what_rules_leave() {
-        let red = || Reach::those(json!({ "team": "red" })).unwrap();
+    fn policy_narrows_the_other_rules() {
+        let red = || AccessScope::matching(json!({ "team": "red" })).unwrap();
         let policy =
-            Policy::new(move |who, _| if who.has_role("admin") { Reach::Whole } else { red() });
+            Policy::new(
+                move |principal, _| {
+                    if principal.has_role("admin") { AccessScope::Whole } else { red() }
+                },
+            );
         let todos = Access {
             policy: Some(policy),
             read: Some(Rule(vec![Grant::SignedIn])),
             ..Access::default()
         };
-        assert_eq!(todos.reach(&who(7, &["admin"]), Act::Read), Reach::Whole);
-        assert_eq!(todos.reach(&who(7, &[]), Act::Read), red());
-        assert_eq!(todos.reach(&Who::default(), Act::Read), Reach::Nothing);
+        assert_eq!(todos.scope_of(&principal(7, &["admin"]), Operation::Read), AccessScope::Whole);
+        assert_eq!(todos.scope_of(&principal(7, &[]), Operation::Read), red());
+        assert_eq!(todos.scope_of(&Principal::default(), Operation::Read), AccessScope::Nothing);
     }
 
     #[test]
-    fn a_room_is_within_reach_if_its_filter_demands_as_much() {
+    fn room_is_covered_if_its_filter_implies_the_access_filter() {
         let room = |name: &str| Room::parse(name).unwrap();
         let scoped = |filter: Filter| {
             let scope = crate::criteria::Scope::Whole(filter);
             Room::scoped(room("note").resource, &scope).unwrap()
         };
-        let Reach::Part(sevens) = own(7) else { unreachable!() };
+        let AccessScope::Part(sevens) = own(7) else { unreachable!() };
         let undone = Filter::read(json!({ "done": false })).unwrap();
         assert!(own(7).covers(&scoped(sevens.clone())));
         assert!(own(7).covers(&scoped(undone.clone().and(sevens.clone()))));
@@ -240,12 +261,12 @@ mod tests {
         assert!(!own(7).covers(&scoped(Filter::Any(vec![sevens, undone]))));
         assert!(!own(7).covers(&room("note")));
         assert!(!own(7).covers(&room("note/1")));
-        assert!(Reach::Whole.covers(&room("note")));
-        assert!(!Reach::Nothing.covers(&room("note")));
+        assert!(AccessScope::Whole.covers(&room("note")));
+        assert!(!AccessScope::Nothing.covers(&room("note")));
     }
 
     #[test]
-    fn rules_are_read_from_one_grant_or_several() {
+    fn rules_are_parsed_from_one_grant_or_several() {
         let rules = access(json!({ "read": "signedIn", "update": ["everyone", { "role": "a" }] }));
         assert_eq!(rules.read, Some(Rule(vec![Grant::SignedIn])));
         assert_eq!(rules.update, Some(Rule(vec![Grant::Everyone, Grant::Role("a".to_owned())])));

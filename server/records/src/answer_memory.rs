@@ -3,43 +3,43 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The memory for one answer. An engine claims the bytes of each record before it holds them, unless others share the
-/// record. The default has no end.
+/// The memory for one answer. An engine claims the bytes of each record before it holds them,
+/// unless others share the record. The default is unlimited.
 #[derive(Debug, Clone, Default)]
 pub struct AnswerMemory(Option<Arc<dyn ClaimMemory>>);
 
-/// What gives memory to an answer.
+/// A budget that an answer claims its memory from.
 pub trait ClaimMemory: fmt::Debug + Send + Sync {
-    /// The records that are read have so many bytes more.
+    /// Claims this many more bytes for the records that are read.
     fn add_read(&self, bytes: usize) -> Result<(), OutOfMemory>;
 
-    /// The answer that is written has so many bytes.
+    /// Sets the bytes that are claimed for the text of the answer.
     fn set_written(&self, bytes: usize) -> Result<(), OutOfMemory>;
 }
 
 impl AnswerMemory {
-    /// Memory that is claimed here.
+    /// Returns memory that is claimed from this budget.
     pub fn new(claim: Arc<dyn ClaimMemory>) -> Self {
         Self(Some(claim))
     }
 
-    /// Claims so many bytes more of records. It is an error if they are not left: the read ends.
+    /// Claims this many more bytes for records. An error ends the read.
     pub fn add(&self, bytes: usize) -> Result<(), OutOfMemory> {
         self.0.as_ref().map_or(Ok(()), |claim| claim.add_read(bytes))
     }
 
-    /// Claims the bytes of the answer that is made of the records.
+    /// Sets the bytes that are claimed for the text of the answer.
     pub fn set_written(&self, bytes: usize) -> Result<(), OutOfMemory> {
         self.0.as_ref().map_or(Ok(()), |claim| claim.set_written(bytes))
     }
 }
 
-/// There is no memory left for an answer.
+/// The error of an answer that there is no memory for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no memory is free for this request now (total_unread_bytes): read the answers that wait, then try again"
 )]
 pub struct OutOfMemory {
-    /// The bytes that all answers together may take.
+    /// The maximum bytes of all answers together.
     pub limit: usize,
 }

@@ -1,19 +1,19 @@
-//! Forms and queries with brackets, as jQuery writes them: `rooms[]=a&rooms[]=b&args[]=user&args[1][id]=1`.
+//! Forms and queries with brackets, as jQuery writes them:
+//! `rooms[]=a&rooms[]=b&args[]=user&args[1][id]=1`.
 //!
-//! There is one way of writing lists here that serde_qs, which is otherwise what one would take, does not
-//! read: jQuery gives a scalar in a list empty brackets and an object its index, in the same list. All
-//! values are texts.
+//! The crate serde_qs cannot parse these lists: in the same list, jQuery gives a scalar empty
+//! brackets and an object its index. All values are texts.
 
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 
-/// Values in a form.
-const MOST_VALUES: usize = 1000;
+/// The maximum number of values in a form.
+const MAX_VALUES: usize = 1000;
 
-/// How deep they may be.
-const DEEPEST: usize = 16;
+/// The maximum depth of a value.
+const MAX_DEPTH: usize = 16;
 
-/// What a form says.
+/// Parses a form.
 pub fn read(form: &[u8]) -> Result<Map<String, Value>, String> {
     let pairs = form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     nested(pairs.map(|pair| {
@@ -25,21 +25,20 @@ pub fn read(form: &[u8]) -> Result<Map<String, Value>, String> {
     }))
 }
 
-/// What names with brackets and their values say.
+/// Builds objects and lists from names with brackets and their values.
 pub fn nested(
     pairs: impl Iterator<Item = Result<(String, String), String>>,
 ) -> Result<Map<String, Value>, String> {
-    let mut said = Map::new();
+    let mut entries = Map::new();
     for (index, pair) in pairs.enumerate() {
-        if index == MOST_VALUES {
-            return Err(format!("the form has more than {MOST_VALUES} values"));
+        if index == MAX_VALUES {
+            return Err(format!("the form has more than {MAX_VALUES} values"));
         }
         let (key, value) = pair?;
-        put(&mut said, &path(&key)?, value).map_err(|()| {
-            format!("{key:?} of the form is told as one value and as several, or by two names")
-        })?;
+        insert(&mut entries, &path(&key)?, value)
+            .map_err(|()| format!("{key:?} of the form has one value and several, or two names"))?;
     }
-    Ok(said.into_iter().map(|(key, value)| (key, closed(value))).collect())
+    Ok(entries.into_iter().map(|(key, value)| (key, with_lists(value))).collect())
 }
 
 fn text(encoded: &[u8]) -> Result<String, String> {
@@ -49,7 +48,7 @@ fn text(encoded: &[u8]) -> Result<String, String> {
     decoded.map(String::from).map_err(|_| "the form is not UTF-8".to_owned())
 }
 
-/// `args[1][id]` is `args`, `1`, `id`.
+/// Splits a name: `args[1][id]` is `args`, `1`, `id`.
 fn path(key: &str) -> Result<Vec<&str>, String> {
     let not_one = || format!("{key:?} of the form is no name with brackets");
     let (name, mut rest) = key.split_at(key.find('[').unwrap_or(key.len()));
@@ -57,8 +56,8 @@ fn path(key: &str) -> Result<Vec<&str>, String> {
     while !rest.is_empty() {
         let (inner, after) =
             rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).ok_or_else(not_one)?;
-        if path.len() == DEEPEST {
-            return Err(format!("{name:?} of the form is deeper than {DEEPEST}"));
+        if path.len() == MAX_DEPTH {
+            return Err(format!("{name:?} of the form is deeper than {MAX_DEPTH}"));
         }
         path.push(inner);
         rest = after;
@@ -66,42 +65,43 @@ fn path(key: &str) -> Result<Vec<&str>, String> {
     if name.is_empty() { Err(not_one()) } else { Ok(path) }
 }
 
-/// Until all is said, a list is an object with numbers for keys.
-fn put(said: &mut Map<String, Value>, path: &[&str], value: String) -> Result<(), ()> {
+/// Inserts a value. Until all values are inserted, a list is an object whose keys are numbers.
+fn insert(entries: &mut Map<String, Value>, path: &[&str], value: String) -> Result<(), ()> {
     let Some((key, rest)) = path.split_first() else {
         return Err(());
     };
-    let key = if key.is_empty() { free(said) } else { (*key).to_owned() };
-    match (said.get_mut(&key), rest) {
+    let key = if key.is_empty() { next_index(entries) } else { (*key).to_owned() };
+    match (entries.get_mut(&key), rest) {
         (None, []) => {
-            said.insert(key, Value::String(value));
+            entries.insert(key, Value::String(value));
             Ok(())
         }
         (None, rest) => {
             let mut inner = Map::new();
-            put(&mut inner, rest, value)?;
-            said.insert(key, Value::Object(inner));
+            insert(&mut inner, rest, value)?;
+            entries.insert(key, Value::Object(inner));
             Ok(())
         }
         // `rooms=a&rooms=b`
         (Some(first @ Value::String(_)), []) => {
             let inner = Map::from_iter([("0".to_owned(), first.take())]);
             *first = Value::Object(inner);
-            put(said, &[&key, ""], value)
+            insert(entries, &[&key, ""], value)
         }
-        (Some(Value::Object(inner)), []) if is_list(inner) => put(inner, &[""], value),
-        (Some(Value::Object(inner)), rest @ [_, ..]) => put(inner, rest, value),
+        (Some(Value::Object(inner)), []) if is_list(inner) => insert(inner, &[""], value),
+        (Some(Value::Object(inner)), rest @ [_, ..]) => insert(inner, rest, value),
         _ => Err(()),
     }
 }
 
-/// The place of the next in a list.
-fn free(list: &Map<String, Value>) -> String {
+/// Returns the first free index of a list.
+fn next_index(list: &Map<String, Value>) -> String {
     let places = (list.len()..).map(|place| place.to_string());
     places.into_iter().find(|place| !list.contains_key(place)).unwrap_or_default()
 }
 
-/// The keys are different, so they are all places if each is one of them.
+/// Whether an object is a list. Its keys are different, so they are all indexes of a list if each
+/// of them is one.
 fn is_list(entries: &Map<String, Value>) -> bool {
     let is_place = |key: &String| {
         let is_canonical = key == "0" || !key.starts_with(['0', '+']);
@@ -110,16 +110,16 @@ fn is_list(entries: &Map<String, Value>) -> bool {
     entries.keys().all(is_place)
 }
 
-/// Lists as such.
-fn closed(value: Value) -> Value {
+/// Converts objects with the keys of a list into lists.
+fn with_lists(value: Value) -> Value {
     let Value::Object(mut entries) = value else {
         return value;
     };
     if is_list(&entries) {
         let places = (0..entries.len()).map(|place| place.to_string());
-        return places.filter_map(|place| entries.remove(&place)).map(closed).collect();
+        return places.filter_map(|place| entries.remove(&place)).map(with_lists).collect();
     }
-    entries.into_iter().map(|(key, value)| (key, closed(value))).collect()
+    entries.into_iter().map(|(key, value)| (key, with_lists(value))).collect()
 }
 
 #[cfg(test)]
@@ -131,24 +131,24 @@ mod tests {
 
     use super::*;
 
-    fn said(form: &str) -> Value {
+    fn parsed(form: &str) -> Value {
         Value::Object(read(form.as_bytes()).unwrap())
     }
 
     #[test]
-    fn a_form_is_read_as_jquery_writes_it() {
+    fn form_of_jquery_is_parsed() {
         // $.param({rooms: ['a', 'b'], event: 'e', args: ['user', {id: 1, name: 'A & Ö'}, ['x']]})
         let form = "rooms%5B%5D=a&rooms%5B%5D=b&event=e&args%5B%5D=user&args%5B1%5D%5Bid%5D=1\
                     &args%5B1%5D%5Bname%5D=A+%26+%C3%96&args%5B2%5D%5B%5D=x";
         assert_eq!(
-            said(form),
+            parsed(form),
             json!({ "rooms": ["a", "b"], "event": "e",
                     "args": ["user", { "id": "1", "name": "A & Ö" }, ["x"]] })
         );
     }
 
     #[test]
-    fn lists_are_told_from_objects_by_their_keys() {
+    fn keys_distinguish_lists_from_objects() {
         for (form, value) in [
             ("a=1", json!("1")),
             ("a", json!("")),
@@ -163,11 +163,11 @@ mod tests {
             ("a=1;b&&", json!("1;b")),
             ("a[0]=x&a[00]=y", json!({ "0": "x", "00": "y" })),
         ] {
-            assert_eq!(said(form), json!({ "a": value }), "{form}");
+            assert_eq!(parsed(form), json!({ "a": value }), "{form}");
         }
     }
 
-    /// As jQuery's `$.param` does it.
+    /// Writes a form as jQuery's `$.param` does it.
     fn written(name: &str, value: &Value, form: &mut Vec<String>) {
         match value {
             Value::Object(entries) => {
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// Texts, lists and objects. Those that are empty are not in a form.
+    /// Texts, lists and objects. Empty lists and objects cannot be written in a form.
     fn value() -> impl Strategy<Value = Value> {
         any::<String>().prop_map(Value::String).prop_recursive(4, 40, 4, |inner| {
             prop_oneof![
@@ -204,25 +204,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_jquery_writes_is_read_as_it_was(value in value()) {
+        fn value_written_by_jquery_is_parsed_back(value in value()) {
             let mut form = Vec::new();
             written("a", &value, &mut form);
-            prop_assert_eq!(said(&form.join("&")), json!({ "a": value }));
+            prop_assert_eq!(parsed(&form.join("&")), json!({ "a": value }));
         }
 
         #[test]
-        fn whatever_is_sent_is_read_or_refused(form in "([a-b0-1]|[\\[\\]&=%+]){0,60}") {
+        fn parser_does_not_panic(form in "([a-b0-1]|[\\[\\]&=%+]){0,60}") {
             let _ = read(form.as_bytes());
         }
     }
 
     #[test]
-    fn what_can_not_be_both_or_is_too_much_is_refused() {
+    fn contradictory_invalid_and_too_large_forms_are_refused() {
         let deep = format!("a{}=1", "[b]".repeat(16));
         let many = "a[]=1&".repeat(1001);
-        for (form, told) in [
-            ("a=1&a[b]=2", "\"a[b]\" of the form is told as one value and as several"),
-            ("a[b]=2&a=1", "\"a\" of the form is told"),
+        for (form, message) in [
+            ("a=1&a[b]=2", "\"a[b]\" of the form has one value and several"),
+            ("a[b]=2&a=1", "\"a\" of the form has one value"),
             ("a[b=1", "\"a[b\" of the form is no name with brackets"),
             ("a[b]c=1", "\"a[b]c\" of the form is no name"),
             ("[a]=1", "\"[a]\" of the form is no name"),
@@ -231,7 +231,7 @@ mod tests {
             (&many, "the form has more than 1000 values"),
         ] {
             let refused = read(form.as_bytes()).unwrap_err();
-            assert!(refused.starts_with(told), "{refused}");
+            assert!(refused.starts_with(message), "{refused}");
         }
         assert!(read("a[]=1&".repeat(1000).as_bytes()).is_ok());
     }

@@ -1,7 +1,7 @@
-//! What happened: one committed create, update or destroy, and the words to speak of it.
+//! A change: one committed create, update or destroy, and the types that describe it.
 //!
-//! In reading order: `resource`; `record`, with `to_id` for what may be an id; `room`, those who listen to
-//! either; and what happened to them, here.
+//! In reading order: `resource`; `record`, with `to_id` for values that may be ids; `room`, the
+//! listeners of either; and the changes, here.
 
 mod record;
 mod resource;
@@ -23,9 +23,10 @@ pub use to_id::ToId;
 /// A place in a resource's log. Written `epoch:offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// Which log: drawn at each start of the server, below 2⁴⁸ so that it is exact in JavaScript.
+    /// The log. The server draws an epoch at each start, below 2⁴⁸ so that it is exact in
+    /// JavaScript.
     pub epoch: u64,
-    /// Which change: the first of a resource is 1.
+    /// The change in the log. The first change of a resource has offset 1.
     pub offset: u64,
 }
 
@@ -45,54 +46,54 @@ impl FromStr for Position {
     }
 }
 
-/// What was done to a record.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// It was not there before.
+    /// The record was added.
     Create,
-    /// Some of its attributes were set.
+    /// Some attributes of the record were set.
     Update,
-    /// It is gone.
+    /// The record was removed.
     Destroy,
 }
 
-/// One entry of a log: what was done to a record, or what was published of one.
+/// One entry of a log: a change of a record, or an event that was published about one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// Of which resource.
+    /// The resource of the record.
     pub resource: Resource,
-    /// Its place in the resource's log.
+    /// The position in the resource's log.
     pub position: Position,
-    /// Offset of the record's previous change, also of a record that was destroyed and is there
-    /// again; the log's floor where that is forgotten, 0 if this is its first. `prev` of the
-    /// instance room.
+    /// The offset of the record's previous change. If the record was destroyed before and created
+    /// again, this counts the changes before the destroy, too. It is the log's floor if the log has
+    /// forgotten that change, and 0 if this is the first change. `prev` of the instance room.
     pub previous: u64,
-    /// What was done.
+    /// The kind of the change.
     pub verb: Verb,
-    /// To which record.
+    /// The id of the record.
     pub id: Id,
-    /// The record before; `None` for a create. Needed for those who stop matching a filter.
+    /// The record before; `None` for a create. Needed for records that stop matching a filter.
     pub before: Option<Arc<Attributes>>,
     /// The record after; `None` for a destroy.
     pub after: Option<Arc<Attributes>>,
-    /// The attributes the writer set, with id and timestamps; empty for a destroy.
+    /// The attributes that the writer set, with id and timestamps; empty for a destroy.
     pub set: Attributes,
     /// Hash of the idempotency key; 0 if there was none.
     pub mark: u64,
-    /// Whether it was only said, see [`Action::Publish`](crate::write::Action::Publish): the records
-    /// stayed as they were. `before` is not known then, and `after` is what was said.
+    /// Whether this was only published, see [`Action::Publish`](crate::write::Action::Publish): no
+    /// record was changed. Then `before` is not known, and `after` is the published data.
     pub published: bool,
-    /// The connection it came from, where it came from one; of what was published, the connection that
-    /// is to be passed over.
+    /// The connection that the change came from, if it came from one. A published event is not sent
+    /// to this connection.
     pub origin: Option<Arc<str>>,
-    /// When it was committed, in Unix milliseconds.
+    /// The time of the commit, in Unix milliseconds.
     pub at: u64,
 }
 
 impl Change {
-    /// That a record is there no more, as far as somebody is concerned. It stands in no log.
-    pub fn gone(resource: &Resource, id: &Id) -> Self {
+    /// Returns a destroy that is in no log. It is sent to a client that may no longer see a record.
+    pub fn synthetic_destroy(resource: &Resource, id: &Id) -> Self {
         Self {
             resource: resource.clone(),
             position: Position { epoch: 0, offset: 0 },
@@ -109,13 +110,13 @@ impl Change {
         }
     }
 
-    /// The same to those for whom the record begins to be there with it.
-    pub fn entering(&self) -> Self {
+    /// Returns this change as a create, for clients whose filter the record fulfils only after it.
+    pub fn as_create(&self) -> Self {
         Self { verb: Verb::Create, before: None, ..self.clone() }
     }
 
-    /// The same to those for whom the record is there no more after it.
-    pub fn leaving(&self) -> Self {
+    /// Returns this change as a destroy, for clients whose filter the record no longer fulfils.
+    pub fn as_destroy(&self) -> Self {
         Self { verb: Verb::Destroy, after: None, set: Attributes::new(), ..self.clone() }
     }
 }

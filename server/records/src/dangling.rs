@@ -6,31 +6,32 @@ use serde_json::Value;
 
 use crate::change::{Attributes, Resource};
 
-/// Where records of a resource hold the id of another record.
+/// An attribute in which the records of a resource hold the id of another record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
-    /// Whose records they are.
+    /// The resource of the records that hold the id.
     pub resource: Resource,
     /// The attribute with the id.
     pub attribute: String,
-    /// Whether they exist only to hold it: they are destroyed instead of changed.
+    /// Whether the records are pairs, which exist only to hold ids. Pairs are destroyed instead of
+    /// changed.
     pub is_pair: bool,
 }
 
 /// The dangling references of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Dangling {
-    /// Nothing.
+    /// No reference dangles.
     #[default]
     Nothing,
-    /// These attributes.
+    /// The references in these attributes dangle.
     Attributes(Vec<String>),
-    /// The record is a pair and has no meaning any more.
+    /// The record is a pair of a destroyed record, so it counts as destroyed.
     Pair,
 }
 
 impl Dangling {
-    /// Adds to what an update sets that these attributes are null, unless it sets them.
+    /// Sets the dangling attributes to null in an update, unless the update sets them.
     pub fn remove_unset(&self, set: &mut Attributes) {
         if let Self::Attributes(names) = self {
             for name in names {
@@ -39,7 +40,7 @@ impl Dangling {
         }
     }
 
-    /// The record without its dangling references.
+    /// Returns the record without its dangling references; `None` for a dangling pair.
     pub fn resolve(&self, record: Arc<Attributes>) -> Option<Arc<Attributes>> {
         match self {
             Self::Nothing => Some(record),

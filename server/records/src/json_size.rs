@@ -1,15 +1,17 @@
-//! How much memory JSON takes once it is parsed, estimated from its text.
+//! The memory that JSON takes once it is parsed, estimated from its text.
 //!
-//! A parsed value has many times the size of its text: `[0]` has three bytes as text and more than 300 in memory. So the
-//! text is measured before it is parsed. One pass over it counts what the size depends on; nothing is checked.
+//! A parsed value has many times the size of its text: `[0]` has three bytes as text and more than
+//! 300 in memory. So the text is measured before it is parsed. One pass over the text counts what
+//! the size depends on; it does not check the syntax.
 //!
-//! Invariant: valid JSON takes no more memory than the estimate. `Value` has 72 bytes, and a list or an object allocates
-//! room for four entries at once. A test measures it.
+//! Invariant: valid JSON takes no more memory than the estimate. `Value` has 72 bytes, and a list
+//! or an object allocates room for four entries at once. A test measures it.
 
 use memchr::memchr2;
 use serde::de::{DeserializeOwned, Error as _};
 
-/// Bytes for one more entry of a list or an object, with the room for entries that do not exist yet.
+/// Bytes for one more entry of a list or an object, including the room for entries that do not
+/// exist yet.
 const ENTRY: usize = 176;
 
 /// Bytes for a list with one entry.
@@ -21,14 +23,15 @@ const OBJECT: usize = 400;
 /// Bytes for a string, beside its text.
 const STRING: usize = 16;
 
-/// Deeper values are not counted: the parser refuses them. It allows 128, and an event has a few around its data.
+/// The maximum depth of values that are counted. The parser refuses deeper values: it allows a
+/// depth of 128, and the data of an event is a few levels deep in it.
 const MAX_DEPTH: usize = 160;
 
 /// The counts that the size of some JSON depends on. Its text may arrive in parts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct JsonSize {
     state: State,
-    /// Lists and objects that have begun and not ended.
+    /// The number of lists and objects that have begun and not ended.
     depth: usize,
     bytes: usize,
     strings: usize,
@@ -39,27 +42,27 @@ pub struct JsonSize {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
-    /// There was nothing but white space.
+    /// At the start of the text, before anything but white space.
     #[default]
     Start,
     Outside,
     InString,
-    /// In a string, behind a backslash.
+    /// In a string, after a backslash.
     Escaped,
-    /// It is no list and no object, so it has no other values in it.
+    /// In a value that is neither a list nor an object, so it contains no other values.
     Other,
 }
 
 impl JsonSize {
-    /// The size of a text.
+    /// Measures a text.
     pub fn of(text: impl AsRef<[u8]>) -> Self {
         let mut size = Self::default();
         size.add(text.as_ref());
         size
     }
 
-    /// The size of all JSON that may be in the query of a url. Where strings begin and end is not known there, so all
-    /// that could begin a value counts.
+    /// Measures all JSON that may be in the query of a url. It is not known where strings begin and
+    /// end there, so every character that could begin a value counts.
     pub fn of_query(query: &str) -> Self {
         let mut size = Self { bytes: query.len(), ..Self::default() };
         let bytes = query.as_bytes();
@@ -94,18 +97,19 @@ impl JsonSize {
         }
     }
 
-    /// The values that the text has: those of lists and objects, and the lists and objects themselves.
+    /// Returns the number of values in the text: the entries of lists and objects, and the lists
+    /// and objects themselves.
     pub fn values(&self) -> usize {
         1 + self.commas + self.lists + self.objects
     }
 
-    /// Bytes that the values take in memory.
+    /// Returns the bytes that the values take in memory.
     pub fn parsed_bytes(&self) -> usize {
         let Self { bytes, strings, commas, lists, objects, .. } = *self;
         bytes + bytes / 4 + strings * STRING + commas * ENTRY + lists * LIST + objects * OBJECT
     }
 
-    /// Both together.
+    /// Returns the sum of both.
     pub fn with(self, other: Self) -> Self {
         Self {
             state: self.state,
@@ -128,7 +132,7 @@ impl JsonSize {
         text
     }
 
-    /// Counts up to the next string, and returns what follows its quote.
+    /// Counts up to the next string, and returns the text after its quote.
     fn add_outside<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
         for (at, byte) in text.iter().enumerate() {
             match byte {
@@ -153,7 +157,7 @@ impl JsonSize {
         &[]
     }
 
-    /// Returns what follows the quote or the backslash.
+    /// Returns the text after the quote or the backslash.
     fn add_string<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
         let Some(at) = memchr2(b'"', b'\\', text) else { return &[] };
         self.state = if text[at] == b'"' { State::Outside } else { State::Escaped };
@@ -161,10 +165,10 @@ impl JsonSize {
     }
 }
 
-/// Values of JSON that nothing is claimed for.
+/// The maximum number of values in JSON whose memory is not claimed.
 const MAX_SMALL: usize = 10_000;
 
-/// Parses JSON that is never large. Nothing of it is claimed.
+/// Parses JSON that is never large. Its memory is not claimed.
 pub fn parse_small<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     match JsonSize::of(text).values() {
         ..=MAX_SMALL => serde_json::from_str(text),
@@ -183,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that a value takes at least, beside its place in a list or an object.
+    /// Returns the minimum bytes that a value takes, beside its entry in a list or an object.
     fn held(value: &Value) -> usize {
         const ENTRY: usize = size_of::<Value>() + size_of::<String>() + size_of::<usize>();
         match value {
@@ -257,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_not_taken_for_values() {
+    fn characters_in_strings_are_not_counted_as_values() {
         let size = JsonSize::of(r#"{"a,b":"[{,\\\"[,","c":"\\"}"#);
         assert_eq!((size.commas, size.lists, size.objects, size.strings), (1, 0, 1, 4));
         assert_eq!(JsonSize::of("\"a,b").values(), 1);
@@ -269,14 +273,14 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_query_count_also_where_they_are_encoded() {
+    fn percent_encoded_values_of_a_query_are_counted() {
         let size = JsonSize::of_query("where=%7b%22a%22:[1%2C2,3]}&x=\"{");
         assert_eq!((size.commas, size.lists, size.objects, size.strings), (2, 1, 2, 3));
     }
 
     proptest! {
         #[test]
-        fn parts_are_counted_as_the_whole(text in "[\\[{,\"\\\\a ]{0,40}", part in 1..9_usize) {
+        fn text_in_parts_is_counted_as_the_whole_text(text in "[\\[{,\"\\\\a ]{0,40}", part in 1..9_usize) {
             let mut size = JsonSize::default();
             text.as_bytes().chunks(part).for_each(|part| size.add(part));
             prop_assert_eq!(format!("{size:?}"), format!("{:?}", JsonSize::of(&text)));

@@ -1,16 +1,17 @@
-//! Records, changes, criteria and access rules. Everything here is pure: nothing reads a file, a socket
-//! or a clock.
+//! Records, changes, criteria and access rules. Everything here is pure: nothing reads a file, a
+//! socket or a clock.
 //!
 //! In reading order:
 //!
-//! - [`change`]: resources, ids, attributes, and what happened to a record; [`dangling`]: references to destroyed
-//!   records;
-//! - [`criteria`]: which records are meant; [`access`]: which of them a caller may use; [`model`]: what the records
-//!   of a resource are like;
-//! - [`mod@write`]: what a write does; [`answer_memory`]: the memory that its answer may take;
-//! - [`messages`]: what the push service sends;
-//! - [`json_size`]: how much memory JSON takes once it is parsed; [`brackets`]: names such as `where[age]` in urls
-//!   and forms; [`nearest`]: the name that was probably meant.
+//! - [`change`]: resources, ids, attributes, and the changes of a record; [`dangling`]: references
+//!   to destroyed records;
+//! - [`criteria`]: the query language, which selects records; [`access`]: the records that a caller
+//!   may use; [`model`]: the schema of a resource;
+//! - [`mod@write`]: writes and their outcomes; [`answer_memory`]: the memory that an answer may
+//!   take;
+//! - [`messages`]: the messages of the push service;
+//! - [`json_size`]: the memory that JSON takes once it is parsed; [`brackets`]: names such as
+//!   `where[age]` in urls and forms; [`nearest`]: the name that was probably meant.
 
 pub mod access;
 pub mod answer_memory;

@@ -1,8 +1,8 @@
-//! What back ends send to people through the push service.
+//! The messages that back ends send to people through the push service.
 //!
-//! - [`message`]: what is sent;
-//! - [`flake`]: how it is numbered;
-//! - [`rules`]: how long it is kept, and how much of it is sent in one batch.
+//! - [`message`]: the messages;
+//! - [`flake`]: their ids;
+//! - [`rules`]: how long messages are kept, and the limits of a batch.
 
 pub mod flake;
 pub mod message;

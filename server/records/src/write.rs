@@ -1,4 +1,4 @@
-//! What somebody wants done to a record, and what that comes to.
+//! Writes: what a caller asks for, and the change that results.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,48 +8,50 @@ use serde_json::Value;
 use crate::access::Author;
 use crate::answer_memory::AnswerMemory;
 use crate::change::{Attributes, Change, Id, Position, Resource, Verb, is_attribute_name};
-use crate::criteria::{Case, Filter, shown};
+use crate::criteria::{Case, Filter, escaped_name};
 use crate::dangling::{Dangling, Reference};
 use crate::model::{self, Ids, Model, Violation};
 
 /// A write on its way to an engine.
 #[derive(Debug, Clone)]
 pub struct Write {
-    /// Of which resource.
+    /// The resource.
     pub resource: Resource,
-    /// What its records are like.
+    /// The model of the resource.
     pub model: Arc<Model>,
-    /// What to do.
+    /// The operation.
     pub action: Action,
-    /// What of the resource is left to the writer: other records are not there, and cannot be made.
+    /// The filter that the records of the writer fulfil. For the writer, other records do not exist
+    /// and cannot be made.
     pub within: Filter,
-    /// The writer, who may be limited in the owners to set. `None` is the server itself, which may set any.
+    /// The writer, who may be limited in the owners to set. `None` is the server itself, which may
+    /// set any.
     pub author: Option<Author>,
-    /// Of a destroy: where other records may hold the id. The engine commits with it that these references
-    /// are to be removed.
+    /// For a destroy: the attributes in which other records may hold the id. The engine commits the
+    /// removal of these references together with the destroy.
     pub references: Vec<Reference>,
-    /// How a repeat is recognised.
+    /// The idempotency key, by which a repeat is recognised.
     pub key: Option<Key>,
-    /// How many records there may be, for a write that adds one.
+    /// The maximum number of records, for a write that adds one.
     pub limits: RecordLimits,
-    /// The address of the client, which an engine has wait for its own writes rather than for those of
-    /// others. `None` is the server itself.
+    /// The address of the client. In an engine, the writes of a client wait for each other rather
+    /// than for those of other clients. `None` is the server itself.
     pub client: Option<IpAddr>,
-    /// The memory for the answer, which has the record. An engine that has to read a large one claims it first: a write
-    /// that there is no memory for is refused, and not done.
+    /// The memory for the answer, which contains the record. An engine that has to read a large
+    /// record claims this memory first. If there is not enough, the write is refused and not done.
     pub memory: AnswerMemory,
-    /// The connection it came from.
+    /// The connection that the write came from.
     pub origin: Option<Arc<str>>,
-    /// Now, in Unix milliseconds.
+    /// The current time, in Unix milliseconds.
     pub at: u64,
 }
 
-/// How many records there may be. A write that adds one more is refused; all others are not.
+/// The maximum number of records. Only a write that adds a record is refused because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordLimits {
-    /// Of all resources.
+    /// In all resources.
     pub total: u64,
-    /// Of the resource of the write.
+    /// In the resource of the write.
     pub per_resource: u64,
 }
 
@@ -60,81 +62,84 @@ impl Default for RecordLimits {
     }
 }
 
-/// How many records there are.
+/// The number of stored records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecordCounts {
-    /// Of all resources.
+    /// In all resources.
     pub total: u64,
-    /// Of the resource of a write.
+    /// In the resource of a write.
     pub of_resource: u64,
 }
 
-/// What to do.
+/// The operation of a write.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// Add a record; where the id is absent or null the [`Model`] says what it gets.
+    /// Adds a record. If the id is absent or null, the [`Model`] decides where it comes from.
     Create(Attributes),
-    /// Set these attributes and keep the others.
+    /// Sets these attributes and keeps the others.
     Update(Id, Attributes),
-    /// The same, or if there is no such record add it.
+    /// Updates the record, or adds it if it does not exist.
     Upsert(Id, Attributes),
-    /// Remove a record.
+    /// Removes a record.
     Destroy(Id),
-    /// Remove the [dangling](crate::dangling) references of a record, or the record if it is a pair.
+    /// Removes the [dangling](crate::dangling) references of a record, or the record if it is a
+    /// pair.
     Detach(Id),
-    /// Say so and leave the records as they are: the record is kept elsewhere, or this is about
-    /// something that is not kept at all.
+    /// Publishes an event and changes no record: the record is stored elsewhere, or not at all.
     Publish(Publication),
 }
 
-/// What is said to have happened to a record.
+/// A published event about a record.
 #[derive(Debug, Clone)]
 pub struct Publication {
-    /// What.
+    /// The kind of change that it reports.
     pub verb: Verb,
-    /// To which record; whether there is one is not asked.
+    /// The id of the record. The record need not exist.
     pub id: Id,
-    /// Of a create the record, of an update what was set; of a destroy it has no meaning.
+    /// For a create the record, for an update the attributes that were set; ignored for a destroy.
     pub data: Attributes,
 }
 
-/// An idempotency key and what it stands for.
+/// An idempotency key, and the identity and the request that it belongs to.
 #[derive(Debug, Clone)]
 pub struct Key {
-    /// Whose key; one identity never gets the stored reply of another. Empty for anonymous callers, and
-    /// for all callers of a resource that is open to everyone.
+    /// The identity of the caller. One identity never gets the stored reply of another. It is empty
+    /// for anonymous callers, and for all callers of a resource that is open to everyone.
     pub identity: Arc<str>,
-    /// As the client sent it.
+    /// The key as the client sent it.
     pub key: Arc<str>,
-    /// Hash of verb, url and body: the same key with another is a mistake of the client.
+    /// A hash of verb, url and body. The same key with another fingerprint is a mistake of the
+    /// client.
     pub fingerprint: u64,
 }
 
 impl Key {
-    /// The key as others may see it: FNV-1a 64, lowest 53 bits, so that it is exact in JavaScript.
+    /// Returns the hash of the key that others may see: FNV-1a 64, lowest 53 bits, so that it is
+    /// exact in JavaScript.
     pub fn mark(&self) -> u64 {
         backwire_protocol::mark(&self.key)
     }
 }
 
-/// What the store has to say before a write can be decided.
+/// The state of the store that a write is decided on.
 #[derive(Debug, Clone)]
-pub struct Standing {
-    /// The record as it is.
+pub struct StoredState {
+    /// The current record.
     pub record: Option<Arc<Attributes>>,
-    /// Which of its references dangle.
+    /// The dangling references of the record.
     pub dangling: Dangling,
-    /// The offset of the record's last change. Of a record that is not there (any more) it is the
-    /// offset of its destroy or, where the log has forgotten whether there was one, the floor:
-    /// whoever has read further has missed nothing of it, and whoever has not must ask.
+    /// The offset of the record's last change. If the record does not exist, it is the offset of
+    /// its destroy or, if the log has forgotten whether there was one, the floor: a client that has
+    /// read beyond it has missed nothing of the record, and any other client must ask.
     pub previous: u64,
-    /// The place the change will take in the log.
+    /// The position that the change will take in the log.
     pub position: Position,
-    /// The id that a create without one gets. Of other writes it may be any.
+    /// The id that a create without an id gets. For other writes it may have any value.
     pub next_id: i64,
-    /// The first of the [`claims`](Write::claims) that another record has already.
+    /// The attribute of the first of the [`unique_values`](Write::unique_values) that another
+    /// record has already.
     pub taken: Option<String>,
-    /// How many records there are.
+    /// The number of stored records.
     pub records: RecordCounts,
 }
 
@@ -144,34 +149,34 @@ pub enum Decision {
     /// The engine stores and logs this change, and the server pushes it.
     Changed(Change),
     /// The record already has all these values, so nothing is stored, logged or pushed. The writer
-    /// gets this answer: an update that sets nothing, at the head of the log. It shows the record
-    /// as of that position; later changes have higher positions.
+    /// gets this answer: an update that sets nothing, at the head of the log. It has the record as
+    /// of that position; later changes have higher positions.
     Unchanged(Change),
 }
 
-/// Why a write cannot be done.
+/// The error of a write that cannot be done.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Refused {
-    /// There is no such record.
+pub enum WriteError {
+    /// The record does not exist.
     #[error("there is no record {id} in {resource}")]
     NotFound {
-        /// Of which resource.
+        /// The resource.
         resource: Resource,
-        /// Which record.
+        /// The id.
         id: Id,
     },
-    /// There is such a record already.
+    /// The record exists already.
     #[error("there is a record {id} in {resource} already")]
     Exists {
-        /// Of which resource.
+        /// The resource.
         resource: Resource,
-        /// Which record.
+        /// The id.
         id: Id,
     },
-    /// The id is none; or there is none left to give, because somebody took the last one.
+    /// The value is not an id.
     #[error("an id is an integer within \u{b1}(2^53 - 1) or a string of 1 to 255 bytes")]
     BadId,
-    /// The id is one, but not of the kind the model asks for.
+    /// The id is not of the kind that the model asks for.
     #[error("{}", match .0 {
         Ids::Uuid => "an id here is a UUID",
         _ => "an id here is an integer",
@@ -180,7 +185,7 @@ pub enum Refused {
     /// There is no id, and the client has to give one.
     #[error("a new record of {resource} needs its {key}")]
     NoId {
-        /// Of which resource.
+        /// The resource.
         resource: Resource,
         /// The name of the primary key.
         key: String,
@@ -190,18 +195,18 @@ pub enum Refused {
         "{resource} has no integer left for the id of a new record; give it an id that is a text"
     )]
     NoIdLeft {
-        /// Of which resource.
+        /// The resource.
         resource: Resource,
     },
-    /// Values are not what the model asks for.
+    /// Some values break rules of the model.
     #[error("{}", sentences(.wrong))]
     Invalid {
-        /// Whether it was to be a new record.
+        /// Whether the write would have added the record.
         is_new: bool,
-        /// All that is wrong; not empty.
+        /// All violations; not empty.
         wrong: Vec<Violation>,
     },
-    /// A name that no attribute can have.
+    /// No attribute can have this name.
     #[error("the name {0} of an attribute has control characters")]
     BadName(
         /// The name, escaped and perhaps shortened.
@@ -210,55 +215,55 @@ pub enum Refused {
     /// Another record has the value already.
     #[error("there is a record of {resource} with this {attribute} already")]
     Taken {
-        /// Of which resource.
+        /// The resource.
         resource: Resource,
         /// The attribute.
         attribute: String,
     },
-    /// The owner of a record that is not the writer's to name.
+    /// The writer may not set the owner of the record.
     #[error(
         "{attribute} is the owner of a record of {resource}: you own the records that you create, and the owner \
          cannot be changed, except by those whom `assign` in the access of {resource} names"
     )]
     Owner {
-        /// Of which resource.
+        /// The resource.
         resource: Resource,
         /// The attribute with the owner.
         attribute: String,
     },
-    /// The record would be one that is not the writer's to make.
+    /// The access rules do not allow the writer to write such a record.
     #[error("the access rules do not allow you to write a record of {resource} with these values")]
-    Beyond {
-        /// Of which resource.
+    OutsideAccess {
+        /// The resource.
         resource: Resource,
     },
-    /// The store has as many records as it may have.
+    /// The store has reached its maximum number of records.
     #[error(
         "the server has {limit} records already (records): destroy some, or ask the operator to raise the limit"
     )]
     TooManyRecords {
-        /// How many are allowed.
+        /// The maximum.
         limit: u64,
     },
-    /// The resource has as many records as it may have.
+    /// The resource has reached its maximum number of records.
     #[error(
         "{resource} has {limit} records already (records_per_resource): destroy some, or ask the operator to \
          raise the limit"
     )]
     TooManyOfResource {
-        /// Of which resource.
+        /// The resource.
         resource: Resource,
-        /// How many are allowed.
+        /// The maximum.
         limit: u64,
     },
-    /// The key stands for another request.
+    /// The key was used for another request.
     #[error("this idempotency key was used for another request")]
     KeyReused,
 }
 
 impl Write {
-    /// The record this write is about; `None` for a create that leaves the id to the store.
-    pub fn id(&self) -> Result<Option<Id>, Refused> {
+    /// Returns the id of the written record; `None` for a create that leaves the id to the store.
+    pub fn id(&self) -> Result<Option<Id>, WriteError> {
         match &self.action {
             Action::Update(id, _)
             | Action::Upsert(id, _)
@@ -266,39 +271,41 @@ impl Write {
             | Action::Detach(id)
             | Action::Publish(Publication { id, .. }) => Ok(Some(id.clone())),
             Action::Create(attributes) => self.model.id_of(attributes).map_err(|bad| match bad {
-                model::BadId::None => Refused::BadId,
-                model::BadId::OtherKind(ids) => Refused::WrongId(ids),
-                model::BadId::Missing => {
-                    Refused::NoId { resource: self.resource.clone(), key: self.model.key.clone() }
-                }
+                model::BadId::None => WriteError::BadId,
+                model::BadId::OtherKind(ids) => WriteError::WrongId(ids),
+                model::BadId::Missing => WriteError::NoId {
+                    resource: self.resource.clone(),
+                    key: self.model.key.clone(),
+                },
             }),
         }
     }
 
-    /// The values it sets of which no other record may have the same. Those that are not even valid are
-    /// left to [`apply`](Self::apply).
+    /// Returns the values of unique attributes that this write sets, by attribute. Values that are
+    /// not valid are left out: [`apply`](Self::apply) refuses them.
     ///
-    /// Where owners have unique values of their own, one that changes hands brings along all it has.
-    pub fn claims(&self, record: Option<&Attributes>) -> Vec<(String, Value)> {
+    /// If values are unique per owner and the write sets the owner, this returns all unique values
+    /// of the record.
+    pub fn unique_values(&self, record: Option<&Attributes>) -> Vec<(String, Value)> {
         let set = match &self.action {
             Action::Detach(_) | Action::Publish(_) => return Vec::new(),
             action => action.attributes(),
         };
         let Some(set) = set else { return Vec::new() };
-        let owner = self.model.keeps_apart().filter(|owner| set.contains_key(*owner));
+        let owner = self.model.isolating_owner().filter(|owner| set.contains_key(*owner));
         match record.filter(|_| owner.is_some()) {
             Some(record) => {
                 let whole = record.clone().into_iter().chain(set.clone()).collect();
-                self.model.claims(&whole)
+                self.model.unique_values(&whole)
             }
-            None => self.model.claims(set),
+            None => self.model.unique_values(set),
         }
     }
 
-    /// Whether another record stands in the way of a claim by having the value, too. Where people may not
-    /// know of each other's records, those of another owner do not.
-    pub fn is_rival(&self, other: &Attributes, record: Option<&Attributes>) -> bool {
-        let Some(owner) = self.model.keeps_apart() else { return true };
+    /// Whether another record with the same unique value conflicts with this write. If values are
+    /// unique per owner, records of another owner do not conflict.
+    pub fn conflicts_with(&self, other: &Attributes, record: Option<&Attributes>) -> bool {
+        let Some(owner) = self.model.isolating_owner() else { return true };
         let set = match &self.action {
             Action::Create(set) | Action::Update(_, set) | Action::Upsert(_, set) => set.get(owner),
             Action::Destroy(_) | Action::Detach(_) | Action::Publish(_) => None,
@@ -307,18 +314,18 @@ impl Write {
         model::is_same(own, other.get(owner).unwrap_or(&Value::Null))
     }
 
-    /// Whether a record is within what is left to the writer.
-    pub fn is_left(&self, record: &Attributes) -> bool {
+    /// Whether the writer may access a record.
+    pub fn is_accessible(&self, record: &Attributes) -> bool {
         self.within.matches(record, Case::Sensitive)
     }
 
-    /// Decides what this write does. Pure: engines store what comes out.
-    pub fn apply(self, standing: Standing) -> Result<Decision, Refused> {
+    /// Decides what this write does. Pure: engines store the decision.
+    pub fn apply(self, state: StoredState) -> Result<Decision, WriteError> {
         let model = Arc::clone(&self.model);
-        let dangling = standing.dangling.clone();
-        let change = self.change(standing)?;
+        let dangling = state.dangling.clone();
+        let change = self.change(state)?;
         let before = change.before.clone().filter(|_| change.verb == Verb::Update);
-        // To set a dangling reference again is a change, though the record looks the same.
+        // Setting a dangling reference again is a change, though the record looks the same.
         let is_changed = |before: Arc<Attributes>| {
             let is_changed = |before: &Attributes| model.is_changed(before, &change.set);
             is_changed(&before) || dangling.resolve(before).is_some_and(|it| is_changed(&it))
@@ -331,57 +338,58 @@ impl Write {
         })
     }
 
-    /// The change, even if the record already has all its values.
-    fn change(self, standing: Standing) -> Result<Change, Refused> {
-        let id = self.id()?.unwrap_or(Id::Integer(standing.next_id));
+    /// Returns the change, even if the record already has all its values.
+    fn change(self, state: StoredState) -> Result<Change, WriteError> {
+        let id = self.id()?.unwrap_or(Id::Integer(state.next_id));
         self.action.check_names()?;
         let (resource, model) = (self.resource, &*self.model);
-        let Standing { record, dangling, previous, position, taken, records, .. } = standing;
+        let StoredState { record, dangling, previous, position, taken, records, .. } = state;
         let is_stored = record.is_some();
         let published = matches!(self.action, Action::Publish(_));
         let within = &self.within;
         let is_within = |record: &Attributes| within.matches(record, Case::Sensitive);
         let author = self.author.as_ref();
-        let of_another = |attribute| Refused::Owner { resource: resource.clone(), attribute };
-        // A dangling pair is absent to everybody but the cascade.
+        let of_another = |attribute| WriteError::Owner { resource: resource.clone(), attribute };
+        // Only the cascade sees a dangling pair.
         let is_there = dangling != Dangling::Pair || matches!(self.action, Action::Detach(_));
         let before = record.filter(|_| !published && is_there);
         let resolved = before.clone().and_then(|before| dangling.resolve(before));
         if resolved.is_some_and(|before| !is_within(&before)) {
-            return Err(Refused::NotFound { resource, id });
+            return Err(WriteError::NotFound { resource, id });
         }
         let action = match (self.action, &dangling) {
             (Action::Detach(_), Dangling::Nothing) => {
-                return Err(Refused::NotFound { resource, id });
+                return Err(WriteError::NotFound { resource, id });
             }
             (Action::Detach(id), Dangling::Attributes(_)) => Action::Update(id, Attributes::new()),
             (action, _) => action,
         };
         let (verb, set, after) = match (action, &before) {
-            (Action::Create(_), _) if !id.is_exact() => return Err(Refused::BadId),
-            (Action::Publish(said), _) => said.apply(&model.key)?,
-            (Action::Create(_), Some(_)) => return Err(Refused::Exists { resource, id }),
+            (Action::Create(_), _) if !id.is_exact() => return Err(WriteError::BadId),
+            (Action::Publish(publication), _) => publication.apply(&model.key)?,
+            (Action::Create(_), Some(_)) => return Err(WriteError::Exists { resource, id }),
             (Action::Update(..) | Action::Destroy(_) | Action::Detach(_), None) => {
-                return Err(Refused::NotFound { resource, id });
+                return Err(WriteError::NotFound { resource, id });
             }
-            (Action::Upsert(..), None) if !id.is_exact() => return Err(Refused::BadId),
-            (Action::Upsert(..), None) if !model.takes(&id) => {
-                return Err(Refused::WrongId(model.ids));
+            (Action::Upsert(..), None) if !id.is_exact() => return Err(WriteError::BadId),
+            (Action::Upsert(..), None) if !model.accepts_id(&id) => {
+                return Err(WriteError::WrongId(model.ids));
             }
             (Action::Create(mut given) | Action::Upsert(_, mut given), None) => {
-                let signed = author.map_or(Ok(()), |it| model.access.sign(&mut given, it));
+                let signed = author.map_or(Ok(()), |it| model.access.set_owner(&mut given, it));
                 signed.map_err(of_another)?;
                 let filled = model.fill(given);
                 let mut record =
-                    filled.map_err(|wrong| Refused::Invalid { is_new: true, wrong })?;
+                    filled.map_err(|wrong| WriteError::Invalid { is_new: true, wrong })?;
                 model.stamp(&mut record, &id, self.at, true);
                 (Verb::Create, record.clone(), Some(record))
             }
             (Action::Update(_, given) | Action::Upsert(_, given), Some(before)) => {
-                let kept = author.map_or(Ok(()), |it| model.access.keep_owner(before, &given, it));
+                let kept = author.map_or(Ok(()), |it| model.access.check_owner(before, &given, it));
                 kept.map_err(of_another)?;
                 let checked = model.check(given);
-                let mut set = checked.map_err(|wrong| Refused::Invalid { is_new: false, wrong })?;
+                let mut set =
+                    checked.map_err(|wrong| WriteError::Invalid { is_new: false, wrong })?;
                 dangling.remove_unset(&mut set);
                 model.stamp(&mut set, &id, self.at, false);
                 let mut record = Attributes::clone(before);
@@ -393,10 +401,10 @@ impl Write {
             }
         };
         if !published && after.as_ref().is_some_and(|after| !is_within(after)) {
-            return Err(Refused::Beyond { resource });
+            return Err(WriteError::OutsideAccess { resource });
         }
         if let Some(attribute) = taken {
-            return Err(Refused::Taken { resource, attribute });
+            return Err(WriteError::Taken { resource, attribute });
         }
         if verb == Verb::Create && !published && !is_stored {
             self.limits.check(records, &resource)?;
@@ -419,20 +427,20 @@ impl Write {
 }
 
 impl RecordLimits {
-    /// Whether there may be another record of a resource.
-    fn check(&self, records: RecordCounts, resource: &Resource) -> Result<(), Refused> {
+    /// Returns an error if the resource may not have another record.
+    fn check(&self, records: RecordCounts, resource: &Resource) -> Result<(), WriteError> {
         if records.of_resource >= self.per_resource {
             let (resource, limit) = (resource.clone(), self.per_resource);
-            return Err(Refused::TooManyOfResource { resource, limit });
+            return Err(WriteError::TooManyOfResource { resource, limit });
         }
         match records.total >= self.total {
-            true => Err(Refused::TooManyRecords { limit: self.total }),
+            true => Err(WriteError::TooManyRecords { limit: self.total }),
             false => Ok(()),
         }
     }
 }
 
-/// The answer to a write without effect.
+/// Returns the answer to a write without effect.
 fn unchanged(change: Change) -> Change {
     let Position { epoch, offset } = change.position;
     Change {
@@ -445,7 +453,7 @@ fn unchanged(change: Change) -> Change {
 }
 
 impl Action {
-    /// The attributes that it brings.
+    /// Returns the attributes that the caller sent.
     fn attributes(&self) -> Option<&Attributes> {
         match self {
             Self::Create(set) | Self::Update(_, set) | Self::Upsert(_, set) => Some(set),
@@ -454,21 +462,22 @@ impl Action {
         }
     }
 
-    fn check_names(&self) -> Result<(), Refused> {
+    fn check_names(&self) -> Result<(), WriteError> {
         let mut names = self.attributes().into_iter().flat_map(Attributes::keys);
         match names.find(|name| !is_attribute_name(name)) {
-            Some(name) => Err(Refused::BadName(shown(name))),
+            Some(name) => Err(WriteError::BadName(escaped_name(name))),
             None => Ok(()),
         }
     }
 }
 
 impl Publication {
-    /// As what is done has it: what was done, what was set, and the record after.
-    fn apply(self, key: &str) -> Result<(Verb, Attributes, Option<Attributes>), Refused> {
+    /// Returns the fields of its change: the verb, the attributes that were set, and the record
+    /// after it.
+    fn apply(self, key: &str) -> Result<(Verb, Attributes, Option<Attributes>), WriteError> {
         let Self { verb, id, mut data } = self;
         match verb {
-            Verb::Create if !id.is_exact() => return Err(Refused::BadId),
+            Verb::Create if !id.is_exact() => return Err(WriteError::BadId),
             Verb::Destroy => return Ok((verb, Attributes::new(), None)),
             Verb::Update if !data.contains_key(key) => {}
             Verb::Create | Verb::Update => drop(data.insert(key.to_owned(), id.to_json())),

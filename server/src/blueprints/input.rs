@@ -1,4 +1,4 @@
-//! What came in the body of a request.
+//! The body of a request.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::http::emulation;
 use crate::parse_claim::parse;
 
-/// As it came.
+/// The unparsed body of a request.
 #[derive(Debug)]
 pub(crate) struct Input(pub(super) Bytes);
 
@@ -30,46 +30,46 @@ impl<S: Send + Sync> FromRequest<S> for Input {
             StatusCode::PAYLOAD_TOO_LARGE => too_large(),
             _ => Error::BadBody("the body could not be read"),
         })?;
-        // Not everybody who sends JSON says so: curl calls whatever it sends a form.
+        // Some clients send JSON with another content type: curl declares every body as a form.
         let is_json = matches!(bytes.first(), None | Some(b'{' | b'['));
-        if is_form && !is_json { of_form(&bytes) } else { Ok(Self(bytes)) }
+        if is_form && !is_json { from_form(&bytes) } else { Ok(Self(bytes)) }
     }
 }
 
-/// A form is a record, whose values are texts.
-fn of_form(form: &[u8]) -> Result<Input> {
+/// Returns the record of a form. Its values are texts.
+fn from_form(form: &[u8]) -> Result<Input> {
     let record = brackets::read(form).map_err(Error::BadForm)?;
     let json = serde_json::to_vec(&record).expect("a map with string keys is JSON");
     Ok(Input(json.into()))
 }
 
-/// How many records one request may create, or name.
-const MOST: usize = 1_000;
+/// The maximum number of records that one request may create or name.
+const MAX_RECORDS: usize = 1_000;
 
-/// What is to be created.
+/// The records to create.
 pub(super) enum Records {
     One(Attributes),
     Many(Vec<Attributes>),
 }
 
 impl Input {
-    /// What a resource takes may be less than what the server does.
-    pub(super) fn within(&self, limit: Option<usize>) -> Result<()> {
+    /// Checks the limit of the resource, which may be lower than that of the server.
+    pub(super) fn check_size(&self, limit: Option<usize>) -> Result<()> {
         match limit {
             Some(limit) if self.0.len() > limit => Err(Error::too_large(self.0.len(), limit)),
             _ => Ok(()),
         }
     }
 
-    /// What the body says and the url beside it.
-    pub(super) fn records_and(&self, query: Vec<(String, String)>) -> Result<Records> {
+    /// Returns the records of the body, with the attributes in the url.
+    pub(super) fn records_with_query(&self, query: Vec<(String, String)>) -> Result<Records> {
         if !matches!(self.0.first(), Some(b'[')) {
-            return self.attributes_and(query).map(Records::One);
+            return self.attributes_with_query(query).map(Records::One);
         }
         let list: Vec<Value> = parse(&self.0).map_err(|error| Error::BadJson(error.to_string()))?;
-        if list.len() > MOST {
+        if list.len() > MAX_RECORDS {
             let size = format!("{} records", list.len());
-            return Err(Error::TooLarge { size, limit: MOST });
+            return Err(Error::TooLarge { size, limit: MAX_RECORDS });
         }
         let record = |record| match record {
             Value::Object(record) => Ok(record),
@@ -78,26 +78,32 @@ impl Input {
         list.into_iter().map(record).collect::<Result<_>>().map(Records::Many)
     }
 
-    /// A list of ids, each counted once.
+    /// Parses a list of ids. Duplicates are removed.
     pub(super) fn ids(&self) -> Result<BTreeSet<Id>> {
         const LIST: &str = "the body has to be a list of ids";
         let list: Vec<Value> = parse(&self.0).map_err(|_| Error::BadBody(LIST))?;
-        if list.len() > MOST {
-            return Err(Error::TooLarge { size: format!("{} ids", list.len()), limit: MOST });
+        if list.len() > MAX_RECORDS {
+            return Err(Error::TooLarge {
+                size: format!("{} ids", list.len()),
+                limit: MAX_RECORDS,
+            });
         }
         let ids = list.iter().map(|id| Id::from_json(id).ok_or(Error::BadBody(LIST)));
         ids.collect()
     }
 
-    pub(super) fn attributes_and(&self, query: Vec<(String, String)>) -> Result<Attributes> {
+    pub(super) fn attributes_with_query(&self, query: Vec<(String, String)>) -> Result<Attributes> {
         if self.0.is_empty() && !query.is_empty() {
-            return Ok(with(query, Attributes::new()));
+            return Ok(with_query(query, Attributes::new()));
         }
-        Ok(with(query, self.attributes()?))
+        Ok(with_query(query, self.attributes()?))
     }
 
-    pub(super) fn attributes_if_any_and(&self, query: Vec<(String, String)>) -> Result<Attributes> {
-        Ok(with(query, self.attributes_if_any()?))
+    pub(super) fn optional_attributes_with_query(
+        &self,
+        query: Vec<(String, String)>,
+    ) -> Result<Attributes> {
+        Ok(with_query(query, self.optional_attributes()?))
     }
 
     pub(super) fn attributes(&self) -> Result<Attributes> {
@@ -109,19 +115,19 @@ impl Input {
         }
     }
 
-    pub(super) fn attributes_if_any(&self) -> Result<Attributes> {
+    pub(super) fn optional_attributes(&self) -> Result<Attributes> {
         if self.0.is_empty() { Ok(Attributes::new()) } else { self.attributes() }
     }
 }
 
-/// Parameters are attributes as well; the body wins.
-fn with(query: Vec<(String, String)>, body: Attributes) -> Attributes {
+/// Adds the parameters of the url to the attributes of the body. The body takes precedence.
+fn with_query(query: Vec<(String, String)>, body: Attributes) -> Attributes {
     let mut all: Attributes =
         query.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
     all.extend(body);
     all
 }
 
-/// How many bytes a body may have, for the refusal to say so.
+/// The maximum size of a body in bytes, for the error message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimit(pub(crate) usize);

@@ -1,4 +1,4 @@
-//! What the ready-made routes answer.
+//! The responses of the built-in routes.
 
 use axum::Json;
 use axum::body::{Body, HttpBody};
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use backwire_engine::{ReadOptions, Snapshot};
 use backwire_records::change::{Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::QuerySummary;
-use backwire_records::write::Refused;
+use backwire_records::write::WriteError;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
@@ -14,22 +14,25 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::subscription::{self, Read};
 
-/// The answer of a ready-made route: a record or several, and where they stand in the log.
+/// The response of a built-in route: one or more records, and their position in the log.
 #[derive(Debug)]
 pub struct Reply(Response);
 
 impl Reply {
-    /// The answer to a read of a resource, with as much as the options allow.
+    /// Returns the answer to a read of a resource, within the limits of the options.
     pub(crate) fn records(
         cx: &Context,
         read: Read<Vec<impl Serialize>>,
         options: &ReadOptions,
     ) -> Result<Self> {
         let Read { snapshot: Snapshot { value, position }, room, query } = read;
-        Ok(Self::bounded(&value, options)?.at(position).joined(room).with_query(cx, &query))
+        Ok(Self::within_limits(&value, options)?
+            .with_position(position)
+            .with_room(room)
+            .with_query(cx, &query))
     }
 
-    /// The answer to a read of a record.
+    /// Returns the answer to a read of a record.
     pub(crate) fn record(
         cx: &Context,
         (resource, id): (Resource, Id),
@@ -38,22 +41,27 @@ impl Reply {
     ) -> Result<Self> {
         let Read { snapshot: Snapshot { value, position }, room, query } = read;
         let Some(record) = value else {
-            return Err(Refused::NotFound { resource, id }.into());
+            return Err(WriteError::NotFound { resource, id }.into());
         };
-        Ok(Self::bounded(&record, options)?.at(position).joined(room).with_query(cx, &query))
+        Ok(Self::within_limits(&record, options)?
+            .with_position(position)
+            .with_room(room)
+            .with_query(cx, &query))
     }
 
-    /// The answer to a write.
+    /// Returns the answer to a write.
     pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Self> {
         let reply = match change.verb {
-            Verb::Create => Self::created(Json(subscription::written(cx, change).await?)),
-            Verb::Update => Self::ok(Json(subscription::written(cx, change).await?)),
+            Verb::Create => {
+                Self::created(Json(subscription::record_after_write(cx, change).await?))
+            }
+            Verb::Update => Self::ok(Json(subscription::record_after_write(cx, change).await?)),
             Verb::Destroy => Self::ok(Json(change.before.clone())),
         };
-        Ok(reply.of(change))
+        Ok(reply.with_change(change))
     }
 
-    pub(super) fn bounded(body: &impl Serialize, options: &ReadOptions) -> Result<Self> {
+    pub(super) fn within_limits(body: &impl Serialize, options: &ReadOptions) -> Result<Self> {
         let json = HeaderValue::from_static("application/json");
         Ok(Self::ok(([(header::CONTENT_TYPE, json)], options.json(body)?)))
     }
@@ -66,12 +74,13 @@ impl Reply {
         Self((StatusCode::CREATED, body).into_response())
     }
 
-    /// The answer to a list without anything in it.
+    /// Returns the answer to an empty list of records.
     pub(super) fn nothing_created() -> Self {
         Self::ok(Json([(); 0]))
     }
 
-    /// The answer to a `HEAD`: all but the body, whose length is told.
+    /// Returns the answer to a `HEAD` request: the headers with the length of the body, without the
+    /// body.
     pub(super) fn without_body(self) -> Response {
         let mut response = self.0;
         if let Some(length) = response.body().size_hint().exact() {
@@ -81,20 +90,20 @@ impl Reply {
         response
     }
 
-    pub(super) fn at(self, position: Position) -> Self {
-        self.with("backwire-position", &position.to_string())
+    pub(super) fn with_position(self, position: Position) -> Self {
+        self.with_header("backwire-position", &position.to_string())
     }
 
-    /// The answer to a write: where it stands, and in which record.
-    pub(super) fn of(self, change: &Change) -> Self {
+    /// Adds the position of a write and its record.
+    pub(super) fn with_change(self, change: &Change) -> Self {
         let record = Room::instance(change.resource.clone(), change.id.clone());
-        self.at(change.position).with("backwire-record", &record.to_string())
+        self.with_position(change.position).with_header("backwire-record", &record.to_string())
     }
 
-    /// The answer to a read that subscribed.
-    fn joined(self, room: Option<Room>) -> Self {
+    /// Adds the room that a read has joined.
+    fn with_room(self, room: Option<Room>) -> Self {
         match room {
-            Some(room) => self.with("backwire-room", &room.to_string()),
+            Some(room) => self.with_header("backwire-room", &room.to_string()),
             None => self,
         }
     }
@@ -103,12 +112,13 @@ impl Reply {
     fn with_query(self, cx: &Context, query: &QuerySummary) -> Self {
         match cx.client() {
             Some(client) if client.dialect().is_stock() => self,
-            _ => self.with("backwire-query", &query.to_string()),
+            _ => self.with_header("backwire-query", &query.to_string()),
         }
     }
 
-    /// An id with control characters in it cannot stand in a header; such a record is not live.
-    fn with(mut self, name: &'static str, value: &str) -> Self {
+    /// Adds a header. An id with control characters cannot be in a header; such a record is not
+    /// live.
+    fn with_header(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             self.0.headers_mut().insert(name, value);
         }

@@ -5,11 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use backwire_engine as engine;
-use backwire_records::access::{Act, Author, Reach, Who};
+use backwire_records::access::{AccessScope, Author, Operation, Principal};
 use backwire_records::change::{Attributes, Change, Resource};
 use backwire_records::criteria::Filter;
 use backwire_records::model::{Ids, Model};
-use backwire_records::write::{Action, Key, Publication, Refused, Write};
+use backwire_records::write::{Action, Key, Publication, Write, WriteError};
 use tokio::task::coop::unconstrained;
 
 use super::Context;
@@ -18,20 +18,21 @@ use crate::cascade;
 use crate::clock::now;
 use crate::error::{Error, Result};
 use crate::fingerprint;
-use crate::http::key;
+use crate::http::idempotency_key as key;
 use crate::identity::Identity;
-use crate::in_line::in_line;
+use crate::join_in_order::join_in_order;
 use crate::socket::turn::Turn;
 
 impl Context {
-    /// Commits a write in the caller's name, if it is theirs to do. A repeat of a key gives what came of
-    /// it the first time.
+    /// Commits a write in the caller's name, if the caller may do it. A repeat of a key returns the
+    /// outcome of the first write.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
         let write = self.prepare(self.key.clone(), resource, action).await?;
         self.commit_prepared(write).await
     }
 
-    /// What came of a write of the caller, if this is a repeat of it; otherwise nothing is done.
+    /// Returns the change of an earlier write of the caller if this is a repeat of it. Otherwise
+    /// nothing is done.
     pub(crate) async fn recall(
         &self,
         resource: Resource,
@@ -41,16 +42,16 @@ impl Context {
             return Ok(None);
         }
         let write = self.prepare(self.key.clone(), resource, action).await?;
-        // No record is left to it, so there is none that it could change.
+        // The filter matches no record, so there is none that the write could change.
         let write = Write { within: Filter::Any(Vec::new()), ..write };
         match self.engine().commit(write).await {
             Ok(committed) => Ok(Some(committed.change)),
-            Err(engine::Error::Refused(Refused::NotFound { .. })) => Ok(None),
+            Err(engine::Error::Refused(WriteError::NotFound { .. })) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// A write in the caller's name, within what is left to them.
+    /// Returns a write in the caller's name, limited to the records that the caller may write.
     async fn prepare(
         &self,
         key: Option<Arc<str>>,
@@ -60,14 +61,15 @@ impl Context {
         if matches!(action, Action::Create(_) | Action::Upsert(..))
             && !self.shared.models.is_declared(&resource)
         {
-            // Before there is anything to remember of it. An error if there is no such resource.
+            // This comes before anything is remembered of the resource. It is an error if there is
+            // no such resource.
             self.model(&resource)?;
             self.shared.undeclared.begin(&resource, self.address)?;
         }
         if let Action::Create(record) = &action
             && !self.shared.models.learn_key(&resource, record)
         {
-            return Err(Refused::BadId.into());
+            return Err(WriteError::BadId.into());
         }
         let model = self.model(&resource)?;
         let key = key.map(|key| (key, fingerprint_of(&resource, &action)));
@@ -87,7 +89,7 @@ impl Context {
         key: Option<Key>,
     ) -> Write {
         let origin = self.client.as_ref().map(|client| client.id().clone());
-        let action = with_id(action, &model);
+        let action = with_uuid(action, &model);
         let references = cascade::references(&self.shared, &resource, &action);
         let (limits, client, at) = (self.shared.record_limits, self.address, now());
         let memory = self.reads().memory.clone();
@@ -111,42 +113,45 @@ impl Context {
         let access = &model.access;
         if access.is_open() || matches!(action, Action::Publish(_)) {
             let identity = self.identity.clone();
-            return Ok(Permit { identity, ..Permit::whole(action) });
+            return Ok(Permit { identity, ..Permit::unrestricted(action) });
         }
-        let who = self.who().await?;
-        let reach = |act| caller::reach(&self.shared, resource, &who, act);
-        let author = access.author(&who);
-        let (reach, action) = match action {
+        let principal = self.principal().await?;
+        let access_scope =
+            |operation| caller::access_scope(&self.shared, resource, &principal, operation);
+        let author = access.author(&principal);
+        let (access_scope, action) = match action {
             Action::Create(mut record) => {
-                let reach = reach(Act::Create)?;
-                // To refuse one that is taken would tell that it is.
-                if model.id_of(&record) != Ok(None) && are_ids_hidden(model, &who) {
-                    return Err(Error::GivenId(resource.clone()));
+                let access_scope = access_scope(Operation::Create)?;
+                // To refuse a taken id would reveal that it is taken.
+                if model.id_of(&record) != Ok(None) && are_ids_hidden(model, &principal) {
+                    return Err(Error::GeneratedId(resource.clone()));
                 }
-                // Before anything is created: it may be one of a list.
-                access.sign(&mut record, &author).map_err(|attribute| {
+                // This comes before anything is created: the record may be one of a list.
+                access.set_owner(&mut record, &author).map_err(|attribute| {
                     let resource = resource.clone();
-                    Refused::Owner { resource, attribute }
+                    WriteError::Owner { resource, attribute }
                 })?;
-                (reach, Action::Create(record))
+                (access_scope, Action::Create(record))
             }
-            Action::Upsert(..) => (reach(Act::Create)?.and(reach(Act::Update)?), action),
-            Action::Destroy(_) => (reach(Act::Destroy)?, action),
+            Action::Upsert(..) => {
+                (access_scope(Operation::Create)?.and(access_scope(Operation::Update)?), action)
+            }
+            Action::Destroy(_) => (access_scope(Operation::Destroy)?, action),
             Action::Update(..) | Action::Detach(_) | Action::Publish(_) => {
-                (reach(Act::Update)?, action)
+                (access_scope(Operation::Update)?, action)
             }
         };
-        let within = reach.filter();
-        Ok(Permit { identity: who.into(), within, author: Some(author), action })
+        let within = access_scope.filter();
+        Ok(Permit { identity: principal.into(), within, author: Some(author), action })
     }
 
     /// Creates several records in the caller's name, in their order. All are checked first, so that
     /// nothing is created if one of them is invalid. If another write comes in between and one is
     /// refused because of it, the others are created.
     ///
-    /// The first record has the key of the request, with a fingerprint of all of them, and is committed
-    /// before the others: the same key with another list, or with a single record, is refused. Each of the
-    /// others has a key made of it.
+    /// The first record has the key of the request, with a fingerprint of all of them, and is
+    /// committed before the others: the same key with another list, or with a single record, is
+    /// refused. Each of the others has a key that is derived from it.
     pub(crate) async fn create_each(
         &self,
         resource: Resource,
@@ -167,12 +172,12 @@ impl Context {
             }
             None => None,
         };
-        let others = self.in_order(writes.into_iter().map(Ok).collect()).await;
+        let others = self.commit_in_order(writes.into_iter().map(Ok).collect()).await;
         first.map(Ok).into_iter().chain(others).collect()
     }
 
-    /// Commits several writes in the caller's name, in their order, whatever comes of each. They have no
-    /// key: to do them again comes to the same.
+    /// Commits several writes in the caller's name, in their order, regardless of their outcomes.
+    /// They have no key, because a repeat has the same result.
     pub(crate) async fn commit_each(
         &self,
         writes: Vec<(Resource, Action)>,
@@ -181,10 +186,10 @@ impl Context {
         for (resource, action) in writes {
             prepared.push(self.prepare(None, resource, action).await);
         }
-        self.in_order(prepared).await
+        self.commit_in_order(prepared).await
     }
 
-    /// Commits a write. If it is a destroy that others follow from, they begin.
+    /// Commits a write. If it is a destroy with references, the task that removes them starts.
     async fn commit_prepared(&self, write: Write) -> Result<Arc<Change>> {
         let has_references = !write.references.is_empty();
         let committed = self.engine().commit(write).await?;
@@ -195,18 +200,24 @@ impl Context {
         Ok(committed.change)
     }
 
-    /// Has several writes done in their order. They stand in line together, so they share what a commit costs.
-    async fn in_order(&self, writes: Vec<Result<Write>>) -> Vec<Result<Arc<Change>>> {
+    /// Commits several writes in their order. They are queued together, so they share the cost of a
+    /// commit.
+    async fn commit_in_order(&self, writes: Vec<Result<Write>>) -> Vec<Result<Arc<Change>>> {
         let commit = async |write: Result<Write>| self.commit_prepared(write?).await;
-        in_line(writes.into_iter().map(commit)).await
+        join_in_order(writes.into_iter().map(commit)).await
     }
 
-    /// Commits the one write of a request that does nothing else: the next of the same connection
-    /// need not wait for its outcome.
+    /// Commits the only write of a request: the next request of the same connection does not wait
+    /// for its outcome.
     ///
-    /// Invariant: the turn is passed on when the engine has been asked once, and has put the write in
-    /// line. So that it has is no question of tokio's budget, which would have it asked again later.
-    pub(crate) async fn commit_last(&self, of: Resource, action: Action) -> Result<Arc<Change>> {
+    /// Invariant: the turn is passed on when the engine has been polled once and has queued the
+    /// write. The future is unconstrained, because otherwise tokio's budget could delay this to a
+    /// later poll.
+    pub(crate) async fn commit_and_pass_turn(
+        &self,
+        of: Resource,
+        action: Action,
+    ) -> Result<Arc<Change>> {
         let write = self.prepare(self.key.clone(), of, action).await?;
         let mut commit = pin!(unconstrained(self.commit_prepared(write)));
         poll_fn(|cx| {
@@ -218,11 +229,11 @@ impl Context {
     }
 }
 
-/// A write that is the caller's to do.
+/// A write that the caller may do.
 struct Permit {
-    /// Whose key it comes with.
+    /// The owner of its idempotency key.
     identity: Identity,
-    /// Where it has to stay.
+    /// The filter that the record has to match.
     within: Filter,
     /// The writer, if the resource has rules about owners.
     author: Option<Author>,
@@ -230,31 +241,33 @@ struct Permit {
 }
 
 impl Permit {
-    /// Anybody's, and wherever.
-    fn whole(action: Action) -> Self {
+    /// Permits a write of an anonymous caller to any record.
+    fn unrestricted(action: Action) -> Self {
         Self { identity: Identity::Anonymous, within: Filter::default(), author: None, action }
     }
 }
 
-/// Whether somebody who creates a record may not find out which ids are taken.
-fn are_ids_hidden(model: &Model, who: &Who) -> bool {
+/// Whether a caller who creates a record may not find out which ids are taken.
+fn are_ids_hidden(model: &Model, principal: &Principal) -> bool {
     let access = &model.access;
-    access.hides_records() || !model.reveals && access.reach(who, Act::Read) != Reach::Whole
+    access.hides_records()
+        || !model.reveals && access.scope_of(principal, Operation::Read) != AccessScope::Whole
 }
 
-/// Names of attributes are told with the place of their record in the list: `2.title`.
+/// Refuses a list that has an invalid record. The error has names of attributes with the index of
+/// their record in the list: `2.title`.
 fn refuse_invalid(model: &Model, records: &[Attributes]) -> Result<()> {
     let mut wrong = Vec::new();
     for (index, record) in records.iter().enumerate() {
         let violations = model.fill(record.clone()).err().unwrap_or_default();
         wrong.extend(violations.into_iter().map(|it| it.within(index)));
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Refused::Invalid { is_new: true, wrong }.into()) }
+    if wrong.is_empty() { Ok(()) } else { Err(WriteError::Invalid { is_new: true, wrong }.into()) }
 }
 
-/// A new record of a model with UUIDs gets its id here, where things are drawn; the key stands for the
-/// create without it.
-fn with_id(action: Action, model: &Model) -> Action {
+/// Adds the id to a new record of a model with UUIDs, because here random values are made. The key
+/// stands for the create without it.
+fn with_uuid(action: Action, model: &Model) -> Action {
     match action {
         Action::Create(mut record)
             if model.ids == Ids::Uuid && matches!(model.id_of(&record), Ok(None)) =>
@@ -266,10 +279,10 @@ fn with_id(action: Action, model: &Model) -> Action {
     }
 }
 
-/// What a key stands for: the deed, not its spelling, so that a write may be repeated over another
-/// transport.
+/// Returns the fingerprint of a write. It depends on the write and not on its spelling, so that a
+/// write may be repeated over another transport.
 fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
-    let deed = match action {
+    let json = match action {
         Action::Create(attributes) => serde_json::to_vec(&("create", resource, attributes)),
         Action::Update(id, attributes) => serde_json::to_vec(&("update", resource, id, attributes)),
         Action::Upsert(id, attributes) => serde_json::to_vec(&("upsert", resource, id, attributes)),
@@ -279,12 +292,12 @@ fn fingerprint_of(resource: &Resource, action: &Action) -> u64 {
             serde_json::to_vec(&("publish", resource, verb, id, data))
         }
     };
-    fingerprint::of(&deed.expect("it is made of JSON and strings"))
+    fingerprint::of(&json.expect("it is made of JSON and strings"))
 }
 
 fn fingerprint_of_all(resource: &Resource, records: &[Attributes]) -> u64 {
-    let deed = serde_json::to_vec(&("create each", resource, records));
-    fingerprint::of(&deed.expect("it is made of JSON and strings"))
+    let json = serde_json::to_vec(&("create each", resource, records));
+    fingerprint::of(&json.expect("it is made of JSON and strings"))
 }
 
 #[cfg(test)]
@@ -292,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_stands_for_the_deed_not_for_its_spelling() {
+    fn fingerprint_does_not_depend_on_spelling_of_json() {
         let todo = || Resource::parse("todo").unwrap();
         let update = |text: &str| {
             let id = backwire_records::change::Id::Integer(7);

@@ -12,10 +12,10 @@ use backwire_records::messages::message::{self, Message};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-/// The most messages that are buffered.
+/// Messages that are buffered for one connection.
 const MAX_MESSAGES: usize = 1_000;
 
-/// The most bytes in their names of events and arguments. A single message may have more.
+/// Bytes of the event names and arguments of the buffered messages. A single message may have more.
 const MAX_BYTES: usize = 1 << 20;
 
 /// A message for one connection.
@@ -39,36 +39,36 @@ pub(super) enum Next {
     Disconnect,
 }
 
-/// Filled by the task that delivers, and emptied by the task of the connection.
+/// The buffer. The delivery service fills it, and the task of the connection empties it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Arrivals(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     buffered: Mutex<Buffered>,
-    come: Notify,
+    arrived: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Buffered {
     arrivals: VecDeque<Arrival>,
     bytes: usize,
-    /// Set if there was no room.
+    /// Whether messages were dropped because there was no room.
     ///
     /// Invariant: then no message for a person is buffered, so that none is sent before those that
     /// were dropped.
     must_read_queues: bool,
-    /// Set if a message for a room of several people was dropped.
+    /// Whether a message for a room of several people was dropped.
     must_disconnect: bool,
 }
 
 impl Arrivals {
-    /// Adds a message. The queues have it already if it is for a person.
+    /// Adds a message. If it is for a person, it is already in the queues.
     pub(super) fn put(&self, arrival: Arrival) {
         let mut buffered = self.buffered();
         buffered.put(arrival);
         drop(buffered);
-        self.0.come.notify_one();
+        self.0.arrived.notify_one();
     }
 
     /// Waits for the next message. Nothing is lost if the future is dropped.
@@ -77,7 +77,7 @@ impl Arrivals {
             if let Some(next) = self.buffered().next() {
                 return next;
             }
-            self.0.come.notified().await;
+            self.0.arrived.notified().await;
         }
     }
 
@@ -141,8 +141,9 @@ mod tests {
         Arrival { id: id.map(Flake::from), message, persons: Vec::new() }
     }
 
-    /// The ids, 0 for a room of several people, until there is nothing or something else to do.
-    fn taken(arrivals: &Arrivals) -> (Vec<u64>, Option<Next>) {
+    /// Returns the ids of the next messages, 0 for a room of several people, and the first result
+    /// that is not a message.
+    fn take_all(arrivals: &Arrivals) -> (Vec<u64>, Option<Next>) {
         let mut ids = Vec::new();
         loop {
             match arrivals.next().now_or_never() {
@@ -153,29 +154,29 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_taken_in_their_order() {
+    fn arrivals_are_returned_in_order() {
         let arrivals = Arrivals::default();
         let ids: Vec<_> = (0..MAX_MESSAGES as u64).collect();
         ids.iter().for_each(|id| arrivals.put(arrival(Some(*id).filter(|id| id % 3 > 0), 1)));
         let expected: Vec<_> = ids.iter().map(|id| if id % 3 > 0 { *id } else { 0 }).collect();
-        assert!(matches!(taken(&arrivals), (ids, None) if ids == expected));
+        assert!(matches!(take_all(&arrivals), (ids, None) if ids == expected));
     }
 
     #[test]
-    fn messages_for_persons_are_read_from_the_queues_if_there_are_too_many_or_too_large_ones() {
+    fn overflow_drops_arrivals_and_reads_the_queues_again() {
         for (count, size) in [(MAX_MESSAGES + 1, 1), (3, MAX_BYTES / 2)] {
             let arrivals = Arrivals::default();
             (0..count as u64).for_each(|id| arrivals.put(arrival(Some(id), size)));
             arrivals.put(arrival(Some(7), 1));
             arrivals.put(arrival(None, 1));
-            assert!(matches!(taken(&arrivals), (ids, Some(Next::ReadQueues)) if ids.is_empty()));
+            assert!(matches!(take_all(&arrivals), (ids, Some(Next::ReadQueues)) if ids.is_empty()));
             arrivals.put(arrival(Some(8), 1));
-            assert!(matches!(taken(&arrivals), (ids, None) if ids == [0, 8]));
+            assert!(matches!(take_all(&arrivals), (ids, None) if ids == [0, 8]));
         }
     }
 
     #[test]
-    fn a_connection_that_missed_a_message_for_many_is_lost() {
+    fn connection_ends_if_a_message_for_several_people_is_dropped() {
         for first in [None, Some(1)] {
             let arrivals = Arrivals::default();
             arrivals.put(arrival(first, 1));
@@ -183,16 +184,16 @@ mod tests {
             arrivals.put(arrival(first.xor(Some(1)), 1));
             for _ in 0..2 {
                 assert!(
-                    matches!(taken(&arrivals), (ids, Some(Next::Disconnect)) if ids.is_empty())
+                    matches!(take_all(&arrivals), (ids, Some(Next::Disconnect)) if ids.is_empty())
                 );
             }
         }
     }
 
     #[test]
-    fn a_single_message_may_be_larger_than_the_limit() {
+    fn single_message_may_be_larger_than_the_limit() {
         let arrivals = Arrivals::default();
         arrivals.put(arrival(None, MAX_BYTES + 1));
-        assert!(matches!(taken(&arrivals), (ids, None) if ids == [0]));
+        assert!(matches!(take_all(&arrivals), (ids, None) if ids == [0]));
     }
 }

@@ -1,16 +1,16 @@
 //! Why a CONNECT to a site is refused, and the message for each kind of client.
 //!
 //! Apps made for the SocketIO Web Service compare the beginning of its messages, so the server
-//! repeats those to the letter. For our runtime, a permanent refusal begins with a code and a
+//! repeats them exactly. For our runtime, a permanent refusal begins with a code and a
 //! temporary one does not.
 
-use backwire_records::criteria::shown;
+use backwire_records::criteria::escaped_name;
 
 use crate::settings::Origin;
 use crate::sites::Refusal;
 
-/// Bytes in the name of a device.
-pub(super) const LONGEST_DEVICE: usize = 256;
+/// Bytes that the name of a device may have.
+pub(super) const MAX_DEVICE_BYTES: usize = 256;
 
 /// Why a client may not connect.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub(crate) enum Rejection {
     Origin { site: String, origin: Origin },
     /// The site was removed from the file, and may be added again.
     Removed(String),
-    /// The client is gone. Nobody receives the message.
-    Gone,
+    /// The client has disconnected. No client receives the message.
+    Disconnected,
     /// The site's `authUrl` refused the token or did not answer.
     Auth { site: String, has_token: bool, refusal: Refusal },
 }
@@ -36,7 +36,7 @@ impl Rejection {
         match self {
             Self::Auth { refusal, .. } => refusal.is_temporary(),
             Self::Removed(_) => true,
-            Self::NoSite(_) | Self::Gone | Self::Device | Self::Origin { .. } => false,
+            Self::NoSite(_) | Self::Disconnected | Self::Device | Self::Origin { .. } => false,
         }
     }
 
@@ -44,8 +44,8 @@ impl Rejection {
     pub(crate) fn for_stock(&self) -> String {
         match self {
             Self::NoSite(_) | Self::Removed(_) => "Auth error: there is no such site".to_owned(),
-            Self::Gone => "the connection has ended".to_owned(),
-            Self::Device => format!("deviceId: it has at most {LONGEST_DEVICE} bytes"),
+            Self::Disconnected => "the connection has ended".to_owned(),
+            Self::Device => format!("deviceId: it has at most {MAX_DEVICE_BYTES} bytes"),
             Self::Origin { site, origin } => refused_origin(site, origin),
             Self::Auth { refusal, .. } => refusal.to_string(),
         }
@@ -58,13 +58,14 @@ impl Rejection {
                 return format!(
                     "E_SITE: this server has no site {:?}: check the name in the page, or add the \
                      site to the server's sites file",
-                    shown(name)
+                    escaped_name(name)
                 );
             }
-            Self::Gone => return "the connection has ended".to_owned(),
+            Self::Disconnected => return "the connection has ended".to_owned(),
             Self::Device => {
                 return format!(
-                    "E_DEVICE: the deviceId has more than {LONGEST_DEVICE} bytes: use a shorter one"
+                    "E_DEVICE: the deviceId has more than {MAX_DEVICE_BYTES} bytes: use a shorter \
+                     one"
                 );
             }
             Self::Origin { site, origin } => return refused_origin(site, origin),
@@ -95,7 +96,7 @@ fn refused_origin(site: &str, origin: &Origin) -> String {
     format!(
         "E_ORIGIN: pages of {} may not connect to site {site:?}: add the origin to the site's \
          origins in the server's sites file",
-        shown(origin.as_str())
+        escaped_name(origin.as_str())
     )
 }
 
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn site_that_does_not_answer_is_a_temporary_problem_and_a_definite_answer_is_not() {
+    fn rejection_is_temporary_only_if_the_site_cannot_answer_now() {
         let ends_transport = |refusal| {
             Rejection::Auth { site: "shop".to_owned(), has_token: true, refusal }.ends_transport()
         };
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permanent_refusal_begins_with_a_code() {
+    fn permanent_refusal_begins_with_a_code() {
         for (message, code) in [
             (Rejection::NoSite("x".to_owned()).for_runtime(), "E_SITE: "),
             (Rejection::Device.for_runtime(), "E_DEVICE: "),
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_refusal_begins_with_no_code() {
+    fn temporary_refusal_begins_without_a_code() {
         for refusal in
             [Refusal::Status(500), Refusal::Status(404), Refusal::Failed("it is not there")]
         {

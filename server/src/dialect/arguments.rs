@@ -7,19 +7,20 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// What an ack carries.
+/// The arguments of an ack.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Arguments {
     One(Box<RawValue>),
-    /// The same, written around its body only when it is sent: a large body is copied once less.
+    /// One argument that is serialized around its body only when it is sent, so a large body is
+    /// copied once less.
     Ack(Ack),
     /// Socket.IO makes each item of an array of a fixed length an argument.
     Two([Box<RawValue>; 2]),
 }
 
 impl Arguments {
-    /// How much it is, in bytes. Of headers it counts no more than their texts.
+    /// Returns the size in bytes. Of headers it counts no more than their texts.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::One(argument) => argument.get().len(),
@@ -28,7 +29,7 @@ impl Arguments {
         }
     }
 
-    /// Their JSON, separated by commas.
+    /// Returns the JSON of the arguments, separated by commas.
     pub(crate) fn text(&self) -> serde_json::Result<Bytes> {
         let json = to_bytes(self, self.size())?;
         Ok(match self {
@@ -38,7 +39,7 @@ impl Arguments {
     }
 }
 
-/// JSON of about this size.
+/// Serializes a value to JSON of about this size.
 pub(crate) fn to_bytes(value: &impl Serialize, size: usize) -> serde_json::Result<Bytes> {
     /// The text around the arguments in most packets.
     const SLACK: usize = 512;
@@ -47,7 +48,8 @@ pub(crate) fn to_bytes(value: &impl Serialize, size: usize) -> serde_json::Resul
     Ok(json.into())
 }
 
-/// The ack of a request for our runtime and in the Sails 1.x dialect: `{body, statusCode, headers}`.
+/// The ack of a request (`{body, statusCode, headers}`), for our runtime and for the Sails 1.x
+/// dialect.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ack {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
-//! How one kind of client spells pushes and acks. All of it is pure.
+//! The dialects: how each kind of client encodes pushes and acks. All of it is pure.
 //!
-//! A connection has one dialect to its end, so nobody is told a thing twice: our runtime says at
-//! CONNECT who it is, a stock client's first request shows it.
+//! A connection has one dialect until it ends, so no client receives a change twice. Our runtime
+//! identifies itself at CONNECT; the first request of a stock client shows its dialect.
 
 mod arguments;
 pub(crate) mod node;
@@ -12,7 +12,7 @@ pub(crate) mod sails09;
 use std::borrow::Cow;
 
 use backwire_records::change::{Change, Room};
-use backwire_records::criteria::{Language, shown};
+use backwire_records::criteria::{Language, escaped_name};
 use backwire_records::json_size::parse_small;
 use backwire_records::model::Membership;
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use arguments::{Ack, Arguments, to_bytes};
 
-/// Which client this is.
+/// The kind of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// Backwire's own runtime: pushes with positions.
@@ -32,15 +32,15 @@ pub enum Dialect {
     Sails,
     /// A stock Socket.IO client that sends its requests as JSON in a string: Sails 0.9.
     Sails09,
-    /// A stock Socket.IO client whose events are `<resource>:<what to do>`: `backbone.iobind`.
+    /// A stock Socket.IO client whose events are `<resource>:<verb>`: `backbone.iobind`.
     Node,
 }
 
-/// The version of `docs/reference/wire-protocol.md` spoken here.
+/// The version of `docs/reference/wire-protocol.md` that this server speaks.
 pub const VERSION: u64 = 1;
 
 impl Dialect {
-    /// Reads the auth of a CONNECT packet, as JSON text. `None` is a stock client, of whichever kind.
+    /// Reads the auth of a CONNECT packet, as JSON text. `None` is a stock client of any kind.
     pub(crate) fn of_auth(auth: Option<&str>) -> std::result::Result<Option<Self>, String> {
         let auth = auth.and_then(|auth| parse_small::<serde_json::Value>(auth).ok());
         match auth.as_ref().and_then(|auth| auth.get("backwire")) {
@@ -49,23 +49,23 @@ impl Dialect {
             Some(version) => Err(format!(
                 "E_VERSION: this server speaks version {VERSION} of Backwire's protocol and the \
                      page {}: load backwire.js from this server",
-                shown(&version.to_string())
+                escaped_name(&version.to_string())
             )),
         }
     }
 
-    /// Those that know nothing of positions.
+    /// The dialects without positions.
     pub(crate) const STOCK: [Self; 3] = [Self::Sails, Self::Sails09, Self::Node];
 
-    /// All there are.
+    /// All dialects.
     pub(crate) const ALL: [Self; 4] = [Self::Runtime, Self::Sails, Self::Sails09, Self::Node];
 
-    /// Whether this is a client that knows nothing of positions.
+    /// Whether the clients of this dialect do not use positions.
     pub(crate) fn is_stock(self) -> bool {
         self != Self::Runtime
     }
 
-    /// The query language its clients speak.
+    /// Returns the query language of its clients.
     pub(crate) fn language(self) -> Language {
         match self {
             Self::Sails09 => Language::Sails09,
@@ -73,26 +73,27 @@ impl Dialect {
         }
     }
 
-    /// The event that tells a stock client of a change, and what it carries. Our runtime is told what
-    /// happened in a room, see [`runtime::push`].
-    pub(crate) fn news(self, change: &Change) -> Option<(Cow<'_, str>, Box<RawValue>)> {
-        let (event, news) = match self {
+    /// Returns the event that sends a change to a stock client, and its payload. Our runtime
+    /// receives the changes of a room instead, see [`runtime::push`].
+    pub(crate) fn change_event(self, change: &Change) -> Option<(Cow<'_, str>, Box<RawValue>)> {
+        let (event, payload) = match self {
             Self::Runtime => return None,
-            Self::Sails => (change.resource.as_str().into(), to_raw_value(&sails::news(change))),
-            Self::Sails09 => (sails09::EVENT.into(), to_raw_value(&sails09::news(change))),
-            Self::Node => (node::event(change).into(), to_raw_value(&node::news(change))),
+            Self::Sails => (change.resource.as_str().into(), to_raw_value(&sails::payload(change))),
+            Self::Sails09 => (sails09::EVENT.into(), to_raw_value(&sails09::payload(change))),
+            Self::Node => (node::event(change).into(), to_raw_value(&node::payload(change))),
         };
-        Some((event, news.expect("it is made of JSON")))
+        Some((event, payload.expect("it is made of JSON")))
     }
 
-    /// The event that tells a client of Sails 1.x who is in a collection, and what it carries.
-    pub(crate) fn membership_news(of: &Membership) -> (&str, Box<RawValue>) {
-        let news = to_raw_value(&sails::membership(of));
-        (of.resource.as_str(), news.expect("it is made of JSON"))
+    /// Returns the event that sends a change of a collection to a client of Sails 1.x, and its
+    /// payload.
+    pub(crate) fn membership_event(of: &Membership) -> (&str, Box<RawValue>) {
+        let payload = to_raw_value(&sails::membership(of));
+        (of.resource.as_str(), payload.expect("it is made of JSON"))
     }
 
-    /// The event by which something that is no change is said to a room.
-    pub(crate) fn message(self, room: &Room) -> Cow<'_, str> {
+    /// Returns the name of the event for a message to a room that is not a change.
+    pub(crate) fn message_event(self, room: &Room) -> Cow<'_, str> {
         match self {
             Self::Runtime | Self::Sails => room.resource.as_str().into(),
             Self::Sails09 => sails09::EVENT.into(),
@@ -100,7 +101,7 @@ impl Dialect {
         }
     }
 
-    /// The ack of a refusal.
+    /// Returns the ack of a refusal.
     pub(crate) fn refusal(self, error: &Error) -> Arguments {
         match self {
             Self::Sails09 => return Arguments::One(sails09::refusal(error)),
@@ -115,7 +116,7 @@ impl Dialect {
         Arguments::Ack(Ack { body: Some(body), status: status.as_u16(), headers })
     }
 
-    /// The ack for a response of the router.
+    /// Returns the ack for a response of the router.
     pub(crate) fn ack(
         self,
         status: StatusCode,
@@ -131,11 +132,11 @@ impl Dialect {
             Self::Runtime | Self::Sails => {}
         }
         let status = match (self, status) {
-            // Sails says 200 of a create over a socket and 201 of the same over HTTP.
+            // Sails answers a create with 200 over a socket and with 201 over HTTP.
             (Self::Sails, StatusCode::CREATED) => StatusCode::OK,
             (_, status) => status,
         };
-        let headers = headers.iter().filter(|(name, _)| !belongs_to_http(name));
+        let headers = headers.iter().filter(|(name, _)| !is_transport_header(name));
         let headers = headers.filter_map(|(name, value)| {
             let value = std::str::from_utf8(value.as_bytes()).ok()?;
             Some((name.as_str().to_owned().into(), value.to_owned().into()))
@@ -145,9 +146,9 @@ impl Dialect {
     }
 }
 
-/// Headers that speak of the transport, or that a page must not see.
-fn belongs_to_http(name: &http::HeaderName) -> bool {
-    const OF_HTTP: [http::HeaderName; 6] = [
+/// Whether a header describes the transport, or must not be visible to a page.
+fn is_transport_header(name: &http::HeaderName) -> bool {
+    const TRANSPORT_HEADERS: [http::HeaderName; 6] = [
         header::CONNECTION,
         header::CONTENT_LENGTH,
         header::DATE,
@@ -155,10 +156,10 @@ fn belongs_to_http(name: &http::HeaderName) -> bool {
         header::TRANSFER_ENCODING,
         header::VARY,
     ];
-    OF_HTTP.contains(name)
+    TRANSPORT_HEADERS.contains(name)
 }
 
-/// JSON as it is, text as a string, nothing as nothing. JSON is not copied.
+/// Returns JSON unchanged, text as a string, and `None` if there is no body. JSON is not copied.
 fn body_of(is_json: bool, body: Bytes) -> Result<Option<Box<RawValue>>> {
     if body.is_empty() {
         return Ok(None);
@@ -190,7 +191,7 @@ mod tests {
     const JSON: (&str, &str) = ("content-type", "application/json");
 
     #[test]
-    fn the_auth_says_whether_it_is_our_runtime() {
+    fn auth_shows_whether_client_is_our_runtime() {
         assert_eq!(Dialect::of_auth(None), Ok(None));
         assert_eq!(Dialect::of_auth(Some(r#"{"token":"x"}"#)), Ok(None));
         assert_eq!(Dialect::of_auth(Some(r#"{"backwire":1}"#)), Ok(Some(Dialect::Runtime)));
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_is_201_for_the_runtime_and_200_for_sails() {
+    fn create_is_201_for_runtime_and_200_for_sails() {
         assert_eq!(
             ack(Dialect::Runtime, 201, &[JSON, ("backwire-position", "5:1")], r#"{"id":1}"#),
             r#"{"body":{"id":1},"statusCode":201,"headers":{"backwire-position":"5:1","content-type":"application/json"}}"#
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_a_string_and_nothing_is_absent() {
+    fn text_body_is_string_and_empty_body_is_absent() {
         assert_eq!(
             ack(Dialect::Sails, 200, &[("content-type", "text/plain")], "hi \"you\""),
             r#"{"body":"hi \"you\"","statusCode":200,"headers":{"content-type":"text/plain"}}"#
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn size_of_an_ack_is_not_more_than_it_takes() {
+    fn ack_size_is_not_larger_than_its_json() {
         let body = Bytes::from(format!(r#"["{}"]"#, "x".repeat(1000)));
         let headers = HeaderMap::from_iter([
             (header::CONTENT_TYPE, "application/json".parse().unwrap()),
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn body_that_is_not_json_is_not_passed_on() {
+    fn invalid_json_body_is_not_sent() {
         let headers =
             HeaderMap::from_iter([(header::CONTENT_TYPE, "application/json".parse().unwrap())]);
         for body in [&b"{"[..], b"[1]2", b"\"\xff\""] {

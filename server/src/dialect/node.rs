@@ -1,7 +1,7 @@
-//! Acks and pushes in the style of Node's callbacks, as `backbone.iobind` has them.
+//! Acks and pushes in the style of Node's callbacks, as `backbone.iobind` expects them.
 //!
-//! An ack has two arguments, the error and the data. A push is an event named after what it is about:
-//! `todo:create`, `todo/7:update`, `todo/7:delete`, and carries the record.
+//! An ack has two arguments, the error and the data. A push is an event that is named after its
+//! subject: `todo:create`, `todo/7:update`, `todo/7:delete`. Its payload is the record.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 use super::Arguments;
 use crate::error::{Error, Result};
 
-/// The event that tells of a change. Creates are told to those who listen to the resource.
+/// Returns the name of the event for a change. Creates are sent to the clients that listen to the
+/// resource.
 pub(crate) fn event(change: &Change) -> String {
     let (resource, id) = (&change.resource, &change.id);
     match change.verb {
@@ -23,15 +24,15 @@ pub(crate) fn event(change: &Change) -> String {
     }
 }
 
-/// The record: as it is now, or as it was when it was destroyed, as far as that is known.
-pub(crate) fn news(change: &Change) -> Cow<'_, Attributes> {
+/// Returns the record as it is now, or as it was when it was destroyed, as far as that is known.
+pub(crate) fn payload(change: &Change) -> Cow<'_, Attributes> {
     match change.after.as_deref().or(change.before.as_deref()) {
         Some(record) => Cow::Borrowed(record),
         None => Cow::Owned(Map::from_iter([("id".to_owned(), change.id.to_json())])),
     }
 }
 
-/// The ack for a response of the router, whose body is JSON, in raw.
+/// Returns the ack for a response of the router, whose body is raw JSON.
 pub(super) fn ack(status: StatusCode, body: Option<Box<RawValue>>) -> Result<Arguments> {
     let body = body.unwrap_or_else(|| RawValue::NULL.to_owned());
     if !status.is_client_error() && !status.is_server_error() {
@@ -45,13 +46,13 @@ pub(super) fn ack(status: StatusCode, body: Option<Box<RawValue>>) -> Result<Arg
     Ok(failure(status, body))
 }
 
-/// The ack of a refusal.
+/// Returns the ack of a refusal.
 pub(super) fn refusal(error: &Error) -> Arguments {
     let (status, body) = error.refusal();
     failure(status, serde_json::from_str(body.get()).expect("a refusal is a JSON object"))
 }
 
-/// There is no place for a status but in the error.
+/// Returns the ack of a failure. It has no place for a status but in the error.
 fn failure(status: StatusCode, body: Attributes) -> Arguments {
     let mut failure = Map::from_iter([("status".to_owned(), status.as_u16().into())]);
     failure.extend(body);
@@ -65,9 +66,9 @@ mod tests {
     use super::*;
     use crate::dialect::runtime::tests::change;
 
-    fn said(verb: Verb, set: Value) -> String {
+    fn push(verb: Verb, set: Value) -> String {
         let change = change(43, 17, verb, set);
-        serde_json::to_string(&(event(&change), news(&change))).unwrap()
+        serde_json::to_string(&(event(&change), payload(&change))).unwrap()
     }
 
     fn answer(status: u16, body: Option<&str>) -> String {
@@ -77,23 +78,23 @@ mod tests {
     }
 
     #[test]
-    fn a_push_says_in_its_name_what_it_is_about() {
+    fn push_is_named_after_its_subject() {
         assert_eq!(
-            said(Verb::Create, json!({ "title": "Eggs", "id": 7 })),
+            push(Verb::Create, json!({ "title": "Eggs", "id": 7 })),
             r#"["todo:create",{"title":"Eggs","id":7}]"#
         );
         assert_eq!(
-            said(Verb::Update, json!({ "done": true })),
+            push(Verb::Update, json!({ "done": true })),
             r#"["todo/7:update",{"title":"Milk","done":true,"id":7}]"#
         );
         assert_eq!(
-            said(Verb::Destroy, json!({})),
+            push(Verb::Destroy, json!({})),
             r#"["todo/7:delete",{"title":"Milk","done":false,"id":7}]"#
         );
     }
 
     #[test]
-    fn an_ack_is_an_error_or_nothing_and_then_the_data() {
+    fn ack_is_error_or_null_and_then_data() {
         assert_eq!(answer(201, Some(r#"{"id":1}"#)), r#"[null,{"id":1}]"#);
         assert_eq!(answer(204, None), "[null,null]");
         assert_eq!(answer(403, Some(r#""no""#)), r#"{"status":403,"message":"no"}"#);

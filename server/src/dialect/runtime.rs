@@ -9,58 +9,60 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The event a push is emitted as.
+/// The name of the event of a push.
 pub(crate) const EVENT: &str = "push";
 
-/// What follows the event's name in a push.
+/// The arguments of a push.
 pub(crate) type Push = (String, u64, u64, Box<RawValue>);
 
-/// One frame for what happened in a room. `changes` are of this room, in commit order and not none.
+/// Returns one frame with the changes of a room. `changes` are of this room, in commit order and
+/// not empty.
 pub(crate) fn push(room: &Room, changes: &[Arc<Change>]) -> Option<Push> {
     let first = changes.first()?;
     let previous = match room.id {
-        // Every change of a resource is one of its class room.
+        // Every change of a resource belongs to its class room.
         None => first.position.offset.saturating_sub(1),
         Some(_) => first.previous,
     };
-    Some((room.to_string(), first.position.epoch, previous, raw(&All(changes))))
+    Some((room.to_string(), first.position.epoch, previous, raw(&Changes(changes))))
 }
 
-/// A frame that says no more than where a room stands: who is behind finds out.
+/// Returns a frame that has only the position of a room. A client that is behind notices it.
 pub(crate) fn announcement(room: &Room, head: Position) -> Push {
-    (room.to_string(), head.epoch, head.offset, raw(&All(&[])))
+    (room.to_string(), head.epoch, head.offset, raw(&Changes(&[])))
 }
 
-/// A frame that says that a room is no more what it was: who was in it asks, and reads it again.
-pub(crate) fn lost(room: &Room) -> Push {
-    announcement(room, NOWHERE)
+/// Returns a frame that invalidates a room. Its clients ask to resume, and read the room again.
+pub(crate) fn invalidation(room: &Room) -> Push {
+    announcement(room, NO_POSITION)
 }
 
-/// In no log: none is called so.
-pub(crate) const NOWHERE: Position = Position { epoch: 0, offset: 0 };
+/// A position that no log has, because no log has this epoch.
+pub(crate) const NO_POSITION: Position = Position { epoch: 0, offset: 0 };
 
-/// What was missed in a room: `[room, epoch, head, changes]`.
-pub(crate) fn missed(room: &str, head: Position, changes: &[Arc<Change>]) -> Box<RawValue> {
-    raw(&(room, head.epoch, head.offset, All(changes)))
+/// Returns the changes that a client missed in a room: `[room, epoch, head, changes]`.
+pub(crate) fn missed_changes(room: &str, head: Position, changes: &[Arc<Change>]) -> Box<RawValue> {
+    raw(&(room, head.epoch, head.offset, Changes(changes)))
 }
 
-/// What is followed of a resource.
+/// The scope that a room follows.
 #[derive(Clone, Copy)]
-pub(crate) struct Followed<'a> {
+pub(crate) struct FollowedScope<'a> {
     pub(crate) scope: &'a Scope,
-    /// Whether there may be records that its followers must not hear of.
+    /// Whether there may be records that its followers must not know of.
     pub(crate) is_hiding: bool,
 }
 
-/// One frame for what happened in a scope, and where it ends; `previous` is where the room's last frame
-/// ended. Of a part it says no more than that something happened: whoever is in it is behind then.
+/// Returns one frame with the changes of a scope, and the position where it ends. `previous` is
+/// where the room's last frame ended. For a part, the frame has only the position, so its clients
+/// are behind and read again.
 pub(crate) fn scoped_push(
     room: &Room,
-    followed: Followed<'_>,
+    followed: FollowedScope<'_>,
     previous: u64,
     changes: &[Arc<Change>],
 ) -> Option<(Push, Position)> {
-    let entries = filtered(followed, changes);
+    let entries = filter_changes(followed, changes);
     let last = Position { offset: entries.last()?.0, ..changes.first()?.position };
     let push = match followed.scope.is_part() {
         true => announcement(room, last),
@@ -69,8 +71,8 @@ pub(crate) fn scoped_push(
     Some((push, last))
 }
 
-/// What was missed in a scope.
-pub(crate) fn scoped_missed(
+/// Returns the changes that a client missed in a scope.
+pub(crate) fn missed_scope_changes(
     room: &str,
     scope: &Scope,
     head: Position,
@@ -82,22 +84,22 @@ pub(crate) fn scoped_missed(
     }
 }
 
-/// Changes as they are to who follows a filter: a record that begins to fulfil it is as good as new, and
-/// one that no longer does has left.
+/// Returns the changes for the followers of a filter. A record that begins to match the filter is
+/// sent as a new record, and one that no longer matches is sent as one that left.
 ///
-/// How the rest of a record is of which something is only said, is not known here: who has it makes of it
-/// what they can. Where that would tell of records that not everyone may know of, what is said has to
-/// fulfil the filter by itself.
-pub(crate) fn filtered<'a>(
-    Followed { scope, is_hiding }: Followed<'_>,
+/// A published change may have only some attributes of a record, and the others are not known here.
+/// A client that has the record applies the change as far as it can. If not everyone may know of
+/// all records, a published change must match the filter by itself.
+pub(crate) fn filter_changes<'a>(
+    FollowedScope { scope, is_hiding }: FollowedScope<'_>,
     changes: &'a [Arc<Change>],
 ) -> Vec<Entry<'a>> {
     let fulfils = |record: &Option<Arc<Attributes>>| {
         record.as_deref().is_some_and(|record| scope.filter().matches(record, Case::Sensitive))
     };
-    // Who follows a record by itself has no list that it could leave.
+    // A client that follows a single record has no list that the record could leave.
     let left = if scope.id().is_some() { DESTROYED } else { LEFT };
-    let seen = |change: &'a Arc<Change>| {
+    let entry_for_followers = |change: &'a Arc<Change>| {
         let Change { before, after, verb, published, .. } = &**change;
         let (offset, id, mark) = (change.position.offset, &change.id, change.mark);
         match (verb, fulfils(before), fulfils(after)) {
@@ -113,16 +115,16 @@ pub(crate) fn filtered<'a>(
             _ => None,
         }
     };
-    changes.iter().filter_map(seen).collect()
+    changes.iter().filter_map(entry_for_followers).collect()
 }
 
-/// The verb of a record that is no more.
+/// The verb of a destroyed record.
 const DESTROYED: u8 = 3;
 
 /// The verb of a record that a filter no longer picks.
 const LEFT: u8 = 4;
 
-/// The place in the log is lost: `[room, null]`.
+/// Returns the answer for a room whose place in the log is lost: `[room, null]`.
 pub(crate) fn resync(room: &str) -> Box<RawValue> {
     raw(&(room, ()))
 }
@@ -132,10 +134,10 @@ fn raw(value: &impl Serialize) -> Box<RawValue> {
         .expect("it is made of numbers, strings and maps with string keys")
 }
 
-/// Changes as they stand in a frame: `[offset, verb, id, data, mark]` each.
-struct All<'a>(&'a [Arc<Change>]);
+/// Changes as they are in a frame: `[offset, verb, id, data, mark]` each.
+struct Changes<'a>(&'a [Arc<Change>]);
 
-impl Serialize for All<'_> {
+impl Serialize for Changes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut changes = serializer.serialize_seq(Some(self.0.len()))?;
         for change in self.0 {
@@ -157,11 +159,11 @@ fn entry(change: &Change) -> Entry<'_> {
     (change.position.offset, verb, &change.id, data, change.mark)
 }
 
-/// What a frame has of a change.
+/// The data of a change in a frame.
 pub(crate) enum Data<'a> {
     Whole(&'a Attributes),
-    /// What the writer set and what is different for it. `updatedAt` is among it even if the clock
-    /// has not moved, so that the news of an update is never empty.
+    /// The attributes that the writer set to another value. `updatedAt` is among them even if the
+    /// clock has not moved, so that the push of an update is never empty.
     Differences(&'a Change),
     Nothing,
 }
@@ -225,7 +227,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_class_rooms_prev_is_the_offset_before_the_first_change() {
+    fn prev_of_class_room_is_offset_before_first_change() {
         let created = change(42, 0, Verb::Create, json!({ "title": "Eggs", "id": 7 }));
         let destroyed = change(43, 42, Verb::Destroy, json!({}));
         assert_eq!(
@@ -240,7 +242,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_instance_rooms_prev_is_the_records_previous_change() {
+    fn prev_of_instance_room_is_previous_change_of_record() {
         let updated =
             change(43, 17, Verb::Update, json!({ "done": true, "updatedAt": 3, "id": 7 }));
         assert_eq!(
@@ -250,13 +252,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_update_that_changes_nothing_still_says_when() {
+    fn update_without_new_values_still_has_updated_at() {
         let updated = change(43, 17, Verb::Update, json!({ "title": "Milk", "updatedAt": 3 }));
         assert_eq!(frame("todo", &[updated])[3][0][3], json!({ "updatedAt": 3 }));
     }
 
     #[test]
-    fn attributes_keep_the_order_they_were_sent_in() {
+    fn attributes_keep_order_in_which_they_were_sent() {
         let created = change(1, 0, Verb::Create, json!({ "z": 1, "a": 2, "id": 7 }));
         let (.., changes) = push(&Room::parse("todo").unwrap(), &[created]).unwrap();
         assert_eq!(changes.get(), r#"[[1,1,7,{"z":1,"a":2,"id":7},99]]"#);

@@ -1,14 +1,14 @@
 //! Pushes for stock clients: an event named after the resource, as Sails 1.x sends it. Creates are
-//! said to those who listen to the resource, the rest to those who know the record. Those who know a record
-//! are told who becomes part of its collections, too.
+//! sent to the clients that listen to the resource, other changes to the clients that know the
+//! record. These also receive the changes of the record's collections.
 
 use backwire_records::change::{Attributes, Change, Id, Verb};
 use backwire_records::model::Membership;
 use serde::Serialize;
 
-/// What an event of a resource carries.
+/// The payload of a change.
 #[derive(Debug, Serialize)]
-pub(crate) struct News<'a> {
+pub(crate) struct ChangePayload<'a> {
     verb: &'static str,
     id: &'a Id,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -17,10 +17,10 @@ pub(crate) struct News<'a> {
     previous: Option<&'a Attributes>,
 }
 
-/// What an event of a resource carries about a collection of one of its records.
+/// The payload of a change of a collection.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct MembershipNews<'a> {
+pub(crate) struct MembershipPayload<'a> {
     id: &'a Id,
     verb: &'static str,
     attribute: &'a str,
@@ -30,22 +30,22 @@ pub(crate) struct MembershipNews<'a> {
     removed_id: Option<&'a Id>,
 }
 
-/// What is said of a record that becomes part of a collection, or no longer is.
-pub(crate) fn membership(of: &Membership) -> MembershipNews<'_> {
+/// Returns the payload for a record that enters or leaves a collection.
+pub(crate) fn membership(of: &Membership) -> MembershipPayload<'_> {
     let Membership { id, attribute, member, is_new, .. } = of;
     let (added_id, removed_id) = if *is_new { (Some(member), None) } else { (None, Some(member)) };
     let verb = if *is_new { "addedTo" } else { "removedFrom" };
-    MembershipNews { id, verb, attribute, added_id, removed_id }
+    MembershipPayload { id, verb, attribute, added_id, removed_id }
 }
 
-/// What is said of a change.
-pub(crate) fn news(change: &Change) -> News<'_> {
+/// Returns the payload of a change.
+pub(crate) fn payload(change: &Change) -> ChangePayload<'_> {
     let (verb, data, previous) = match change.verb {
         Verb::Create => ("created", change.after.as_deref(), None),
         Verb::Update => ("updated", Some(&change.set), change.before.as_deref()),
         Verb::Destroy => ("destroyed", None, change.before.as_deref()),
     };
-    News { verb, id: &change.id, data, previous }
+    ChangePayload { verb, id: &change.id, data, previous }
 }
 
 #[cfg(test)]
@@ -56,20 +56,20 @@ mod tests {
     use crate::dialect::runtime::tests::change;
     use backwire_records::change::Resource;
 
-    fn said(verb: Verb, set: serde_json::Value) -> String {
-        serde_json::to_string(&news(&change(43, 17, verb, set))).unwrap()
+    fn push(verb: Verb, set: serde_json::Value) -> String {
+        serde_json::to_string(&payload(&change(43, 17, verb, set))).unwrap()
     }
 
     #[test]
-    fn a_create_says_the_whole_record() {
+    fn create_has_whole_record() {
         assert_eq!(
-            said(Verb::Create, json!({ "title": "Eggs", "id": 7 })),
+            push(Verb::Create, json!({ "title": "Eggs", "id": 7 })),
             r#"{"verb":"created","id":7,"data":{"title":"Eggs","id":7}}"#
         );
     }
 
     #[test]
-    fn a_membership_says_who_is_part_of_what() {
+    fn membership_has_record_collection_and_member() {
         let of = |is_new| Membership {
             resource: Resource::parse("user").unwrap(),
             id: Id::Integer(2),
@@ -77,26 +77,26 @@ mod tests {
             member: Id::Integer(1),
             is_new,
         };
-        let said = |is_new| serde_json::to_string(&membership(&of(is_new))).unwrap();
-        assert_eq!(said(true), r#"{"id":2,"verb":"addedTo","attribute":"pets","addedId":1}"#);
+        let push = |is_new| serde_json::to_string(&membership(&of(is_new))).unwrap();
+        assert_eq!(push(true), r#"{"id":2,"verb":"addedTo","attribute":"pets","addedId":1}"#);
         assert_eq!(
-            said(false),
+            push(false),
             r#"{"id":2,"verb":"removedFrom","attribute":"pets","removedId":1}"#
         );
     }
 
     #[test]
-    fn an_update_says_what_was_set_and_what_had_been_there() {
+    fn update_has_set_attributes_and_previous_record() {
         assert_eq!(
-            said(Verb::Update, json!({ "done": true, "updatedAt": 3, "id": 7 })),
+            push(Verb::Update, json!({ "done": true, "updatedAt": 3, "id": 7 })),
             r#"{"verb":"updated","id":7,"data":{"done":true,"updatedAt":3,"id":7},"previous":{"title":"Milk","done":false,"id":7}}"#
         );
     }
 
     #[test]
-    fn a_destroy_says_what_is_no_more() {
+    fn destroy_has_previous_record() {
         assert_eq!(
-            said(Verb::Destroy, json!({})),
+            push(Verb::Destroy, json!({})),
             r#"{"verb":"destroyed","id":7,"previous":{"title":"Milk","done":false,"id":7}}"#
         );
     }

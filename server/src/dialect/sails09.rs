@@ -1,8 +1,8 @@
-//! Acks and pushes as Sails 0.9 has them.
+//! Acks and pushes as Sails 0.9 expects them.
 //!
-//! An ack is one string: JSON as text, text as it is. There is no status in it, so a refusal says its
-//! status in the body; Sails says little else, where ours has a code and a reason to add. A push is
-//! the event `message`, whatever it is about, and its author hears it, too.
+//! An ack is one string: JSON as text, text unchanged. It has no status, so a refusal has its
+//! status in the body. Sails adds little else; Backwire adds a code and a reason. A push is always
+//! the event `message`, and its author receives it, too.
 
 use backwire_records::change::{Attributes, Change, Id, Resource, Verb};
 use http::StatusCode;
@@ -12,12 +12,12 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-/// The event all pushes are emitted as.
+/// The name of the event of all pushes.
 pub(crate) const EVENT: &str = "message";
 
-/// What is said of a change.
+/// The payload of a change.
 #[derive(Debug, Serialize)]
-pub(crate) struct News<'a> {
+pub(crate) struct ChangePayload<'a> {
     model: &'a Resource,
     verb: Verb,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,9 +25,9 @@ pub(crate) struct News<'a> {
     id: &'a Id,
 }
 
-/// Creates and updates say the whole record.
-pub(crate) fn news(change: &Change) -> News<'_> {
-    News {
+/// Returns the payload of a change. Creates and updates have the whole record.
+pub(crate) fn payload(change: &Change) -> ChangePayload<'_> {
+    ChangePayload {
         model: &change.resource,
         verb: change.verb,
         data: change.after.as_deref(),
@@ -35,7 +35,7 @@ pub(crate) fn news(change: &Change) -> News<'_> {
     }
 }
 
-/// The ack for a response of the router.
+/// Returns the ack for a response of the router.
 pub(crate) fn ack(status: StatusCode, is_json: bool, body: &[u8]) -> Result<Box<RawValue>> {
     let text = String::from_utf8_lossy(body);
     if !status.is_client_error() && !status.is_server_error() {
@@ -45,27 +45,27 @@ pub(crate) fn ack(status: StatusCode, is_json: bool, body: &[u8]) -> Result<Box<
     string(&failure(status, body.unwrap_or_else(|| Value::from(&*text))))
 }
 
-/// The ack of a refusal. What is no request at all is told so in a sentence.
+/// Returns the ack of a refusal. For malformed input it is a sentence.
 pub(crate) fn refusal(error: &Error) -> Box<RawValue> {
-    let said = match error {
+    let text = match error {
         Error::BadJson(what) => {
             Ok(format!("Invalid socket request! The following JSON could not be parsed :: {what}"))
         }
         Error::BadUrl => Ok(format!("No url provided in request: {error}")),
         _ => Err(error.refusal()),
     };
-    let said = said.unwrap_or_else(|(status, body)| {
+    let text = text.unwrap_or_else(|(status, body)| {
         let body = serde_json::from_str(body.get()).expect("a refusal is JSON");
         failure(status, body)
     });
-    string(&said).expect("a string is JSON")
+    string(&text).expect("a string is JSON")
 }
 
 fn string(text: &str) -> Result<Box<RawValue>> {
     to_raw_value(text).map_err(|error| Error::BadAnswer(error.to_string()))
 }
 
-/// `{status, …}`, with what Sails says of such a failure and then what we do.
+/// Returns `{status, …}`, with the fields of Sails for such a failure and then ours.
 fn failure(status: StatusCode, body: Value) -> String {
     let body = match body {
         Value::Object(body) => body,
@@ -90,8 +90,8 @@ mod tests {
     use super::*;
     use crate::dialect::runtime::tests::change;
 
-    fn said(verb: Verb, set: Value) -> String {
-        serde_json::to_string(&news(&change(43, 17, verb, set))).unwrap()
+    fn push(verb: Verb, set: Value) -> String {
+        serde_json::to_string(&payload(&change(43, 17, verb, set))).unwrap()
     }
 
     fn answer(status: u16, is_json: bool, body: &str) -> Value {
@@ -100,27 +100,27 @@ mod tests {
     }
 
     #[test]
-    fn a_push_says_the_whole_record() {
+    fn push_has_whole_record() {
         assert_eq!(
-            said(Verb::Create, json!({ "title": "Eggs", "id": 7 })),
+            push(Verb::Create, json!({ "title": "Eggs", "id": 7 })),
             r#"{"model":"todo","verb":"create","data":{"title":"Eggs","id":7},"id":7}"#
         );
         assert_eq!(
-            said(Verb::Update, json!({ "done": true })),
+            push(Verb::Update, json!({ "done": true })),
             r#"{"model":"todo","verb":"update","data":{"title":"Milk","done":true,"id":7},"id":7}"#
         );
-        assert_eq!(said(Verb::Destroy, json!({})), r#"{"model":"todo","verb":"destroy","id":7}"#);
+        assert_eq!(push(Verb::Destroy, json!({})), r#"{"model":"todo","verb":"destroy","id":7}"#);
     }
 
     #[test]
-    fn json_is_its_text_and_text_is_itself_and_nothing_is_null() {
+    fn json_is_sent_as_text_and_empty_body_as_null() {
         assert_eq!(answer(201, true, r#"{"id":1}"#), json!(r#"{"id":1}"#));
         assert_eq!(answer(200, false, "hello"), json!("hello"));
         assert_eq!(answer(204, false, ""), Value::Null);
     }
 
     #[test]
-    fn a_failure_says_its_status() {
+    fn failure_has_its_status() {
         assert_eq!(answer(403, true, r#""no""#), json!(r#"{"status":403,"message":"no"}"#));
         assert_eq!(
             answer(404, true, r#"{"code":"E_NOT_FOUND","message":"no todo 9"}"#),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_told_so_in_a_sentence() {
+    fn malformed_request_is_refused_with_sentence() {
         assert_eq!(
             refusal(&Error::BadJson("{notjson".to_owned())).get(),
             r#""Invalid socket request! The following JSON could not be parsed :: {notjson""#

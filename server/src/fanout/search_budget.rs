@@ -1,8 +1,9 @@
-//! How much text the filters that clients follow may search, for changes that are sent together.
+//! A limit on the text that followed filters may search in changes that are sent together.
 //!
-//! A filter with `contains` or `like` searches whole texts, before and after each change. The fan-out is one task, so clients
-//! that follow many such filters of large records would hold up the pushes of all others. Filters that search little come
-//! first. A filter that is skipped counts as one whose push was lost: its clients find out, and read again.
+//! A filter with `contains` or `like` searches whole texts, before and after each change. The
+//! fan-out is one task, so clients that follow many such filters of large records would delay the
+//! pushes of all others. Filters that search little come first. A filter that is skipped counts as
+//! one whose push was lost: its clients notice it, and read again.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ impl SearchBudget {
         Self(limit)
     }
 
-    /// Whether the filter may look at the changes. One that searches no text always may.
+    /// Whether the filter may search the changes. A filter that searches no text always may.
     pub(super) fn allows(&mut self, filter: &FollowedFilter, changes: &[Arc<Change>]) -> bool {
         if filter.searches == 0 {
             return true;
@@ -54,7 +55,7 @@ mod tests {
         let todo = Resource::parse("todo").unwrap();
         let record = json!({ "id": 1, "title": "x".repeat(text) });
         let after = Some(Arc::new(record.as_object().unwrap().clone()));
-        Arc::new(Change { after, ..Change::gone(&todo, &Id::Integer(1)) })
+        Arc::new(Change { after, ..Change::synthetic_destroy(&todo, &Id::Integer(1)) })
     }
 
     fn filter(searches: usize) -> FollowedFilter {
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_search_no_more_than_the_limit_and_others_need_nothing() {
+    fn filters_search_within_limit_and_others_are_free() {
         let changes = [change(300), change(700)];
         let mut budget = SearchBudget::new(5_000);
         let mut allows = |searches| budget.allows(&filter(searches), &changes);

@@ -1,8 +1,8 @@
-//! What stock clients are told, who know nothing of positions.
+//! Pushes for stock clients, which do not use positions.
 //!
-//! Creates are said to those who listen to the resource, the rest to those who have been led into the room
-//! of the record. Who follows a part of the resource is told of records that enter it as of new ones, and
-//! of those that leave it as of destroyed ones.
+//! Creates are sent to the clients that listen to the resource, other changes to the clients in the
+//! room of the record. A client that follows a part of the resource receives a record that enters
+//! the part as a new one, and a record that leaves it as a destroyed one.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use crate::rooms::{Candidates, FollowedFilter};
 use crate::settings::Limit;
 use crate::socket::{Audience, Sockets};
 
-/// The rooms of parts, by what a change is to them.
+/// The rooms of parts, by the effect that a change has on them.
 #[derive(Default)]
-struct Parts<'a> {
+struct PartRooms<'a> {
     entered: Vec<&'a Room>,
     kept: Vec<&'a Room>,
     left: Vec<&'a Room>,
-    /// Those the record was none of before, where it matters.
-    foreign: Vec<&'a Room>,
+    /// Rooms that did not have the record before, where it matters.
+    without_record: Vec<&'a Room>,
 }
 
-/// One change for the clients of one dialect.
-struct Telling<'a> {
+/// One change for the clients of one dialect, ready to be sent.
+struct StockPush<'a> {
     sockets: &'a Sockets,
     limits: &'a LimitMonitor,
     dialect: Dialect,
@@ -38,35 +38,43 @@ struct Telling<'a> {
 }
 
 impl Fanout {
-    /// Says changes of one resource to the stock clients of one kind.
-    pub(super) async fn say_to_stock(&mut self, dialect: Dialect, run: &[Arc<Change>]) {
+    /// Sends changes of one resource to the stock clients of one dialect.
+    pub(super) async fn emit_to_stock(&mut self, dialect: Dialect, run: &[Arc<Change>]) {
         let Some(Change { resource: of, .. }) = run.first().map(|first| &**first) else { return };
         let class = &Room::class(of.clone());
-        if !self.sockets.has_filters(dialect, of) && !self.sockets.are_in(dialect, class) {
+        if !self.sockets.has_filters(dialect, of)
+            && !self.sockets.has_subscribers_in(dialect, class)
+        {
             return;
         }
         let is_hiding = self.models.hide_records_of(of);
         for change in run {
             let filters = self.filters_for(dialect, change, is_hiding);
-            let ones = self.sockets.of_one(dialect, of, &change.id);
-            let ones = ones.iter().filter_map(|name| FollowedFilter::parse(name)).map(Arc::new);
-            let ones: Vec<_> = ones.collect();
-            let filters = self.searching(dialect, [&filters[..], &ones].concat(), change);
-            let parts = Parts::of(filters.iter().map(|filter| &**filter), change, is_hiding);
+            let record_filters = self.sockets.record_rooms(dialect, of, &change.id);
+            let record_filters =
+                record_filters.iter().filter_map(|name| FollowedFilter::parse(name)).map(Arc::new);
+            let record_filters: Vec<_> = record_filters.collect();
+            let filters =
+                self.allowed_filters(dialect, [&filters[..], &record_filters].concat(), change);
+            let parts = PartRooms::of(filters.iter().map(|filter| &**filter), change, is_hiding);
             let instance = &Room::instance(of.clone(), change.id.clone());
             let (sockets, limits) = (&self.sockets, &*self.limits);
-            let telling = Telling { sockets, limits, dialect, change, class, instance };
-            telling.tell(&parts).await;
+            let push = StockPush { sockets, limits, dialect, change, class, instance };
+            push.send(&parts).await;
             if change.verb == Verb::Destroy {
-                // Stock clients never leave by themselves, so the rooms of dead records would add up.
-                ones.iter().for_each(|one| sockets.disband(dialect, &one.room));
+                // Stock clients never leave by themselves, so the rooms of destroyed records would
+                // accumulate.
+                record_filters
+                    .iter()
+                    .for_each(|filter| sockets.clear_counted_room(dialect, &filter.room));
             }
         }
     }
 
-    /// The filters that may search the change. A stock client that follows another one cannot find out that it missed
-    /// something, so it is disconnected, and reads again when it is back.
-    fn searching(
+    /// Returns the filters that may search the change. The stock clients of all other filters are
+    /// disconnected, because they cannot notice that they missed a push. They read again when they
+    /// are back.
+    fn allowed_filters(
         &self,
         dialect: Dialect,
         mut filters: Vec<Arc<FollowedFilter>>,
@@ -79,13 +87,13 @@ impl Fanout {
             filters.into_iter().partition(|filter| budget.allows(filter, change));
         for filter in others {
             self.limits.reached(Limit::SearchedBytes, None);
-            self.sockets.end_all(dialect, &filter.room);
+            self.sockets.disconnect_room(dialect, &filter.room);
         }
         allowed
     }
 
-    /// The filters that a change may concern. If there are records that not everyone may know of, those are all that
-    /// did not pick the record before.
+    /// Returns the filters that a change may concern. If not everyone may know of all records,
+    /// these are all filters, because each that did not pick the record before matters.
     fn filters_for(
         &self,
         dialect: Dialect,
@@ -102,22 +110,22 @@ impl Fanout {
     }
 }
 
-impl<'a> Parts<'a> {
-    /// Of a record of which something is only said it is not known where it was; where it is said to be
-    /// destroyed, all who know it are in its room.
+impl<'a> PartRooms<'a> {
+    /// Groups the rooms. For a published change it is not known where the record was before. For a
+    /// published destroy, all clients that know the record are in its room.
     fn of(all: impl Iterator<Item = &'a FollowedFilter>, change: &Change, is_hiding: bool) -> Self {
         let mut parts = Self::default();
-        let is_apart = is_hiding && !change.published;
+        let may_hide_record = is_hiding && !change.published;
         for part in all {
             let picks = |record: &Option<Arc<Attributes>>| {
                 let filter = part.scope.filter();
                 record.as_deref().is_some_and(|record| filter.matches(record, Case::Sensitive))
             };
-            if is_apart && !picks(&change.before) {
-                parts.foreign.push(&part.room);
+            if may_hide_record && !picks(&change.before) {
+                parts.without_record.push(&part.room);
             }
             match (change.verb, picks(&change.before), picks(&change.after)) {
-                // Who follows one record listens to no new ones.
+                // A client that follows one record does not listen to new records.
                 (Verb::Create, _, true) if part.scope.id().is_some() => {}
                 (Verb::Create, _, true) => parts.entered.push(&part.room),
                 (Verb::Update, false, true) if !change.published => parts.entered.push(&part.room),
@@ -132,75 +140,83 @@ impl<'a> Parts<'a> {
     }
 }
 
-impl Telling<'_> {
-    async fn tell(&self, parts: &Parts<'_>) {
+impl StockPush<'_> {
+    async fn send(&self, parts: &PartRooms<'_>) {
         match self.change.verb {
             Verb::Create => {
                 let listeners = [&[self.class][..], &parts.entered].concat();
-                self.say(self.change, &listeners, &[]);
+                self.emit(self.change, &listeners, &[]);
                 self.introduce(&listeners, &[]).await;
             }
             Verb::Update => {
                 self.leave(parts).await;
-                self.say_to_those_who_know_it(parts);
+                self.emit_to_followers(parts);
                 self.enter(parts).await;
             }
             Verb::Destroy => {
-                self.say_to_those_who_know_it(parts);
-                // Stock clients never leave by themselves, so the rooms of dead records would add up.
-                self.sockets.empty(self.dialect, self.instance).await;
+                self.emit_to_followers(parts);
+                // Stock clients never leave by themselves, so the rooms of destroyed records would
+                // accumulate.
+                self.sockets.clear_room(self.dialect, self.instance).await;
             }
         }
     }
 
-    /// Whoever is in the room of the record, but for those who have read it since it became theirs: what it was
-    /// before is not for them.
-    fn say_to_those_who_know_it(&self, Parts { kept, left, foreign, .. }: &Parts<'_>) {
-        let knowing = [&[self.class][..], kept, left].concat();
-        self.say_but(self.change, [&[self.instance], &[]], [foreign, &knowing]);
+    /// Sends the change to the clients in the room of the record, except those that have read it
+    /// only since it became visible to them: they must not see what it was before.
+    fn emit_to_followers(&self, PartRooms { kept, left, without_record, .. }: &PartRooms<'_>) {
+        let followers = [&[self.class][..], kept, left].concat();
+        self.emit_except(self.change, [&[self.instance], &[]], [without_record, &followers]);
     }
 
-    /// Those who follow it in some other way go on with it.
-    async fn leave(&self, Parts { entered, kept, left, .. }: &Parts<'_>) {
+    /// Sends the clients of parts that the record left a destroy, and removes them from its room.
+    /// Clients that follow it in another way keep it.
+    async fn leave(&self, PartRooms { entered, kept, left, .. }: &PartRooms<'_>) {
         if left.is_empty() {
             return;
         }
         let others = [&[self.class][..], entered, kept].concat();
-        self.say(&self.change.leaving(), left, &others);
-        let from = Audience { rooms: left, but_not: &others, origin: None };
-        self.sockets.lead_out(self.dialect, from, self.instance).await;
+        self.emit(&self.change.as_destroy(), left, &others);
+        let from = Audience { rooms: left, except: &others, origin: None };
+        self.sockets.remove_audience(self.dialect, from, self.instance).await;
     }
 
-    /// Those who know it already have been told of the update.
-    async fn enter(&self, Parts { entered, kept, .. }: &Parts<'_>) {
+    /// Sends the record to the clients of parts that it entered. Clients that knew it already have
+    /// received the update.
+    async fn enter(&self, PartRooms { entered, kept, .. }: &PartRooms<'_>) {
         if entered.is_empty() {
             return;
         }
         let others = [&[self.class][..], kept].concat();
-        self.say(&self.change.entering(), entered, &others);
+        self.emit(&self.change.as_create(), entered, &others);
         self.introduce(entered, &others).await;
     }
 
-    fn say(&self, news: &Change, rooms: &[&Room], but_not: &[&Room]) {
-        self.say_but(news, [rooms, but_not], [&[], &[]]);
+    fn emit(&self, change: &Change, rooms: &[&Room], except: &[&Room]) {
+        self.emit_except(change, [rooms, except], [&[], &[]]);
     }
 
-    /// A stock client has no positions, so one that missed this would never find out.
-    fn say_but(&self, news: &Change, [rooms, but_not]: [&[&Room]; 2], strangers: [&[&Room]; 2]) {
-        // Sails 0.9 tells its author of a change, too, but not whom a publisher wants to pass over.
-        let hears_itself = self.dialect == Dialect::Sails09 && !self.change.published;
-        let origin = self.change.origin.as_deref().filter(|_| !hears_itself);
-        if let Some((event, news)) = self.dialect.news(news) {
-            let to = Audience { rooms, but_not, origin };
-            self.sockets.emit_to_each_who_knows(self.dialect, to, strangers, &event, &news);
+    /// A stock client has no positions, so it would never notice that it missed this push.
+    fn emit_except(
+        &self,
+        change: &Change,
+        [rooms, except]: [&[&Room]; 2],
+        strangers: [&[&Room]; 2],
+    ) {
+        // Sails 0.9 sends a change to its author, too, but not to a client that a publisher omits.
+        let includes_author = self.dialect == Dialect::Sails09 && !self.change.published;
+        let origin = self.change.origin.as_deref().filter(|_| !includes_author);
+        if let Some((event, payload)) = self.dialect.change_event(change) {
+            let to = Audience { rooms, except, origin };
+            self.sockets.emit_to_each_known(self.dialect, to, strangers, &event, &payload);
         }
     }
 
-    /// Whom a publisher passes over is not led to the record, either.
-    async fn introduce(&self, rooms: &[&Room], but_not: &[&Room]) {
+    /// Adds clients to the room of the record, except a client that a publisher omits.
+    async fn introduce(&self, rooms: &[&Room], except: &[&Room]) {
         let origin = self.change.origin.as_deref().filter(|_| self.change.published);
-        let from = Audience { rooms, but_not, origin };
-        for (client, limit) in self.sockets.introduce(self.dialect, from, self.instance).await {
+        let from = Audience { rooms, except, origin };
+        for (client, limit) in self.sockets.join_audience(self.dialect, from, self.instance).await {
             self.limits.reached(limit, client.address());
         }
     }

@@ -1,9 +1,10 @@
 //! What a TCP connection waits for, and how long it may wait for its client.
 //!
-//! Three places report to an [`Activity`]: the stream, when bytes arrive; the service, when a request begins and its
-//! response ends; and the body of a request, when its reader has to wait. The task of the connection asks for the next
-//! [deadline](Activity::deadline), so that one timer is enough. While the server works on a request there is none, nor
-//! after an upgrade: Engine.IO has deadlines of its own.
+//! Three places report to an [`Activity`]: the stream, when bytes arrive; the service, when a
+//! request begins and its response ends; and the body of a request, when its reader has to wait.
+//! The task of the connection reads the next [deadline](Activity::deadline), so that one timer is
+//! enough. There is no deadline while the server works on a request. There is none after an upgrade
+//! either: Engine.IO has deadlines of its own.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::settings::{Limit, Limits};
 
-/// How long a client may take.
+/// How long a client may take for each part of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadlines {
     pub(crate) header: Duration,
@@ -21,7 +22,7 @@ pub(crate) struct Deadlines {
     pub(crate) idle: Duration,
 }
 
-/// What a connection does, and since when.
+/// What a connection does or waits for, and since when.
 #[derive(Debug)]
 pub(crate) struct Activity(Mutex<State>);
 
@@ -29,14 +30,14 @@ pub(crate) struct Activity(Mutex<State>);
 struct State {
     phase: Phase,
     since: Instant,
-    /// The reader of a request's body, while it waits.
+    /// Wakes the reader of a request's body while it waits.
     body_reader: Option<Waker>,
     is_body_overdue: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Nothing of a request has arrived.
+    /// No part of a request has arrived.
     Idle,
     /// A part of a request's head has arrived.
     Head,
@@ -49,12 +50,13 @@ enum Phase {
 
 /// The part of a request that the next bytes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// The head of a request, or nothing has arrived of it.
+pub(super) enum RequestPart {
+    /// The head of a request.
     Head,
-    /// A request whose head is complete.
+    /// The rest of a request whose head is complete.
     Other,
-    /// No request is handled, and nothing of one has arrived; or the connection does not belong to HTTP any more.
+    /// No part of a request has arrived, and the server handles none; or the connection is upgraded
+    /// and does not use HTTP any more.
     Nothing,
 }
 
@@ -77,7 +79,7 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// Bytes have arrived.
+    /// Reports that bytes have arrived.
     pub(super) fn received(&self) {
         let mut state = self.0.lock();
         if state.phase == Phase::Idle {
@@ -85,21 +87,21 @@ impl Activity {
         }
     }
 
-    /// The part of a request that the next bytes belong to.
-    pub(super) fn direction(&self) -> Direction {
+    /// Returns the part of a request that the next bytes belong to.
+    pub(super) fn request_part(&self) -> RequestPart {
         match self.0.lock().phase {
-            Phase::Idle | Phase::Upgraded => Direction::Nothing,
-            Phase::Head => Direction::Head,
-            Phase::Busy | Phase::Body => Direction::Other,
+            Phase::Idle | Phase::Upgraded => RequestPart::Nothing,
+            Phase::Head => RequestPart::Head,
+            Phase::Busy | Phase::Body => RequestPart::Other,
         }
     }
 
-    /// The head of a request is complete.
+    /// Reports that the head of a request is complete.
     pub(super) fn request_begins(&self) {
         self.0.lock().phase = Phase::Busy;
     }
 
-    /// The response to a request is complete.
+    /// Reports that the response to a request is complete.
     pub(super) fn response_ends(&self) {
         let mut state = self.0.lock();
         if state.phase != Phase::Upgraded {
@@ -107,12 +109,12 @@ impl Activity {
         }
     }
 
-    /// The connection does not belong to HTTP any more.
+    /// Reports that the connection does not use HTTP any more.
     pub(super) fn upgraded(&self) {
         self.0.lock().phase = Phase::Upgraded;
     }
 
-    /// More of a body has arrived, or nobody waits for more.
+    /// Reports that more of a body has arrived, or that no reader waits for it.
     pub(super) fn body_progresses(&self) {
         let mut state = self.0.lock();
         if state.phase == Phase::Body {
@@ -121,7 +123,7 @@ impl Activity {
         }
     }
 
-    /// Waits for more of a body. Ready if it is overdue.
+    /// Waits for more of a body. Is ready if the body is overdue.
     pub(super) fn poll_body_overdue(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.is_body_overdue {
@@ -134,7 +136,7 @@ impl Activity {
         Poll::Pending
     }
 
-    /// The body of the request has missed its deadline. Its reader gets an error.
+    /// Reports that the body has missed its deadline. Its reader gets an error.
     pub(super) fn body_is_overdue(&self) {
         let mut state = self.0.lock();
         state.phase = Phase::Busy;
@@ -148,7 +150,7 @@ impl Activity {
         self.0.lock().is_body_overdue
     }
 
-    /// When the client has to have done something, and the limit that it reaches otherwise.
+    /// Returns the time until which the client must act, and the limit that it reaches otherwise.
     pub(super) fn deadline(&self, deadlines: &Deadlines) -> Option<(Instant, Limit)> {
         let state = self.0.lock();
         let (within, limit) = match state.phase {
@@ -160,8 +162,8 @@ impl Activity {
         Some((state.since + within, limit))
     }
 
-    /// Since when the connection waits for its client. Those that come first are of least use: they have
-    /// no request, or wait longest for more of it.
+    /// Returns since when the connection waits for its client, as a key for sorting. Connections
+    /// that sort first are the least useful: they have no request, or wait longest for more of it.
     pub(super) fn waiting(&self) -> Option<(bool, Instant)> {
         let state = self.0.lock();
         match state.phase {
@@ -193,7 +195,7 @@ mod tests {
         idle: Duration::from_secs(75),
     };
 
-    /// In how long the connection is overdue, and for what.
+    /// Returns the seconds until the connection is overdue, and the limit that it then reaches.
     fn left(activity: &Activity) -> Option<(u64, Limit)> {
         let (deadline, limit) = activity.deadline(&DEADLINES)?;
         Some((deadline.duration_since(Instant::now()).as_secs(), limit))
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn head_has_its_deadline_from_its_first_byte() {
+    async fn header_deadline_counts_from_the_first_byte() {
         let activity = Activity::default();
         advance(50 * SECOND).await;
         assert_eq!(left(&activity), Some((25, Limit::IdleDeadline)));
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn body_has_its_deadline_from_its_last_byte_while_somebody_reads_it() {
+    async fn body_deadline_counts_from_the_last_byte_while_a_handler_reads() {
         let activity = Activity::default();
         activity.received();
         activity.request_begins();

@@ -1,8 +1,8 @@
-//! The scripts that pages load: `/backwire.js` and the parts that it loads, its ES module twin, and
-//! the stock Socket.IO client where every page made for Sails looks for it.
+//! The scripts that pages load: `/backwire.js` and the parts that it loads, its ES module, and
+//! the stock Socket.IO client at the path from which pages made for Sails load it.
 //!
-//! `build.rs` embeds what the JavaScript side has built. A server built without it still works for
-//! every other client, and says what is missing to the one who asks for a script.
+//! `build.rs` embeds the scripts that the JavaScript build has produced. A server built without
+//! them still works for every other client, and answers requests for a script with the reason.
 
 use std::sync::OnceLock;
 
@@ -23,20 +23,20 @@ struct Embedded {
     brotli: &'static [u8],
 }
 
-/// A script, if it was there when the server was built.
+/// A script. It has no content if it did not exist when the server was built.
 #[derive(Debug)]
 struct Asset {
     content: Option<Embedded>,
     hash: OnceLock<u64>,
 }
 
-/// Where the stock client is.
+/// The path of the stock client.
 pub(crate) const STOCK_CLIENT: &str = "/socket.io/socket.io.js";
 
-/// Where a cookie is to be had.
+/// The path that sets a session cookie.
 pub(crate) const GET_COOKIE: &str = "/__getcookie";
 
-/// Routes for our own scripts.
+/// Creates the routes of the scripts of Backwire.
 pub(crate) fn router() -> Router {
     static SCRIPT: Asset = Asset::new(BACKWIRE_JS);
     static LIVE: Asset = Asset::new(BACKWIRE_LIVE_JS);
@@ -50,14 +50,15 @@ pub(crate) fn router() -> Router {
         .route(GET_COOKIE, get(get_cookie))
 }
 
-/// What `sails.io.js` loads before it connects from a page of elsewhere, and waits for. The cookie comes
-/// along, see `cookies`.
+/// Answers the script that `sails.io.js` loads before it connects from a page of another origin.
+/// [`cookies`](super::cookies) adds the cookie to the response.
 async fn get_cookie() -> impl IntoResponse {
     let kind = (header::CONTENT_TYPE, "text/javascript; charset=utf-8");
     ([kind, (header::CACHE_CONTROL, "no-store")], "_sailsIoJSConnect();")
 }
 
-/// What answers at [`STOCK_CLIENT`]. It stands before Socket.IO, which takes all of `/socket.io` else.
+/// Creates the handler of [`STOCK_CLIENT`]. It comes before Socket.IO, which otherwise handles all
+/// of `/socket.io`.
 pub(crate) fn stock_client() -> MethodRouter {
     static CLIENT: Asset = Asset::new(SOCKET_IO_JS);
     get(async |headers: HeaderMap| CLIENT.answer(&headers))
@@ -116,10 +117,11 @@ impl Asset {
 fn common_headers(etag: HeaderValue) -> [(HeaderName, HeaderValue); 4] {
     [
         (header::ETAG, etag),
-        // Kept by browsers, but never used without asking: client and server belong together.
+        // Browsers cache the script, but revalidate it before each use: client and server belong
+        // together.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::VARY, HeaderValue::from_static("accept-encoding")),
-        // The tag works on pages of any origin; what the script may then do is checked elsewhere.
+        // Pages of any origin may load the script; other checks decide what it may then do.
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
     ]
 }
@@ -142,7 +144,7 @@ mod tests {
 
     const SOURCE: &[u8] = b"'use strict'";
 
-    /// The source as an asset in each encoding.
+    /// Returns the source as an asset in each encoding.
     fn script() -> Asset {
         let leaked = |bytes: Vec<u8>| -> &'static [u8] { Vec::leak(bytes) };
         let mut gzip = Vec::new();
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_script_is_served_to_pages_of_any_origin() {
+    fn script_is_served_to_pages_of_any_origin() {
         let answer = script().answer(&HeaderMap::new());
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/javascript; charset=utf-8");
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_script_is_served_in_an_encoding_the_browser_understands() {
+    async fn script_is_served_in_an_encoding_that_the_browser_accepts() {
         for (accepted, expected) in [("gzip, deflate, br, zstd", "br"), ("gzip", "gzip")] {
             let answer = script().answer(&with_header(header::ACCEPT_ENCODING, accepted));
             assert_eq!(answer.headers()["content-encoding"], expected);
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_that_has_the_script_is_not_sent_it_again() {
+    fn cached_script_is_answered_with_304() {
         let mut seen = std::collections::HashSet::new();
         for accepted in ["br", "gzip", "identity"] {
             let mut headers = with_header(header::ACCEPT_ENCODING, accepted);
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_built_without_the_script_says_how_to_get_it() {
+    fn script_that_was_not_built_is_answered_with_503() {
         let answer = Asset::new(None).answer(&HeaderMap::new());
         assert_eq!(answer.status(), 503);
     }

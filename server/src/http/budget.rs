@@ -1,9 +1,10 @@
-//! The memory that bodies over HTTP take: those of requests until they are answered, and those of answers until they have been
-//! sent.
+//! Counts the memory of bodies over HTTP: those of requests until they are answered, and those of
+//! answers until they are sent.
 //!
-//! Requests of up to [`UNCOUNTED_INPUT`] and answers of up to [`UNCOUNTED_BYTES`] are not counted. Requests above that, of up to
-//! [`UNCOUNTED_BYTES`], are not refused at once if there is no room for them: their bodies are not read before there is. So are
-//! those that do not say their size.
+//! Requests of up to [`UNCOUNTED_INPUT`] and answers of up to [`UNCOUNTED_BYTES`] are not counted.
+//! Larger requests of up to [`UNCOUNTED_BYTES`] are not refused at once if no memory is free: the
+//! server reads their bodies when memory is free. The same applies to requests without a
+//! `Content-Length`.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -21,29 +22,29 @@ use http_body::{Frame, SizeHint};
 use tokio::time::timeout;
 
 use super::client_address::client_address;
-use super::listener::Plug;
+use super::tcp_connection::ConnectionHandle;
 use crate::answer_claim::{AnswerClaim, is_read};
 use crate::error::Error;
 use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES, UNCOUNTED_INPUT};
 use crate::settings::Limit;
 use crate::socket::{OutputBudget, UNCLAIMED_BYTES};
 
-/// The budget of requests, and the bytes that a body may have.
+/// The memory budget of requests, and the limits of one body.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestBudget {
     pub(crate) budget: Arc<MemoryBudget>,
-    pub(crate) largest: usize,
+    pub(crate) max_body_bytes: usize,
     /// How long a body may wait for memory.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
-/// Claims the body of a request until the request is answered, or refuses it.
+/// Claims memory for the body of a request until the request is answered, or refuses the request.
 pub(crate) async fn claim_request(
     State(limits): State<RequestBudget>,
     request: Request,
     next: Next,
 ) -> Response {
-    // Larger bodies are refused by another layer, which does not keep them in memory.
+    // Another layer refuses bodies above the limit. It does not keep them in memory.
     let size = size(&request);
     if size.is_some_and(|size| size <= UNCOUNTED_INPUT) {
         return next.run(request).await;
@@ -59,9 +60,9 @@ pub(crate) async fn claim_request(
 }
 
 impl RequestBudget {
-    /// Claims a body, which may not say its size.
+    /// Claims memory for a body, whose size may be unknown.
     async fn claim(&self, client: Option<IpAddr>, size: Option<usize>) -> Option<Claim> {
-        let bytes = size.unwrap_or(usize::MAX).min(self.largest);
+        let bytes = size.unwrap_or(usize::MAX).min(self.max_body_bytes);
         if size.is_some_and(|size| size > UNCOUNTED_BYTES) {
             return self.budget.claim(client, bytes);
         }
@@ -71,12 +72,12 @@ impl RequestBudget {
                 released.await;
             }
         };
-        timeout(self.patience, wait).await.ok()?;
+        timeout(self.timeout, wait).await.ok()?;
         Some(claim)
     }
 }
 
-/// The size of the body, if the request says it.
+/// Returns the size of the body, if the request has a `Content-Length` or no body.
 fn size(request: &Request) -> Option<usize> {
     if request.body().is_end_stream() {
         return Some(0);
@@ -84,62 +85,65 @@ fn size(request: &Request) -> Option<usize> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Claims the body of an answer while it is made, and until it has been sent. A read that finds no room is refused; the answer
-/// to a write is not, because the write is done.
+/// Claims memory for the body of an answer from its creation until it is sent. A read is refused if
+/// no memory is free. The answer to a write is not refused, because the write is done.
 pub(crate) async fn claim_answer(
     State(budget): State<Arc<OutputBudget>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let client = client_address(request.extensions());
-    let connection = request.extensions().get::<ConnectInfo<Plug>>().map(|info| info.0.clone());
+    let connection = request.extensions().get::<ConnectInfo<ConnectionHandle>>();
+    let connection = connection.map(|info| info.0.clone());
     let answer = AnswerClaim::new(budget, client, !is_read(request.method()));
     request.extensions_mut().insert(answer.clone());
     let response = next.run(request).await;
-    // Files and streams are made piece by piece, and do not say their size here.
+    // Files and streams are produced piece by piece, and have no exact size here.
     let Some(size) = response.body().size_hint().exact() else {
-        return response.map(|body| Body::new(InPieces::new(body, None, connection)));
+        return response.map(|body| Body::new(ChunkedBody::new(body, None, connection)));
     };
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     match answer.finish_over_http(size) {
         Ok(Some(claim)) => {
-            response.map(|body| Body::new(InPieces::new(body, Some(claim), connection)))
+            response.map(|body| Body::new(ChunkedBody::new(body, Some(claim), connection)))
         }
         Ok(None) => response,
         Err(error) => Error::from(error).into_response(),
     }
 }
 
-/// A body that ends when most of it has been sent. As one piece it would end as soon as that waits to be sent. So it is
-/// given in small pieces, each when those before have left for the kernel.
-struct InPieces {
+/// A body that ends when most of it has been sent. A body of one piece would end as soon as that
+/// piece is queued. So the body is split into small chunks, and each is yielded when the kernel has
+/// accepted those before it.
+struct ChunkedBody {
     body: Body,
     rest: Bytes,
-    /// A piece has been given since the connection was last able to send.
-    has_given: bool,
-    connection: Option<Plug>,
+    /// A chunk has been yielded since the connection was last able to send.
+    has_yielded: bool,
+    connection: Option<ConnectionHandle>,
     _claim: Option<Claim>,
 }
 
-/// The bytes of a piece.
-const PIECE: usize = UNCLAIMED_BYTES;
+/// Bytes of a chunk.
+const CHUNK_SIZE: usize = UNCLAIMED_BYTES;
 
-impl InPieces {
-    fn new(body: Body, claim: Option<Claim>, connection: Option<Plug>) -> Self {
-        Self { body, rest: Bytes::new(), has_given: false, connection, _claim: claim }
+impl ChunkedBody {
+    fn new(body: Body, claim: Option<Claim>, connection: Option<ConnectionHandle>) -> Self {
+        Self { body, rest: Bytes::new(), has_yielded: false, connection, _claim: claim }
     }
 
-    /// The last piece is a copy, because it may wait for long and would keep all of the body.
-    fn piece(&mut self) -> Bytes {
-        self.has_given = true;
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
-        if self.rest.is_empty() { Bytes::copy_from_slice(&piece) } else { piece }
+    /// Returns the next chunk. The last chunk is a copy, because it may wait for a long time and
+    /// would keep all of the body in memory.
+    fn next_chunk(&mut self) -> Bytes {
+        self.has_yielded = true;
+        let chunk = self.rest.split_to(self.rest.len().min(CHUNK_SIZE));
+        if self.rest.is_empty() { Bytes::copy_from_slice(&chunk) } else { chunk }
     }
 
-    /// Ready when the pieces that were given have been sent, as far as that can be known.
+    /// Is ready when the yielded chunks have been sent, as far as the server can know.
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::take(&mut self.has_given) {
-            // The connection sends when its body has nothing to give.
+        if std::mem::take(&mut self.has_yielded) {
+            // The connection sends when its body has nothing to yield.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -147,7 +151,7 @@ impl InPieces {
     }
 }
 
-impl HttpBody for InPieces {
+impl HttpBody for ChunkedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -157,13 +161,13 @@ impl HttpBody for InPieces {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         ready!(self.poll_sent(cx));
         if !self.rest.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(self.piece()))));
+            return Poll::Ready(Some(Ok(Frame::data(self.next_chunk()))));
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(match frame.map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(data))) => {
                 self.rest = data;
-                Some(Ok(Frame::data(self.piece())))
+                Some(Ok(Frame::data(self.next_chunk())))
             }
             Some(Ok(Err(other))) => Some(Ok(other)),
             Some(Err(error)) => Some(Err(error)),
@@ -191,32 +195,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn claimed_body_is_sent_in_pieces_and_whole() {
+    async fn claimed_body_is_sent_completely_in_chunks() {
         let text: Vec<u8> = (0..200_000).map(|number| (number % 251) as u8).collect();
         let budget = MemoryBudget::new(1 << 20);
         let claim = budget.claim(None, text.len()).unwrap();
-        let mut body = InPieces::new(Body::from(text.clone()), Some(claim), None);
+        let mut body = ChunkedBody::new(Body::from(text.clone()), Some(claim), None);
         let mut sent = Vec::new();
         while !body.is_end_stream() {
             assert_eq!(body.size_hint().exact(), Some((text.len() - sent.len()) as u64));
-            let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert!(piece.len() <= PIECE);
-            sent.extend_from_slice(&piece);
+            let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert!(chunk.len() <= CHUNK_SIZE);
+            sent.extend_from_slice(&chunk);
         }
         assert!(sent == text && body.frame().await.is_none());
     }
 
-    /// Files and streams do not say their size.
+    /// Files and streams have no exact size.
     #[tokio::test]
-    async fn body_of_unknown_size_is_sent_in_pieces() {
+    async fn body_of_unknown_size_is_sent_in_chunks() {
         let stream = futures_util::stream::iter([Ok::<_, axum::Error>(vec![b'x'; 100_000])]);
-        let mut body = InPieces::new(Body::from_stream(stream), None, None);
+        let mut body = ChunkedBody::new(Body::from_stream(stream), None, None);
         assert_eq!(body.size_hint().exact(), None);
         let mut sent = 0;
         while let Some(frame) = body.frame().await {
-            let piece = frame.unwrap().into_data().unwrap();
-            assert!(piece.len() <= PIECE);
-            sent += piece.len();
+            let chunk = frame.unwrap().into_data().unwrap();
+            assert!(chunk.len() <= CHUNK_SIZE);
+            sent += chunk.len();
         }
         assert_eq!(sent, 100_000);
     }

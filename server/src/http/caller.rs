@@ -1,5 +1,5 @@
-//! Which site a back end means, and the key it shows: `?site=…&apiKey=…`, or the key in an
-//! `Authorization` header, where no log of urls has it.
+//! The site that a back end names, and the key that it shows: `?site=…&apiKey=…`, or the key in an
+//! `Authorization` header, which logs of urls do not contain.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::sites::{Name, Site, Sites};
 
-/// What a back end says of itself.
+/// The site and the key that a back end sends.
 #[derive(Default)]
 pub(crate) struct Caller {
     pub(crate) site: Option<String>,
@@ -20,19 +20,19 @@ pub(crate) struct Caller {
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct CallerQuery {
     site: Option<String>,
     #[serde(rename = "apiKey")]
     key: Option<String>,
 }
 
 impl Caller {
-    /// The site that it means, if it shows the key of that.
-    pub(crate) fn admitted(&self, sites: &Sites) -> Result<(Name, Arc<Site>), Error> {
-        let said = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let site = said(&self.site).ok_or(Error::NoCaller("site"))?;
-        let key = said(&self.key).ok_or(Error::NoCaller("apiKey"))?;
-        sites.admit(&site, &key).ok_or(Error::BadApiKey)
+    /// Returns the site that the back end names, if the key is valid for it.
+    pub(crate) fn authenticate(&self, sites: &Sites) -> Result<(Name, Arc<Site>), Error> {
+        let non_empty = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let site = non_empty(&self.site).ok_or(Error::MissingCredentials("site"))?;
+        let key = non_empty(&self.key).ok_or(Error::MissingCredentials("apiKey"))?;
+        sites.authenticate(&site, &key).ok_or(Error::BadApiKey)
     }
 }
 
@@ -40,13 +40,13 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        let Query(Said { site, key }) =
+        let Query(CallerQuery { site, key }) =
             Query::try_from_uri(&parts.uri).map_err(IntoResponse::into_response)?;
         Ok(Self { site, key: key.or_else(|| in_header(&parts.headers)) })
     }
 }
 
-/// With the word `Bearer` before it, or without.
+/// Returns the key of the `Authorization` header, with or without the word `Bearer` before it.
 fn in_header(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
     let key = match text.split_once(' ') {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_is_in_the_query_or_in_a_header() {
+    async fn key_is_read_from_the_query_or_a_header() {
         let key = |key: &str| (Some("a".to_owned()), Some(key.to_owned()));
         assert_eq!(caller("/send?site=a&apiKey=k", "Bearer other").await, key("k"));
         for header in ["Bearer k", "bearer  k", "k"] {

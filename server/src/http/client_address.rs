@@ -1,8 +1,9 @@
-//! The address of a client. Limits tell clients apart by it.
+//! The address of a client, by which limits distinguish clients.
 //!
-//! A proxy appends the address of its client to `X-Forwarded-For`. The header is read from its end, as long as the address
-//! that appended the entry is one of `trusted_proxies`: an entry before those was written by a client, which can write anything.
-//! An IPv6 network of 64 bits is one address, because one client has all of it.
+//! A proxy appends the address of its client to `X-Forwarded-For`. The server reads the header from
+//! its end, as long as the address that appended the entry is one of `trusted_proxies`. A client
+//! wrote the entries before those, and a client can write anything. An IPv6 network of 64 bits
+//! counts as one address, because one client has all of it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,55 +13,59 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{Extensions, HeaderMap};
 
-use super::connections::{Addresses, Full};
-use super::listener::Plug;
+use super::connections::{Addresses, LimitReached};
+use super::tcp_connection::ConnectionHandle;
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::TrustedProxy;
 use crate::socket::EngineRequest;
 
-/// The address of all clients whose address a proxy forwards in a form that cannot be read.
+/// Stands for the address of all clients whose address a proxy forwards in an unreadable form.
 const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The address of the client that sent a request, among the extensions of the request.
 #[derive(Debug, Clone, Copy)]
 struct ClientAddress(IpAddr);
 
-/// The address of the client that sent a request with these extensions. `None` if its connection
-/// ended before the server read it.
+/// Returns the address of the client that sent a request with these extensions. Returns `None` if
+/// the connection ended before the server read its address.
 pub(crate) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get().map(|ClientAddress(address)| *address)
 }
 
-/// Adds the address of its client to a request.
+/// Adds the address of the client to a request.
 pub(crate) async fn attach(
     State((addresses, limits)): State<(Arc<Addresses>, Arc<LimitMonitor>)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let plug = request.extensions().get().map(|ConnectInfo(plug): &ConnectInfo<Plug>| plug.clone());
-    if let Some((plug, peer)) = plug.and_then(|plug| plug.peer().map(|peer| (plug, peer))) {
+    let handle = request.extensions().get::<ConnectInfo<ConnectionHandle>>();
+    let handle = handle.map(|ConnectInfo(handle)| handle.clone());
+    if let Some((handle, peer)) = handle.and_then(|handle| handle.peer().map(|peer| (handle, peer)))
+    {
         let client = resolve(addresses.proxies(), peer, request.headers());
-        plug.set_client(client);
+        handle.set_client(client);
         request.extensions_mut().insert(ClientAddress(client));
         let is_forwarded = client != network(peer.to_canonical());
-        // A session that polls is none of the TCP connections that are counted.
+        // A session that polls is not among the counted TCP connections.
         let engine = request.extensions().get::<EngineRequest>();
         let is_session = engine.is_some_and(|it| it.is_handshake() && !it.is_websocket());
         if (is_forwarded || is_session && !addresses.is_proxy(peer))
-            && let Err(Full(limit, max)) = addresses.attach(client, request.extensions_mut())
+            && let Err(LimitReached(limit, max)) =
+                addresses.attach(client, request.extensions_mut())
         {
             limits.reached(limit, Some(client));
-            return Error::NoRoom { limit, max }.into_response();
+            return Error::TooManyConnections { limit, max }.into_response();
         }
     }
     next.run(request).await
 }
 
-/// The client of a TCP connection from `peer` whose request has these headers.
+/// Returns the client of a TCP connection from `peer` whose request has these headers.
 ///
-/// Invariant: a client cannot make the entry unreadable that a proxy appends after what the client has sent, because each entry
-/// is read by itself. One that cannot be read is [`UNREADABLE`], and never the proxy, which may be allowed more.
+/// Invariant: a client cannot make the entry unreadable that a proxy appends after the entries of
+/// the client, because the server reads each entry by itself. An unreadable entry is
+/// [`UNREADABLE`], and never the address of the proxy, which may have higher limits.
 fn resolve(proxies: &[TrustedProxy], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let forwarded = headers.get_all("x-forwarded-for").into_iter();
     let entries = forwarded.flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
@@ -76,7 +81,7 @@ fn resolve(proxies: &[TrustedProxy], peer: IpAddr, headers: &HeaderMap) -> IpAdd
     network(client)
 }
 
-/// The address in an entry, which may have a port.
+/// Parses the address in an entry, which may have a port.
 fn read(entry: &[u8]) -> Option<IpAddr> {
     let entry = str::from_utf8(entry).ok()?.trim().trim_matches('"');
     let in_brackets = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -84,6 +89,7 @@ fn read(entry: &[u8]) -> Option<IpAddr> {
     address.or_else(|| Some(entry.parse::<SocketAddr>().ok()?.ip())).or_else(in_brackets)
 }
 
+/// Returns the address by which limits count a client: for IPv6, its network of 64 bits.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     const NETWORK: u128 = !(u64::MAX as u128);
     match address {
@@ -100,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    fn behind(proxies: &[&str], peer: &str, forwarded: &[&str]) -> String {
+    fn resolved(proxies: &[&str], peer: &str, forwarded: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for value in forwarded {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
@@ -111,11 +117,11 @@ mod tests {
     }
 
     fn address(peer: &str, forwarded: &[&str]) -> String {
-        behind(&["loopback", "private"], peer, forwarded)
+        resolved(&["loopback", "private"], peer, forwarded)
     }
 
     #[test]
-    fn trusted_proxy_reports_the_address_of_its_client_last() {
+    fn trusted_proxy_appends_the_address_of_its_client() {
         assert_eq!(address("127.0.0.1", &["6.6.6.6, 1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("10.0.0.7", &["6.6.6.6", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("::1", &["1.2.3.4"]), "1.2.3.4");
@@ -125,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_that_cannot_be_read_is_neither_the_proxy_nor_hides_the_entry_after_it() {
+    fn unreadable_entry_is_not_the_proxy_and_does_not_hide_the_next_entry() {
         for entry in ["nobody", "1.2.3.4, ", "unknown", "\u{ff}", "1.2.3.4:x", "[::1", ""] {
             assert_eq!(address("127.0.0.1", &[entry]), "0.0.0.0", "{entry:?}");
             let appended = format!("{entry}, 1.2.3.4");
@@ -141,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn proxies_behind_one_another_are_skipped_up_to_the_first_that_is_not_trusted() {
+    fn chained_proxies_are_skipped_up_to_the_first_untrusted_address() {
         assert_eq!(address("127.0.0.1", &["6.6.6.6, 1.2.3.4, 10.0.0.7"]), "1.2.3.4");
         let proxies = ["127.0.0.1", "192.0.2.0/24"];
-        assert_eq!(behind(&proxies, "127.0.0.1", &["6.6.6.6, 1.2.3.4, 192.0.2.7"]), "1.2.3.4");
-        assert_eq!(behind(&proxies, "10.0.0.7", &["1.2.3.4"]), "10.0.0.7");
-        assert_eq!(behind(&[], "127.0.0.1", &["1.2.3.4"]), "127.0.0.1");
+        assert_eq!(resolved(&proxies, "127.0.0.1", &["6.6.6.6, 1.2.3.4, 192.0.2.7"]), "1.2.3.4");
+        assert_eq!(resolved(&proxies, "10.0.0.7", &["1.2.3.4"]), "10.0.0.7");
+        assert_eq!(resolved(&[], "127.0.0.1", &["1.2.3.4"]), "127.0.0.1");
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! How many TCP connections are open, in all and from one address.
+//! Limits the number of open TCP connections, in total and per address.
 //!
-//! Each connection has a file descriptor, and so has each file of the store. If clients could take all of them,
-//! the server could neither accept a connection nor open a file. So some are kept back. At the limit, connections
-//! that wait for their clients are closed to make room, those of the network with the most first: a client that is alive opens
-//! another one. If all connections are in use, a new one is refused.
+//! Each connection has a file descriptor, and so has each file of the store. If clients could take
+//! all descriptors, the server could neither accept a connection nor open a file. So the server
+//! reserves some. At the limit, the server closes connections that wait for their clients, those of
+//! the network with the most first: a client that is alive opens another one. If all connections
+//! are in use, the server refuses a new one.
 //!
-//! A connection counts for the address it comes from. Requests of a trusted proxy count for the addresses of its
-//! clients instead, each as long as it is being answered, and a socket as long as it lives.
+//! A connection counts for the address of its peer. Requests of a trusted proxy count for the
+//! addresses of its clients instead: each until it is answered, and a socket until it is closed.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -20,39 +21,41 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::client_address::network;
-use super::listener::Plug;
+use super::tcp_connection::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::{Limit, Settings, TrustedProxy};
 
-/// One of this many connections is closed when there is no room. Looking for the oldest takes time.
-const CLOSED_AT_ONCE: usize = 64;
+/// At the limit, the server closes one of this many connections. The search for the oldest takes
+/// time, so it closes several at once.
+const CLOSE_DIVISOR: usize = 64;
 
-/// Connections that may be in the middle of their end. They have their descriptors still, from those kept back.
+/// Connections that may be closing at the same time. They still hold descriptors, which come from
+/// the reserve.
 const MAX_CLOSING: usize = 16;
 
-/// How long others wait for the end of such a connection. The server may be working on a request of it.
+/// How long new connections wait for a closing one. The server may still work on its request.
 const MAX_CLOSING_WAIT: Duration = Duration::from_millis(100);
 
 /// All connections of a server.
 #[derive(Debug)]
 pub(crate) struct Connections {
     max: usize,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     closed: Notify,
     addresses: Arc<Addresses>,
     limits: Arc<LimitMonitor>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
-    /// With the network that each comes from.
-    by_number: HashMap<u64, (Plug, IpAddr)>,
+struct OpenConnections {
+    /// Each connection, with the network of its peer.
+    by_number: HashMap<u64, (ConnectionHandle, IpAddr)>,
     last: u64,
-    /// How many are being closed.
+    /// How many are closing.
     closing: usize,
 }
 
-/// How many connections and requests each address has.
+/// Counts the connections and forwarded requests of each address.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     max: usize,
@@ -60,35 +63,37 @@ pub(crate) struct Addresses {
     proxies: Arc<[TrustedProxy]>,
 }
 
-/// One of the connections of an address, until it is dropped.
+/// Counts as one connection of an address until it is dropped.
 #[derive(Debug)]
-struct Share {
+struct AddressPermit {
     address: IpAddr,
     addresses: Arc<Addresses>,
 }
 
-/// What a request of a proxy carries as long as it is being answered.
+/// The permit of a request of a proxy, among its extensions until it is answered.
 #[derive(Debug, Clone)]
-struct ClientShare(#[expect(dead_code, reason = "it counts until it is dropped")] Arc<Share>);
+struct ClientPermit(
+    #[expect(dead_code, reason = "it counts until it is dropped")] Arc<AddressPermit>,
+);
 
-/// An open connection, until it is dropped.
+/// Counts as an open connection until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Registration {
     number: u64,
     connections: Arc<Connections>,
-    _share: Option<Share>,
+    _permit: Option<AddressPermit>,
 }
 
-/// A limit that leaves no room for a connection.
+/// The limit that does not allow another connection, and its value.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full(pub(crate) Limit, pub(crate) usize);
+pub(crate) struct LimitReached(pub(crate) Limit, pub(crate) usize);
 
 impl Connections {
-    /// `max` is how many may be open.
+    /// Creates the registry. At most `max` connections may be open.
     pub(crate) fn new(settings: &Settings, max: usize, limits: Arc<LimitMonitor>) -> Arc<Self> {
         let max = settings.limits.connections.min(max);
         let addresses = Addresses {
-            // One address alone cannot take all of them.
+            // One address alone cannot take all connections.
             max: settings.limits.connections_per_address.min((max / 2).max(1)),
             counts: Mutex::default(),
             proxies: settings.trusted_proxies.as_slice().into(),
@@ -102,7 +107,7 @@ impl Connections {
         })
     }
 
-    /// Counts the limits that clients of this server reach.
+    /// Returns the monitor that counts the limits that clients reach.
     pub(crate) fn limits(&self) -> &Arc<LimitMonitor> {
         &self.limits
     }
@@ -111,51 +116,56 @@ impl Connections {
         &self.addresses
     }
 
-    /// Registers a new connection, if there is room.
-    pub(crate) fn admit(self: &Arc<Self>, plug: &Plug, peer: IpAddr) -> Result<Registration, Full> {
-        let share = self.addresses.share_of_peer(peer)?;
+    /// Registers a new connection if the limits allow it.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        handle: &ConnectionHandle,
+        peer: IpAddr,
+    ) -> Result<Registration, LimitReached> {
+        let permit = self.addresses.acquire_for_peer(peer)?;
         let mut open = self.open.lock();
         if open.by_number.len() >= self.max {
             self.close_oldest(&mut open);
         }
         if open.by_number.len() >= self.max {
-            return Err(Full(Limit::Connections, self.max));
+            return Err(LimitReached(Limit::Connections, self.max));
         }
         open.last += 1;
         let number = open.last;
-        open.by_number.insert(number, (plug.clone(), network(peer.to_canonical())));
-        Ok(Registration { number, connections: Arc::clone(self), _share: share })
+        open.by_number.insert(number, (handle.clone(), network(peer.to_canonical())));
+        Ok(Registration { number, connections: Arc::clone(self), _permit: permit })
     }
 
-    /// Waits while many connections are in the middle of their end.
-    pub(crate) async fn settle(&self) {
+    /// Waits while many connections are closing.
+    pub(crate) async fn wait_for_closing(&self) {
         let is_settled = || self.open.lock().closing < MAX_CLOSING;
         let settled = async {
             while !is_settled() {
                 self.closed.notified().await;
             }
         };
-        // In vain if the server works on requests of these connections.
+        // The wait times out if the server works on requests of these connections.
         let _ = timeout(MAX_CLOSING_WAIT, settled).await;
     }
 
-    /// Makes room for others when the system has no descriptor left.
+    /// Closes connections when the system has no descriptor left.
     pub(crate) fn make_room(&self) {
         self.close_oldest(&mut self.open.lock());
     }
 
-    /// Closes connections of the network that has the most that wait, those that wait longest first. So a client that opens
-    /// many does not have the few of another closed.
-    fn close_oldest(&self, open: &mut Open) {
+    /// Closes connections of the network with the most waiting connections, the longest waiting
+    /// first. So a client that opens many connections does not cause the few of another client to
+    /// be closed.
+    fn close_oldest(&self, open: &mut OpenConnections) {
         let mut waiting = Vec::new();
         let mut counts = HashMap::<IpAddr, usize>::new();
-        for (number, (plug, network)) in &open.by_number {
-            if let Some(since) = plug.activity().waiting() {
+        for (number, (handle, network)) in &open.by_number {
+            if let Some(since) = handle.activity().waiting() {
                 *counts.entry(*network).or_default() += 1;
                 waiting.push((since, *network, *number));
             }
         }
-        let count = (self.max / CLOSED_AT_ONCE).clamp(1, MAX_CLOSING).min(waiting.len());
+        let count = (self.max / CLOSE_DIVISOR).clamp(1, MAX_CLOSING).min(waiting.len());
         if count == 0 {
             return;
         }
@@ -163,9 +173,9 @@ impl Connections {
             (Reverse(counts[network]), *since, *number)
         });
         for (_, _, number) in &waiting[..count] {
-            if let Some((plug, _)) = open.by_number.remove(number) {
-                plug.pull();
-                self.limits.reached(Limit::Connections, plug.client());
+            if let Some((handle, _)) = open.by_number.remove(number) {
+                handle.abort();
+                self.limits.reached(Limit::Connections, handle.client());
                 open.closing += 1;
             }
         }
@@ -183,11 +193,15 @@ impl Drop for Registration {
 }
 
 impl Addresses {
-    /// `None` for proxies, whose requests are counted one by one.
-    fn share_of_peer(self: &Arc<Self>, peer: IpAddr) -> Result<Option<Share>, Full> {
+    /// Counts a connection of this peer. Returns `None` for proxies, whose requests are counted one
+    /// by one.
+    fn acquire_for_peer(
+        self: &Arc<Self>,
+        peer: IpAddr,
+    ) -> Result<Option<AddressPermit>, LimitReached> {
         match self.is_proxy(peer) {
             true => Ok(None),
-            false => self.share(network(peer.to_canonical())).map(Some),
+            false => self.acquire(network(peer.to_canonical())).map(Some),
         }
     }
 
@@ -195,24 +209,24 @@ impl Addresses {
         self.proxies.iter().any(|proxy| proxy.includes(peer.to_canonical()))
     }
 
-    fn share(self: &Arc<Self>, address: IpAddr) -> Result<Share, Full> {
+    fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<AddressPermit, LimitReached> {
         let mut counts = self.counts.lock();
         let count = counts.entry(address).or_default();
         if *count >= self.max {
-            return Err(Full(Limit::ConnectionsPerAddress, self.max));
+            return Err(LimitReached(Limit::ConnectionsPerAddress, self.max));
         }
         *count += 1;
-        Ok(Share { address, addresses: Arc::clone(self) })
+        Ok(AddressPermit { address, addresses: Arc::clone(self) })
     }
 
-    /// Counts a request of a proxy for its client, until the extensions are dropped.
+    /// Counts a request of a proxy for its client until the extensions are dropped.
     pub(crate) fn attach(
         self: &Arc<Self>,
         client: IpAddr,
         request: &mut Extensions,
-    ) -> Result<(), Full> {
-        let share = self.share(client)?;
-        request.insert(ClientShare(Arc::new(share)));
+    ) -> Result<(), LimitReached> {
+        let permit = self.acquire(client)?;
+        request.insert(ClientPermit(Arc::new(permit)));
         Ok(())
     }
 
@@ -221,7 +235,7 @@ impl Addresses {
     }
 }
 
-impl Drop for Share {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let mut counts = self.addresses.counts.lock();
         if let Some(count) = counts.get_mut(&self.address) {
@@ -233,8 +247,8 @@ impl Drop for Share {
     }
 }
 
-/// How many connections the descriptors of this process allow. An eighth of them, and at least 64, is for files and for
-/// the server's own connections.
+/// Returns how many connections the descriptors of this process allow. An eighth of the
+/// descriptors, and at least 64, is for files and for the server's own connections.
 pub(crate) fn descriptors_for_connections() -> usize {
     #[cfg(unix)]
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -259,19 +273,19 @@ mod tests {
     fn address_has_room_again_when_its_connections_end() {
         let addresses = addresses(2);
         let [one, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
-        let share = || addresses.share_of_peer(one);
-        let (first, _second) = (share().unwrap(), share().unwrap());
-        assert_eq!(share().unwrap_err(), Full(Limit::ConnectionsPerAddress, 2));
-        assert!(addresses.share_of_peer(other).is_ok());
+        let acquire = || addresses.acquire_for_peer(one);
+        let (first, _second) = (acquire().unwrap(), acquire().unwrap());
+        assert_eq!(acquire().unwrap_err(), LimitReached(Limit::ConnectionsPerAddress, 2));
+        assert!(addresses.acquire_for_peer(other).is_ok());
         drop(first);
-        assert!(share().is_ok());
+        assert!(acquire().is_ok());
     }
 
     #[test]
     fn requests_of_a_proxy_count_for_its_clients() {
         let addresses = addresses(1);
         let proxy = [127, 0, 0, 1].into();
-        assert!((0..9).all(|_| addresses.share_of_peer(proxy).unwrap().is_none()));
+        assert!((0..9).all(|_| addresses.acquire_for_peer(proxy).unwrap().is_none()));
         let mut requests = [(); 3].map(|()| Extensions::new());
         let [one, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
         assert!(addresses.attach(one, &mut requests[0]).is_ok());

@@ -1,7 +1,7 @@
-//! The session's cookie: how it is read, and when and how it is given.
+//! Reads and sets the session cookie.
 //!
-//! It holds the session's id and a signature. What was signed with another secret, or has been touched,
-//! is like no cookie; and no cookie is no error.
+//! The cookie holds the id of the session and a signature. The server ignores a cookie that was
+//! signed with another secret or was changed. A missing cookie is not an error.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use crate::http::assets::GET_COOKIE;
 use crate::settings::SessionSecret;
 
-/// The cookie's name.
+/// The name of the cookie.
 const NAME: &str = "backwire.sid";
 
-/// Reads and makes cookies.
+/// Reads and creates session cookies.
 #[derive(Clone)]
 pub(crate) struct Cookies {
     key: Key,
-    /// Pages of other sites may use this server.
+    /// Whether pages of other sites may use this server.
     are_for_other_sites: bool,
 }
 
@@ -30,7 +30,7 @@ impl Cookies {
         Self { key: Key::derive_from(secret.as_bytes()), are_for_other_sites }
     }
 
-    /// The id in a cookie of ours.
+    /// Returns the id in a valid session cookie.
     pub(crate) fn id_in(&self, headers: &HeaderMap) -> Option<Arc<str>> {
         let texts =
             headers.get_all(header::COOKIE).into_iter().filter_map(|text| text.to_str().ok());
@@ -43,21 +43,21 @@ impl Cookies {
         Some(genuine.value().into())
     }
 
-    /// Gives a cookie with the answer, unless one has been given already.
-    fn give(&self, response: &mut Response, id: &str, over_tls: bool) {
+    /// Sets a session cookie in the answer, unless the answer already sets one.
+    fn set_cookie(&self, response: &mut Response, id: &str, over_tls: bool) {
         let headers = response.headers_mut();
-        let has_one = |given: &HeaderValue| given.as_bytes().starts_with(NAME.as_bytes());
-        if headers.get_all(header::SET_COOKIE).iter().any(has_one) {
+        let is_session_cookie = |value: &HeaderValue| value.as_bytes().starts_with(NAME.as_bytes());
+        if headers.get_all(header::SET_COOKIE).iter().any(is_session_cookie) {
             return;
         }
-        headers.append(header::SET_COOKIE, self.made(id, over_tls));
-        // It is for this visitor, and for no cache on the way to pass on to others.
-        let nothing_said = headers.entry(header::CACHE_CONTROL);
-        nothing_said.or_insert(HeaderValue::from_static("private"));
+        headers.append(header::SET_COOKIE, self.build(id, over_tls));
+        // The cookie is for this visitor only, so shared caches must not store the answer.
+        let cache_control = headers.entry(header::CACHE_CONTROL);
+        cache_control.or_insert(HeaderValue::from_static("private"));
     }
 
-    fn made(&self, id: &str, over_tls: bool) -> HeaderValue {
-        // Browsers take `None` only together with `Secure`, and `Secure` only over TLS.
+    fn build(&self, id: &str, over_tls: bool) -> HeaderValue {
+        // Browsers accept `None` only together with `Secure`, and `Secure` only over TLS.
         let same_site = match self.are_for_other_sites && over_tls {
             true => SameSite::None,
             false => SameSite::Lax,
@@ -71,12 +71,12 @@ impl Cookies {
     }
 }
 
-/// A new session's id, that nobody can guess.
-pub(crate) fn draw_id() -> Arc<str> {
+/// Creates the id of a new session, which nobody can guess.
+pub(crate) fn new_session_id() -> Arc<str> {
     format!("{:032x}", rand::random::<u128>()).into()
 }
 
-/// Whoever asks over HTTP, and can be given a cookie.
+/// A client over HTTP that can receive a session cookie.
 #[derive(Clone)]
 pub(crate) struct Visitor {
     cookies: Arc<Cookies>,
@@ -86,60 +86,61 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    /// Who brings no cookie is somebody new.
+    /// Reads the session cookie of a request. A visitor without a cookie gets a new id.
     pub(crate) fn of(cookies: &Arc<Cookies>, headers: &HeaderMap) -> Self {
         let known = cookies.id_in(headers);
         let is_known = known.is_some();
-        let over_tls = came_over_tls(headers);
-        Self { cookies: cookies.clone(), id: known.unwrap_or_else(draw_id), is_known, over_tls }
+        let over_tls = is_over_tls(headers);
+        let id = known.unwrap_or_else(new_session_id);
+        Self { cookies: cookies.clone(), id, is_known, over_tls }
     }
 
-    /// Whether they have brought a cookie, which others may know as well.
+    /// Whether the visitor sent a session cookie, whose id others may know as well.
     pub(crate) fn is_known(&self) -> bool {
         self.is_known
     }
 
-    /// Sees to it that the visitor will be known by another id.
-    pub(crate) fn rename(&self, response: &mut Response, id: &str) {
-        self.cookies.give(response, id, self.over_tls);
+    /// Sets a cookie with another id.
+    pub(crate) fn replace_cookie(&self, response: &mut Response, id: &str) {
+        self.cookies.set_cookie(response, id, self.over_tls);
     }
 
-    /// Sees to it that the visitor will be known.
-    pub(crate) fn greet(&self, response: &mut Response) {
+    /// Sets a cookie, unless the visitor already has one.
+    pub(crate) fn set_cookie_if_new(&self, response: &mut Response) {
         if !self.is_known {
-            self.cookies.give(response, &self.id, self.over_tls);
+            self.cookies.set_cookie(response, &self.id, self.over_tls);
         }
     }
 }
 
-/// What the proxy nearest to the visitor says of it. A visitor who says so without cause gets a cookie
-/// that is of no use to them, and that is all.
-fn came_over_tls(headers: &HeaderMap) -> bool {
-    let said = headers.get("x-forwarded-proto").and_then(|said| said.to_str().ok());
-    let first = said.and_then(|said| said.split(',').next());
+/// Whether the proxy nearest to the visitor reports TLS. A visitor that forges the header only gets
+/// a cookie that its browser does not use.
+fn is_over_tls(headers: &HeaderMap) -> bool {
+    let protocols = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
+    let first = protocols.and_then(|protocols| protocols.split(',').next());
     first.is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("https"))
 }
 
-/// Gives a cookie to who opens a page, and to who comes for one.
-pub(crate) async fn greet(
+/// Sets a session cookie when a visitor opens a page or requests a cookie.
+pub(crate) async fn set_cookies(
     State(cookies): State<Arc<Cookies>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    if !is_to_be_greeted(&request) {
+    if !needs_cookie(&request) {
         return next.run(request).await;
     }
     let visitor = Visitor::of(&cookies, request.headers());
-    // A handler that has a session for it has the one of this cookie.
+    // A handler that opens a session of this visitor uses the id of this cookie.
     request.extensions_mut().insert(visitor.clone());
     let mut response = next.run(request).await;
-    visitor.greet(&mut response);
+    visitor.set_cookie_if_new(&mut response);
     response
 }
 
-/// A page of seed 000's time asks for the root before it connects, by script; others are opened as
-/// pages, and only browsers that open one say that HTML is what they would like.
-fn is_to_be_greeted(request: &Request) -> bool {
+/// Whether the answer sets a cookie. Scripts of pages of the time of seed 000 request the root
+/// before they connect. Other visitors open a page, and only browsers that open a page accept HTML.
+fn needs_cookie(request: &Request) -> bool {
     let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let opens_page = accepts.is_some_and(|accept| accept.contains("text/html"));
     [Method::GET, Method::HEAD].contains(request.method())
@@ -154,26 +155,26 @@ mod tests {
         Cookies::new(&secret.repeat(32).parse().unwrap(), are_for_other_sites)
     }
 
-    fn brought(text: &str) -> HeaderMap {
+    fn cookie_header(text: &str) -> HeaderMap {
         HeaderMap::from_iter([(header::COOKIE, text.parse().unwrap())])
     }
 
     fn value(cookies: &Cookies, id: &str) -> String {
-        let made = cookies.made(id, false);
+        let made = cookies.build(id, false);
         made.to_str().unwrap().split(';').next().unwrap().to_owned()
     }
 
     #[test]
-    fn a_cookie_is_read_as_it_was_made() {
+    fn cookie_is_read_as_it_was_set() {
         let cookies = cookies("s", false);
         let cookie = value(&cookies, "abc");
-        assert_eq!(cookies.id_in(&brought(&cookie)).as_deref(), Some("abc"));
+        assert_eq!(cookies.id_in(&cookie_header(&cookie)).as_deref(), Some("abc"));
         let among_others = format!("a=b; backwire.sid=old; {cookie}; c");
-        assert_eq!(cookies.id_in(&brought(&among_others)).as_deref(), Some("abc"));
+        assert_eq!(cookies.id_in(&cookie_header(&among_others)).as_deref(), Some("abc"));
     }
 
     #[test]
-    fn what_was_not_made_here_is_like_no_cookie() {
+    fn foreign_or_changed_cookie_is_ignored() {
         let ours = cookies("s", false);
         let cookie = value(&ours, "abc");
         let others = [
@@ -193,20 +194,20 @@ mod tests {
     }
 
     #[test]
-    fn what_came_over_tls_is_known_by_what_the_first_proxy_says() {
-        let said = |proxies: &'static str| {
+    fn first_proxy_decides_whether_a_request_is_over_tls() {
+        let forwarded = |proxies: &'static str| {
             let name = header::HeaderName::from_static("x-forwarded-proto");
-            came_over_tls(&HeaderMap::from_iter([(name, HeaderValue::from_static(proxies))]))
+            is_over_tls(&HeaderMap::from_iter([(name, HeaderValue::from_static(proxies))]))
         };
-        assert!(said("https") && said("HTTPS, http"));
-        assert!(!said("http") && !said("http, https") && !said(""));
-        assert!(!came_over_tls(&HeaderMap::new()));
+        assert!(forwarded("https") && forwarded("HTTPS, http"));
+        assert!(!forwarded("http") && !forwarded("http, https") && !forwarded(""));
+        assert!(!is_over_tls(&HeaderMap::new()));
     }
 
     #[test]
-    fn scripts_do_not_see_it_and_other_sites_bring_it_only_over_tls_and_where_they_may() {
+    fn cookie_is_http_only_and_cross_site_only_over_tls_when_allowed() {
         let attributes = |are_for_other_sites, over_tls| {
-            let made = cookies("s", are_for_other_sites).made("abc", over_tls);
+            let made = cookies("s", are_for_other_sites).build("abc", over_tls);
             made.to_str().unwrap().split_once("; ").unwrap().1.to_owned()
         };
         assert_eq!(attributes(false, false), "HttpOnly; SameSite=Lax; Path=/");

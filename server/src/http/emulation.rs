@@ -1,6 +1,6 @@
 //! Method override and form bodies: `Backbone.emulateHTTP`, `Backbone.emulateJSON` and forms with a
-//! `_method`. Pages send them that were made for servers which know only `GET` and `POST`, or only
-//! forms.
+//! `_method`. Pages that were made for servers with only `GET` and `POST`, or only forms, send such
+//! requests.
 //!
 //! The server rewrites such a request before it looks for a route, over HTTP and sockets alike.
 
@@ -29,7 +29,7 @@ const MODEL: &str = "model";
 /// The content type of forms.
 pub(crate) const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
-/// For requests over HTTP.
+/// Rewrites requests over HTTP.
 pub(crate) async fn layer(State(limit): State<usize>, request: Request, next: Next) -> Response {
     match rewrite(request, limit).await {
         Ok(request) => next.run(request).await,
@@ -37,7 +37,7 @@ pub(crate) async fn layer(State(limit): State<usize>, request: Request, next: Ne
     }
 }
 
-/// Gives a request its intended method and body. `limit` is that of the body, for the refusal.
+/// Gives a request its intended method and body. The refusal of a large body names `limit`.
 pub(crate) async fn rewrite(mut request: Request, limit: usize) -> Result<Request> {
     let header = request.headers().get(&OVERRIDE).and_then(|value| value.to_str().ok());
     let mut intended = header.and_then(method);
@@ -58,7 +58,7 @@ pub(crate) async fn rewrite(mut request: Request, limit: usize) -> Result<Reques
     Ok(request)
 }
 
-/// A method that a `POST` may stand for.
+/// Parses a method that a `POST` may stand for.
 fn method(name: &str) -> Option<Method> {
     match &*name.to_ascii_uppercase() {
         "PUT" => Some(Method::PUT),
@@ -85,7 +85,8 @@ async fn read(body: Body, limit: usize) -> Result<Bytes> {
     Ok(read?.to_bytes())
 }
 
-/// A form with a model and nothing else becomes that model. `_method` is not a value of the record.
+/// Replaces a form with a model and nothing else by that model. Removes `_method`, which is not a
+/// value of the record.
 fn replace_body(request: &mut Request, body: Bytes, fields: &Attributes) {
     let body = match model(fields) {
         Some(model) => {
@@ -100,7 +101,7 @@ fn replace_body(request: &mut Request, body: Bytes, fields: &Attributes) {
     *request.body_mut() = Body::from(body);
 }
 
-/// The model that a form has and nothing else, which may be JSON.
+/// Returns the text of the model if a form has no other value. The text may be JSON.
 fn model_text(fields: &Attributes) -> Option<&str> {
     let is_model_alone = fields.keys().all(|name| name == MODEL || name == METHOD);
     fields.get(MODEL).filter(|_| is_model_alone)?.as_str()
@@ -138,22 +139,22 @@ mod tests {
         (header::CONTENT_TYPE, "application/x-www-form-urlencoded; charset=UTF-8");
 
     #[tokio::test]
-    async fn a_post_may_stand_for_another_write() {
-        for (said, expected) in [
+    async fn post_with_an_override_header_becomes_another_write() {
+        for (intended, expected) in [
             ("PUT", "PUT {}"),
             ("patch", "PATCH {}"),
             ("DELETE", "DELETE {}"),
             ("GET", "POST {}"),
             ("TRACE", "POST {}"),
         ] {
-            assert_eq!(rewritten(Method::POST, &[(OVERRIDE, said)], "{}").await, expected);
+            assert_eq!(rewritten(Method::POST, &[(OVERRIDE, intended)], "{}").await, expected);
         }
         assert_eq!(rewritten(Method::GET, &[(OVERRIDE, "DELETE")], "").await, "GET ");
         assert_eq!(rewritten(Method::PUT, &[(OVERRIDE, "DELETE")], "").await, "PUT ");
     }
 
     #[tokio::test]
-    async fn a_form_with_a_model_is_the_model() {
+    async fn form_with_only_a_model_becomes_the_model() {
         let model = "model=%7B%22title%22%3A%22A%26B%22%7D";
         let json = r#"{"title":"A&B"}"#;
         assert_eq!(rewritten(Method::POST, &[FORM], model).await, format!("POST {json}"));

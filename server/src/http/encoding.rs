@@ -11,8 +11,8 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// The smallest that the client accepts. A client that accepts none of them gets the content as
-    /// it is.
+    /// Returns the encoding with the smallest content that the client accepts. A client that
+    /// accepts none of them gets the content uncompressed.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let lists = headers.get_all(header::ACCEPT_ENCODING).into_iter();
         let lists: Vec<_> = lists.filter_map(|list| list.to_str().ok()).collect();
@@ -31,7 +31,7 @@ impl Encoding {
         }
     }
 
-    /// Its name in `Content-Encoding`.
+    /// Returns its name in `Content-Encoding`. Uncompressed content has none.
     pub(super) fn name(self) -> Option<&'static str> {
         match self {
             Self::Brotli => Some("br"),
@@ -41,7 +41,7 @@ impl Encoding {
     }
 }
 
-/// A coding, and whether its weight is above 0: `gzip;q=0.5`.
+/// Parses a coding, and whether its weight is above 0: `gzip;q=0.5`.
 fn coding(text: &str) -> (&str, bool) {
     let (name, weight) = text.split_once(';').unwrap_or((text, ""));
     let weight =
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_accepted_encoding_is_chosen() {
+    fn smallest_accepted_encoding_is_chosen() {
         for (value, expected) in [
             ("gzip, deflate, br", Encoding::Brotli),
             ("BR;q=0.1, gzip;q=1.0", Encoding::Brotli),

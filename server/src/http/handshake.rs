@@ -1,11 +1,10 @@
-//! The parameters of a request for Engine.IO, the part of a handshake that is kept, and what its url says instead
-//! of its headers.
+//! Reads the parameters of requests for Engine.IO, and copies the head of a handshake.
 //!
-//! Everything behind this file finds the parameters as an [`EngineRequest`] among the extensions of the request.
+//! Later layers find the parameters as an [`EngineRequest`] among the extensions of the request.
 //!
-//! Socket.IO keeps the head of the request that opened a connection for as long as it lives. Its
-//! headers and its url are slices of the buffer they were read into, so three hundred bytes would hold
-//! on to many thousand, for each connection.
+//! Socket.IO keeps the head of the request that opened a connection until the connection ends. The
+//! headers and the url are slices of the buffer they were read into. Without a copy, three hundred
+//! bytes would keep many thousand bytes in memory, for each connection.
 
 use axum::extract::{OriginalUri, Query, Request};
 use axum::middleware::Next;
@@ -16,7 +15,8 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::socket::{Ambiguous, EngineRequest};
 
-/// Reads the parameters of a request for Engine.IO. Refuses one that others could read in another way.
+/// Reads the parameters of a request for Engine.IO. Refuses ambiguous parameters, which other
+/// programs could read in another way.
 pub(crate) async fn read(mut request: Request, next: Next) -> Response {
     match EngineRequest::read(request.uri()) {
         Ok(None) => {}
@@ -36,18 +36,18 @@ pub(crate) async fn read(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// The largest head of a handshake, which is kept as long as the connection. Node, with which Socket.IO servers run, reads no
-/// larger heads by default.
+/// The size limit of the head of a handshake, which is kept until the connection ends. Node, on
+/// which Socket.IO servers run, reads no larger heads by default.
 const MAX_HANDSHAKE_BYTES: usize = 16 << 10;
 
-/// The bytes of the url and of the headers.
+/// Returns the number of bytes of the url and of the headers.
 fn head_bytes(request: &Request) -> usize {
     let url = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
     url + request.headers().iter().map(header).sum::<usize>()
 }
 
-/// Copies the head of a handshake, so that it holds nothing else.
+/// Copies the head of a handshake, so that it does not keep the buffer in memory.
 fn detach(mut request: Request) -> Request {
     let uri = copied_uri(request.uri());
     *request.headers_mut() = copied_headers(request.headers());
@@ -59,19 +59,21 @@ fn detach(mut request: Request) -> Request {
     request
 }
 
-/// Whether this opens a connection or its WebSocket. Otherwise it is an exchange of a session that polls.
+/// Whether the request opens a connection or its WebSocket. Otherwise, it is an exchange of a
+/// session that polls.
 fn is_kept(engine: &EngineRequest) -> bool {
     engine.is_handshake() || engine.is_websocket()
 }
 
-/// `?cookie=`, for clients that cannot set the header: it stands for all of it, as in Sails.
+/// Returns the cookie of `?cookie=`, for clients that cannot set the header. It replaces the whole
+/// header, as in Sails.
 fn cookie_in(uri: &Uri) -> Option<HeaderValue> {
     #[derive(Deserialize)]
-    struct Said {
+    struct CookieQuery {
         cookie: String,
     }
-    let Query(said) = Query::<Said>::try_from_uri(uri).ok()?;
-    HeaderValue::from_str(&said.cookie).ok()
+    let Query(query) = Query::<CookieQuery>::try_from_uri(uri).ok()?;
+    HeaderValue::from_str(&query.cookie).ok()
 }
 
 fn copied_uri(uri: &Uri) -> Uri {
@@ -97,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// Whose url and one of whose headers are slices of `buffer`.
+    /// Creates a request whose url and cookie headers are slices of `buffer`.
     fn request(buffer: &Bytes) -> Request {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = Uri::from_maybe_shared(buffer.slice(..37)).unwrap();
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_does_not_hold_the_buffer_it_was_read_into() {
+    fn copied_handshake_releases_its_read_buffer() {
         let buffer = Bytes::from(b"/socket.io/?EIO=4&transport=websocket a=b; c=d".to_vec());
         let kept = detach(request(&buffer));
         assert!(buffer.is_unique());
@@ -121,13 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_a_head_are_those_of_its_url_and_headers() {
+    fn head_size_counts_the_url_and_the_headers() {
         let buffer = Bytes::from(b"/socket.io/?EIO=4&transport=websocket a=b; c=d".to_vec());
         assert_eq!(head_bytes(&request(&buffer)), 37 + 2 * ("cookie".len() + "a=b; c=d".len()));
     }
 
     #[test]
-    fn the_url_of_a_handshake_may_have_the_cookie() {
+    fn cookie_parameter_replaces_the_cookie_headers() {
         let detached = |uri: &'static str| {
             let mut request = Request::new(Body::empty());
             *request.uri_mut() = Uri::from_static(uri);
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_opens_a_connection_is_kept() {
+    fn only_requests_that_open_a_connection_are_kept() {
         let session = Sid::new();
         let is_kept = |uri: String| {
             EngineRequest::read(&uri.parse().unwrap()).unwrap().is_some_and(|it| is_kept(&it))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use backwire_engine::{Edit, Engine, Error};
+use backwire_engine::{Engine, Error, SessionEdit};
 use backwire_records::change::{Id, Resource};
 use http::StatusCode;
 use serde::Serialize;
@@ -13,16 +13,17 @@ use tokio::time::{Instant, timeout};
 
 use crate::clock::now;
 
-/// An engine that has not answered by then does not do its work.
+/// An engine that has not answered within this time has failed.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a good report is repeated. Anybody may ask, and each check is a write to the disk.
+/// How long a successful report is cached. Anybody may request it, and each check writes to the
+/// disk.
 const SUCCESS_CACHE_TIME: Duration = Duration::from_secs(1);
 
-/// The session that is written to find out whether anything can be written. No cookie leads to it.
+/// The id of the session that a check writes. No cookie has this id.
 const CHECK_SESSION: &str = "health";
 
-/// How long that session is kept, in milliseconds.
+/// How long the engine keeps that session, in milliseconds.
 const CHECK_SESSION_TTL_MS: u64 = 24 * 60 * 60 * 1000;
 
 #[derive(Debug, Serialize)]
@@ -43,7 +44,7 @@ impl HealthCheck {
         Self { engine, last_success: Mutex::default() }
     }
 
-    /// Whether the engine reads and writes.
+    /// Reports whether the engine can read and write.
     pub(crate) async fn report(&self) -> Report {
         let mut last_success = self.last_success.lock().await;
         if last_success.is_some_and(|at| at.elapsed() < SUCCESS_CACHE_TIME) {
@@ -80,12 +81,12 @@ impl HealthCheck {
     async fn write(&self) -> Result<(), Error> {
         let at = now();
         let set = [("at".to_owned(), Some(at.into()))].into();
-        let edit = Edit {
+        let edit = SessionEdit {
             id: CHECK_SESSION.into(),
             set,
             at,
             until: at + CHECK_SESSION_TTL_MS,
-            ..Edit::default()
+            ..SessionEdit::default()
         };
         self.engine.sessions().edit(edit).await
     }

@@ -1,14 +1,16 @@
-//! What this server may be called by.
+//! Checks the `Host` header, to prevent DNS rebinding.
 //!
-//! A page of `evil.example` whose name leads to this server from now on is, for the browser, a page of this
-//! server: its origin is the host that is asked, so [`origin`](super::origin) lets it in, and it reads every
-//! answer. (That is called DNS rebinding, and reaches servers that only their own machine or network can.) It
-//! cannot hide the name, though.
+//! In DNS rebinding, the name of a page, such as `evil.example`, starts to resolve to this server.
+//! The browser then takes the page for a page of this server: its origin is the host of the
+//! request, so [`origin`](super::origin) allows it, and the page can read every answer. The attack
+//! reaches servers that only their own machine or network can reach. The page cannot hide its host
+//! name, though.
 //!
-//! What is named in the settings may be asked for, and nothing else if anything is. Without that, one case is
-//! clear: who listens on this machine alone, and is asked for by another name *with its own port*, has been
-//! reached by a browser on this machine. A proxy before it says its visitors' name, and the port they know.
-//! Addresses are no names, and nobody can lead them elsewhere.
+//! If the settings name hosts, the server allows these and no others. Without such settings, one
+//! case is clear: if the server listens on the loopback address only, and a request has another
+//! host name *with the server's own port*, a browser on this machine has sent it. A proxy in front
+//! of the server forwards the name and the port that its visitors use. Addresses are not names, so
+//! DNS cannot rebind them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -22,54 +24,55 @@ use http::{Version, header};
 use crate::error::Error;
 use crate::settings::{AllowedHost, without_port};
 
-/// The rule.
+/// The hosts that requests may name.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts {
-    named: Arc<[AllowedHost]>,
-    /// That a name must not be asked for with. Set if it is known that no other machine can ask.
+    allowed: Arc<[AllowedHost]>,
+    /// The port that a request must not combine with another name. It is set if no other machine
+    /// can send requests.
     own_port: Option<u16>,
 }
 
 impl Hosts {
-    /// Of a server that listens there.
-    pub(crate) fn new(named: &[AllowedHost], addr: SocketAddr) -> Self {
+    /// Creates the rule of a server that listens on `addr`.
+    pub(crate) fn new(allowed: &[AllowedHost], addr: SocketAddr) -> Self {
         let own_port = addr.ip().is_loopback().then(|| addr.port());
-        Self { named: named.into(), own_port }
+        Self { allowed: allowed.into(), own_port }
     }
 
     fn allow(&self, host: &str) -> bool {
         let name = without_port(host).trim_end_matches('.').to_ascii_lowercase();
-        if is_here(&name) || self.named.iter().any(|named| named.is(&name)) {
+        if is_local_or_address(&name) || self.allowed.iter().any(|allowed| allowed.matches(&name)) {
             return true;
         }
         let port = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        self.named.is_empty() && (port.is_none() || port != self.own_port)
+        self.allowed.is_empty() && (port.is_none() || port != self.own_port)
     }
 }
 
-/// Whether everybody's name server leads it to where it belongs.
-fn is_here(name: &str) -> bool {
+/// Whether no DNS server can make the name resolve to another machine.
+fn is_local_or_address(name: &str) -> bool {
     let address = name.trim_start_matches('[').trim_end_matches(']');
     name == "localhost" || name.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
 }
 
-/// Refuses what is meant for another.
+/// Refuses requests for other hosts.
 pub(crate) async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
     if !names_one_host(&request) {
         return Error::BadHost.into_response();
     }
-    let said = request.headers().get(header::HOST).map(|host| host.as_bytes());
+    let header = request.headers().get(header::HOST).map(|host| host.as_bytes());
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let host = said.or(authority).map(String::from_utf8_lossy);
+    let host = header.or(authority).map(String::from_utf8_lossy);
     match host {
         Some(host) if !hosts.allow(&host) => Error::Host(host.into_owned()).into_response(),
-        // Browsers always say it.
+        // Browsers always send the host.
         _ => next.run(request).await,
     }
 }
 
-/// Whether a request has as many hosts as it may have. With two, a proxy before the server may have gone by the
-/// other one.
+/// Whether a request names at most one host, and exactly one in HTTP/1.1. With two hosts, a proxy
+/// in front of the server may have used the other one.
 fn names_one_host(request: &Request) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).into_iter();
     match (hosts.next(), hosts.next()) {
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_and_addresses_are_never_somebody_elses() {
+    fn localhost_and_addresses_are_always_allowed() {
         for hosts in [hosts(&[], "127.0.0.1:1337"), hosts(&["a.example"], "0.0.0.0:1337")] {
             for host in ["localhost:1337", "LOCALHOST.:1337", "app.localhost:1337", "127.0.0.1"] {
                 assert!(hosts.allow(host), "{host}");
@@ -129,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn on_this_machine_alone_no_name_is_asked_for_with_our_own_port() {
+    fn loopback_server_refuses_other_names_with_its_own_port() {
         for addr in ["127.0.0.1:1337", "[::1]:1337"] {
             let hosts = hosts(&[], addr);
             assert!(
                 !hosts.allow("evil.example:1337") && !hosts.allow("localhost.evil.example:1337")
             );
-            // What proxies on the same machine say.
+            // Proxies on the same machine send these.
             for host in ["push.example", "push.example:8443", "backwire"] {
                 assert!(hosts.allow(host), "{host}");
             }
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_is_asked_for_at_any_port_and_nothing_else_is() {
+    fn named_hosts_are_allowed_at_any_port_and_other_hosts_are_not() {
         for addr in ["127.0.0.1:1337", "0.0.0.0:1337"] {
             let hosts = hosts(&["push.example", ".apps.example"], addr);
             for host in ["push.example", "Push.Example:1337", "push.example.", "a.apps.example:9"] {

@@ -1,7 +1,8 @@
-//! How much a body may have.
+//! The size limit of request bodies.
 //!
-//! A body that says it is too large, or turns out to be, is still read (up to a point) before the
-//! refusal is sent: a client that is cut off while it writes sees a broken connection, not a 413.
+//! The server reads a body that is too large up to [`TOLERANCE`] times the limit before it sends
+//! the refusal: if the server closed the connection while the client writes, the client would see a
+//! broken connection, not a 413.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -12,14 +13,15 @@ use http_body_util::{BodyExt, Limited};
 
 use crate::error::Error;
 
-/// How many times the limit is read to be able to answer; sockets allow frames of the same size.
+/// How many times the limit the server reads so that it can answer. Sockets allow frames of the
+/// same size.
 pub(crate) const TOLERANCE: usize = 4;
 
 /// Refuses bodies above the limit.
 pub(crate) async fn check(State(limit): State<usize>, request: Request, next: Next) -> Response {
-    let said = request.headers().get(header::CONTENT_LENGTH);
-    let said = said.and_then(|size| size.to_str().ok()?.parse::<usize>().ok());
-    match said {
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|size| size.to_str().ok()?.parse::<usize>().ok());
+    match length {
         Some(size) if size > limit => {
             drain(request.into_body(), limit * TOLERANCE).await;
             Error::too_large(size, limit).into_response()
@@ -32,8 +34,8 @@ pub(crate) async fn check(State(limit): State<usize>, request: Request, next: Ne
     }
 }
 
-async fn drain(body: Body, most: usize) {
-    let mut body = Limited::new(body, most);
-    // Past the end, past the tolerance or gone: in each case there is nothing more to read.
+async fn drain(body: Body, max_bytes: usize) {
+    let mut body = Limited::new(body, max_bytes);
+    // At the end, beyond the tolerance, or after an error, there is nothing more to read.
     while let Some(Ok(_)) = body.frame().await {}
 }

@@ -1,7 +1,8 @@
-//! `GET /metrics`: how often each limit was reached, what waits for clients to read it, and what the engine measures, in the
-//! text format of Prometheus.
+//! `GET /metrics`: how often each limit was reached, how many bytes clients have not read, and the
+//! gauges of the engine, in the text format of Prometheus.
 //!
-//! The numbers are for the operator: a caller shows the API key of `POST /publish`, or is on the machine of the server.
+//! The metrics are for the operator: a caller shows the API key of `POST /publish`, or is on the
+//! machine of the server.
 
 use std::fmt::Write;
 use std::iter;
@@ -25,21 +26,21 @@ use crate::socket::OutputBudget;
 /// The content type of the format.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the numbers come from.
+/// The sources of the metrics.
 #[derive(Clone)]
-pub(crate) struct Measured {
+pub(crate) struct MetricsSources {
     pub(crate) limits: Arc<LimitMonitor>,
     pub(crate) output: Arc<OutputBudget>,
     pub(crate) engine: Arc<dyn Engine>,
 }
 
-/// The route, for callers who show this key.
-pub(crate) fn router(key: Option<ApiKey>, measured: Measured) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state((key, measured))
+/// Creates the route, for callers that show this key.
+pub(crate) fn router(key: Option<ApiKey>, sources: MetricsSources) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state((key, sources))
 }
 
 async fn metrics(
-    State((key, measured)): State<(Option<ApiKey>, Measured)>,
+    State((key, sources)): State<(Option<ApiKey>, MetricsSources)>,
     caller: Caller,
     request: Request,
 ) -> Response {
@@ -49,10 +50,10 @@ async fn metrics(
     if !caller.key.map_or_else(is_local, is_key) {
         return Error::OperatorOnly.into_response();
     }
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&measured)).into_response()
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&sources)).into_response()
 }
 
-fn text(Measured { limits, output, engine }: &Measured) -> String {
+fn text(MetricsSources { limits, output, engine }: &MetricsSources) -> String {
     const NAME: &str = "backwire_limit_reached_total";
     let mut text = format!(
         "# HELP {NAME} How often clients have reached a limit since the start (see docs/reference/limits.md).\n\

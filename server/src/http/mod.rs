@@ -1,4 +1,5 @@
-//! The HTTP edge: connections, who may use them, who is known again, and what is served beside resources.
+//! The HTTP edge: TCP connections, the checks of requests, sessions, and the routes beside
+//! resources.
 
 mod activity;
 pub(crate) mod admission;
@@ -14,17 +15,17 @@ pub(crate) mod handshake;
 mod head_memory;
 pub(crate) mod health;
 pub(crate) mod host;
-pub(crate) mod key;
+pub(crate) mod http_client;
+pub(crate) mod idempotency_key;
 pub(crate) mod limit;
-pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod origin;
-pub(crate) mod outgoing;
 pub(crate) mod publish;
 pub(crate) mod revoke;
 pub(crate) mod security_headers;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod socket_path;
+pub(crate) mod tcp_connection;
 pub(crate) mod values;
 pub(crate) mod websocket;

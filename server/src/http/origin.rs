@@ -1,15 +1,16 @@
 //! Decides which origins may use this server.
 //!
-//! The server always allows the origins of its own host at any port, and of localhost, and those
-//! named in the settings. It also allows requests without an `Origin` header: browsers send one with every write
-//! and every socket handshake of a page of another origin. [`host`](super::host) checks the `Host` header.
+//! The server always allows the origins of its own host at any port, the origins of localhost, and
+//! those named in the settings. It also allows requests without an `Origin` header: browsers send
+//! the header with every write and every socket handshake of a page of another origin.
+//! [`host`](super::host) checks the `Host` header.
 //!
-//! A site of the push service has origins of its own. Their pages may connect to that site, and
-//! use nothing else. A handshake does not name a site, so it is accepted for an origin of any
-//! site. The CONNECT names the site, which then [decides](SitePage).
+//! A site of the push service has its own list of origins. Their pages may connect to that site,
+//! and use nothing else. A handshake does not name a site, so the server accepts it for an origin
+//! of any site. The CONNECT names the site, which then [decides](SiteOrigin).
 //!
-//! Cookies belong to the visitor of pages that may use everything. From all other pages the server
-//! neither accepts nor sets them, so that no such page acts as its visitor.
+//! The server accepts and sets cookies only for pages that may use everything. So no other page
+//! acts as its visitor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,17 +31,17 @@ use crate::settings::{AllowedOrigin, Origin, without_port};
 use crate::sites::{Site, Sites};
 use crate::socket::{EngineRequest, is_engine_path};
 
-/// What pages may see of the headers of our answers.
-const EXPOSED: [&str; 4] =
+/// The headers of answers that pages of other origins may read.
+const EXPOSED_HEADERS: [&str; 4] =
     ["backwire-position", "backwire-query", "backwire-record", "backwire-room"];
 
-/// The rule.
+/// The origins whose pages may use the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Origins {
-    /// Allowed beyond one's own host.
+    /// The allowed origins beside those of the server's own host.
     named: Arc<[AllowedOrigin]>,
     sites: Sites,
-    /// The refused origins that were logged.
+    /// The refused origins that were already logged.
     refused: Arc<LogOnce<String>>,
 }
 
@@ -62,13 +63,13 @@ enum Permission {
 /// The origin of a page that may use no more than the sites that allow it. It is among the
 /// extensions of such a handshake.
 #[derive(Debug, Clone)]
-pub(crate) struct SitePage(pub(crate) Origin);
+pub(crate) struct SiteOrigin(pub(crate) Origin);
 
 /// Log lines about refused origins. Any client can send any origin.
 const MAX_REFUSED_ORIGINS: usize = 100;
 
 /// Characters of `https://`, the longest host name and a port.
-const LONGEST_ORIGIN: usize = 267;
+const MAX_ORIGIN_CHARS: usize = 267;
 
 impl Origins {
     pub(crate) fn new(named: &[AllowedOrigin], sites: Sites) -> Self {
@@ -76,7 +77,7 @@ impl Origins {
         Self { named: named.into(), sites, refused }
     }
 
-    /// What pages of this origin may use on the host that was asked.
+    /// Returns what pages of this origin may use on the host of the request.
     fn permission(&self, origin: &HeaderValue, headers: &HeaderMap) -> Permission {
         let origin = Origin::of_header(origin);
         let is_named = |allowed: &[AllowedOrigin]| allowed.iter().any(|it| it.names(&origin));
@@ -91,19 +92,19 @@ impl Origins {
             allowing.peek()?;
             Some(Permission::Sites { is_named: allowing.any(|site| is_named(site.origins())) })
         };
-        // A client whose site was removed waits for it. If its handshake were refused, our runtime
-        // would not connect again.
+        // A client whose site was removed waits for the site. If its handshake were refused, our
+        // runtime would not reconnect.
         of_sites(&mut self.sites.all().values())
             .or_else(|| of_sites(&mut self.sites.removed().iter()))
             .unwrap_or(Permission::Nothing)
     }
 
-    /// The answer to a page that may not use the server. The page may read the answer to a
+    /// Answers a page that may not use the server. The page may read the answer to a
     /// handshake, so that our runtime can report why it does not connect. Browsers hide all other
     /// answers from such a page.
     fn refuse(&self, origin: HeaderValue, uri: &Uri) -> Response {
         let name = String::from_utf8_lossy(origin.as_bytes());
-        let name = String::from_iter(name.chars().take(LONGEST_ORIGIN));
+        let name = String::from_iter(name.chars().take(MAX_ORIGIN_CHARS));
         if self.refused.is_new(name.clone()) {
             tracing::warn!(
                 origin = name,
@@ -117,7 +118,7 @@ impl Origins {
         response
     }
 
-    /// The CORS headers of answers to pages of allowed origins.
+    /// Creates the layer that sets the CORS headers of answers to pages of allowed origins.
     pub(crate) fn cors(&self) -> CorsLayer {
         let [origins, trusted] = [self.clone(), self.clone()];
         CorsLayer::new()
@@ -136,13 +137,13 @@ impl Origins {
             .allow_credentials(AllowCredentials::predicate(move |origin, parts| {
                 trusted.permission(origin, &parts.headers).allows_credentials(parts)
             }))
-            .expose_headers(EXPOSED.map(HeaderName::from_static))
+            .expose_headers(EXPOSED_HEADERS.map(HeaderName::from_static))
             .max_age(Duration::from_secs(600))
     }
 }
 
 impl Permission {
-    /// Whether it is enough for what is at this path.
+    /// Whether the permission is sufficient for this url.
     fn allows(self, uri: &Uri) -> bool {
         match self {
             Self::Full | Self::WithoutCookies => true,
@@ -167,28 +168,28 @@ impl Permission {
 /// Whether this is the origin of the server's own host, or of the visitor's own machine.
 fn is_own(origin: &Origin, headers: &HeaderMap) -> bool {
     let Some(page) = origin.host() else { return false };
-    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let asked = asked.map(|host| without_port(host).to_ascii_lowercase());
-    ["localhost", "127.0.0.1", "[::1]"].contains(&page) || asked.as_deref() == Some(page)
+    let requested = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let requested = requested.map(|host| without_port(host).to_ascii_lowercase());
+    ["localhost", "127.0.0.1", "[::1]"].contains(&page) || requested.as_deref() == Some(page)
 }
 
-/// The layer for CORS takes every `OPTIONS` for a preflight and answers it. One that is none, as it has
-/// no method to ask about, is passed on beside it.
-pub(crate) async fn no_preflight(
+/// Passes `OPTIONS` requests that are not preflights to the app. The CORS layer answers every
+/// `OPTIONS` as a preflight, but a request without `Access-Control-Request-Method` is none.
+pub(crate) async fn bypass_cors(
     State(app): State<Router>,
     request: Request,
     next: Next,
 ) -> Response {
-    let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if request.method() != Method::OPTIONS || asks {
+    let names_method = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() != Method::OPTIONS || names_method {
         return next.run(request).await;
     }
     let Ok(response) = app.oneshot(request).await;
     response
 }
 
-/// Refuses writes and socket handshakes made for pages that may not. Other reads are left to the
-/// browser, which does not show the answer to such a page.
+/// Refuses writes and socket handshakes of pages that are not allowed. The browser blocks other
+/// reads: it does not show the answer to such a page.
 pub(crate) async fn check(
     State(origins): State<Origins>,
     mut request: Request,
@@ -205,7 +206,7 @@ pub(crate) async fn check(
         };
     }
     if let Permission::Sites { .. } = permission {
-        request.extensions_mut().insert(SitePage(Origin::of_header(&origin)));
+        request.extensions_mut().insert(SiteOrigin(Origin::of_header(&origin)));
     }
     if permission == Permission::Full {
         return next.run(request).await;
@@ -227,7 +228,7 @@ fn is_handshake(uri: &Uri) -> bool {
 
 /// Whether this is a request of a client of Socket.IO 1 or 2.
 fn is_old_handshake(request: &Extensions) -> bool {
-    request.get().is_some_and(EngineRequest::is_old)
+    request.get().is_some_and(EngineRequest::is_v3)
 }
 
 #[cfg(test)]
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_the_same_host_may_at_any_port() {
+    fn pages_of_the_same_host_are_allowed_at_any_port() {
         assert!(is_allowed("http://shop.example", "shop.example:1337"));
         assert!(is_allowed("http://shop.example:8080", "SHOP.example"));
         assert!(is_allowed("http://[2001:db8::1]:80", "[2001:db8::1]:1337"));
@@ -267,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_this_machine_may() {
+    fn pages_of_localhost_are_allowed() {
         for origin in ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:9"] {
             assert!(is_allowed(origin, "shop.example"), "{origin}");
         }
     }
 
     #[test]
-    fn named_pages_may_and_hidden_ones_may_not() {
+    fn named_origins_are_allowed_and_opaque_origins_are_not() {
         assert!(is_allowed("https://app.example", "shop.example"));
         assert!(!is_allowed("http://app.example", "shop.example"));
         assert!(!is_allowed("null", "shop.example"));
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_a_site_are_those_of_its_auth_url_or_of_the_origins_it_names() {
+    fn site_allows_the_origin_of_its_auth_url_or_the_origins_it_names() {
         let origins = origins(&[], &[&[], &["https://a.example", "https://b.example"]]);
         let permission = |origin| permission(&origins, origin, "push.example");
         let named = Permission::Sites { is_named: true };
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_a_site_may_connect_and_nothing_else() {
+    fn pages_of_a_site_may_only_connect() {
         let origins = origins(&[], &[&["*"], &["https://a.example"]]);
         let permission = |origin| permission(&origins, origin, "push.example");
         let [any, named] = [false, true].map(|is_named| Permission::Sites { is_named });
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_for_named_origins_and_for_old_clients_which_always_send_them() {
+    fn credentials_are_allowed_for_named_origins_and_for_old_clients_that_always_send_them() {
         let allows = |permission: Permission, uri| {
             let (mut parts, ()) = http::Request::new(()).into_parts();
             parts.uri = Uri::from_static(uri);

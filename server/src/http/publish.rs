@@ -1,7 +1,8 @@
-//! `POST /publish`: the same as `publish_create` and its like, for back ends in other languages.
+//! `POST /publish`: the same as `publish_create` and the other publish functions, for back ends in
+//! other languages.
 //!
-//! They say which site they mean and prove with its key that they may. A key that is wrong and a site
-//! that is not there are refused alike, so that nobody finds out by trying which sites there are.
+//! A back end names its site and shows the key of the site. A wrong key and an unknown site get the
+//! same refusal, so that nobody can find out which sites exist.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -21,24 +22,24 @@ use crate::settings::ApiKey;
 
 pub(super) const PATH: &str = "/publish";
 
-/// The one site there is.
+/// The only site.
 const SITE: &str = "/";
 
-/// The route, for those who have the key. Without one nobody has.
+/// Creates the route, for back ends that show the key. Without a key, every request is refused.
 pub(crate) fn router(key: Option<ApiKey>) -> Router {
     Router::new().route(PATH, post(publish)).with_state(key)
 }
 
-/// What there is to be told: `{model, verb, id, data}`.
+/// The body of a request, before its fields are checked: `{model, verb, id, data}`.
 #[derive(Deserialize)]
-struct News {
+struct RawPublication {
     model: Option<Value>,
     verb: Option<Value>,
     id: Option<Value>,
     data: Option<Value>,
 }
 
-/// Where it stands in the log.
+/// The answer: the position of the change in the log.
 #[derive(Serialize)]
 struct Published {
     position: String,
@@ -50,15 +51,15 @@ async fn publish(
     cx: Context,
     body: Bytes,
 ) -> Result<([(HeaderName, String); 1], Json<Published>)> {
-    admit(key.as_ref(), &caller)?;
-    let news: News = parse(&body).map_err(not_understood)?;
-    let (resource, publication) = news.read(&cx)?;
-    let change = cx.of_api_key().commit(resource, Action::Publish(publication)).await?;
+    authorize(key.as_ref(), &caller)?;
+    let raw: RawPublication = parse(&body).map_err(parse_error)?;
+    let (resource, publication) = raw.read(&cx)?;
+    let change = cx.with_api_key_identity().commit(resource, Action::Publish(publication)).await?;
     Ok(at(change.position))
 }
 
-/// Whether a back end may publish.
-pub(super) fn admit(key: Option<&ApiKey>, caller: &Caller) -> Result<()> {
+/// Checks whether a back end may publish.
+pub(super) fn authorize(key: Option<&ApiKey>, caller: &Caller) -> Result<()> {
     let key = key.ok_or(Error::NoApiKey)?;
     let is_site = caller.site.as_deref().is_none_or(|site| site == SITE);
     if !key.is(caller.key.as_deref().unwrap_or_default()) || !is_site {
@@ -73,14 +74,14 @@ fn at(position: Position) -> ([(HeaderName, String); 1], Json<Published>) {
     ([header], Json(Published { position }))
 }
 
-fn not_understood(error: serde_json::Error) -> Error {
+fn parse_error(error: serde_json::Error) -> Error {
     match error.classify() {
         serde_json::error::Category::Data => Error::BadBody("the body has to be a JSON object"),
         _ => Error::BadJson(error.to_string()),
     }
 }
 
-impl News {
+impl RawPublication {
     fn read(self, cx: &Context) -> Result<(Resource, Publication)> {
         let model = self.model.as_ref().and_then(Value::as_str).and_then(Resource::parse);
         let model = model.ok_or(Error::BadField("model", "it has to be the name of a resource"))?;
@@ -97,7 +98,7 @@ impl News {
     }
 }
 
-/// As Sails 0.9 and as Sails 1.x say it.
+/// Parses a verb, as Sails 0.9 and as Sails 1.x spell it.
 fn verb(text: &str) -> Option<Verb> {
     Some(match text {
         "create" | "created" => Verb::Create,
@@ -107,13 +108,13 @@ fn verb(text: &str) -> Option<Verb> {
     })
 }
 
-/// It may be among the data, and must not be another there.
-fn id(said: Option<&Value>, among_data: Option<&Value>) -> Result<Id> {
-    let among_data = among_data.map(|id| id.to_id());
-    let id = match (said, among_data) {
-        (Some(said), None) => Id::from_json(said),
-        (Some(said), Some(other)) => Id::from_json(said).filter(|id| Some(id) == other.as_ref()),
-        (None, among_data) => among_data.flatten(),
+/// Parses the id. It may be in the data instead. If it is in both places, both must be the same.
+fn id(own: Option<&Value>, in_data: Option<&Value>) -> Result<Id> {
+    let in_data = in_data.map(|id| id.to_id());
+    let id = match (own, in_data) {
+        (Some(own), None) => Id::from_json(own),
+        (Some(own), Some(other)) => Id::from_json(own).filter(|id| Some(id) == other.as_ref()),
+        (None, in_data) => in_data.flatten(),
     };
     id.ok_or(Error::BadField("id", "it has to be an integer or a string, and the same in the data"))
 }

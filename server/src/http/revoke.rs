@@ -1,7 +1,8 @@
-//! `POST /revoke`: ends the connections of a person whose rights have changed, for the back ends of sites.
+//! `POST /revoke`: ends the connections of a person whose rights have changed, for the back ends of
+//! sites.
 //!
-//! The clients connect again by themselves, and the site's `authUrl` is asked about them again. A site
-//! that is not there and a key that is wrong are refused alike, as at `POST /send`.
+//! The clients reconnect by themselves, and the server authenticates them at the site's `authUrl`
+//! again. An unknown site and a wrong key get the same refusal, as at `POST /send`.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -10,40 +11,40 @@ use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::delivery::connected::Revocation;
-use crate::delivery::courier::Courier;
+use crate::delivery::service::DeliveryService;
+use crate::delivery::site_connections::Revocation;
 use crate::error::{Error, Result};
 use crate::http::caller::Caller;
 use crate::parse_claim::parse;
 use crate::sites::Sites;
 
-/// The path.
+/// The path of the route.
 pub(super) const PATH: &str = "/revoke";
 
-/// The route, for back ends of these sites.
-pub(crate) fn router(sites: Sites, courier: Courier) -> Router {
-    Router::new().route(PATH, post(revoke)).with_state((sites, courier))
+/// Creates the route, for back ends of these sites.
+pub(crate) fn router(sites: Sites, delivery_service: DeliveryService) -> Router {
+    Router::new().route(PATH, post(revoke)).with_state((sites, delivery_service))
 }
 
-/// How many connections were ended.
+/// The answer: how many connections were ended.
 #[derive(Serialize)]
 struct Ended {
     connections: usize,
 }
 
 async fn revoke(
-    State((sites, courier)): State<(Sites, Courier)>,
+    State((sites, delivery_service)): State<(Sites, DeliveryService)>,
     caller: Caller,
     body: Bytes,
 ) -> Result<Json<Ended>> {
-    let (name, _) = caller.admitted(&sites)?;
+    let (name, _) = caller.authenticate(&sites)?;
     let body: Value = parse(&body).map_err(|error| Error::BadJson(error.to_string()))?;
-    let connections = courier.revoke(&name, &revocation(&body)?).await;
+    let connections = delivery_service.revoke(&name, &revocation(&body)?).await;
     tracing::info!(site = %name, connections, "connections are revoked");
     Ok(Json(Ended { connections }))
 }
 
-/// The body is `{"user": …}` or `{"session": …}`.
+/// Parses the body: `{"user": …}` or `{"session": …}`.
 fn revocation(body: &Value) -> Result<Revocation> {
     let body = body.as_object().ok_or(Error::BadBody("the body has to be a JSON object"))?;
     match (body.get("user"), body.get("session")) {
@@ -54,11 +55,11 @@ fn revocation(body: &Value) -> Result<Revocation> {
         (None, Some(session)) => text(session)
             .map(Revocation::Session)
             .ok_or(Error::BadField("session", "it has to be a token")),
-        _ => Err(Error::BadBody("it has either user or session")),
+        _ => Err(Error::BadBody("the body must have either user or session")),
     }
 }
 
-/// A text that is not empty, or an integer as a text.
+/// Returns a text that is not empty, or an integer as text.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),

@@ -1,6 +1,6 @@
-//! Headers that tell browsers and caches what not to do with an answer.
+//! Headers that forbid browsers and caches unsafe uses of an answer.
 //!
-//! A header that a handler has set stays as it is.
+//! A header that a handler has set stays unchanged.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::settings::AllowedOrigin;
 pub(crate) struct SecurityHeaders(Arc<[(HeaderName, HeaderValue)]>);
 
 impl SecurityHeaders {
-    /// With the origins whose pages may have pages of this server in a frame, beside those of its own.
+    /// Creates the headers. Pages of the server's own origin and of `frame_ancestors` may embed
+    /// pages of this server in frames.
     pub(crate) fn new(frame_ancestors: &[AllowedOrigin]) -> Self {
         let nosniff = HeaderValue::from_static("nosniff");
         let referrer = HeaderValue::from_static("strict-origin-when-cross-origin");
@@ -30,7 +31,7 @@ impl SecurityHeaders {
     }
 }
 
-/// The policy, unless pages of any origin may have them.
+/// Returns the policy, or `None` if pages of any origin may embed pages of this server.
 fn frame_policy(frame_ancestors: &[AllowedOrigin]) -> Option<HeaderValue> {
     let mut policy = "frame-ancestors 'self'".to_owned();
     for origin in frame_ancestors {
@@ -55,35 +56,35 @@ pub(crate) async fn attach(
     response
 }
 
-/// Notes whether the answer to a request depends on the session of its caller.
+/// Records whether the answer to a request depends on the session of its caller.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Personal(Arc<AtomicBool>);
+pub(crate) struct PrivateResponse(Arc<AtomicBool>);
 
-impl Personal {
-    /// The answer depends on the session.
-    pub(crate) fn note(extensions: &Extensions) {
-        if let Some(Self(is_personal)) = extensions.get() {
-            is_personal.store(true, Ordering::Relaxed);
+impl PrivateResponse {
+    /// Records in the extensions of a request that the answer depends on the session.
+    pub(crate) fn mark(extensions: &Extensions) {
+        if let Some(Self(is_private)) = extensions.get() {
+            is_private.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The note of a request, to be made later.
+    /// Returns the record of a request, so that a handler can set it later.
     pub(crate) fn of(extensions: &Extensions) -> Option<Self> {
         extensions.get().cloned()
     }
 
-    /// The answer depends on the session.
+    /// Records that the answer depends on the session.
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Keeps caches from giving the answer to one caller to another.
+/// Prevents caches from serving the answer for one caller to another.
 pub(crate) async fn keep_private(mut request: Request, next: Next) -> Response {
-    let personal = Personal::default();
-    request.extensions_mut().insert(personal.clone());
+    let private_response = PrivateResponse::default();
+    request.extensions_mut().insert(private_response.clone());
     let mut response = next.run(request).await;
-    if personal.0.load(Ordering::Relaxed) {
+    if private_response.0.load(Ordering::Relaxed) {
         let headers = response.headers_mut();
         let private = HeaderValue::from_static("private");
         headers.entry(header::CACHE_CONTROL).or_insert(private);
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_may_be_in_frames_of_their_own_origin_and_those_that_are_named() {
+    fn frame_policy_allows_the_own_origin_and_named_origins() {
         let policy = |origins: &[&str]| {
             let origins: Vec<_> = origins.iter().map(|origin| origin.parse().unwrap()).collect();
             frame_policy(&origins).map(|policy| policy.to_str().unwrap().to_owned())

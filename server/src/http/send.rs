@@ -1,13 +1,13 @@
-//! `POST /send`: messages to people's browsers, from back ends in any language.
+//! `POST /send`: messages to users' browsers, from back ends in any language.
 //!
-//! What is answered with 200 is stored: whoever sends keeps a message until then, and may send it again
-//! under its `Idempotency-Key`. A site that is not there and a key that is wrong are refused alike, as at
-//! `POST /publish`.
+//! A message that is answered with 200 is stored. The sender keeps a message until then, and may
+//! send it again with its `Idempotency-Key`. An unknown site and a wrong key get the same refusal,
+//! as at `POST /publish`.
 
 mod backlog;
 mod bodies;
 mod compressed;
-mod draft;
+mod raw_message;
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use axum::routing::post;
 use axum::{Extension, Json, Router};
 use backwire_engine as engine;
 use backwire_records::messages::message::Message;
-use backwire_records::write::{Key, Refused};
+use backwire_records::write::{Key, WriteError};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -28,60 +28,63 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::http::caller::Caller;
-use crate::http::key;
-use crate::in_line::in_line;
+use crate::http::idempotency_key as key;
+use crate::join_in_order::join_in_order;
 use crate::parse_claim::ParseClaim;
 use crate::sites::{EventNames, Name, Site, Sites};
 
-pub(crate) use backlog::Share;
+pub(crate) use backlog::BacklogPermit;
 
 use backlog::Backlog;
 use bodies::Body;
 use compressed::decompressed;
-use draft::{Draft, yes_or_no};
+use raw_message::{RawMessage, parse_bool};
 
 pub(super) const PATH: &str = "/send";
 
-/// A message of a site on its way to where it is kept.
+/// A message of a site that waits to be stored.
 #[derive(Debug)]
-pub(crate) struct Letter {
+pub(crate) struct QueuedMessage {
     pub(crate) name: Name,
     pub(crate) site: Arc<Site>,
     pub(crate) message: Message,
-    /// One of a list has its own, made of the request's.
+    /// The idempotency key. Each message of a list has its own, derived from the key of the
+    /// request.
     pub(crate) key: Option<Key>,
-    /// Dropped when it does not wait any more.
-    pub(crate) share: Share,
+    /// The permit of the backlog, which is dropped when the message does not wait any more.
+    pub(crate) permit: BacklogPermit,
 }
 
-/// Keeps a message. The order of letters is that in which their futures are polled first.
-pub(crate) type Post = Arc<dyn Fn(Letter) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+/// Stores a message. Messages are stored in the order in which their futures are first polled.
+pub(crate) type Enqueue =
+    Arc<dyn Fn(QueuedMessage) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
-/// The route, for back ends of these sites, with so many bytes in a body at most, also decompressed.
-pub(crate) fn router(sites: Sites, limit: usize, to: Post) -> Router {
-    Router::new().route(PATH, post(send)).with_state(Desk {
+/// Creates the route, for back ends of these sites. A body may have at most `limit` bytes, also
+/// when it is decompressed.
+pub(crate) fn router(sites: Sites, limit: usize, enqueue: Enqueue) -> Router {
+    Router::new().route(PATH, post(send)).with_state(SendState {
         sites,
         backlog: Backlog::default(),
         limit,
-        post: to,
+        enqueue,
     })
 }
 
 #[derive(Clone)]
-struct Desk {
+struct SendState {
     sites: Sites,
     backlog: Backlog,
     limit: usize,
-    post: Post,
+    enqueue: Enqueue,
 }
 
-/// What a request says of all its messages.
+/// The query of a request, which applies to all its messages.
 #[derive(Deserialize)]
-struct Manner {
+struct SendQuery {
     resync: Option<String>,
 }
 
-/// What is answered to one message of many.
+/// The answer to one message of a list.
 #[derive(Serialize)]
 struct Outcome {
     status: u16,
@@ -90,16 +93,16 @@ struct Outcome {
 }
 
 async fn send(
-    State(desk): State<Desk>,
+    State(state): State<SendState>,
     caller: Caller,
-    query: Query<Manner>,
+    query: Query<SendQuery>,
     headers: HeaderMap,
     claim: Option<Extension<ParseClaim>>,
     body: Bytes,
 ) -> Result<Response> {
     let (request, site) = (request_id(&headers), caller.site.clone());
     let claim = claim.as_deref();
-    let outcome = store(desk, &caller, query, &headers, (body, claim)).await;
+    let outcome = store(state, &caller, query, &headers, (body, claim)).await;
     match &outcome {
         Ok(response) => {
             let status = response.status().as_u16();
@@ -110,7 +113,7 @@ async fn send(
     outcome
 }
 
-/// The id that a proxy or the sender has given the request, or a new one, for the log.
+/// Returns the id that a proxy or the sender has given the request, or a new one, for the log.
 fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get("x-request-id").and_then(|id| id.to_str().ok());
     let given = given.filter(|id| (1..=128).contains(&id.len()));
@@ -118,108 +121,110 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 async fn store(
-    desk: Desk,
+    state: SendState,
     caller: &Caller,
-    Query(Manner { resync }): Query<Manner>,
+    Query(SendQuery { resync }): Query<SendQuery>,
     headers: &HeaderMap,
     (body, claim): (Bytes, Option<&ParseClaim>),
 ) -> Result<Response> {
-    let (name, site) = caller.admitted(&desk.sites)?;
-    let resync = yes_or_no(resync.as_deref().unwrap_or_default())?;
-    let (key, body) = (key::of(headers)?, decompressed(headers, body, desk.limit, claim).await?);
+    let (name, site) = caller.authenticate(&state.sites)?;
+    let resync = parse_bool(resync.as_deref().unwrap_or_default())?;
+    let (key, body) = (key::of(headers)?, decompressed(headers, body, state.limit, claim).await?);
     let body = Body::read(headers, &body)?;
-    let share = desk.backlog.take(&name, body.len())?;
-    let sender = Sender { name, site, resync, key, share, post: desk.post };
+    let permit = state.backlog.acquire(&name, body.len())?;
+    let sender = Sender { name, site, resync, key, permit, enqueue: state.enqueue };
     match body {
-        Body::One(draft) => {
-            (sender.post)(sender.letter(*draft, 0)?).await?;
+        Body::One(raw) => {
+            (sender.enqueue)(sender.queued_message(*raw, 0)?).await?;
             Ok("OK".into_response())
         }
-        Body::Many(drafts) => Ok(answer(sender.send_each(drafts).await?)),
+        Body::Many(raw_messages) => Ok(answer(sender.send_each(raw_messages).await?)),
     }
 }
 
-/// Refuses a back end that does not show its key, and logs it as other refusals.
+/// Refuses a back end without a valid key, and logs the refusal.
 pub(super) fn check(sites: &Sites, caller: &Caller, headers: &HeaderMap) -> Result<()> {
-    let admitted = caller.admitted(sites);
-    if let Err(error) = &admitted {
+    let authenticated = caller.authenticate(sites);
+    if let Err(error) = &authenticated {
         let (request, site) = (request_id(headers), &caller.site);
         tracing::debug!(request, site, %error, "a message is refused");
     }
-    admitted.map(drop)
+    authenticated.map(drop)
 }
 
-/// Who sends, and how.
+/// Stores the messages of one request.
 struct Sender {
     name: Name,
     site: Arc<Site>,
     resync: bool,
     key: Option<Arc<str>>,
-    share: Share,
-    post: Post,
+    permit: BacklogPermit,
+    enqueue: Enqueue,
 }
 
 impl Sender {
-    fn letter(&self, draft: Draft, place: usize) -> Result<Letter> {
-        let message = draft.message(self.site.event_names, self.resync)?;
+    fn queued_message(&self, raw: RawMessage, index: usize) -> Result<QueuedMessage> {
+        let message = raw.message(self.site.event_names, self.resync)?;
         let key = self.key.as_ref().map(|key| Key {
             identity: self.name.as_str().into(),
-            key: key::nth(key, place),
+            key: key::nth(key, index),
             fingerprint: fingerprint_of(&message),
         });
         let (name, site) = (self.name.clone(), Arc::clone(&self.site));
-        Ok(Letter { name, site, message, key, share: self.share.clone() })
+        Ok(QueuedMessage { name, site, message, key, permit: self.permit.clone() })
     }
 
-    /// Stores messages in their order, without waiting for one before the next is in line. With a
-    /// key, the first has a fingerprint of all of them and is stored before the others: an error is
-    /// that the key was used for another request.
-    async fn send_each(&self, drafts: Vec<Result<Draft>>) -> Result<Vec<Result<()>>> {
-        let letter = |(place, draft): (_, Result<Draft>)| self.letter(draft?, place);
-        let mut letters: Vec<_> = drafts.into_iter().enumerate().map(letter).collect();
-        let all = fingerprint_of_all(&letters);
+    /// Stores messages in order, without waiting for one to finish before the next is enqueued.
+    /// With a key, the first message has the fingerprint of all of them and is stored before the
+    /// others. The call fails if the key was used for another request.
+    async fn send_each(&self, raw_messages: Vec<Result<RawMessage>>) -> Result<Vec<Result<()>>> {
+        let queued = |(index, raw): (_, Result<RawMessage>)| self.queued_message(raw?, index);
+        let mut messages: Vec<_> = raw_messages.into_iter().enumerate().map(queued).collect();
+        let all = fingerprint_of_all(&messages);
         let mut before_others = 0;
         if let Some(own) = &self.key
-            && let Some(first) = letters.iter().position(Result::is_ok)
-            && let Ok(Letter { key: Some(key), .. }) = &mut letters[first]
+            && let Some(first) = messages.iter().position(Result::is_ok)
+            && let Ok(QueuedMessage { key: Some(key), .. }) = &mut messages[first]
         {
             key.key = Arc::clone(own);
             key.fingerprint = all;
             before_others = first + 1;
         }
-        let others = letters.split_off(before_others);
-        let store = async |letter: Result<Letter>| (self.post)(letter?).await;
-        let mut outcomes = in_line(letters.into_iter().map(store)).await;
+        let others = messages.split_off(before_others);
+        let store = async |message: Result<QueuedMessage>| (self.enqueue)(message?).await;
+        let mut outcomes = join_in_order(messages.into_iter().map(store)).await;
         if let Some(Err(error)) = outcomes.pop_if(|outcome| is_key_reused(outcome)) {
             return Err(error);
         }
-        outcomes.extend(in_line(others.into_iter().map(store)).await);
+        outcomes.extend(join_in_order(others.into_iter().map(store)).await);
         Ok(outcomes)
     }
 }
 
 fn is_key_reused(outcome: &Result<()>) -> bool {
-    let reused = Refused::KeyReused;
+    let reused = WriteError::KeyReused;
     matches!(outcome, Err(Error::Engine(engine::Error::Refused(it))) if *it == reused)
 }
 
-/// The fingerprint of a list: its length, and the messages that can be stored, with their places.
-fn fingerprint_of_all(letters: &[Result<Letter>]) -> u64 {
-    let length = letters.len();
-    let letters = letters.iter().enumerate().filter_map(|(place, letter)| {
-        let fingerprint = letter.as_ref().ok()?.key.as_ref()?.fingerprint;
-        Some((place, fingerprint))
+/// Returns the fingerprint of a list: its length, and the messages that can be stored, with their
+/// indexes.
+fn fingerprint_of_all(messages: &[Result<QueuedMessage>]) -> u64 {
+    let length = messages.len();
+    let messages = messages.iter().enumerate().filter_map(|(index, message)| {
+        let fingerprint = message.as_ref().ok()?.key.as_ref()?.fingerprint;
+        Some((index, fingerprint))
     });
-    let all = serde_json::to_vec(&("send each", length, letters.collect::<Vec<_>>()));
+    let all = serde_json::to_vec(&("send each", length, messages.collect::<Vec<_>>()));
     fingerprint::of(&all.expect("it is made of numbers"))
 }
 
 fn fingerprint_of(Message { rooms, event, args, resync }: &Message) -> u64 {
-    let deed = serde_json::to_vec(&("send", rooms, event, args, resync));
-    fingerprint::of(&deed.expect("it is made of JSON and strings"))
+    let json = serde_json::to_vec(&("send", rooms, event, args, resync));
+    fingerprint::of(&json.expect("it is made of JSON and strings"))
 }
 
-/// 200 if all are stored, or else 207, so that nobody has to look into the list to know.
+/// Answers 200 if all messages are stored, or else 207, so that a sender does not have to read the
+/// list.
 fn answer(outcomes: Vec<Result<()>>) -> Response {
     let is_all = outcomes.iter().all(Result::is_ok);
     let status = if is_all { StatusCode::OK } else { StatusCode::MULTI_STATUS };
@@ -239,18 +244,18 @@ impl From<Result<()>> for Outcome {
     }
 }
 
-/// What a body is understood as, whatever it is said to be.
+/// Returns the messages that a body contains in any supported content type.
 pub(crate) fn messages(body: &[u8]) -> impl Iterator<Item = Message> {
     let kinds = ["application/json", "application/x-ndjson", "application/x-www-form-urlencoded"];
     let bodies = kinds.into_iter().filter_map(|kind| {
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static(kind));
         Body::read(&HeaderMap::from_iter([kind]), body).ok()
     });
-    let drafts = bodies.flat_map(|body| match body {
-        Body::One(draft) => vec![Ok(*draft)],
-        Body::Many(drafts) => drafts,
+    let raw_messages = bodies.flat_map(|body| match body {
+        Body::One(raw) => vec![Ok(*raw)],
+        Body::Many(raw_messages) => raw_messages,
     });
-    drafts.filter_map(|draft| draft.ok()?.message(EventNames::default(), false).ok())
+    raw_messages.filter_map(|raw| raw.ok()?.message(EventNames::default(), false).ok())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Accepts TCP connections and serves HTTP on them.
 //!
-//! It does what `axum::serve` does, and more: [connections are counted](super::connections), and clients that are
-//! waited for have [deadlines](super::activity).
+//! It does what `axum::serve` does, and more: it [counts connections](super::connections), and it
+//! applies [deadlines](super::activity) while it waits for clients.
 
 mod body;
 
@@ -30,9 +30,9 @@ use tower::ServiceExt;
 
 use self::body::{RequestBody, ResponseBody};
 use super::activity::Deadlines;
-use super::connections::{Connections, Full};
+use super::connections::{Connections, LimitReached};
 use super::head_memory::MAX_HEAD_BYTES;
-use super::listener::{Line, Plug};
+use super::tcp_connection::{ConnectionHandle, TcpConnection};
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
@@ -44,18 +44,19 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How often errors of the system are logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Refused connections that are kept until the client has read the refusal, and for how long.
+/// Refused connections that the server keeps open until the client has read the refusal, and for
+/// how long.
 const MAX_LINGERING: usize = 16;
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// What all connections share.
+/// The state that all connections share.
 pub(crate) struct HttpServer {
     app: Router,
     connections: Arc<Connections>,
     limits: Arc<LimitMonitor>,
     deadlines: Deadlines,
     write_deadline: Duration,
-    /// The memory of the heads of all requests.
+    /// The memory budget for the heads of all requests.
     heads: Arc<MemoryBudget>,
     lingering: Arc<Semaphore>,
 }
@@ -80,7 +81,7 @@ impl HttpServer {
         let mut stop = pin!(stop);
         let mut errors = AcceptErrors::default();
         loop {
-            self.connections.settle().await;
+            self.connections.wait_for_closing().await;
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = &mut stop => break,
@@ -90,7 +91,7 @@ impl HttpServer {
                     errors.pause = Duration::ZERO;
                     self.clone().admit(stream, peer, (stopping.clone(), is_done.clone()));
                 }
-                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     self.connections.make_room();
                     sleep(errors.pause_after(&error)).await;
@@ -107,41 +108,48 @@ impl HttpServer {
         peer: SocketAddr,
         (stopping, is_done): (watch::Sender<()>, watch::Receiver<()>),
     ) {
-        let mut line = Line::new(stream, self.write_deadline, Some(Arc::clone(&self.limits)));
-        let plug = line.plug();
-        match self.connections.admit(&plug, peer.ip()) {
+        let limits = Some(Arc::clone(&self.limits));
+        let mut connection = TcpConnection::new(stream, self.write_deadline, limits);
+        let handle = connection.handle();
+        match self.connections.admit(&handle, peer.ip()) {
             Ok(registration) => {
-                line.register(registration);
-                line.count_heads(&self.heads);
+                connection.register(registration);
+                connection.count_heads(&self.heads);
                 tokio::spawn(async move {
-                    self.serve_connection(line, plug, stopping).await;
+                    self.serve_connection(connection, handle, stopping).await;
                     drop(is_done);
                 });
             }
-            Err(Full(limit, max)) => {
-                self.limits.reached(limit, plug.client());
-                self.refuse(line, &Error::NoRoom { limit, max });
+            Err(LimitReached(limit, max)) => {
+                self.limits.reached(limit, handle.client());
+                self.refuse(connection, &Error::TooManyConnections { limit, max });
             }
         }
     }
 
-    /// Answers whatever the client asks for, and closes the connection.
-    fn refuse(&self, line: Line, error: &Error) {
-        line.plug().finish_with(&raw_response(error));
+    /// Answers with the error, whatever the client requests, and closes the connection.
+    fn refuse(&self, connection: TcpConnection, error: &Error) {
+        connection.handle().finish_with(&raw_response(error));
         if let Ok(permit) = self.lingering.clone().try_acquire_owned() {
             tokio::spawn(async move {
                 // The response would be lost if the connection were closed while the client writes.
-                let _ = timeout(LINGER, line.read_to_end()).await;
+                let _ = timeout(LINGER_TIME, connection.read_to_end()).await;
                 drop(permit);
             });
         }
     }
 
-    async fn serve_connection(&self, line: Line, plug: Plug, stopping: watch::Sender<()>) {
-        let service = service_fn(|request| self.answer(&plug, request));
+    async fn serve_connection(
+        &self,
+        connection: TcpConnection,
+        handle: ConnectionHandle,
+        stopping: watch::Sender<()>,
+    ) {
+        let service = service_fn(|request| self.answer(&handle, request));
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD_BYTES);
-        let connection = builder.serve_connection(TokioIo::new(line), service).with_upgrades();
+        let connection = TokioIo::new(connection);
+        let connection = builder.serve_connection(connection, service).with_upgrades();
         let mut connection = pin!(connection);
         let mut stopped = pin!(stopping.closed());
         let mut timer = pin!(sleep(self.deadlines.idle));
@@ -152,15 +160,15 @@ impl HttpServer {
                 connection.as_mut().graceful_shutdown();
             }
             loop {
-                // An error means that the client has gone, or has sent something else than HTTP.
+                // An error means that the client has gone, or has sent something other than HTTP.
                 if connection.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                match std::task::ready!(self.poll_overdue(&plug, timer.as_mut(), cx)) {
+                match std::task::ready!(self.poll_overdue(&handle, timer.as_mut(), cx)) {
                     // The reader of the body answers, so that the client learns why.
-                    Limit::BodyDeadline => plug.activity().body_is_overdue(),
+                    Limit::BodyDeadline => handle.activity().body_is_overdue(),
                     limit => {
-                        self.end_overdue(&plug, limit);
+                        self.end_overdue(&handle, limit);
                         return Poll::Ready(());
                     }
                 }
@@ -169,15 +177,15 @@ impl HttpServer {
         .await;
     }
 
-    /// Resolves to the limit that a client has reached because it was waited for too long. The timer is only set to
-    /// an earlier time here: most connections do something long before it ends.
+    /// Resolves to the limit that a client has reached because it was too slow. The timer is reset
+    /// only when it ends or when the deadline is earlier: most connections act long before it ends.
     fn poll_overdue(
         &self,
-        plug: &Plug,
+        handle: &ConnectionHandle,
         mut timer: Pin<&mut Sleep>,
         cx: &mut Context<'_>,
     ) -> Poll<Limit> {
-        let Some((deadline, limit)) = plug.activity().deadline(&self.deadlines) else {
+        let Some((deadline, limit)) = handle.activity().deadline(&self.deadlines) else {
             return Poll::Pending;
         };
         if deadline < timer.deadline() || timer.is_elapsed() {
@@ -192,38 +200,38 @@ impl HttpServer {
         Poll::Pending
     }
 
-    /// Ends a connection on which no request is being answered.
-    fn end_overdue(&self, plug: &Plug, limit: Limit) {
-        // That a connection is not used any more is no fault of its client.
+    /// Ends a connection on which no request is in progress.
+    fn end_overdue(&self, handle: &ConnectionHandle, limit: Limit) {
+        // An idle connection is not a fault of its client.
         if limit == Limit::HeaderDeadline {
-            self.limits.reached(limit, plug.client());
-            let error = Error::Overdue { limit, deadline: self.deadlines.header };
-            plug.finish_with(&raw_response(&error));
+            self.limits.reached(limit, handle.client());
+            let error = Error::RequestTimeout { limit, deadline: self.deadlines.header };
+            handle.finish_with(&raw_response(&error));
         }
     }
 
     async fn answer(
         &self,
-        plug: &Plug,
+        handle: &ConnectionHandle,
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
-        plug.activity().request_begins();
-        let mut request = request.map(|body| RequestBody::attach(body, plug));
-        request.extensions_mut().insert(ConnectInfo(plug.clone()));
+        handle.activity().request_begins();
+        let mut request = request.map(|body| RequestBody::attach(body, handle));
+        request.extensions_mut().insert(ConnectInfo(handle.clone()));
         let Ok(mut response) = self.app.clone().oneshot(request).await;
-        if plug.activity().has_overdue_body() {
-            response = self.body_overdue(plug);
+        if handle.activity().has_overdue_body() {
+            response = self.body_overdue(handle);
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            plug.activity().upgraded();
+            handle.activity().upgraded();
         }
-        Ok(response.map(|body| ResponseBody::new(body, plug.clone())))
+        Ok(response.map(|body| ResponseBody::new(body, handle.clone())))
     }
 
-    fn body_overdue(&self, plug: &Plug) -> Response<Body> {
+    fn body_overdue(&self, handle: &ConnectionHandle) -> Response<Body> {
         let limit = Limit::BodyDeadline;
-        self.limits.reached(limit, plug.client());
-        let error = Error::Overdue { limit, deadline: self.deadlines.body };
+        self.limits.reached(limit, handle.client());
+        let error = Error::RequestTimeout { limit, deadline: self.deadlines.body };
         let mut response = error.into_response();
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
@@ -231,7 +239,7 @@ impl HttpServer {
     }
 }
 
-/// Errors of the system while it accepts.
+/// Errors of the system while the server accepts connections.
 #[derive(Default)]
 struct AcceptErrors {
     pause: Duration,
@@ -240,7 +248,8 @@ struct AcceptErrors {
 }
 
 impl AcceptErrors {
-    /// Logs an error now and then. Resolves to how long to wait before the next try.
+    /// Logs an error, at most once per [`LOG_INTERVAL`]. Returns how long to wait before the next
+    /// try.
     fn pause_after(&mut self, error: &io::Error) -> Duration {
         let is_logged = self.logged.is_some_and(|logged| logged.elapsed() < LOG_INTERVAL);
         if is_logged {
@@ -255,13 +264,13 @@ impl AcceptErrors {
     }
 }
 
-/// Whether the next connection may be without this error.
-fn is_of_the_connection(error: &io::Error) -> bool {
+/// Whether the error is about one connection, so that the next one may succeed.
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     [ConnectionAborted, ConnectionRefused, ConnectionReset].contains(&error.kind())
 }
 
-/// A response for a connection that HTTP is not served on.
+/// Formats a response for a connection on which the server does not run HTTP.
 fn raw_response(error: &Error) -> String {
     let (status, body) = error.refusal();
     let retry = error.retry_after().map(|seconds| format!("retry-after: {seconds}\r\n"));
@@ -287,7 +296,8 @@ mod tests {
 
     #[test]
     fn raw_response_names_the_limit() {
-        let response = raw_response(&Error::NoRoom { limit: Limit::Connections, max: 7 });
+        let error = Error::TooManyConnections { limit: Limit::Connections, max: 7 };
+        let response = raw_response(&error);
         assert!(response.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{response}");
         assert!(response.contains("\r\nretry-after: 1\r\n"), "{response}");
         assert!(response.contains("connections") && response.ends_with("\"limit\":7}"));

@@ -1,6 +1,7 @@
-//! Another path of Socket.IO, beside the usual one.
+//! A custom path of Socket.IO, beside the default path.
 //!
-//! Requests for it are rewritten before anything looks at their path, so there is one path in all other files.
+//! Requests for it are rewritten before any other layer reads their path, so all other files use
+//! only the default path.
 
 use axum::Router;
 use axum::extract::Request;
@@ -10,8 +11,8 @@ use tower::util::MapRequest;
 
 use crate::settings::SocketPath;
 
-/// The same app, which serves Socket.IO at this path, too.
-pub(crate) fn also_at(path: &str, app: Router) -> Router {
+/// Makes an app serve Socket.IO at this path, too.
+pub(crate) fn with_custom_path(path: &str, app: Router) -> Router {
     if path == SocketPath::DEFAULT {
         return app;
     }
@@ -24,11 +25,11 @@ pub(crate) fn also_at(path: &str, app: Router) -> Router {
     }))
 }
 
-/// The usual url for this one, if it is of Socket.IO.
+/// Returns the url at the default path, if this url is below the custom path.
 fn rewritten(uri: &Uri, path: &str) -> Option<Uri> {
     let rest = uri.path_and_query()?.as_str().strip_prefix(path)?;
-    let is_in_it = rest.is_empty() || rest.starts_with(['/', '?']);
-    let usual = is_in_it.then(|| format!("{}{rest}", SocketPath::DEFAULT))?;
+    let is_below = rest.is_empty() || rest.starts_with(['/', '?']);
+    let usual = is_below.then(|| format!("{}{rest}", SocketPath::DEFAULT))?;
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(PathAndQuery::try_from(usual).ok()?);
     Uri::from_parts(parts).ok()
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_path_and_what_is_in_it_is_rewritten() {
+    fn only_urls_at_or_below_the_path_are_rewritten() {
         let rewritten = |uri: &'static str| rewritten(&Uri::from_static(uri), "/push");
         assert_eq!(rewritten("/push/?EIO=3&sid=x").unwrap(), "/socket.io/?EIO=3&sid=x");
         assert_eq!(rewritten("/push/socket.io.js").unwrap(), "/socket.io/socket.io.js");

@@ -1,11 +1,11 @@
 //! Measures the JSON of requests over HTTP before it is parsed.
 //!
-//! Handlers parse bodies, also those of the embedding application. So the body is measured while it is read, and its end
-//! comes when there is [memory](ParseClaim) for its values. A body that is refused fails for its reader, and the response is
-//! replaced by the refusal.
+//! Handlers parse bodies, also the handlers of the embedding application. So the body is measured
+//! while a handler reads it, and it ends when there is [memory](ParseClaim) for its values. If the
+//! body is refused, its reader gets an error, and the refusal replaces the response.
 //!
-//! A body may arrive in frames of one byte, and a frame takes many times that. So small frames are joined before a handler
-//! gets them.
+//! A body may arrive in frames of one byte, and a frame takes many times that. So small frames are
+//! joined before a handler gets them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use super::client_address::client_address;
 use crate::error::{Error, Result};
 use crate::parse_claim::{ParseClaim, ParseLimits};
 
-/// Why a body was not passed on.
+/// Why a body was refused.
 type Refusal = Arc<Mutex<Option<Error>>>;
 
-/// Claims the memory of the values in the url and in the body of a request, until it is answered.
+/// Claims memory for the values in the url and in the body of a request until it is answered.
 pub(crate) async fn check(
     State(limits): State<Arc<ParseLimits>>,
     mut request: Request,
@@ -38,7 +38,7 @@ pub(crate) async fn check(
     let query = request.uri().query().map(JsonSize::of_query).unwrap_or_default();
     let claim = ParseClaim::new(&limits, client_address(request.extensions()));
     let is_without_body = request.body().is_end_stream();
-    // The values of both are claimed at the end of a body: none are held while it arrives.
+    // The values of both are claimed at the end of a body: no memory is held while it arrives.
     let allowed = if is_without_body { claim.claim(query).await } else { claim.check(query) };
     if let Err(error) = allowed {
         return error.into_response();
@@ -50,7 +50,7 @@ pub(crate) async fn check(
     let refusal = Refusal::default();
     let measured = |body| MeasuredBody::new(body, (claim.clone(), query), Arc::clone(&refusal));
     let response = next.run(request.map(|body| Body::new(measured(body)))).await;
-    // The request is gone long before its values are.
+    // The request is dropped long before its values are.
     drop(claim);
     match refusal.lock().take() {
         Some(error) => error.into_response(),
@@ -64,29 +64,30 @@ struct MeasuredBody {
     claim: ParseClaim,
     query: JsonSize,
     size: JsonSize,
-    /// At the end of the body.
+    /// The claim, which waits for memory at the end of the body.
     waiting: Option<BoxFuture<'static, Result<()>>>,
     is_claimed: bool,
     refusal: Refusal,
     small: SmallFrames,
 }
 
-/// Frames that are not passed on yet.
+/// Small frames that are joined before the handler gets them.
 #[derive(Debug, Default)]
 struct SmallFrames {
     data: BytesMut,
-    /// What follows them: trailers or an error.
+    /// The trailers or the error that follow the data.
     next: Option<std::result::Result<Frame<Bytes>, axum::Error>>,
-    /// The body has ended.
+    /// Whether the body has ended.
     has_ended: bool,
-    /// Small frames that were passed on, because the client had sent no more.
+    /// How many small frames were passed on because the client had sent no more.
     passed: usize,
 }
 
-/// Frames with fewer bytes are joined.
+/// Frames with fewer bytes than this are joined.
 const SMALL_FRAME: usize = 512;
 
-/// So many small frames of a body are passed on as they arrive, for handlers that read it piece by piece.
+/// How many small frames of a body are passed on as they arrive, for handlers that read it piece by
+/// piece.
 const MAX_SMALL_FRAMES: usize = 1_000;
 
 impl SmallFrames {
@@ -94,7 +95,7 @@ impl SmallFrames {
         (!self.data.is_empty()).then(|| Frame::data(self.data.split().freeze()))
     }
 
-    /// The data so far, which is passed on while the client sends no more.
+    /// Takes the data so far, which is passed on while the client sends no more.
     fn take_early(&mut self) -> Option<Frame<Bytes>> {
         let may_pass = self.passed < MAX_SMALL_FRAMES;
         let frame = may_pass.then(|| self.take()).flatten();
@@ -102,7 +103,7 @@ impl SmallFrames {
         frame
     }
 
-    /// A frame with data that is to be passed on, once there is enough of it.
+    /// Adds data. Returns a frame once there is enough data to pass on.
     fn add(&mut self, data: Bytes) -> Option<Frame<Bytes>> {
         if self.data.is_empty() && data.len() >= SMALL_FRAME {
             return Some(Frame::data(data));
@@ -119,7 +120,7 @@ impl MeasuredBody {
         Self { body, claim, query, size, waiting, is_claimed: false, refusal, small }
     }
 
-    /// The next frame, of which small ones are joined.
+    /// Returns the next frame, after small frames are joined.
     fn poll_joined(
         &mut self,
         cx: &mut Context<'_>,
@@ -221,7 +222,7 @@ mod tests {
     use crate::settings::Limits;
 
     #[tokio::test]
-    async fn size_of_what_is_left_includes_what_is_joined() {
+    async fn size_hint_includes_joined_data() {
         let body = Body::from("x".repeat(100));
         let claim = ParseClaim::new(&ParseLimits::new(&Limits::default()), None);
         let query = (claim, JsonSize::default());
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!(body.size_hint().exact(), Some(130));
     }
 
-    /// A body in frames of these sizes, with trailers. Before some of them, it waits.
+    /// Creates a body in frames of these sizes, with trailers. It waits before some of them.
     fn body(sizes: Vec<usize>, seed: u64) -> MeasuredBody {
         let random = StdRng::seed_from_u64(seed);
         let trailers = Frame::trailers(HeaderMap::new());
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_and_trailers_of_a_body_arrive_however_it_is_cut() {
+    async fn bytes_and_trailers_of_a_body_arrive_for_any_frame_sizes() {
         let seed: u64 = rand::random();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);

@@ -1,7 +1,7 @@
 //! Whether a request may become a WebSocket: RFC 6455, section 4.2.1.
 //!
-//! Engine.IO looks at the key alone, and would answer 101 to a client that has not asked for a
-//! WebSocket, or whose proxy has taken the headers of the connection away.
+//! Engine.IO checks only the key. It would answer 101 to a client that has not requested a
+//! WebSocket, or whose proxy has removed the headers of the connection.
 
 use axum::extract::{Query, Request};
 use axum::middleware::Next;
@@ -11,10 +11,10 @@ use serde::Deserialize;
 
 use crate::error::Error;
 
-/// The one version there is.
+/// The only version of the protocol.
 const VERSION: HeaderValue = HeaderValue::from_static("13");
 
-/// Refuses what Engine.IO would take for the handshake of a WebSocket, and is none.
+/// Refuses requests that Engine.IO would accept as a WebSocket handshake although they are invalid.
 pub(crate) async fn check(request: Request, next: Next) -> Response {
     if !is_for_websocket(request.uri()) {
         return next.run(request).await;
@@ -27,17 +27,17 @@ pub(crate) async fn check(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether Engine.IO is asked for this transport.
+/// Whether a request asks Engine.IO for the WebSocket transport.
 fn is_for_websocket(uri: &Uri) -> bool {
     #[derive(Deserialize)]
-    struct Asked {
+    struct TransportQuery {
         transport: String,
     }
-    let asked = || Query::<Asked>::try_from_uri(uri).ok();
-    uri.path().starts_with("/socket.io") && asked().is_some_and(|it| it.0.transport == "websocket")
+    let query = || Query::<TransportQuery>::try_from_uri(uri).ok();
+    uri.path().starts_with("/socket.io") && query().is_some_and(|it| it.0.transport == "websocket")
 }
 
-/// A header that is not that of a handshake.
+/// A header that is not valid in a handshake, and the expected value.
 #[derive(Debug, PartialEq)]
 struct BadHandshake {
     header: &'static str,
@@ -51,34 +51,34 @@ impl From<BadHandshake> for Error {
 }
 
 fn check_handshake(method: &Method, headers: &HeaderMap) -> Result<(), BadHandshake> {
-    let demand = |is_met: bool, header, expected| match is_met {
+    let require = |is_met: bool, header, expected| match is_met {
         true => Ok(()),
         false => Err(BadHandshake { header, expected }),
     };
     let closes = has_token(headers, &header::CONNECTION, "close");
     let upgrades = has_token(headers, &header::CONNECTION, "upgrade");
-    demand(*method == Method::GET, "method", "GET")?;
-    demand(has_token(headers, &header::UPGRADE, "websocket"), "upgrade", "websocket")?;
-    demand(upgrades && !closes, "connection", "Upgrade")?;
+    require(*method == Method::GET, "method", "GET")?;
+    require(has_token(headers, &header::UPGRADE, "websocket"), "upgrade", "websocket")?;
+    require(upgrades && !closes, "connection", "Upgrade")?;
     let version = only(headers, &header::SEC_WEBSOCKET_VERSION);
-    demand(version == Some(&VERSION), "sec-websocket-version", "13")?;
+    require(version == Some(&VERSION), "sec-websocket-version", "13")?;
     let key = only(headers, &header::SEC_WEBSOCKET_KEY);
-    demand(key.is_some_and(is_key), "sec-websocket-key", "16 bytes in base64")
+    require(key.is_some_and(is_key), "sec-websocket-key", "16 bytes in base64")
 }
 
-/// Whether a header that is a list has a word, in upper or lower case.
+/// Whether a header that is a list contains a token, in upper or lower case.
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|it| it.trim().eq_ignore_ascii_case(token))
 }
 
-/// The value of a header that is there once.
+/// Returns the value of a header that occurs once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).into_iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Whether it is 16 bytes in base64.
+/// Whether the key is 16 bytes in base64.
 fn is_key(key: &HeaderValue) -> bool {
     const DIGITS: usize = 22;
     let is_digit = |digit: &u8| digit.is_ascii_alphanumeric() || b"+/".contains(digit);
@@ -97,7 +97,7 @@ mod tests {
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
 
-    /// The header that is wrong if one of the good ones is replaced by these.
+    /// Returns the header that is refused if these values replace one of the valid headers.
     fn wrong(name: &'static str, values: &[&'static str]) -> Option<&'static str> {
         let mut headers = HeaderMap::new();
         let others = GOOD.iter().filter(|(other, _)| *other != name).copied();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn handshake_needs_each_header_as_the_rfc_has_it() {
+    fn handshake_requires_each_header_of_the_rfc() {
         assert_eq!(wrong("other", &["x"]), None);
         assert_eq!(wrong("connection", &["upgrade"]), None);
         for (name, values) in [
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn only_requests_for_the_transport_are_checked() {
+    fn only_requests_for_the_websocket_transport_are_checked() {
         let is_checked = |uri: &'static str| is_for_websocket(&Uri::from_static(uri));
         assert!(is_checked("/socket.io/?EIO=4&transport=websocket"));
         assert!(!is_checked("/socket.io/?EIO=4&transport=polling&x=transport=websocket"));

@@ -1,5 +1,5 @@
-//! Requests in the style of Node's callbacks: the event is `<resource>:<what to do>`, its data what to
-//! do it with, an id among it.
+//! Requests in the style of Node's callbacks: the event is `<resource>:<verb>`, and its data has
+//! what the verb needs, with the id.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,13 @@ use backwire_records::change::Resource;
 use http::Method;
 use serde_json::value::RawValue;
 
-use super::{Request, shown};
+use super::{Request, escaped_name};
 use crate::error::{Error, Result};
 
-/// The resource and the verb an event is named after, if it is.
+/// Returns the resource and the method in the name of an event, if it has them.
 pub(super) fn split(name: &str) -> Option<(&str, Method)> {
-    let (resource, deed) = name.rsplit_once(':')?;
-    let method = match deed {
+    let (resource, verb) = name.rsplit_once(':')?;
+    let method = match verb {
         "create" => Method::POST,
         "read" => Method::GET,
         "update" => Method::PUT,
@@ -24,17 +24,17 @@ pub(super) fn split(name: &str) -> Option<(&str, Method)> {
     Resource::parse(resource).is_some().then_some((resource, method))
 }
 
-/// Reads a request.
+/// Parses a request.
 pub(super) fn request<'a>(
     name: &str,
     argument: Option<&'a RawValue>,
     body_limit: usize,
 ) -> Result<Request<'a>> {
-    let (resource, method) = split(name).ok_or_else(|| Error::UnknownVerb(shown(name)))?;
+    let (resource, method) = split(name).ok_or_else(|| Error::UnknownVerb(escaped_name(name)))?;
     let data = argument.map_or("", RawValue::get);
-    // A collection sends all its models along when it is read.
-    let is_meant = data.starts_with('{') || method != Method::GET;
-    let data = if is_meant { data } else { "" };
+    // A read of a collection sends all its models along, which are ignored.
+    let is_used = data.starts_with('{') || method != Method::GET;
+    let data = if is_used { data } else { "" };
     if data.len() > body_limit {
         return Err(Error::too_large(data.len(), body_limit));
     }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use crate::dialect::Dialect;
 
-    fn asked(event: &Value) -> String {
+    fn parsed(event: &Value) -> String {
         match read(&event.to_string(), Dialect::Node, 10) {
             Ok(Incoming::Request(Request { method, url, data, .. })) => {
                 format!("{method} {url} {data}")
@@ -60,23 +60,23 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_named_after_a_resource_and_what_to_do() {
-        assert_eq!(asked(&json!(["todo:create", { "a": 1 }])), r#"POST /todo {"a":1}"#);
-        assert_eq!(asked(&json!(["todo:read", { "id": 7 }])), r#"GET /todo {"id":7}"#);
-        assert_eq!(asked(&json!(["todo:read", [{ "id": 7 }]])), "GET /todo ");
-        assert_eq!(asked(&json!(["todo:read", ["0123456789"]])), "GET /todo ");
-        assert_eq!(asked(&json!(["Todo:read"])), "GET /Todo ");
-        assert_eq!(asked(&json!(["todo:update", { "id": 7 }])), r#"PUT /todo {"id":7}"#);
-        assert_eq!(asked(&json!(["todo:patch", { "id": 7 }])), r#"PATCH /todo {"id":7}"#);
-        assert_eq!(asked(&json!(["todo:delete", { "id": 7 }])), r#"DELETE /todo {"id":7}"#);
+    fn event_name_has_resource_and_verb() {
+        assert_eq!(parsed(&json!(["todo:create", { "a": 1 }])), r#"POST /todo {"a":1}"#);
+        assert_eq!(parsed(&json!(["todo:read", { "id": 7 }])), r#"GET /todo {"id":7}"#);
+        assert_eq!(parsed(&json!(["todo:read", [{ "id": 7 }]])), "GET /todo ");
+        assert_eq!(parsed(&json!(["todo:read", ["0123456789"]])), "GET /todo ");
+        assert_eq!(parsed(&json!(["Todo:read"])), "GET /Todo ");
+        assert_eq!(parsed(&json!(["todo:update", { "id": 7 }])), r#"PUT /todo {"id":7}"#);
+        assert_eq!(parsed(&json!(["todo:patch", { "id": 7 }])), r#"PATCH /todo {"id":7}"#);
+        assert_eq!(parsed(&json!(["todo:delete", { "id": 7 }])), r#"DELETE /todo {"id":7}"#);
     }
 
     #[test]
-    fn what_is_named_after_neither_is_refused() {
+    fn event_without_resource_or_verb_is_refused() {
         for name in ["todo", "todo:fly", "to/do:read", ":read", "publish:read", "get"] {
             let unknown = format!("Err(UnknownVerb({name:?}))");
-            assert_eq!(asked(&json!([name, {}])), unknown);
+            assert_eq!(parsed(&json!([name, {}])), unknown);
         }
-        assert!(asked(&json!(["todo:create", "0123456789"])).starts_with("Err(TooLarge"));
+        assert!(parsed(&json!(["todo:create", "0123456789"])).starts_with("Err(TooLarge"));
     }
 }

@@ -1,17 +1,17 @@
-//! Requests as Sails 0.9 spells them: the payload is a string, and in it is the JSON that the payload
-//! of any other client is itself. There are no headers, and so no keys.
+//! Requests of Sails 0.9: the payload is a string, which contains the JSON that other clients send
+//! directly. There are no headers, and so no keys.
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{Payload, Request, method, shown, string};
+use super::{Payload, Request, escaped_name, method, string};
 use crate::error::{Error, Result};
 
-/// The event whose payload says the verb.
+/// The event whose payload has the verb.
 pub(super) const ANY_VERB: &str = "message";
 
-/// Reads a request. JSON that is not in a string was understood by the original, too.
+/// Parses a request. Sails 0.9 itself also accepted JSON that is not in a string.
 pub(super) fn request(
     name: &str,
     argument: Option<&RawValue>,
@@ -20,19 +20,19 @@ pub(super) fn request(
     let argument = argument.ok_or(Error::BadUrl)?;
     let text = string(argument).unwrap_or(Cow::Borrowed(argument.get()));
     if serde_json::from_str::<&RawValue>(&text).is_err() {
-        return Err(Error::BadJson(shown(&text)));
+        return Err(Error::BadJson(escaped_name(&text)));
     }
     let payload: Payload<'_> = serde_json::from_str(&text).map_err(|_| Error::BadUrl)?;
     let verb = if name == ANY_VERB { verb(&payload) } else { name.into() };
     let method = method(&verb.to_ascii_lowercase());
-    let method = method.ok_or_else(|| Error::UnknownVerb(shown(&verb)))?;
+    let method = method.ok_or_else(|| Error::UnknownVerb(escaped_name(&verb)))?;
     payload.request(method, body_limit).map(Request::into_owned)
 }
 
-/// What the payload says; reading where it says nothing.
+/// Returns the verb of the payload, or `get` if it has none.
 fn verb<'a>(payload: &Payload<'a>) -> Cow<'a, str> {
-    let said = payload.verb.or(payload.method);
-    said.map_or("get".into(), |said| string(said).unwrap_or_default())
+    let verb = payload.verb.or(payload.method);
+    verb.map_or("get".into(), |verb| string(verb).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_sails_0_9_is_json_in_a_string() {
+    fn request_of_sails_0_9_is_json_in_string() {
         let (method, url, data) =
             of_sails09("put", r#"{"url":"/todo/7","data":{"b":1},"headers":{"a":"b"}}"#).unwrap();
         assert_eq!((method, &*url, &*data), (Method::PUT, "/todo/7", r#"{"b":1}"#));

@@ -1,4 +1,4 @@
-//! Where everything that is published comes out.
+//! The publisher, which also works without a request.
 
 use std::sync::{Arc, Weak};
 
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::{Client, Sockets};
 
-/// Says things to those who listen, also where there is no request: see
+/// Publishes to clients, also without a request: see
 /// [`Server::publisher`](crate::Server::publisher). It does not keep a server from stopping.
 #[derive(Debug, Clone)]
 pub struct Publisher {
@@ -32,22 +32,23 @@ impl Publisher {
         Self { engine: Arc::downgrade(engine), sockets, models }
     }
 
-    /// What there is to say and to hear of a resource. It need not have any records.
+    /// Returns the publish and subscribe methods of a resource. The resource need not have any
+    /// records.
     pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
         let name = Resource::parse(resource);
-        let resource = name.ok_or_else(|| Error::NoResource(resource.to_owned()))?;
+        let resource = name.ok_or_else(|| Error::InvalidResourceName(resource.to_owned()))?;
         Ok(Pubsub { publisher: self.clone(), resource })
     }
 
-    /// Says something to all who [`listen`](Client::listen) to a room, but to one of them: it arrives as
-    /// the event `message`.
+    /// Sends data to all clients that [`listen`](Client::listen) to a room, except the omitted one,
+    /// as the event `message`.
     pub fn broadcast(
         &self,
         room: &str,
         data: &impl Serialize,
         omit: Option<&Client>,
     ) -> Result<()> {
-        self.sockets.broadcast(room, omit.map(|client| &**client.id()), &encoded(data)?);
+        self.sockets.broadcast(room, omit.map(|client| &**client.id()), &to_json(data)?);
         Ok(())
     }
 
@@ -66,6 +67,6 @@ impl<S: Sync> FromRequestParts<S> for Publisher {
     }
 }
 
-pub(super) fn encoded(data: &impl Serialize) -> Result<Box<RawValue>> {
+pub(super) fn to_json(data: &impl Serialize) -> Result<Box<RawValue>> {
     to_raw_value(data).map_err(|error| Error::BadAnswer(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! What is answered for each room of a resume.
+//! Builds the answer for each room of a resume.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,64 +11,65 @@ use serde_json::value::RawValue;
 use tokio::task::yield_now;
 
 use super::log::{Log, Range};
-use super::{Joined, SharedLogs};
+use super::{JoinedRoom, SharedLogs};
 use crate::answer_claim::AnswerClaim;
 use crate::dialect::runtime;
-use crate::incoming::Seen;
+use crate::incoming::ClientPosition;
 use crate::shared::Shared;
 
-/// Changes that a filter looks at before others may run.
+/// The number of changes that a filter checks before other tasks may run.
 const CHUNK: usize = 256;
 
-/// Work for which others are given way to in between.
-const PAUSE: u64 = 20_000;
+/// The work after which the task yields to others.
+const WORK_BEFORE_YIELD: u64 = 20_000;
 
-/// Work that is done by one resume at a time.
-const MUCH_WORK: u64 = 200_000;
+/// A filter with more work than this takes a turn: only one resume at a time has it.
+const MAX_CONCURRENT_WORK: u64 = 200_000;
 
-/// A room, and what its client has received of it.
+/// A room, and the position of its client in it.
 pub(super) struct Entry {
     pub(super) name: String,
-    pub(super) seen: Seen,
+    pub(super) seen: ClientPosition,
     /// `None` if the client may not join it.
-    pub(super) joined: Option<Arc<Joined>>,
+    pub(super) joined: Option<Arc<JoinedRoom>>,
 }
 
 impl Entry {
-    /// The positions that have to be in the log. It is not the one that the client knows if that had what the client
-    /// has received beyond its position.
+    /// Returns the positions that have to be in the log. If the client has received something
+    /// beyond its position that the log does not have, it is not the log that the client knows.
     pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
-        let Seen { position, highest } = self.seen;
+        let ClientPosition { position, highest } = self.seen;
         let beyond = Position { offset: highest, ..position };
         [Some(position), (highest > position.offset).then_some(beyond)].into_iter().flatten()
     }
 }
 
-/// What one resume may need.
+/// The limits of one resume.
 pub(super) struct Budget<'a> {
-    /// Memory for what is told.
+    /// The memory for the answers.
     memory: &'a AnswerClaim,
-    /// Bytes after which nothing more is told.
-    enough: u64,
-    told: u64,
-    /// Work that filters may make: one for each condition that looks at a change, and more for much text.
+    /// The number of bytes after which all further rooms are *resync*.
+    max_bytes: u64,
+    used_bytes: u64,
+    /// The work that filters may still do: one unit for each condition that checks a change, and
+    /// more for long texts.
     work: u64,
     is_exhausted: bool,
     since_pause: u64,
 }
 
 impl<'a> Budget<'a> {
-    pub(super) fn new(enough: usize, work: usize, memory: &'a AnswerClaim) -> Self {
-        let (enough, work) = (enough as u64, work as u64);
-        Self { memory, enough, told: 0, work, is_exhausted: false, since_pause: 0 }
+    pub(super) fn new(max_bytes: usize, work: usize, memory: &'a AnswerClaim) -> Self {
+        let (max_bytes, work) = (max_bytes as u64, work as u64);
+        Self { memory, max_bytes, used_bytes: 0, work, is_exhausted: false, since_pause: 0 }
     }
 
-    /// Whether some rooms were answered with *resync* because the others had made so much work.
+    /// Whether some rooms were answered with *resync* because the others took too much work.
     pub(super) fn is_exhausted(&self) -> bool {
         self.is_exhausted
     }
 
-    /// Whether there is memory for so much more.
+    /// Claims memory, if there is enough.
     fn claim(&self, bytes: u64) -> bool {
         self.memory.try_add(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
@@ -80,24 +81,24 @@ impl<'a> Budget<'a> {
         is_enough
     }
 
-    /// Lets others run after a while.
+    /// Lets other tasks run after some work.
     async fn pause(&mut self, work: u64) {
         self.since_pause += work;
-        if self.since_pause > PAUSE {
+        if self.since_pause > WORK_BEFORE_YIELD {
             self.since_pause = 0;
             yield_now().await;
         }
     }
 }
 
-/// Where logs are read.
+/// The sources of an answer.
 pub(super) struct Source<'a> {
     pub(super) engine: &'a dyn Engine,
     pub(super) logs: &'a SharedLogs,
     pub(super) models: &'a Models,
 }
 
-/// Answers each entry, in their order, unless the client leaves.
+/// Answers the entries in their order, until the client leaves.
 pub(super) async fn answers(
     shared: &Shared,
     entries: &[Entry],
@@ -125,14 +126,16 @@ impl Source<'_> {
             if !is_connected() {
                 break;
             }
-            let asked = (entry.name.as_str(), entry.seen.position, entry.seen.highest);
-            if let Some(index) = answered.get(&asked).filter(|_| budget.told < budget.enough) {
+            let question = (entry.name.as_str(), entry.seen.position, entry.seen.highest);
+            if let Some(index) =
+                answered.get(&question).filter(|_| budget.used_bytes < budget.max_bytes)
+            {
                 let size = answers[*index].get().len() as u64;
                 let same = match budget.claim(size) {
                     true => answers[*index].clone(),
                     false => runtime::resync(&entry.name),
                 };
-                budget.told += same.get().len() as u64;
+                budget.used_bytes += same.get().len() as u64;
                 answers.push(same);
                 continue;
             }
@@ -140,28 +143,29 @@ impl Source<'_> {
                 let id = record_of(joined);
                 let (range, start) = logs.get(&joined.room.resource)?.since(id, entry)?;
                 let of = joined.scope.as_ref().and_then(Scope::collection);
-                let is_still = of.is_none_or(|of| collections.get(&key(of)).is_some_and(|it| *it));
-                is_still.then_some((joined, range, start))
+                let is_unchanged =
+                    of.is_none_or(|of| collections.get(&key(of)).is_some_and(|it| *it));
+                is_unchanged.then_some((joined, range, start))
             });
-            let answer = match known.filter(|_| budget.told < budget.enough) {
+            let answer = match known.filter(|_| budget.used_bytes < budget.max_bytes) {
                 Some((joined, range, start)) => {
-                    if turn.is_none() && work(joined, range, start) > MUCH_WORK {
+                    if turn.is_none() && work(joined, range, start) > MAX_CONCURRENT_WORK {
                         turn = self.logs.turn().await;
                     }
-                    missed(entry, joined, (range, start), budget).await
+                    answer_for(entry, joined, (range, start), budget).await
                 }
                 None => None,
             };
             let answer = answer.unwrap_or_else(|| runtime::resync(&entry.name));
-            budget.told += answer.get().len() as u64;
+            budget.used_bytes += answer.get().len() as u64;
             budget.pause(100).await;
-            answered.insert(asked, answers.len());
+            answered.insert(question, answers.len());
             answers.push(answer);
         }
         answers
     }
 
-    /// What the entries need, by resource.
+    /// Returns the logs that the entries need, by resource.
     async fn read_logs(&self, entries: &[Entry]) -> HashMap<Resource, Log> {
         let mut of_each: HashMap<&Resource, Vec<(Option<&Id>, &Entry)>> = HashMap::new();
         for entry in entries {
@@ -173,53 +177,53 @@ impl Source<'_> {
         for (resource, entries) in of_each {
             match Log::read(self.engine, self.logs, resource, &entries).await {
                 Ok(log) => drop(logs.insert(resource.clone(), log)),
-                Err(error) => tracing::error!(%error, "cannot tell what was missed"),
+                Err(error) => tracing::error!(%error, "cannot read the log for a resume"),
             }
         }
         logs
     }
 }
 
-/// The one record that a room is about.
-fn record_of(joined: &Joined) -> Option<&Id> {
+/// Returns the id of the one record of a room.
+fn record_of(joined: &JoinedRoom) -> Option<&Id> {
     joined.room.id.as_ref()
 }
 
-/// The work of the filter of a room.
-fn work(joined: &Joined, range: &Range, start: usize) -> u64 {
+/// Returns the work of the filter of a room.
+fn work(joined: &JoinedRoom, range: &Range, start: usize) -> u64 {
     let conditions = joined.scope.as_ref().map_or(0, |scope| scope.filter().size() as u64);
     range.size_from(start).work.saturating_mul(conditions)
 }
 
-/// The answer for a room, or `None` if that is too much.
-async fn missed(
+/// Returns the answer for a room, or `None` if it would be too large or too much work.
+async fn answer_for(
     Entry { name, .. }: &Entry,
-    joined: &Joined,
+    joined: &JoinedRoom,
     (range, start): (&Range, usize),
     budget: &mut Budget<'_>,
 ) -> Option<Box<RawValue>> {
     let (changes, size) = (&range.changes[start..], range.size_from(start));
     let Some(scope) = &joined.scope else {
-        let is_little = size.bytes <= budget.enough && budget.claim(size.bytes);
-        return is_little.then(|| runtime::missed(name, range.head, changes));
+        let fits = size.bytes <= budget.max_bytes && budget.claim(size.bytes);
+        return fits.then(|| runtime::missed_changes(name, range.head, changes));
     };
     let work = work(joined, range, start);
     if !budget.spend(work) {
         return None;
     }
-    let followed = runtime::Followed { scope, is_hiding: joined.is_hiding };
+    let followed = runtime::FollowedScope { scope, is_hiding: joined.is_hiding };
     let mut entries = Vec::new();
     for chunk in changes.chunks(CHUNK) {
-        entries.extend(runtime::filtered(followed, chunk));
+        entries.extend(runtime::filter_changes(followed, chunk));
         budget.pause(work / changes.len().div_ceil(CHUNK) as u64).await;
     }
     let bytes = |(offset, ..): &runtime::Entry<'_>| range.size_of(*offset).bytes;
     let bytes = entries.iter().map(bytes).sum();
-    let is_little = bytes <= budget.enough && budget.claim(bytes);
-    is_little.then(|| runtime::scoped_missed(name, scope, range.head, &entries))
+    let fits = bytes <= budget.max_bytes && budget.claim(bytes);
+    fits.then(|| runtime::missed_scope_changes(name, scope, range.head, &entries))
 }
 
-/// A collection, as something to look it up by.
+/// The key of a collection in a map.
 type Key = ((String, Id, String), (u64, u64));
 
 fn key(of: &Collection) -> Key {
@@ -227,19 +231,19 @@ fn key(of: &Collection) -> Key {
 }
 
 impl Source<'_> {
-    /// Which collections have the members that they had.
+    /// Returns which collections still have the same members.
     async fn read_collections(&self, entries: &[Entry]) -> HashMap<Key, bool> {
         let mut of_each: HashMap<Resource, HashMap<Key, Entry>> = HashMap::new();
         let collections =
             entries.iter().filter_map(|entry| entry.joined.as_ref()?.scope.as_ref()?.collection());
         for of in collections {
             if let Some(join) = self.models.associations().join_of(of) {
-                let seen = Seen { position: of.position(), highest: 0 };
+                let seen = ClientPosition { position: of.position(), highest: 0 };
                 let entry = Entry { name: String::new(), seen, joined: None };
                 of_each.entry(join).or_default().insert(key(of), entry);
             }
         }
-        let mut are_still = HashMap::new();
+        let mut unchanged = HashMap::new();
         for (join, wanted) in of_each {
             let entries: Vec<_> = wanted.values().map(|entry| (None, entry)).collect();
             let Ok(log) = Log::read(self.engine, self.logs, &join, &entries).await else {
@@ -248,14 +252,14 @@ impl Source<'_> {
             let changed = self.last_changes(log.all());
             for (key, entry) in &wanted {
                 let last = changed.get(&key.0).copied().unwrap_or(0);
-                let is_still = log.since(None, entry).is_some() && last <= key.1.1;
-                are_still.insert(key.clone(), is_still);
+                let is_unchanged = log.since(None, entry).is_some() && last <= key.1.1;
+                unchanged.insert(key.clone(), is_unchanged);
             }
         }
-        are_still
+        unchanged
     }
 
-    /// The offset of the last change of each collection.
+    /// Returns the offset of the last change of each collection.
     fn last_changes(&self, range: Option<&Range>) -> HashMap<(String, Id, String), u64> {
         let associations = self.models.associations();
         let changes = range.into_iter().flat_map(|range| &range.changes);

@@ -1,30 +1,33 @@
-//! Parts of logs that several clients need at a time.
+//! Parts of logs that several clients need at the same time.
 //!
-//! After a restart, or behind a network that failed, all clients come back at once and ask for the same part of
-//! the log. It is read and kept once for all who are being answered, and forgotten after the last of them.
+//! After a restart, or when a network works again, all clients come back at once and ask for the
+//! same part of the log. It is read and kept once for all clients that are being answered, and
+//! dropped after the last of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use backwire_engine::{Engine, Error, Since};
+use backwire_engine::{ChangesSince, Engine, Error};
 use backwire_records::change::{Position, Resource, Room};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as FairMutex, Semaphore, SemaphorePermit};
 
 use super::log::Range;
 
-/// Resources of which something is remembered before it is looked which of them nobody needs any more.
-const MANY_RESOURCES: usize = 64;
+/// The number of resources above which those that no client needs any more are removed.
+const CLEANUP_THRESHOLD: usize = 64;
 
-/// A range to which so many changes were added is read again: those at its beginning may be old.
-const MAX_ADDED: usize = 10_000;
+/// A range of this many changes is read again instead of extended: the changes at its beginning may
+/// be old.
+const MAX_EXTENDED_CHANGES: usize = 10_000;
 
 type Shared = Arc<FairMutex<Weak<Range>>>;
 
-/// The parts of logs that are being used, by resource.
+/// The parts of logs that are in use, by resource.
 pub(crate) struct SharedLogs {
     ranges: Mutex<HashMap<Resource, Shared>>,
-    /// Held by who has filters look at many changes: all of them together keep one thread busy at most.
+    /// Held by a resume whose filters check many changes: all of them together keep at most one
+    /// thread busy.
     turn: Semaphore,
 }
 
@@ -35,8 +38,8 @@ impl Default for SharedLogs {
 }
 
 impl SharedLogs {
-    /// Everything after a position that the log reaches, or more, to the head as it is now. `None` if the log
-    /// does not reach it any more.
+    /// Returns all changes after a position that the log reaches, or more, up to the head as it is
+    /// now. `None` if the log does not reach the position any more.
     pub(super) async fn read(
         &self,
         engine: &dyn Engine,
@@ -48,10 +51,12 @@ impl SharedLogs {
         let class = Room::class(resource.clone());
         let known = shared.upgrade().filter(|range| range.from <= from.offset);
         let range = match known {
-            // The caller has joined its rooms since that was read.
-            Some(range) => match engine.since(&class, range.head).await? {
-                Since::Changes { changes, .. } if changes.is_empty() => Some(range),
-                Since::Changes { changes, head } if range.changes.len() < MAX_ADDED => {
+            // The caller has joined its rooms after the range was read.
+            Some(range) => match engine.changes_since(&class, range.head).await? {
+                ChangesSince::Changes { changes, .. } if changes.is_empty() => Some(range),
+                ChangesSince::Changes { changes, head }
+                    if range.changes.len() < MAX_EXTENDED_CHANGES =>
+                {
                     Some(Arc::new(range.extended(changes, head)))
                 }
                 _ => read(engine, &class, from).await?,
@@ -64,13 +69,13 @@ impl SharedLogs {
 
     fn of(&self, resource: &Resource) -> Shared {
         let mut ranges = self.ranges.lock();
-        if ranges.len() > MANY_RESOURCES {
+        if ranges.len() > CLEANUP_THRESHOLD {
             ranges.retain(|_, shared| Arc::strong_count(shared) > 1 || is_used(shared));
         }
         Arc::clone(ranges.entry(resource.clone()).or_default())
     }
 
-    /// Waits until nobody else has filters look at many changes.
+    /// Waits until no other resume has filters that check many changes.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turn.acquire().await.ok()
     }
@@ -85,8 +90,10 @@ async fn read(
     class: &Room,
     from: Position,
 ) -> Result<Option<Arc<Range>>, Error> {
-    Ok(match engine.since(class, from).await? {
-        Since::Changes { changes, head } => Some(Arc::new(Range::new(from.offset, head, changes))),
-        Since::OutOfReach => None,
+    Ok(match engine.changes_since(class, from).await? {
+        ChangesSince::Changes { changes, head } => {
+            Some(Arc::new(Range::new(from.offset, head, changes)))
+        }
+        ChangesSince::OutOfReach => None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backwire_engine::{Engine, Memory, Since, Sqlite, Window};
+use backwire_engine::{ChangesSince, Engine, Memory, Sqlite, Window};
 use backwire_records::change::{Attributes, Id, Position, Resource, Room};
 use backwire_records::criteria::{Filter, Projection, Scope, Sort, Window as Part};
 use backwire_records::model::Models;
@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::answers::{Budget, Entry, Source};
-use super::{Joined, SharedLogs};
+use super::{JoinedRoom, SharedLogs};
 use crate::answer_claim::AnswerClaim;
 use crate::dialect::runtime;
-use crate::incoming::Seen;
+use crate::incoming::ClientPosition;
 use crate::socket::OutputBudget;
 
-/// The simple implementation has no bound.
-const ENOUGH: usize = 1 << 40;
+/// The simple implementation has no limit.
+const NO_LIMIT: usize = 1 << 40;
 
-/// Numbers that depend on a seed alone.
+/// Pseudo-random numbers that depend only on a seed.
 struct Random(u64);
 
 impl Random {
@@ -71,33 +71,35 @@ impl Random {
         let (room, offset) = (self.room(), self.below(130));
         let epoch = epoch + u64::from(self.below(10) == 0);
         let highest = offset + if self.below(3) == 0 { self.below(60) } else { 0 };
-        let seen = Seen { position: Position { epoch, offset }, highest };
+        let seen = ClientPosition { position: Position { epoch, offset }, highest };
         Entry { name: room.to_string(), seen, joined: Some(Arc::new(joined(room))) }
     }
 }
 
-fn joined(room: Room) -> Joined {
-    Joined { scope: room.scope(), room, is_hiding: false }
+fn joined(room: Room) -> JoinedRoom {
+    JoinedRoom { scope: room.scope(), room, is_hiding: false }
 }
 
-/// Reads the log for each entry by itself.
-async fn simple(engine: &dyn Engine, entry: &Entry) -> Box<RawValue> {
+/// Reads the log separately for each entry.
+async fn simple_answer(engine: &dyn Engine, entry: &Entry) -> Box<RawValue> {
     let joined = entry.joined.as_ref().unwrap();
     let (mut changes, mut head) = (Vec::new(), None);
     let mut positions: Vec<_> = entry.positions().collect();
     positions.reverse();
     for position in positions {
-        match engine.since(&joined.room, position).await.unwrap() {
-            Since::Changes { changes: missed, head: at } => (changes, head) = (missed, Some(at)),
-            Since::OutOfReach => return runtime::resync(&entry.name),
+        match engine.changes_since(&joined.room, position).await.unwrap() {
+            ChangesSince::Changes { changes: missed, head: at } => {
+                (changes, head) = (missed, Some(at))
+            }
+            ChangesSince::OutOfReach => return runtime::resync(&entry.name),
         }
     }
     match &joined.scope {
-        None => runtime::missed(&entry.name, head.unwrap(), &changes),
+        None => runtime::missed_changes(&entry.name, head.unwrap(), &changes),
         Some(scope) => {
-            let followed = runtime::Followed { scope, is_hiding: joined.is_hiding };
-            let found = runtime::filtered(followed, &changes);
-            runtime::scoped_missed(&entry.name, scope, head.unwrap(), &found)
+            let followed = runtime::FollowedScope { scope, is_hiding: joined.is_hiding };
+            let matching = runtime::filter_changes(followed, &changes);
+            runtime::missed_scope_changes(&entry.name, scope, head.unwrap(), &matching)
         }
     }
 }
@@ -120,11 +122,11 @@ async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
         origin,
         at,
     };
-    // A record that is not there cannot be destroyed.
+    // A record that does not exist cannot be destroyed.
     let _ = engine.commit(write).await;
 }
 
-async fn agrees(engine: &dyn Engine, seed: u64) {
+async fn assert_answers_agree(engine: &dyn Engine, seed: u64) {
     let mut random = Random(seed);
     for at in 0..250 {
         write(engine, &mut random, at).await;
@@ -138,11 +140,11 @@ async fn agrees(engine: &dyn Engine, seed: u64) {
     for round in 0..8 {
         let count = random.below(if round % 2 == 0 { 4 } else { 120 }) + 1;
         let entries: Vec<_> = (0..count).map(|_| random.entry(epoch)).collect();
-        let mut budget = Budget::new(ENOUGH, 1 << 40, &memory);
+        let mut budget = Budget::new(NO_LIMIT, 1 << 40, &memory);
         let answers = source.answers(&entries, &mut budget, || true).await;
         assert_eq!(answers.len(), entries.len());
         for (entry, answer) in entries.iter().zip(&answers) {
-            let expected = simple(engine, entry).await;
+            let expected = simple_answer(engine, entry).await;
             assert_eq!(
                 answer.get(),
                 expected.get(),
@@ -158,9 +160,9 @@ async fn agrees(engine: &dyn Engine, seed: u64) {
     drop(before);
 }
 
-/// Memory without an end.
+/// Memory without a limit.
 fn unlimited() -> AnswerClaim {
-    AnswerClaim::new(OutputBudget::new(ENOUGH), None, false)
+    AnswerClaim::new(OutputBudget::new(NO_LIMIT), None, false)
 }
 
 fn window() -> Window {
@@ -168,21 +170,21 @@ fn window() -> Window {
 }
 
 #[tokio::test]
-async fn answers_equal_those_of_reading_the_log_for_each_room() {
+async fn answers_equal_those_of_separate_reads_for_each_room() {
     let folder = tempfile::tempdir().unwrap();
     for number in 0..12 {
         let seed = rand::random::<u64>();
         println!("seed {seed}");
-        let (tail, _news) = mpsc::channel(4096);
-        agrees(&Memory::new(window(), tail.clone()), seed).await;
+        let (tail, _receiver) = mpsc::channel(4096);
+        assert_answers_agree(&Memory::new(window(), tail.clone()), seed).await;
         let path = folder.path().join(format!("{number}.db"));
-        agrees(&Sqlite::open(path, window(), tail).unwrap(), seed).await;
+        assert_answers_agree(&Sqlite::open(path, window(), tail).unwrap(), seed).await;
     }
 }
 
 #[tokio::test]
-async fn filters_after_the_work_of_one_resume_are_resynced() {
-    let (tail, _news) = mpsc::channel(4096);
+async fn filters_beyond_work_limit_of_one_resume_are_resynced() {
+    let (tail, _receiver) = mpsc::channel(4096);
     let engine = Memory::new(Window::default(), tail);
     let mut random = Random(1);
     for at in 0..200 {
@@ -190,7 +192,7 @@ async fn filters_after_the_work_of_one_resume_are_resynced() {
     }
     let todo = Resource::parse("todo").unwrap();
     let head = engine.find_one(&todo, &Id::Integer(1)).await.unwrap().position;
-    let seen = Seen { position: Position { offset: 0, ..head }, highest: 0 };
+    let seen = ClientPosition { position: Position { offset: 0, ..head }, highest: 0 };
     let entry = |n: u64| {
         let filter = Filter::read(json!({ "n": 100 + n })).unwrap();
         let room = Room::scoped(todo.clone(), &Scope::Whole(filter)).unwrap();
@@ -199,11 +201,11 @@ async fn filters_after_the_work_of_one_resume_are_resynced() {
     let entries: Vec<_> = (0..10).map(entry).collect();
     let (logs, models) = (SharedLogs::default(), Models::default());
     let source = Source { engine: &engine, logs: &logs, models: &models };
-    // The texts make some more work than the changes alone.
+    // The texts take some more work than the changes alone.
     let work = logs.read(&engine, &todo, seen.position).await.unwrap().unwrap().size_from(0).work;
     assert!(work > head.offset, "{work}");
     let memory = unlimited();
-    let mut budget = Budget::new(ENOUGH, 3 * work as usize, &memory);
+    let mut budget = Budget::new(NO_LIMIT, 3 * work as usize, &memory);
     let answers = source.answers(&entries, &mut budget, || true).await;
     let is_known =
         |answer: &RawValue| serde_json::from_str::<Vec<Value>>(answer.get()).unwrap().len() == 4;

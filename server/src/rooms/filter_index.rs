@@ -1,6 +1,6 @@
-//! The filters that are followed of a resource, by the values that they demand.
+//! An index of the followed filters of a resource, by the values that they require.
 //!
-//! Each change is compared with the filters that it may concern, and not with all that anybody follows.
+//! Each change is compared with the filters that it may concern, and not with all followed filters.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,26 +9,26 @@ use std::sync::atomic::AtomicU64;
 use backwire_records::change::{Attributes, Change, Room};
 use backwire_records::criteria::{Filter, Scope, keys_of_filter, keys_of_record};
 
-/// A filter that somebody follows.
+/// A filter that at least one connection follows.
 #[derive(Debug)]
 pub(crate) struct FollowedFilter {
     pub(crate) room: Room,
     pub(crate) scope: Scope,
-    /// The offset of what its room was told last.
-    pub(crate) said: AtomicU64,
-    /// How many times it searches a text for a pattern.
+    /// The offset of the last change that was sent to its room.
+    pub(crate) last_offset: AtomicU64,
+    /// How many times the filter searches a text for a pattern.
     pub(crate) searches: usize,
 }
 
 impl FollowedFilter {
-    /// That of a room, if it has one.
+    /// Returns the filter of a room, if it has one.
     pub(crate) fn of(room: &Room) -> Option<Self> {
         let scope = room.scope()?;
         let searches = scope.filter().searches();
-        Some(Self { scope, room: room.clone(), said: AtomicU64::default(), searches })
+        Some(Self { scope, room: room.clone(), last_offset: AtomicU64::default(), searches })
     }
 
-    /// The same of the name of a room.
+    /// Returns the filter of the room with this name, if it has one.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::of(&Room::parse(name)?)
     }
@@ -38,14 +38,14 @@ impl FollowedFilter {
     }
 }
 
-/// Whether a filter can be found by the values that it demands.
+/// Whether a filter can be found by the values that it requires.
 pub(crate) fn is_indexed(filter: &Filter) -> bool {
     !keys_of_filter(filter).is_empty()
 }
 
 /// A filter, and the keys under which it is found.
 #[derive(Debug)]
-struct Indexed {
+struct IndexedFilter {
     filter: Arc<FollowedFilter>,
     keys: Option<HashSet<u64>>,
 }
@@ -53,9 +53,9 @@ struct Indexed {
 /// The filters of one resource.
 #[derive(Debug, Default)]
 pub(super) struct FilterIndex {
-    all: HashMap<String, Indexed>,
+    all: HashMap<String, IndexedFilter>,
     by_key: HashMap<u64, Vec<Arc<FollowedFilter>>>,
-    /// Those that have to be compared with each change.
+    /// Filters that have to be compared with each change.
     unindexed: HashMap<String, Arc<FollowedFilter>>,
 }
 
@@ -69,7 +69,7 @@ impl Keys {
     }
 }
 
-/// What changes are compared with.
+/// The filters that changes are compared with.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     /// Filters, each with the indexes of the changes that may concern it.
@@ -88,10 +88,10 @@ impl FilterIndex {
         if keys.is_none() {
             self.unindexed.insert(name.to_owned(), Arc::clone(&filter));
         }
-        self.all.insert(name.to_owned(), Indexed { filter, keys });
+        self.all.insert(name.to_owned(), IndexedFilter { filter, keys });
     }
 
-    /// Of the parts of a filter, the one whose values the fewest other filters demand.
+    /// Returns the keys of the part of a filter whose values the fewest other filters require.
     fn choose_keys(&self, filter: &FollowedFilter) -> Option<HashSet<u64>> {
         let others = |key: &u64| 1 + self.by_key.get(key).map_or(0, Vec::len);
         let sets = keys_of_filter(filter.scope.filter()).into_iter();
@@ -100,7 +100,7 @@ impl FilterIndex {
     }
 
     pub(super) fn remove(&mut self, name: &str) {
-        let Some(Indexed { filter, keys }) = self.all.remove(name) else { return };
+        let Some(IndexedFilter { filter, keys }) = self.all.remove(name) else { return };
         self.unindexed.remove(name);
         for key in keys.into_iter().flatten() {
             let Some(filters) = self.by_key.get_mut(&key) else { continue };
@@ -119,7 +119,7 @@ impl FilterIndex {
         self.all.is_empty()
     }
 
-    /// How many there are, and how many of them are compared with each change.
+    /// Returns the number of filters, and how many of them are compared with each change.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.all.len(), self.unindexed.len())
     }
@@ -128,7 +128,7 @@ impl FilterIndex {
         self.all.values().map(|indexed| Arc::clone(&indexed.filter)).collect()
     }
 
-    /// The filters that changes with these keys may concern.
+    /// Returns the filters that changes with these keys may concern.
     pub(super) fn candidates(&self, changes: &[Keys]) -> Candidates {
         let mut indexed: HashMap<_, (Arc<FollowedFilter>, Vec<usize>)> = HashMap::new();
         for (index, Keys(keys)) in changes.iter().enumerate() {
@@ -153,7 +153,7 @@ mod tests {
     use backwire_records::change::{Id, Position, Resource, Verb};
     use backwire_records::criteria::Case;
 
-    /// Numbers that depend on a seed alone.
+    /// Pseudo-random numbers that depend only on a seed.
     struct Random(u64);
 
     impl Random {
@@ -204,12 +204,12 @@ mod tests {
                 position: Position { epoch: 1, offset: 1 },
                 before: self.record(),
                 after: self.record(),
-                ..Change::gone(&todo, &Id::Integer(1))
+                ..Change::synthetic_destroy(&todo, &Id::Integer(1))
             }
         }
     }
 
-    /// Filters compare with nothing else.
+    /// Filters compare only with scalars.
     fn scalar(value: Value) -> Value {
         if value.is_array() || value.is_object() { json!("x") } else { value }
     }
@@ -224,8 +224,8 @@ mod tests {
         records.into_iter().any(|record| filter.matches(&**record, Case::Sensitive))
     }
 
-    /// The names of the filters that a change concerns.
-    fn found(index: &FilterIndex, changes: &[Change], number: usize) -> HashSet<String> {
+    /// Returns the names of the filters that a change concerns.
+    fn names_found(index: &FilterIndex, changes: &[Change], number: usize) -> HashSet<String> {
         let keys: Vec<_> = changes.iter().map(Keys::of).collect();
         let Candidates { indexed, unindexed } = index.candidates(&keys);
         let indexed = indexed.into_iter().filter(|(_, changes)| changes.contains(&number));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn index_finds_the_filters_that_a_change_concerns_and_no_others() {
+    fn index_finds_exactly_the_filters_that_a_change_concerns() {
         for _ in 0..10 {
             let seed = rand::random::<u64>();
             let mut random = Random(seed);
@@ -261,7 +261,11 @@ mod tests {
             for (number, change) in changes.iter().enumerate() {
                 let all = filters.iter().filter(|(_, filter)| concerns(filter, change));
                 let expected: HashSet<_> = all.map(|(name, _)| name.clone()).collect();
-                assert_eq!(found(&index, &changes, number), expected, "seed {seed}, {change:?}");
+                assert_eq!(
+                    names_found(&index, &changes, number),
+                    expected,
+                    "seed {seed}, {change:?}"
+                );
             }
             filters.keys().for_each(|name| index.remove(name));
             assert!(index.is_empty() && index.by_key.is_empty() && index.unindexed.is_empty());
@@ -278,8 +282,10 @@ mod tests {
         }
         let record = json!({ "type": "task", "owner": 4711 }).as_object().unwrap().clone();
         let todo = Resource::parse("todo").unwrap();
-        let change =
-            Change { after: Some(Arc::new(record)), ..Change::gone(&todo, &Id::Integer(1)) };
+        let change = Change {
+            after: Some(Arc::new(record)),
+            ..Change::synthetic_destroy(&todo, &Id::Integer(1))
+        };
         let Candidates { indexed, unindexed } = index.candidates(&[Keys::of(&change)]);
         assert!(indexed.len() <= 2 && unindexed.is_empty(), "{}", indexed.len());
     }

@@ -1,4 +1,4 @@
-//! How many different filters each client follows.
+//! Counts the different filters that each client follows.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -8,10 +8,10 @@ use backwire_records::change::Id;
 
 use crate::settings::Limit;
 
-/// A filter that is compared with each change counts as so many others.
-const UNINDEXED: usize = 4;
+/// The weight of a filter that is compared with each change: it counts as this many others.
+const UNINDEXED_WEIGHT: usize = 4;
 
-/// Whom a connection belongs to.
+/// The user that a connection belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum User {
     Address(IpAddr),
@@ -27,21 +27,22 @@ pub(super) struct FilterUsers {
 
 #[derive(Debug, Default)]
 struct Filters {
-    /// How many connections follow each, and what it counts for, by the hash of its room.
+    /// The number of connections that follow each filter, and the weight of the filter, by the hash
+    /// of its room.
     connections: HashMap<u64, (usize, usize)>,
     count: usize,
 }
 
 impl FilterUsers {
-    /// Whether all of these users may follow it.
+    /// Checks whether all of these users may follow a filter.
     pub(super) fn check(
         &self,
-        counted: &str,
+        key: &str,
         users: &[User],
         is_indexed: bool,
         limit: usize,
     ) -> Result<(), Limit> {
-        let filter = self.hasher.hash_one(counted);
+        let filter = self.hasher.hash_one(key);
         let has_room = |user: &User| {
             self.users.get(user).is_none_or(|filters| {
                 filters.connections.contains_key(&filter)
@@ -51,8 +52,8 @@ impl FilterUsers {
         users.iter().all(has_room).then_some(()).ok_or(Limit::FiltersPerClient)
     }
 
-    pub(super) fn add(&mut self, counted: &str, users: &[User], is_indexed: bool) {
-        let filter = self.hasher.hash_one(counted);
+    pub(super) fn add(&mut self, key: &str, users: &[User], is_indexed: bool) {
+        let filter = self.hasher.hash_one(key);
         for user in users {
             let filters = self.users.entry(user.clone()).or_default();
             let (count, weight) =
@@ -62,8 +63,8 @@ impl FilterUsers {
         }
     }
 
-    pub(super) fn remove(&mut self, counted: &str, users: &[User]) {
-        let filter = self.hasher.hash_one(counted);
+    pub(super) fn remove(&mut self, key: &str, users: &[User]) {
+        let filter = self.hasher.hash_one(key);
         for user in users {
             let Some(filters) = self.users.get_mut(user) else { continue };
             let Some((count, weight)) = filters.connections.get_mut(&filter) else { continue };
@@ -80,7 +81,7 @@ impl FilterUsers {
 }
 
 fn weight(is_indexed: bool) -> usize {
-    if is_indexed { 1 } else { UNINDEXED }
+    if is_indexed { 1 } else { UNINDEXED_WEIGHT }
 }
 
 #[cfg(test)]
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_count_once_for_each_user_however_many_connections_follow_them() {
+    fn filter_counts_once_for_each_user_however_many_connections_follow_it() {
         let mut all = FilterUsers::default();
         let user = [User::Person(Id::Integer(7))];
         for filter in ["a", "a", "b"] {

@@ -1,5 +1,5 @@
-//! Files, which a socket cannot serve. HTTP serves them before resources, so the server refuses a
-//! request of our runtime for a file, and the runtime sends it over HTTP.
+//! Serves static files over HTTP. A socket cannot serve files. HTTP serves them before resources,
+//! so the server refuses a request of our runtime for a file, and the runtime sends it over HTTP.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,8 +21,9 @@ use crate::error::Error;
 use crate::settings::{Settings, Store};
 use crate::socket::Client;
 
-/// Bytes of a file that are read at a time. A connection that is not read holds one such piece.
-const PIECE: usize = 8 << 10;
+/// Bytes of a file that are read at a time. A connection whose client does not read holds one such
+/// chunk.
+const CHUNK_SIZE: usize = 8 << 10;
 
 /// The directory that is served over HTTP.
 #[derive(Debug, Clone)]
@@ -50,21 +51,21 @@ impl Files {
                 store.display()
             );
         }
-        let service = ServeDir::new(directory).with_buf_chunk_size(PIECE);
+        let service = ServeDir::new(directory).with_buf_chunk_size(CHUNK_SIZE);
         Some(Self { directory: directory.as_path().into(), private: Arc::new(private), service })
     }
 
-    /// Serves the files over HTTP, and everything else as `otherwise` does.
-    pub(crate) fn serve(self, otherwise: Router) -> Router {
+    /// Serves the files over HTTP. `fallback` handles all other requests.
+    pub(crate) fn serve(self, fallback: Router) -> Router {
         let service = self.service.clone().call_fallback_on_method_not_allowed(true);
-        let layer = from_fn_with_state((self, otherwise.clone()), pass_over_private);
-        let layers = (map_response(redirect_here), layer);
-        Router::new().fallback_service(service.fallback(otherwise)).layer(layers)
+        let layer = from_fn_with_state((self, fallback.clone()), skip_private_files);
+        let layers = (map_response(keep_redirect_on_host), layer);
+        Router::new().fallback_service(service.fallback(fallback)).layer(layers)
     }
 
     /// Whether a path leads to a file that must not be served.
     async fn is_private(&self, path: &str) -> bool {
-        if !self.may_have(path) {
+        if !self.may_contain(path) {
             return false;
         }
         let (private, path) = (Arc::clone(&self.private), path.to_owned());
@@ -74,7 +75,7 @@ impl Files {
     /// Whether HTTP answers a `GET` of this url with a file or a redirect. `ServeDir` decides it
     /// there as well, so both agree.
     async fn has(&self, uri: &Uri) -> bool {
-        if !self.may_have(uri.path()) || self.is_private(uri.path()).await {
+        if !self.may_contain(uri.path()) || self.is_private(uri.path()).await {
             return false;
         }
         let mut head = Request::new(Body::empty());
@@ -84,9 +85,9 @@ impl Files {
         found.status() != StatusCode::NOT_FOUND
     }
 
-    /// Whether the directory has an entry of the first name in a path. Most reads are of resources,
-    /// and this check saves them a whole request.
-    fn may_have(&self, path: &str) -> bool {
+    /// Whether the directory has an entry with the first name in a path. Most reads are of
+    /// resources, and this check saves them a request to `ServeDir`.
+    fn may_contain(&self, path: &str) -> bool {
         let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         match percent_decode_str(first).decode_utf8() {
             Ok(name) if !name.starts_with('/') => self.directory.join(&*name).exists(),
@@ -95,8 +96,8 @@ impl Files {
     }
 }
 
-/// A redirect to a directory is one of this host: a browser takes `//name/` for another host.
-async fn redirect_here(mut response: Response) -> Response {
+/// Keeps a redirect to a directory on this host: a browser takes `//name/` for another host.
+async fn keep_redirect_on_host(mut response: Response) -> Response {
     let Some(place) = response.headers().get(header::LOCATION) else { return response };
     let path = place.to_str().unwrap_or_default().trim_start_matches(['/', '\\']);
     if let Ok(place) = HeaderValue::from_str(&format!("/{path}")) {
@@ -105,22 +106,26 @@ async fn redirect_here(mut response: Response) -> Response {
     response
 }
 
-/// A file that must not be served is none, so the request is for a resource.
-async fn pass_over_private(
-    State((files, otherwise)): State<(Files, Router)>,
+/// Passes requests for private files to the resources, as if the files did not exist.
+async fn skip_private_files(
+    State((files, fallback)): State<(Files, Router)>,
     request: Request,
     next: Next,
 ) -> Response {
     if files.is_private(request.uri().path()).await {
-        let Ok(response) = otherwise.oneshot(request).await;
+        let Ok(response) = fallback.oneshot(request).await;
         return response;
     }
     next.run(request).await
 }
 
-/// Refuses reads of files to our runtime. Stock clients cannot send them over HTTP, so they get the
-/// resource.
-pub(super) async fn refuse(State(files): State<Files>, request: Request, next: Next) -> Response {
+/// Refuses reads of files by our runtime. Stock clients cannot resend them over HTTP, so they get
+/// the resource.
+pub(super) async fn refuse_file_reads(
+    State(files): State<Files>,
+    request: Request,
+    next: Next,
+) -> Response {
     let client = request.extensions().get::<Client>();
     let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);
     let is_read = [Method::GET, Method::HEAD].contains(request.method());

@@ -1,7 +1,9 @@
-//! What is never served of a folder of pages, whatever its url says: the files of the store and of the server,
-//! files that the server has read secrets from, hidden files, databases, and what links lead to outside of the folder.
+//! Files in the folder of pages that the server never serves: the files of the store and of the
+//! server, files from which the server has read secrets, hidden files, databases, and the targets
+//! of links that lead outside of the folder.
 //!
-//! A path is looked up in the file system and compared by what it leads to, not by its spelling.
+//! The server looks up each path in the file system and compares the file that it finds, not the
+//! text of the path.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -12,41 +14,41 @@ use percent_encoding::percent_decode_str;
 
 use crate::secret_files;
 
-/// How a file begins that SQLite has written, and how its write-ahead log does.
-const DATABASE: &[u8] = b"SQLite format 3\0";
-const WRITE_AHEAD_LOG: [&[u8]; 2] = [&[0x37, 0x7f, 0x06, 0x82], &[0x37, 0x7f, 0x06, 0x83]];
+/// The first bytes of a database file of SQLite, and those of its write-ahead log.
+const DATABASE_HEADER: &[u8] = b"SQLite format 3\0";
+const WAL_HEADERS: [&[u8]; 2] = [&[0x37, 0x7f, 0x06, 0x82], &[0x37, 0x7f, 0x06, 0x83]];
 
-/// The one folder of hidden files that the web knows.
+/// The only hidden folder that is served: the web defines its purpose.
 const WELL_KNOWN: &str = ".well-known";
 
-/// A folder of pages, and what in it is private.
+/// A folder of pages, and the files in it that are private.
 #[derive(Debug, Clone)]
 pub(crate) struct PrivateFiles {
     directory: PathBuf,
-    /// The files of the server and the folder of the store, by what the file system knows them by.
-    entries: Vec<Entry>,
-    /// The files of the store, if they are beside the pages: their names begin with this.
+    /// The files of the server and the folder of the store.
+    ids: Vec<FileId>,
+    /// The prefix of the names of the files of the store, if they are in the folder of pages
+    /// itself.
     store: Option<String>,
 }
 
-type Entry = (u64, u64);
+/// The device and the inode of a file.
+type FileId = (u64, u64);
 
 impl PrivateFiles {
-    /// `store` is the file of the database.
+    /// Looks up the private files. `store` is the file of the database.
     pub(crate) fn new(directory: &Path, store: Option<&Path>, files: &[PathBuf]) -> Self {
         let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
         let store = store.map(|store| fs::canonicalize(store).unwrap_or_else(|_| store.to_owned()));
         let folder = store.as_deref().and_then(Path::parent);
         let is_beside = folder == Some(&*directory);
-        let entries = files.iter().map(PathBuf::as_path).chain(store.as_deref());
-        let entries =
-            entries.chain(folder.filter(|folder| folder.starts_with(&directory) && !is_beside));
-        let entries =
-            entries.filter_map(|path| fs::metadata(path).ok()).map(|it| entry(&it)).collect();
+        let ids = files.iter().map(PathBuf::as_path).chain(store.as_deref());
+        let ids = ids.chain(folder.filter(|folder| folder.starts_with(&directory) && !is_beside));
+        let ids = ids.filter_map(|path| fs::metadata(path).ok()).map(|it| file_id(&it)).collect();
         let name =
             store.as_ref().and_then(|store| store.file_name()).and_then(|name| name.to_str());
         let store = name.filter(|_| is_beside).map(str::to_lowercase);
-        Self { directory, entries, store }
+        Self { directory, ids, store }
     }
 
     /// Whether a file is in the folder.
@@ -54,7 +56,8 @@ impl PrivateFiles {
         fs::canonicalize(file).is_ok_and(|file| file.starts_with(&self.directory))
     }
 
-    /// Whether what the path of a url leads to must not be served. It is not, if it does not exist.
+    /// Whether the file at the path of a url must not be served. Returns `false` if it does not
+    /// exist.
     pub(crate) fn has(&self, url_path: &str) -> bool {
         let Ok(decoded) = percent_decode_str(url_path).decode_utf8() else { return true };
         let Some(path) = relative(&decoded) else { return true };
@@ -82,7 +85,7 @@ impl PrivateFiles {
             let name = part.to_string_lossy().to_lowercase();
             let is_hidden = name.starts_with('.') && name != WELL_KNOWN;
             let is_of_store = self.store.as_ref().is_some_and(|store| name.starts_with(store));
-            if is_hidden || is_of_store || self.entries.contains(&entry(&fs::metadata(&at)?)) {
+            if is_hidden || is_of_store || self.ids.contains(&file_id(&fs::metadata(&at)?)) {
                 return Ok(true);
             }
         }
@@ -90,7 +93,7 @@ impl PrivateFiles {
     }
 }
 
-/// The path below the folder, if it says nothing else.
+/// Returns the path relative to the folder, or `None` if it has components other than names.
 fn relative(path: &str) -> Option<PathBuf> {
     let parts = Path::new(path.trim_start_matches('/')).components();
     parts.filter(|part| *part != Component::CurDir).try_fold(
@@ -102,24 +105,24 @@ fn relative(path: &str) -> Option<PathBuf> {
     )
 }
 
-/// Whether the server has read a secret from this file. It is looked up each time, because others may be read while
-/// the server runs, and because a file may be replaced.
+/// Whether the server has read a secret from this file. The lookup runs each time, because the
+/// server may read other secrets while it runs, and because a file may be replaced.
 fn has_secret(path: &Path) -> io::Result<bool> {
-    let this = entry(&fs::metadata(path)?);
+    let this = file_id(&fs::metadata(path)?);
     let mut others = secret_files::all().into_iter();
-    Ok(others.any(|other| fs::metadata(other).is_ok_and(|it| entry(&it) == this)))
+    Ok(others.any(|other| fs::metadata(other).is_ok_and(|it| file_id(&it) == this)))
 }
 
-/// A copy of the store has its secrets, too.
+/// Whether a file is a database. A copy of the store contains its secrets, too.
 fn is_database(path: &Path) -> io::Result<bool> {
     if !fs::metadata(path)?.is_file() {
         return Ok(false);
     }
-    let mut begin = Vec::with_capacity(DATABASE.len());
-    File::open(path)?.take(DATABASE.len() as u64).read_to_end(&mut begin)?;
-    Ok(begin == DATABASE || WRITE_AHEAD_LOG.iter().any(|log| begin.starts_with(log)))
+    let mut begin = Vec::with_capacity(DATABASE_HEADER.len());
+    File::open(path)?.take(DATABASE_HEADER.len() as u64).read_to_end(&mut begin)?;
+    Ok(begin == DATABASE_HEADER || WAL_HEADERS.iter().any(|log| begin.starts_with(log)))
 }
 
-fn entry(metadata: &Metadata) -> Entry {
+fn file_id(metadata: &Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
 }

@@ -1,4 +1,4 @@
-//! What answers requests, and in which order they meet it.
+//! Assembles the layers, routes and services that requests pass through, in their order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tokio::sync::Notify;
 
 use crate::address_quota::AddressQuota;
 use crate::answers::Answers;
-use crate::delivery::courier::{Courier, Slot};
+use crate::delivery::service::{DeliveryQueue, DeliveryService};
 use crate::http::admission::{self, Admission};
 use crate::http::budget::RequestBudget;
 use crate::http::connections::Connections;
 use crate::http::cookies::{self, Cookies};
 use crate::http::host::{self, Hosts};
-use crate::http::metrics::{self, Measured};
+use crate::http::metrics::{self, MetricsSources};
 use crate::http::origin::Origins;
 use crate::http::security_headers::SecurityHeaders;
 use crate::http::{
@@ -32,41 +32,44 @@ use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
 use crate::settings::Settings;
-use crate::shared::{Keeper, Shared};
+use crate::shared::{SessionPolicy, Shared};
 use crate::socket::{Limits, OutputBudget, Sockets};
 use crate::undeclared_resources::UndeclaredResources;
 
-/// Log lines about ignored parameters. Callers choose the names of undeclared resources.
+/// Log lines about ignored parameters. They are bounded because callers choose the names of
+/// undeclared resources.
 const MAX_IGNORED_PARAMETERS: usize = 1_000;
 
-/// Cookies are signed with the secret that is set, or else with the engine's own, so that they are good
-/// after a restart, too.
-pub(super) async fn keeper(
+/// Returns the settings of sessions. Cookies are signed with the secret of the settings, or else
+/// with the engine's own, so that they are valid after a restart.
+pub(super) async fn session_policy(
     settings: &Settings,
     engine: &dyn Engine,
-) -> Result<Keeper, engine::Error> {
+) -> Result<SessionPolicy, engine::Error> {
     let secret = match &settings.session_secret {
         Some(secret) => secret.clone(),
         None => engine.sessions().secret().await?.into(),
     };
     let has_origins = settings.origins.iter().any(|origin| !origin.is_any());
     let cookies = Cookies::new(&secret, has_origins);
-    Ok(Keeper::new(Arc::new(cookies), settings.session_age))
+    Ok(SessionPolicy::new(Arc::new(cookies), settings.session_age))
 }
 
-/// Edges outermost. A request meets, in this order: another path of Socket.IO, the check of the host, what detaches handshakes from their buffer, CORS,
-/// the origin check, the stock client, Socket.IO, the giver of cookies, the check of a back end's key; then our own routes, the user's, files, resources.
+/// Returns the whole app. A request passes, in this order: another path of Socket.IO, the check of
+/// the host, the layer that detaches handshakes from their buffer, CORS, the origin check, the
+/// stock client, Socket.IO, the layer that sets cookies, and the check of a back end's key. Then it
+/// gets to the server's own routes, the user's routes, files and resources.
 pub(super) fn assemble(
     settings: &Settings,
     addr: SocketAddr,
     routes: &Routes,
-    sessions: Keeper,
-    courier: &Courier,
-    slot: Slot,
+    sessions: SessionPolicy,
+    delivery_service: &DeliveryService,
+    delivery_queue: DeliveryQueue,
     connections: &Connections,
 ) -> (Router, Arc<Shared>) {
     let limits = Arc::clone(connections.limits());
-    let engine = courier.engine().clone();
+    let engine = delivery_service.engine().clone();
     let requests = MemoryBudget::new(settings.limits.total_request_bytes);
     let output_budget = OutputBudget::new(settings.limits.total_unread_bytes);
     let socket_limits = Limits::of(settings);
@@ -74,12 +77,13 @@ pub(super) fn assemble(
     let (sockets, socket_layer) = Sockets::new(settings, Arc::clone(&limits), budgets);
     let requests = RequestBudget {
         budget: requests,
-        largest: socket_limits.message,
-        patience: settings.limits.body_deadline,
+        max_body_bytes: socket_limits.message,
+        timeout: settings.limits.body_deadline,
     };
     let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
-    let routing = routes.known_to(Routing::new(settings.paths.clone(), Arc::clone(&models)));
+    let routing =
+        routes.register_overrides(Routing::new(settings.paths.clone(), Arc::clone(&models)));
     let shared = Arc::new(Shared {
         engine: engine.clone(),
         sockets: sockets.clone(),
@@ -105,14 +109,16 @@ pub(super) fn assemble(
         },
         ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
     });
-    let dressed = |routes| router::dressed(routes, Arc::clone(&shared), settings.body_limit);
-    let with_fallback =
-        |fallback| dressed(routes.spelled(routes.router().fallback_service(fallback), &routing));
+    let with_layers =
+        |routes| router::with_layers(routes, Arc::clone(&shared), settings.body_limit);
+    let with_fallback = |fallback| {
+        with_layers(routes.normalize_urls(routes.router().fallback_service(fallback), &routing))
+    };
     let files = Files::new(settings);
-    let over_sockets = with_fallback(router::resources_beside(files.clone()));
+    let over_sockets = with_fallback(router::resources_for_sockets(files.clone()));
     let with_pages = files.map(|files| {
         let routed = routes.router().fallback_service(files.serve(router::resources()));
-        dressed(routes.spelled(routed, &routing))
+        with_layers(routes.normalize_urls(routed, &routing))
     });
     let parse_limits = ParseLimits::new(&settings.limits);
     let answers = Answers::new(
@@ -121,18 +127,22 @@ pub(super) fn assemble(
         settings.body_limit,
         Arc::clone(&parse_limits),
     );
-    sockets.open(answers, courier.clone());
-    let measured = Measured {
+    sockets.open(answers, delivery_service.clone());
+    let metrics_sources = MetricsSources {
         limits: Arc::clone(&limits),
         output: Arc::clone(&output_budget),
         engine: engine.clone(),
     };
     let services = publish::router(settings.api_key.clone())
-        .merge(metrics::router(settings.api_key.clone(), measured))
-        .merge(revoke::router(settings.sites.clone(), courier.clone()))
-        .merge(send::router(settings.sites.clone(), settings.body_limit, slot.post()));
+        .merge(metrics::router(settings.api_key.clone(), metrics_sources))
+        .merge(revoke::router(settings.sites.clone(), delivery_service.clone()))
+        .merge(send::router(
+            settings.sites.clone(),
+            settings.body_limit,
+            delivery_queue.enqueue_function(),
+        ));
     let admission = Admission { sites: settings.sites.clone(), api_key: settings.api_key.clone() };
-    let over_http = dressed(services)
+    let over_http = with_layers(services)
         .fallback_service(with_pages.unwrap_or(over_sockets))
         .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
         .layer(middleware::from_fn_with_state(parse_limits, values::check))
@@ -148,7 +158,7 @@ pub(super) fn assemble(
         .route("/health", get(async move || checks.report().await))
         .route("/health/live", get(async || health::live()))
         .fallback_service(over_http.layer(middleware::from_fn(security_headers::keep_private)))
-        .layer(middleware::from_fn_with_state(cookies, cookies::greet))
+        .layer(middleware::from_fn_with_state(cookies, cookies::set_cookies))
         .layer(socket_layer)
         .layer(middleware::from_fn_with_state(requests, budget::claim_request))
         .layer(middleware::from_fn(websocket::check))
@@ -157,11 +167,11 @@ pub(super) fn assemble(
     let app = app
         .clone()
         .layer(origins.cors())
-        .layer(middleware::from_fn_with_state(app, origin::no_preflight))
+        .layer(middleware::from_fn_with_state(app, origin::bypass_cors))
         .layer(middleware::from_fn_with_state(limits, limit_monitor::watch))
         .layer(middleware::from_fn_with_state(addresses, client_address::attach))
         .layer(middleware::from_fn(handshake::read))
         .layer(middleware::from_fn_with_state(hosts, host::check))
         .layer(middleware::from_fn_with_state(headers, security_headers::attach));
-    (socket_path::also_at(settings.socket_io.path.as_str(), app), shared)
+    (socket_path::with_custom_path(settings.socket_io.path.as_str(), app), shared)
 }

@@ -1,4 +1,4 @@
-//! A server before it starts, and its start.
+//! Configures and starts a server.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use axum::routing::MethodRouter;
 use backwire_engine::{self as engine, Engine, Tail, Window};
-use backwire_records::model::{Model, Undeclarable};
+use backwire_records::model::{Model, ModelError};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::app::{assemble, keeper};
-use super::{Server, Work};
+use super::app::{assemble, session_policy};
+use super::{Server, Tasks};
 use crate::caller;
 use crate::cascade;
 use crate::clock::now;
-use crate::delivery::courier::{Courier, LETTERS, Slot};
+use crate::delivery::service::{DeliveryQueue, DeliveryService, MAX_QUEUED_MESSAGES};
 use crate::fanout::Fanout;
 use crate::http::connections::{Connections, descriptors_for_connections};
 use crate::http::serve::HttpServer;
@@ -27,8 +27,8 @@ use crate::route::Paths;
 use crate::router::Routes;
 use crate::settings::{AllowedHost, AllowedOrigin, ApiKey, Limits, SessionSecret, Settings, Store};
 
-/// Changes that may wait for the fan-out before writers have to.
-const TAIL: usize = 1024;
+/// Changes that may wait for the fan-out. If there are more, writers wait.
+const MAX_WAITING_CHANGES: usize = 1024;
 
 type OpenEngine = Box<dyn FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send>;
 
@@ -41,43 +41,43 @@ pub struct Builder {
 }
 
 impl Server {
-    /// Starts with the defaults; see [`Settings`].
+    /// Returns a builder with the defaults of [`Settings`].
     pub fn builder() -> Builder {
         Builder::default()
     }
 }
 
 impl Builder {
-    /// All settings at once.
+    /// Replaces all settings.
     pub fn settings(self, settings: Settings) -> Self {
         Self { settings, ..self }
     }
 
-    /// Where to listen.
+    /// Sets the address to listen on.
     pub fn host(mut self, host: impl Into<IpAddr>) -> Self {
         self.settings.host = host.into();
         self
     }
 
-    /// Which port; 0 means any that is free.
+    /// Sets the port to listen on. 0 means any free port.
     pub fn port(mut self, port: u16) -> Self {
         self.settings.port = port;
         self
     }
 
-    /// Where records and logs live.
+    /// Sets the engine that stores records and logs.
     pub fn store(mut self, store: Store) -> Self {
         self.settings.store = store;
         self
     }
 
-    /// How much is kept of each log, and of the ledger.
+    /// Sets how much of each log and of the ledger is kept.
     pub fn window(mut self, window: Window) -> Self {
         self.settings.window = window;
         self
     }
 
-    /// What the records of a resource are like; an error names what cannot be so.
+    /// Declares a resource with its model. An error names the invalid part of the model.
     ///
     /// ```
     /// use backwire::Server;
@@ -85,96 +85,97 @@ impl Builder {
     ///
     /// let notes = Model { key: "_id".to_owned(), ids: Ids::Uuid, ..Model::default() };
     /// let server = Server::builder().resource("note", notes)?;
-    /// # Ok::<_, backwire::model::Undeclarable>(())
+    /// # Ok::<_, backwire::model::ModelError>(())
     /// ```
-    pub fn resource(mut self, name: &str, model: Model) -> Result<Self, Undeclarable> {
+    pub fn resource(mut self, name: &str, model: Model) -> Result<Self, ModelError> {
         self.settings.models.declare(name, model)?;
         Ok(self)
     }
 
-    /// How resources are reached: prefixes and shortcuts.
+    /// Sets the paths of resources: prefixes and shortcuts.
     pub fn paths(mut self, paths: Paths) -> Self {
         self.settings.paths = paths;
         self
     }
 
-    /// A directory of pages to serve.
+    /// Sets the directory of pages to serve.
     pub fn pages(mut self, directory: impl Into<PathBuf>) -> Self {
         self.settings.pages = Some(directory.into());
         self
     }
 
-    /// One more origin whose pages may use the server.
+    /// Adds an origin whose pages may use the server.
     pub fn origin(mut self, origin: AllowedOrigin) -> Self {
         self.settings.origins.push(origin);
         self
     }
 
-    /// One more name that the server may be asked by.
+    /// Adds a host name that requests may have.
     pub fn allowed_host(mut self, host: AllowedHost) -> Self {
         self.settings.allowed_hosts.push(host);
         self
     }
 
-    /// Bytes a body may have.
+    /// Sets the bytes that the body of a request may have.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.settings.body_limit = bytes;
         self
     }
 
-    /// What one client, site or resource may use.
+    /// Sets what one client, site or resource may use.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
         self
     }
 
-    /// Requests one connection may have in flight.
+    /// Sets how many requests one connection may have in flight.
     pub fn in_flight(mut self, requests: usize) -> Self {
         self.settings.limits.requests_in_flight = requests;
         self
     }
 
-    /// Packets that may wait for one client to read them.
+    /// Sets how many packets may wait for one client to read them.
     pub fn unread(mut self, packets: usize) -> Self {
         self.settings.limits.unread_packets = packets;
         self
     }
 
-    /// How long a client may read nothing of what is sent to it.
+    /// Sets how long a client may read nothing of its output.
     pub fn write_deadline(mut self, deadline: Duration) -> Self {
         self.settings.limits.write_deadline = deadline;
         self
     }
 
-    /// What back ends publish with over HTTP.
+    /// Sets the key that back ends need to publish over HTTP.
     pub fn api_key(mut self, key: ApiKey) -> Self {
         self.settings.api_key = Some(key);
         self
     }
 
-    /// What session cookies are signed with.
+    /// Sets the secret that session cookies are signed with.
     pub fn session_secret(mut self, secret: SessionSecret) -> Self {
         self.settings.session_secret = Some(secret);
         self
     }
 
-    /// How long a session is kept that nothing is done with.
+    /// Sets how long an unused session is kept.
     pub fn session_age(mut self, age: Duration) -> Self {
         self.settings.session_age = age;
         self
     }
 
-    /// A route of one's own, over HTTP and sockets alike. Its handler may take a
+    /// Adds a route, over HTTP and sockets alike. Its handler may take a
     /// [`Context`](crate::Context).
     pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
         self.routes = self.routes.add(path, handler);
         self
     }
 
-    /// Handlers of one's own for some verbs of a resource or its records: `/todo`, `/todo/{id}`. The
-    /// other verbs are answered as ever. They also answer where the url is spelled `/Todo/`.
+    /// Replaces the handlers of some verbs of a resource or its records: `/todo`, `/todo/{id}`. The
+    /// other verbs keep their handlers. The new handlers also answer the url with another spelling,
+    /// such as `/Todo/`.
     ///
-    /// What a handler commits goes the way of every other write:
+    /// A commit of a handler is logged and pushed like every other write:
     ///
     /// ```
     /// use axum::Json;
@@ -189,20 +190,20 @@ impl Builder {
     ///     cx.create("todo", todo).await
     /// }
     ///
-    /// let server = Server::builder().instead("/todo", post(create));
+    /// let server = Server::builder().override_route("/todo", post(create));
     /// ```
     ///
-    /// An update may come as `PUT` and as `PATCH`, which is what our runtime sends: give both a handler.
-    /// Shortcuts past the handlers of a resource are not there.
+    /// An update may arrive as `PUT` and as `PATCH`, which our runtime sends: give both a handler.
+    /// The resource has no shortcuts, which would bypass its handlers.
     ///
-    /// A request with an `Idempotency-Key` may come again: what a handler makes of it should be the
-    /// same each time, or the repeat is refused as another request.
-    pub fn instead(mut self, path: &str, handlers: MethodRouter) -> Self {
-        self.routes = self.routes.add_instead(path, handlers);
+    /// A request with an `Idempotency-Key` may arrive again. The handler should make the same write
+    /// of it each time, or the repeat is refused as another request.
+    pub fn override_route(mut self, path: &str, handlers: MethodRouter) -> Self {
+        self.routes = self.routes.add_override(path, handlers);
         self
     }
 
-    /// An engine of one's own. It is given the end of the log it has to send each change to.
+    /// Sets a custom engine. The function gets the sender that the engine sends each change to.
     pub fn engine<F>(mut self, open: F) -> Self
     where
         F: FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send + 'static,
@@ -211,11 +212,11 @@ impl Builder {
         self
     }
 
-    /// Starts it.
+    /// Starts the server.
     pub async fn bind(self) -> io::Result<Server> {
         let Self { mut settings, routes, open } = self;
         settings.models.associate().map_err(io::Error::other)?;
-        let (tail, changes) = mpsc::channel(TAIL);
+        let (tail, changes) = mpsc::channel(MAX_WAITING_CHANGES);
         let (store, window, limits) =
             (settings.store.clone(), settings.window, settings.limits.clone());
         let engine_name = match &open {
@@ -223,7 +224,7 @@ impl Builder {
             None => store.to_string(),
         };
         let open = open.unwrap_or_else(|| Box::new(move |tail| store.open(window, &limits, tail)));
-        // It may have to wait for another process.
+        // Opening may wait for another process.
         let engine = spawn_blocking(|| open(tail)).await?.map_err(io::Error::other)?;
         settings.models.learn_keys(engine.keys().await.map_err(io::Error::other)?);
         engine.declare(&settings.models).await.map_err(io::Error::other)?;
@@ -233,27 +234,36 @@ impl Builder {
             io::Error::new(error.kind(), reason)
         })?;
         let addr = listener.local_addr()?;
-        let sessions = keeper(&settings, &*engine).await.map_err(io::Error::other)?;
+        let sessions = session_policy(&settings, &*engine).await.map_err(io::Error::other)?;
         engine.queues().begin(settings.node(), now()).await.map_err(io::Error::other)?;
-        let (slot, letters) = mpsc::channel(LETTERS);
-        let courier = Courier::new(engine.clone(), settings.sites.clone(), settings.ttl());
-        let to = Slot::new(slot.downgrade());
+        let (message_sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
+        let delivery_service =
+            DeliveryService::new(engine.clone(), settings.sites.clone(), settings.ttl());
+        let delivery_queue = DeliveryQueue::new(message_sender.downgrade());
         let max = descriptors_for_connections();
         let connections = Connections::new(&settings, max, Arc::default());
-        let (app, shared) =
-            assemble(&settings, addr, &routes, sessions, &courier, to, &connections);
+        let (app, shared) = assemble(
+            &settings,
+            addr,
+            &routes,
+            sessions,
+            &delivery_service,
+            delivery_queue,
+            &connections,
+        );
         let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
         let fanout =
             Fanout::new(sockets.clone(), Arc::clone(&shared.models), Arc::clone(&shared.limits))
                 .with_searched_bytes(settings.limits.searched_bytes);
         let fanout = tokio::spawn(fanout.follow(changes));
-        let following = courier.clone().follow_sites(sockets.clone(), settings.sites.changes());
-        let following = tokio::spawn(following);
-        let post = tokio::spawn(courier.deliver(letters));
-        let cascades = tokio::spawn(cascade::work(Arc::clone(&shared)));
-        let watch = tokio::spawn(caller::watch(shared));
+        let site_updates =
+            delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
+        let site_updates = tokio::spawn(site_updates);
+        let delivery = tokio::spawn(delivery_service.deliver(messages));
+        let cascades = tokio::spawn(cascade::run(Arc::clone(&shared)));
+        let session_watch = tokio::spawn(caller::watch_sessions(shared));
         let (stop, stopped) = oneshot::channel();
-        // A sender that is dropped is a server that is left to run.
+        // If the `Server` is dropped without a shutdown, it runs on.
         let stopped = async {
             if stopped.await.is_err() {
                 std::future::pending().await
@@ -266,10 +276,10 @@ impl Builder {
             %addr,
             engine = engine_name,
             sites = settings.site_names(),
-            open = settings.openness().join("; "),
+            open = settings.access_summary().join("; "),
             "the server has started"
         );
-        let work = Work { serving, fanout, post, watch, following, cascades };
-        Ok(Server { addr, sockets, publisher, stop, slot, work })
+        let tasks = Tasks { serving, fanout, delivery, session_watch, site_updates, cascades };
+        Ok(Server { addr, sockets, publisher, stop, message_sender, tasks })
     }
 }

@@ -1,4 +1,4 @@
-//! What a server may be called by.
+//! The host names that requests to the server may have: the setting `allowed_hosts`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,14 +9,13 @@ use url::Host;
 
 use crate::yaml;
 
-/// A name that browsers may have reached the server by: `push.example`, or `.push.example` for that and all
-/// names below it.
+/// A host name of the server: `push.example`, or `.push.example` for that name and its subdomains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHost(Arc<str>);
 
 impl AllowedHost {
-    /// Whether a name, in lower case and without its port, is one that is meant.
-    pub(crate) fn is(&self, name: &str) -> bool {
+    /// Whether this allows a host name, which is in lower case and without its port.
+    pub(crate) fn matches(&self, name: &str) -> bool {
         match self.0.strip_prefix('.') {
             Some(domain) => name
                 .strip_suffix(domain)
@@ -32,8 +31,10 @@ impl FromStr for AllowedHost {
     fn from_str(text: &str) -> Result<Self, String> {
         let is_name = |c: char| c.is_alphanumeric() || ['.', '-', '_'].contains(&c);
         if text.trim_start_matches('.').is_empty() || !text.chars().all(is_name) {
-            let examples = "push.example and .push.example are, without scheme and port";
-            return Err(format!("{text:?} is no name of a host; {examples}"));
+            return Err(format!(
+                "{text:?} is not a host name: expected a name such as push.example or \
+                 .push.example, without scheme and port"
+            ));
         }
         // Browsers send a domain in ASCII.
         let name = text.trim_start_matches('.');
@@ -48,7 +49,7 @@ impl FromStr for AllowedHost {
 
 impl<'de> Deserialize<'de> for AllowedHost {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        yaml::parsed(deserializer)
+        yaml::parse_text(deserializer)
     }
 }
 
@@ -63,29 +64,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_itself_and_one_with_a_dot_before_it_is_all_below_it_as_well() {
+    fn leading_dot_allows_the_name_and_its_subdomains() {
         let host: AllowedHost = "Push.example".parse().unwrap();
-        assert!(host.is("push.example"));
-        assert!(!host.is("a.push.example") && !host.is("apush.example"));
+        assert!(host.matches("push.example"));
+        assert!(!host.matches("a.push.example") && !host.matches("apush.example"));
         let domain: AllowedHost = ".push.example".parse().unwrap();
-        assert!(domain.is("push.example") && domain.is("a.b.push.example"));
-        assert!(!domain.is("evilpush.example") && !domain.is("push.example.evil.example"));
+        assert!(domain.matches("push.example") && domain.matches("a.b.push.example"));
+        assert!(
+            !domain.matches("evilpush.example") && !domain.matches("push.example.evil.example")
+        );
     }
 
     #[test]
-    fn domain_is_compared_as_browsers_send_it() {
+    fn domain_is_compared_in_the_form_that_browsers_send() {
         let host: AllowedHost = "Zoë.example".parse().unwrap();
-        assert!(host.is("xn--zo-ija.example") && !host.is("zoë.example"));
+        assert!(host.matches("xn--zo-ija.example") && !host.matches("zoë.example"));
         let domain: AllowedHost = ".Zoë.example".parse().unwrap();
-        assert!(domain.is("a.xn--zo-ija.example") && domain.is("xn--zo-ija.example"));
+        assert!(domain.matches("a.xn--zo-ija.example") && domain.matches("xn--zo-ija.example"));
         let host: AllowedHost = "my_host".parse().unwrap();
-        assert!(host.is("my_host"));
+        assert!(host.matches("my_host"));
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn invalid_host_name_is_an_error() {
         for text in ["", ".", "https://push.example", "push.example:80", "*", "[::1]", "a b"] {
-            assert!(text.parse::<AllowedHost>().unwrap_err().contains("no name of a host"));
+            assert!(
+                text.parse::<AllowedHost>().unwrap_err().contains("is not a host name: expected")
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::yaml;
 
-/// `https://app.example`, or `*` for any origin.
+/// An origin such as `https://app.example`, or `*` for any origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigin {
     /// Pages of any origin. The server ignores their cookies.
@@ -25,33 +25,34 @@ pub enum AllowedOrigin {
 pub struct Origin(Arc<str>);
 
 impl AllowedOrigin {
-    /// Whether these are all pages, those of unknown origin included.
+    /// Whether this allows all pages, including those of unknown origin.
     pub(crate) fn is_any(&self) -> bool {
         *self == Self::Any
     }
 
-    /// Whether it names this origin.
+    /// Whether this is the origin. `*` is not.
     pub(crate) fn names(&self, origin: &Origin) -> bool {
         matches!(self, Self::One(named) if named == origin)
     }
 }
 
 impl Origin {
-    /// The `Origin` header of a request. A value that is not an origin equals none.
+    /// Returns the origin of an `Origin` header. A value that is not an origin equals no other
+    /// origin.
     pub(crate) fn of_header(header: &HeaderValue) -> Self {
         let text = String::from_utf8_lossy(header.as_bytes());
         Self(normalized(&text).into())
     }
 
-    /// The host, in brackets if it is an IPv6 address. The origin `null` has none.
+    /// Returns the host, in brackets if it is an IPv6 address. The origin `null` has none.
     pub(crate) fn host(&self) -> Option<&str> {
         let (_, authority) = self.0.split_once("://")?;
         let host = without_port(authority);
         (!host.is_empty()).then_some(host)
     }
 
-    /// As a browser writes it, if it is one of its own: with a domain in ASCII and an address in its
-    /// shortest form.
+    /// Returns an http or https origin in the form that browsers send: with a domain in ASCII and
+    /// an address in its shortest form.
     fn canonical(self) -> Option<Self> {
         if !["http://", "https://"].iter().any(|scheme| self.0.starts_with(scheme)) {
             return Some(self);
@@ -60,16 +61,16 @@ impl Origin {
         origin.is_tuple().then(|| Self(origin.ascii_serialization().into()))
     }
 
-    /// Its text.
+    /// Returns the origin as a text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The text before the port.
+/// Returns the authority of a url without its port.
 pub(crate) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        // The last colon of an IPv6 address stands inside its brackets.
+        // The last colon of an IPv6 address is inside its brackets.
         Some((host, port)) if !port.ends_with(']') => host,
         _ => authority,
     }
@@ -116,7 +117,7 @@ impl FromStr for AllowedOrigin {
 
 impl<'de> Deserialize<'de> for AllowedOrigin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        yaml::parsed(deserializer)
+        yaml::parse_text(deserializer)
     }
 }
 
@@ -126,7 +127,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// As a configuration file has it.
+/// Writes the origin as a configuration file has it.
 impl fmt::Display for AllowedOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_compared_as_browsers_send_them() {
+    fn origins_are_compared_in_the_form_that_browsers_send() {
         for (written, sent) in [
             ("https://App.example/", "https://app.example"),
             ("https://app.example:443", "https://app.example"),

@@ -1,7 +1,7 @@
 //! The settings `limits`: what one client, site or resource may use, and all of them together.
 //!
-//! The table at the end of the first part is the one place that names a limit: its setting, its
-//! default and its counter. `docs/reference/limits.md` has a row for each, which a test checks.
+//! The table below is the only place that declares a limit: its setting, its default and its
+//! counter. `docs/reference/limits.md` has a row for each, which a test checks.
 
 use std::fmt;
 use std::time::Duration;
@@ -41,14 +41,14 @@ macro_rules! limits {
 
         impl LimitsBlock {
             /// Replaces the limits that the block sets.
-            pub(crate) fn over(self, limits: &mut Limits) {
+            pub(crate) fn apply_to(self, limits: &mut Limits) {
                 $(if let Some(value) = self.$key {
                     limits.$key = value;
                 })+
             }
         }
 
-        /// As a configuration file has them.
+        /// Writes the limits as a configuration file has them.
         impl fmt::Display for Limits {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let settings = [$((stringify!($key), self.$key.to_setting()),)+];
@@ -65,7 +65,7 @@ macro_rules! limits {
             $($(#[doc = $other_doc])+ $other,)*
         }
 
-        /// Its name.
+        /// Writes the name of the limit.
         impl fmt::Display for Limit {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(self.name())
@@ -76,7 +76,7 @@ macro_rules! limits {
             /// All limits, in the order of their numbers.
             pub const ALL: &[Self] = &[$(Self::$limit,)+ $(Self::$other,)*];
 
-            /// The key of its setting, which is also the name of its counter.
+            /// Returns the key of the setting, which is also the name of the counter.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$limit => stringify!($key),)+
@@ -91,37 +91,40 @@ limits! {
     settings {
         /// Requests that one connection may have in flight. The next one is refused with 429.
         requests_in_flight (RequestsInFlight): usize = 256,
-        /// Values in the JSON of one request: numbers, texts, lists, objects. A request with more is refused with
-        /// 413.
+        /// Values in the JSON of one request: numbers, texts, lists, objects. A request with more
+        /// is refused with 413.
         body_values (BodyValues): usize = 100_000,
-        /// How long the reads of one request may take together. A request that takes longer is refused
-        /// with 503.
+        /// How long the reads of one request may take together. A request that takes longer is
+        /// refused with 503.
         read_deadline (ReadDeadline): Duration = DEFAULT_READ_DEADLINE,
-        /// Records in one answer, with those that `populate` adds. A larger answer is refused with 413.
+        /// Records in one answer, with those that `populate` adds. A larger answer is refused with
+        /// 413.
         answer_records (AnswerRecords): usize = 10_000,
         /// Bytes of one answer. A larger answer is refused with 413.
         answer_bytes (AnswerBytes): usize = 16 << 20,
-        /// Bytes that one read may hold in memory to sort by attributes without an index. A read that
-        /// needs more is refused with 413.
+        /// Bytes that one read may hold in memory to sort by attributes without an index. A read
+        /// that needs more is refused with 413.
         sort_bytes (SortBytes): usize = 64 << 20,
-        /// Packets that may wait for one connection to read them. One with more is disconnected.
+        /// Packets that may wait for one connection to read them. A connection with more is
+        /// disconnected.
         unread_packets (UnreadPackets): usize = 512,
         /// Bytes of the requests that one connection may have in flight. The next one is refused
         /// with 429.
         request_bytes (RequestBytes): usize = 4 << 20,
-        /// Bytes of all requests that are in flight or arrive over a WebSocket, without the first 8 KiB of
-        /// each connection. A WebSocket is not read until there is room, and a body over HTTP waits or is
-        /// refused with 503. One client may use a quarter. The heads of requests and the values that requests
-        /// are parsed to have as much, each.
+        /// Bytes of all requests that are in flight or arrive over a WebSocket, without the first 8
+        /// KiB of each connection. A WebSocket is not read until there is room. A body over HTTP
+        /// waits or is refused with 503. One client may use a quarter. The heads of requests have
+        /// as many bytes for themselves, and so have the values that requests are parsed to.
         total_request_bytes (TotalRequestBytes): usize = 32 << 20,
-        /// Bytes that may wait for one connection to read them, before its next request is answered and
-        /// before it is sent another push.
+        /// Bytes that may wait for one connection to read them, before its next request is answered
+        /// and before it is sent another push.
         unread_bytes (UnreadBytes): usize = 4 << 20,
         /// Bytes of the answers to all clients, from when they are read from the store until the
-        /// clients have read them, and of pushes that wait. The next read is refused with 503. One client may
-        /// use a quarter. Answers up to 64 KiB are counted for each client by itself, without a total.
+        /// clients have read them, and of pushes that wait. The next read is refused with 503. One
+        /// client may use a quarter. Answers of up to 64 KiB are counted for each client
+        /// separately, without a total.
         total_unread_bytes (TotalUnreadBytes): usize = 64 << 20,
-        /// How long a client may read nothing of what is sent to it before it is disconnected.
+        /// How long a client may read nothing of its output before it is disconnected.
         write_deadline (WriteDeadline): Duration = Duration::from_secs(20),
         /// Rooms that one connection may be in: those of resources, of filters and of records.
         rooms_per_connection (RoomsPerConnection): usize = 10_000,
@@ -135,13 +138,14 @@ limits! {
         filters_per_client (FiltersPerClient): usize = 1_000,
         /// Different filters of one resource that may be followed.
         filters_per_resource (FiltersPerResource): usize = 10_000,
-        /// Those among them that demand no value of an attribute, and are compared with each change.
+        /// Filters of one resource that require no value of an attribute, so that each change is
+        /// compared with them.
         unindexed_filters_per_resource (UnindexedFiltersPerResource): usize = 1_000,
-        /// Bytes of the texts of changes that are searched by filters, such as `contains`, before the changes are sent. The
-        /// clients that follow other filters read again.
+        /// Bytes of the texts of changes that filters such as `contains` may search before the
+        /// changes are sent. Beyond that, clients that follow the remaining filters read again.
         searched_bytes (SearchedBytes): usize = 64 << 20,
-        /// Work of one resume: one for each comparison of a filter with a change, and one more for each KB of
-        /// the record's text. The rooms after that are answered with *resync*.
+        /// Work of one resume: one for each comparison of a filter with a change, and one more for
+        /// each KB of the record's text. The rooms after that are answered with *resync*.
         resume_work (ResumeWork): usize = 2_000_000,
         /// Polling sessions of one address that may be without a CONNECT.
         unconnected_sessions_per_address (UnconnectedSessionsPerAddress): usize = 10,
@@ -149,26 +153,28 @@ limits! {
         unconnected_sessions (UnconnectedSessions): usize = 1_000,
         /// How long a session may be without a CONNECT.
         connect_deadline (ConnectDeadline): Duration = Duration::from_secs(10),
-        /// TCP connections that may be open. Fewer if the process may not open as many files.
+        /// TCP connections that may be open. The limit is lower if the process may not open as many
+        /// files.
         connections (Connections): usize = 65_536,
-        /// TCP connections that one address may have open, and requests that one client of a proxy may have in flight.
+        /// TCP connections that one address may have open, and requests that one client of a proxy
+        /// may have in flight.
         connections_per_address (ConnectionsPerAddress): usize = 4_096,
         /// How long a client may take to send the head of a request.
         header_deadline (HeaderDeadline): Duration = Duration::from_secs(10),
         /// How long a client may send nothing of the body of a request.
         body_deadline (BodyDeadline): Duration = Duration::from_secs(30),
-        /// How long a connection is kept on which no request is sent.
+        /// How long a connection stays open without a request.
         idle_deadline (IdleDeadline): Duration = Duration::from_secs(75),
-        /// Records that there may be, in all. A write that adds another is refused with 507.
+        /// Records of all resources together. A write that adds another is refused with 507.
         records (Records): usize = 10_000_000,
-        /// Records of one resource that there may be. A write that adds another is refused with 507.
+        /// Records of one resource. A write that adds another is refused with 507.
         records_per_resource (RecordsPerResource): usize = 1_000_000,
-        /// Undeclared resources that there may be. The first record of another is refused with 507.
+        /// Undeclared resources. The first record of another is refused with 507.
         undeclared_resources (UndeclaredResources): usize = 1_000,
-        /// Undeclared resources that one address may create per hour. The first record of another is
-        /// refused with 507.
+        /// Undeclared resources that one address may create per hour. The first record of another
+        /// is refused with 507.
         undeclared_resources_per_address (UndeclaredResourcesPerAddress): usize = 100,
-        /// Sessions that hold something. A new one takes the place of the one that has not been used for
+        /// Sessions that hold a value. A new session replaces the one that has not been used for
         /// the longest time, among those of visitors who have not signed in.
         sessions (Sessions): usize = 1_000_000,
         /// Sessions that one address may create per hour. The next one is refused with 429.
@@ -181,7 +187,7 @@ limits! {
 }
 
 impl Limits {
-    /// How much one answer may have.
+    /// Returns the limits of one answer.
     pub(crate) fn reads(&self) -> ReadOptions {
         let Self { answer_records, answer_bytes, sort_bytes, .. } = *self;
         ReadOptions {
@@ -231,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_limit_has_its_number_and_a_name_of_its_own() {
+    fn each_limit_has_its_own_number_and_name() {
         let mut names = Vec::new();
         for (number, limit) in Limit::ALL.iter().enumerate() {
             assert_eq!(*limit as usize, number);
@@ -241,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn page_of_limits_has_each_limit_with_its_default() {
+    fn limits_page_lists_each_limit_with_its_default() {
         let page = include_str!("../../../docs/reference/limits.md");
         let settings = Limits::default().to_string();
         let settings = settings.trim_matches(['{', '}']).split(", ").map(|it| it.split_once(": "));

@@ -1,4 +1,4 @@
-//! What is not shown where settings are.
+//! Keys and secrets. They are not shown when settings are printed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,24 +9,26 @@ use subtle::ConstantTimeEq;
 
 use crate::secret_files;
 
-/// A secret that a back end has to know. It is not shown where settings are.
+/// A key that back ends need. It is not shown when settings are printed.
 #[derive(Clone)]
 pub struct ApiKey(Arc<str>);
 
 impl ApiKey {
-    /// Reads it from a file; spaces and newlines around it do not count.
+    /// Reads a key from a file. Spaces and newlines around it are ignored.
     pub fn read(file: &str) -> Result<Self, String> {
-        of_file(file)
+        read_secret(file)
     }
 
-    /// What a back end shows, if it can be in a header. It is marked as not to be shown.
+    /// Returns the `Authorization` header with the key, if a header can contain it. It is marked as
+    /// sensitive.
     pub fn bearer(&self) -> Option<HeaderValue> {
         let mut header = HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
         header.set_sensitive(true);
         Some(header)
     }
 
-    /// Whether this is it. How long the answer takes does not tell how much of it is right.
+    /// Whether this is the key. The time of the comparison does not reveal how much of a wrong key
+    /// is right.
     pub fn is(&self, given: &str) -> bool {
         self.0.as_bytes().ct_eq(given.as_bytes()).into()
     }
@@ -56,14 +58,15 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// What session cookies are signed with: at least 32 characters. It is not shown where settings are.
+/// The secret that session cookies are signed with: at least 32 characters. It is not shown when
+/// settings are printed.
 #[derive(Clone)]
 pub struct SessionSecret(Arc<[u8]>);
 
 impl SessionSecret {
-    /// Reads it from a file; spaces and newlines around it do not count.
+    /// Reads a secret from a file. Spaces and newlines around it are ignored.
     pub fn read(file: &str) -> Result<Self, String> {
-        of_file(file)
+        read_secret(file)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -71,7 +74,7 @@ impl SessionSecret {
     }
 }
 
-/// That of an engine.
+/// The secret of an engine.
 impl From<[u8; 32]> for SessionSecret {
     fn from(secret: [u8; 32]) -> Self {
         Self(Arc::new(secret))
@@ -96,7 +99,7 @@ impl fmt::Debug for SessionSecret {
     }
 }
 
-fn of_file<T: FromStr<Err = &'static str>>(file: &str) -> Result<T, String> {
+fn read_secret<T: FromStr<Err = &'static str>>(file: &str) -> Result<T, String> {
     let text = secret_files::read(file).map_err(|error| format!("{file}: {error}"))?;
     text.trim().parse().map_err(|reason| format!("{file}: {reason}"))
 }
@@ -106,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_not_shown_and_no_other_is_taken_for_it() {
+    fn api_key_is_not_shown_and_equals_no_other_text() {
         let key: ApiKey = "secret".parse().unwrap();
         assert!(key.is("secret"));
         for other in ["", "s", "Secret", "secret2"] {
@@ -117,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn a_session_secret_is_long_and_not_shown() {
+    fn session_secret_has_32_characters_and_is_not_shown() {
         assert!("s".repeat(31).parse::<SessionSecret>().is_err());
         let secret: SessionSecret = "s".repeat(32).parse().unwrap();
         assert_eq!(format!("{secret:?}"), "SessionSecret(…)");
     }
 
     #[test]
-    fn a_session_secret_may_be_in_a_file() {
+    fn session_secret_can_be_read_from_a_file() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("secret").display().to_string();
         std::fs::write(&file, format!("{}\n", "s".repeat(32))).unwrap();

@@ -1,5 +1,5 @@
-//! What a SocketIO Web Service has in its `config.yml` beside the port, and Sails in its
-//! `config/cors.js`.
+//! The settings that a SocketIO Web Service has in its `config.yml` beside the port, and those of
+//! Sails in `config/cors.js`.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use serde::{Deserialize, Deserializer};
 use super::{AllowedOrigin, ApiKey};
 use crate::yaml::{self, Options};
 
-/// Where a Redis is. It is read, and used by nothing yet.
+/// The address of a Redis server. The setting is read, but no engine uses it yet.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
-    /// Its host.
+    /// The host.
     pub host: String,
-    /// Its port.
+    /// The port.
     #[serde(deserialize_with = "yaml::port")]
     pub port: u16,
-    /// Its password.
+    /// The password.
     #[serde(deserialize_with = "yaml::maybe_secret")]
     pub auth_pass: Option<ApiKey>,
 }
@@ -60,7 +60,8 @@ impl Options for Redis {
 
 const NO_REDIS: &str = "messages are not kept in Redis";
 
-/// Which server this is among those whose ids may not meet, and from when its ids count.
+/// The number of a server in the ids of its messages, and the beginning of their time. Servers with
+/// different numbers draw different ids.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(from = "FlakeBlock")]
 pub struct Flake {
@@ -68,11 +69,11 @@ pub struct Flake {
     pub datacenter: u8,
     /// 0 to 31.
     pub worker: u8,
-    /// Milliseconds since 1970 at which the time in ids begins.
+    /// When the time in ids begins, in milliseconds since 1970.
     pub epoch: u64,
 }
 
-/// The block, as it is in a file.
+/// The block `flakeid` of a configuration file.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct FlakeBlock {
@@ -80,7 +81,7 @@ struct FlakeBlock {
     datacenter: u8,
     #[serde(deserialize_with = "five_bits")]
     worker: u8,
-    /// Both of them in one number, which counts before them.
+    /// `datacenter` and `worker` in one number, which overrides them.
     #[serde(deserialize_with = "ten_bits")]
     id: Option<(u8, u8)>,
     #[serde(deserialize_with = "epoch")]
@@ -108,9 +109,9 @@ fn ten_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<(u8, u8
 }
 
 fn epoch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    /// Until the year 2100.
-    const LATEST: u64 = 4_102_444_800_000;
-    yaml::number(deserializer, 0..=LATEST, "milliseconds since 1970")
+    /// The year 2100.
+    const MAX_EPOCH: u64 = 4_102_444_800_000;
+    yaml::number(deserializer, 0..=MAX_EPOCH, "milliseconds since 1970")
 }
 
 fn five_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
@@ -118,22 +119,22 @@ fn five_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error>
     Ok(u8::try_from(number).unwrap_or_default())
 }
 
-/// Which pages of other origins may use the server, as Sails 0.9 and 1 say it.
+/// Which pages of other origins may use the server, as in Sails 0.9 and 1.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Cors {
-    /// Whether they may at all.
+    /// Whether pages of other origins may use the server at all.
     all_routes: bool,
-    /// The origins, separated by commas. Without them, any.
+    /// The origins, separated by commas. The default is any origin.
     #[serde(rename = "origin", deserialize_with = "origins")]
     origin: Option<Vec<AllowedOrigin>>,
-    /// The same in Sails 1.
+    /// The origins in Sails 1.
     #[serde(deserialize_with = "yaml::maybe_list")]
     allow_origins: Option<Vec<AllowedOrigin>>,
 }
 
 impl Cors {
-    /// The origins that it allows, or `None` if it does not change them.
+    /// Returns the allowed origins, or `None` if the block does not change them.
     pub(crate) fn origins(self) -> Option<Vec<AllowedOrigin>> {
         let named = self.allow_origins.or(self.origin);
         self.all_routes.then(|| named.unwrap_or_else(|| vec![AllowedOrigin::Any]))
@@ -163,7 +164,7 @@ fn origins<'de, D: Deserializer<'de>>(
     parsed.transpose().map_err(D::Error::custom)
 }
 
-/// As a configuration file would say it; a password is not shown.
+/// Writes the block as a configuration file has it, without the password.
 impl fmt::Display for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let password = if self.auth_pass.is_some() { "(set)" } else { "~" };

@@ -1,6 +1,6 @@
 //! The settings of Socket.IO: the block `io` of a configuration file.
 //!
-//! Its keys are those of the options of `socket.io` for Node.js, as far as they have a meaning here.
+//! Its keys are those options of `socket.io` for Node.js that have a meaning in Backwire.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,18 +9,18 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, de};
 
 use super::AllowedOrigin;
-use super::page::PAGE;
-use crate::yaml::{self, Bad, Options};
+use super::migration_guide::MIGRATION_GUIDE;
+use crate::yaml::{self, FileProblem, Options};
 
-/// How Socket.IO is served.
+/// The settings of Socket.IO.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketIo {
-    /// A path of Socket.IO beside `/socket.io`, which is always there.
+    /// Another path of Socket.IO. `/socket.io` is always served, too.
     pub path: SocketPath,
     /// The transports that clients may use.
     pub transports: Transports,
-    /// Bytes that one message of a client may have. Without it, four times the limit of a body.
+    /// Bytes that one message of a client may have. The default is four times the limit of a body.
     pub max_http_buffer_size: Option<usize>,
 }
 
@@ -34,22 +34,22 @@ pub enum Transports {
     /// Polling and WebSocket.
     #[default]
     All,
-    /// Polling alone.
+    /// Only polling.
     Polling,
-    /// WebSocket alone.
+    /// Only WebSocket.
     WebSocket,
 }
 
-/// How it is found out that the other end of a connection is gone.
+/// The pings that detect dead connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// How long after a ping its pong may come.
+    /// How long the pong may take after a ping.
     pub timeout: Duration,
-    /// How long after a pong the next ping is sent.
+    /// The time from a pong to the next ping.
     pub interval: Duration,
 }
 
-/// The block, as it is in a file.
+/// The block `io` of a configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct IoBlock {
@@ -57,18 +57,18 @@ pub(crate) struct IoBlock {
     ping_timeout: Option<Duration>,
     #[serde(deserialize_with = "milliseconds")]
     ping_interval: Option<Duration>,
-    #[serde(deserialize_with = "yaml::text")]
+    #[serde(deserialize_with = "yaml::parse_optional_text")]
     path: Option<SocketPath>,
     transports: Option<Transports>,
     #[serde(deserialize_with = "bytes")]
     max_http_buffer_size: Option<usize>,
-    #[serde(deserialize_with = "yaml::text")]
+    #[serde(deserialize_with = "yaml::parse_optional_text")]
     pub(crate) origins: Option<SocketIoOrigins>,
 }
 
 impl IoBlock {
-    /// Applies the block over the current settings.
-    pub(crate) fn over(self, heartbeat: &mut Heartbeat, socket_io: &mut SocketIo) {
+    /// Replaces the settings that the block sets.
+    pub(crate) fn apply_to(self, heartbeat: &mut Heartbeat, socket_io: &mut SocketIo) {
         heartbeat.timeout = self.ping_timeout.unwrap_or(heartbeat.timeout);
         heartbeat.interval = self.ping_interval.unwrap_or(heartbeat.interval);
         socket_io.transports = self.transports.unwrap_or(socket_io.transports);
@@ -79,12 +79,12 @@ impl IoBlock {
         }
     }
 
-    /// A warning about values without effect.
-    pub(crate) fn ignored(&self) -> Option<Bad> {
+    /// Returns a warning about values without effect, if there are any.
+    pub(crate) fn warning(&self) -> Option<FileProblem> {
         let patterns = &self.origins.as_ref().filter(|it| !it.patterns.is_empty())?.patterns;
-        Some(Bad::new(format!(
+        Some(FileProblem::new(format!(
             "io.origins: {} changes nothing: Backwire allows origins by their full names; list \
-             them in `origins`, such as https://app.example ({PAGE})",
+             them in `origins`, such as https://app.example ({MIGRATION_GUIDE})",
             patterns.join(" ")
         )))
     }
@@ -116,13 +116,13 @@ impl Options for IoBlock {
     ];
 }
 
-/// `origins` as Socket.IO 1 and 2 understand them: `http://host:port`, `host:port`, `host:*`, `*:port` and `*:*`,
-/// with spaces between them.
+/// `origins` in the form of Socket.IO 1 and 2: `http://host:port`, `host:port`, `host:*`, `*:port`
+/// and `*:*`, with spaces between them.
 #[derive(Debug)]
 pub(crate) struct SocketIoOrigins {
-    /// Those that are named, or all.
+    /// The origins that are written in full, or any.
     pub(crate) named: Vec<AllowedOrigin>,
-    /// Those that stand for some origins without naming them.
+    /// Patterns that stand for several origins. They have no effect.
     patterns: Vec<String>,
 }
 
@@ -137,10 +137,10 @@ impl FromStr for SocketIoOrigins {
                 _ if origin.contains('*') => patterns.push(origin.to_owned()),
                 None => {
                     for scheme in ["http", "https"] {
-                        named.push(parsed(origin, &format!("{scheme}://{origin}"))?);
+                        named.push(parse_origin(origin, &format!("{scheme}://{origin}"))?);
                     }
                 }
-                Some(("http" | "https", _)) => named.push(parsed(origin, origin)?),
+                Some(("http" | "https", _)) => named.push(parse_origin(origin, origin)?),
                 Some(_) => return Err(not_an_origin(origin)),
             }
         }
@@ -148,7 +148,7 @@ impl FromStr for SocketIoOrigins {
     }
 }
 
-fn parsed(written: &str, origin: &str) -> Result<AllowedOrigin, String> {
+fn parse_origin(written: &str, origin: &str) -> Result<AllowedOrigin, String> {
     origin.parse().map_err(|_| not_an_origin(written))
 }
 
@@ -162,7 +162,7 @@ impl SocketPath {
     /// The default path of Socket.IO's clients.
     pub const DEFAULT: &'static str = "/socket.io";
 
-    /// The path, without a slash at its end.
+    /// Returns the path, without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -190,7 +190,7 @@ impl FromStr for SocketPath {
 }
 
 impl Transports {
-    /// Their names, as Socket.IO has them.
+    /// Returns the names of the transports in Socket.IO.
     pub(crate) fn names(self) -> &'static [&'static str] {
         match self {
             Self::All => &["polling", "websocket"],
@@ -231,7 +231,7 @@ fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dur
     Ok(Some(Duration::from_millis(number)))
 }
 
-/// From the size of a CONNECT to the largest limit of a body.
+/// Reads a number of bytes, from the size of a CONNECT to the largest limit of a body.
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     // The documentation of Socket.IO writes its default as 10E7.
     let number = f64::deserialize(deserializer).ok().filter(|it| it.fract() == 0.0);
@@ -245,7 +245,7 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D:
     Ok(Some(number as usize))
 }
 
-/// As a configuration file would say it, without the braces.
+/// Writes the settings as a configuration file has them, without the braces.
 impl fmt::Display for Heartbeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (timeout, interval) = (self.timeout.as_millis(), self.interval.as_millis());
@@ -253,7 +253,7 @@ impl fmt::Display for Heartbeat {
     }
 }
 
-/// As a configuration file would say it, without the braces.
+/// Writes the settings as a configuration file has them, without the braces.
 impl fmt::Display for SocketIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let transports = self.transports.names().join(", ");
@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_of_socket_io_1_become_those_that_browsers_send() {
+    fn origins_of_socket_io_1_become_origins_as_browsers_send_them() {
         let named = |text: &str| -> Vec<_> {
             let origins: SocketIoOrigins = text.parse().unwrap();
             origins.named.iter().map(ToString::to_string).collect()

@@ -1,4 +1,4 @@
-//! Which engine there is to be.
+//! The setting `engine`: where records and logs are stored.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use backwire_engine::{self as engine, Engine, Memory, Sqlite, Tail, Window};
 
 use super::Limits;
 
-/// Which engine, written `memory` or `sqlite:FILE`.
+/// An engine, written `memory` or `sqlite:FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Store {
-    /// Gone when the server stops.
+    /// Records are lost when the server stops.
     Memory,
-    /// One file; durable before a write is answered.
+    /// Records are in one file. A write is durable before it is answered.
     Sqlite(PathBuf),
 }
 
@@ -25,7 +25,7 @@ impl Default for Store {
 }
 
 impl Store {
-    /// Opens the engine, and waits where [`Sqlite::open`] does.
+    /// Opens the engine. It waits as [`Sqlite::open`] does.
     pub(crate) fn open(
         &self,
         window: Window,
@@ -43,13 +43,13 @@ impl Store {
 }
 
 impl Store {
-    /// Copies what is stored to a file that does not exist yet, while a server uses the store.
+    /// Copies the database to a file that does not exist yet. A server may use the store meanwhile.
     pub fn back_up(&self, copy: &Path) -> Result<(), engine::Error> {
         engine::back_up(self.file()?, copy)
     }
 
-    /// Replaces what is stored by a copy of [`back_up`](Self::back_up). No server may use the store
-    /// meanwhile. Returns where the former store is now, if there was one.
+    /// Replaces the database by a copy that [`back_up`](Self::back_up) has made. No server may use
+    /// the store meanwhile. Returns where the former database is now, if there was one.
     pub fn restore(&self, copy: &Path) -> Result<Option<PathBuf>, engine::Error> {
         engine::restore(copy, self.file()?)
     }
@@ -71,12 +71,12 @@ impl FromStr for Store {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
-            // Each connection would have a database of its own.
+            // Each connection would have its own database.
             Some(("sqlite", ":memory:")) => {
-                Err("sqlite::memory: is no engine; memory is".to_owned())
+                Err("unknown engine sqlite::memory:; expected memory or sqlite:FILE".to_owned())
             }
             Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(file.into())),
-            _ => Err(format!("{text:?} is no engine; memory and sqlite:FILE are")),
+            _ => Err(format!("unknown engine {text:?}; expected memory or sqlite:FILE")),
         }
     }
 }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_is_written_as_it_is_read() {
+    fn engine_is_written_as_it_is_read() {
         for text in ["memory", "sqlite:data/backwire.db", "sqlite:/tmp/a:b.db"] {
             assert_eq!(text.parse::<Store>().unwrap().to_string(), text);
         }

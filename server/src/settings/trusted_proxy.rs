@@ -1,4 +1,4 @@
-//! Proxies whose `X-Forwarded-For` header is believed: the setting `trusted_proxies`.
+//! Proxies whose `X-Forwarded-For` header is trusted: the setting `trusted_proxies`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,7 +21,8 @@ pub enum TrustedProxy {
 }
 
 impl TrustedProxy {
-    /// Whether this is the address of such a proxy. `address` is not IPv4 in IPv6.
+    /// Whether this is the address of such a proxy. `address` is not an IPv4 address mapped to
+    /// IPv6.
     pub(crate) fn includes(&self, address: IpAddr) -> bool {
         match (self, address) {
             (Self::Loopback, address) => address.is_loopback(),
@@ -55,7 +56,7 @@ impl FromStr for TrustedProxy {
 
 impl<'de> Deserialize<'de> for TrustedProxy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::yaml::parsed(deserializer)
+        crate::yaml::parse_text(deserializer)
     }
 }
 
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_an_error_that_names_what_is_expected() {
+    fn other_text_is_an_error_that_names_the_expected_forms() {
         for text in ["", "nginx", "10.0.0.0/33", "10.0.0.7:80", "*"] {
             let error = text.parse::<TrustedProxy>().unwrap_err();
             assert!(error.contains("is not an address of a proxy: expected "), "{error}");

@@ -3,13 +3,13 @@
 //! - Concurrent connects with one token share one request. Later connects send another one, because
 //!   a token may have expired. A refusal is repeated for a few seconds without a request.
 //! - At most `authAtOnce` requests run at a time. The others wait in a [`FairQueue`].
-//! - A client is refused if the back end answers, but not with a list of rooms. If it does not
-//!   answer, answers that it cannot now, or the client would wait too long, the outcome is temporary
-//!   ([`Refusal::is_temporary`]) and the server ends the transport: clients of Socket.IO connect
-//!   again after that, and do not after a refusal.
+//! - A client is refused if the back end answers with anything else than a list of rooms. The
+//!   refusal is temporary ([`Refusal::is_temporary`]) if the back end does not answer, if it
+//!   answers that it cannot now, or if the client would wait too long. Then the server ends the
+//!   transport: clients of Socket.IO connect again after that, but not after a refused CONNECT.
 //!
-//! The texts of refusals are those of the SocketIO Web Service, because apps compare how they
-//! begin.
+//! The texts of refusals are those of the SocketIO Web Service, because apps compare their
+//! beginnings.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -28,21 +28,21 @@ use tokio::time::timeout;
 
 use super::fair_queue::{FairQueue, Permit};
 use super::refusal::Refusal;
-use super::refused::RefusedTokens;
+use super::refused_tokens::RefusedTokens;
 use super::{Name, Site};
-use crate::http::outgoing::{NoAnswer, Outgoing};
+use crate::http::http_client::{HttpClient, RequestError};
 
-/// Rooms of one person.
-const MOST_ROOMS: usize = 1000;
+/// Rooms that one client may have.
+const MAX_ROOMS: usize = 1000;
 
-/// Bytes in the name of a room.
-const LONGEST_ROOM: usize = 256;
+/// Bytes that the name of a room may have.
+const MAX_ROOM_BYTES: usize = 256;
 
-/// Bytes in an answer.
-const LARGEST_ANSWER: usize = 1 << 20;
+/// Bytes that an answer may have.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Bytes in a token.
-const LONGEST_TOKEN: usize = 8 << 10;
+/// Bytes that a token may have.
+const MAX_TOKEN_BYTES: usize = 8 << 10;
 
 /// How long a client may wait for its turn. Socket.IO ends a connection without a CONNECT after 45
 /// seconds.
@@ -52,10 +52,10 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 const MAX_WAITING: usize = 10_000;
 
 const UNREACHABLE: Refusal = Refusal::Unavailable("the authUrl cannot be reached");
-const LATE: Refusal = Refusal::Unavailable("the authUrl did not answer within authTimeout");
+const TIMED_OUT: Refusal = Refusal::Unavailable("the authUrl did not answer within authTimeout");
 const BUSY: Refusal = Refusal::Unavailable("too many clients wait for the authUrl");
 
-/// The rooms of somebody, each once, in the order in which they were told.
+/// The rooms of a client, each once, in the order of the back end's answer.
 pub type Rooms = Arc<[String]>;
 
 impl Refusal {
@@ -79,109 +79,114 @@ impl Refusal {
     }
 }
 
-/// Asks the back end of a site.
+/// Asks the back end of a site for the rooms of tokens.
 #[derive(Clone)]
-pub struct Authority(Arc<Inner>);
+pub struct Authenticator(Arc<Inner>);
 
 struct Inner {
     name: Name,
     site: Arc<Site>,
-    http: Outgoing,
+    http: HttpClient,
     queue: FairQueue,
     refused: RefusedTokens,
-    /// Whether the last answer was of no use.
+    /// Whether the last request failed.
     is_failing: AtomicBool,
-    /// By token, those that are asked for now.
-    flights: Mutex<HashMap<String, (u64, WeakShared<Flight>)>>,
+    /// The running requests, with their numbers, by token.
+    requests: Mutex<HashMap<String, (u64, WeakShared<AuthRequest>)>>,
     numbers: AtomicU64,
 }
 
-type Flight = BoxFuture<'static, Result<Rooms, Refusal>>;
+type AuthRequest = BoxFuture<'static, Result<Rooms, Refusal>>;
 
-impl Authority {
-    /// That of a site.
-    pub fn new(name: Name, site: Arc<Site>, http: Outgoing) -> Self {
+impl Authenticator {
+    /// Creates the authenticator of a site.
+    pub fn new(name: Name, site: Arc<Site>, http: HttpClient) -> Self {
         let queue = FairQueue::new(site.auth_at_once, MAX_WAITING);
-        let (refused, is_failing, flights, numbers) = Default::default();
-        Self(Arc::new(Inner { name, site, http, queue, refused, is_failing, flights, numbers }))
+        let (refused, is_failing, requests, numbers) = Default::default();
+        Self(Arc::new(Inner { name, site, http, queue, refused, is_failing, requests, numbers }))
     }
 
-    /// The rooms of a token. If many wait, the clients at each `address` take turns with those at
-    /// others.
+    /// Returns the rooms of a token. If many clients wait, their addresses take turns.
     pub async fn rooms(
         &self,
         token: Option<&str>,
         address: Option<IpAddr>,
     ) -> Result<Rooms, Refusal> {
-        let token = token.filter(|token| matches!(token.len(), 1..=LONGEST_TOKEN));
+        let token = token.filter(|token| matches!(token.len(), 1..=MAX_TOKEN_BYTES));
         let header = token.and_then(|token| Some((token, self.0.site.auth_scheme.header(token)?)));
         let (token, header) = header.ok_or(Refusal::Unauthorized)?;
         match self.0.refused.get(token) {
             Some(refusal) => Err(refusal),
-            None => self.flight(token, header, address).await,
+            None => self.shared_request(token, header, address).await,
         }
     }
 
-    /// Has everybody who connects from now on asked for anew.
-    pub(crate) fn forget_flights(&self) {
-        self.0.flights.lock().clear();
+    /// Forgets the running requests: later connects do not share them.
+    pub(crate) fn forget_requests(&self) {
+        self.0.requests.lock().clear();
     }
 
-    /// The one that is on its way, or a new one. It ends when nobody waits for it any more.
-    fn flight(&self, token: &str, header: HeaderValue, address: Option<IpAddr>) -> Shared<Flight> {
-        let mut flights = self.0.flights.lock();
-        if let Some(flight) = flights.get(token).and_then(|(_, flight)| flight.upgrade()) {
-            return flight;
+    /// Returns the running request for a token, or begins one. It is cancelled when no client waits
+    /// for it any more.
+    fn shared_request(
+        &self,
+        token: &str,
+        header: HeaderValue,
+        address: Option<IpAddr>,
+    ) -> Shared<AuthRequest> {
+        let mut requests = self.0.requests.lock();
+        if let Some(request) = requests.get(token).and_then(|(_, request)| request.upgrade()) {
+            return request;
         }
         let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
-        let landing = Landing { inner: Arc::clone(&self.0), token: token.to_owned(), number };
-        let flight = async move {
-            let outcome = landing.inner.ask(&header, address).await;
+        let guard = RequestGuard { inner: Arc::clone(&self.0), token: token.to_owned(), number };
+        let request = async move {
+            let outcome = guard.inner.ask(&header, address).await;
             if let Err(refusal) = outcome
                 && refusal.rejects_token()
             {
-                landing.inner.refused.insert(&landing.token, refusal);
+                guard.inner.refused.insert(&guard.token, refusal);
             }
             outcome
         };
-        let flight = flight.boxed().shared();
-        if let Some(weak) = flight.downgrade() {
-            flights.insert(token.to_owned(), (number, weak));
+        let request = request.boxed().shared();
+        if let Some(weak) = request.downgrade() {
+            requests.insert(token.to_owned(), (number, weak));
         }
-        flight
+        request
     }
 }
 
-/// Takes a flight off the list when it has ended, however it did.
-struct Landing {
+/// Removes a request from the running ones when it has ended or was cancelled.
+struct RequestGuard {
     inner: Arc<Inner>,
     token: String,
     number: u64,
 }
 
-impl Drop for Landing {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        let mut flights = self.inner.flights.lock();
-        // There may be a later one already.
-        if flights.get(&self.token).is_some_and(|(number, _)| *number == self.number) {
-            flights.remove(&self.token);
+        let mut requests = self.inner.requests.lock();
+        // There may already be a later request for the token.
+        if requests.get(&self.token).is_some_and(|(number, _)| *number == self.number) {
+            requests.remove(&self.token);
         }
     }
 }
 
 impl Inner {
-    /// Once, and once more if that may help.
+    /// Sends the request, and repeats it once if the second answer may differ.
     async fn ask(&self, header: &HeaderValue, address: Option<IpAddr>) -> Result<Rooms, Refusal> {
-        let _permit = self.turn(address).await?;
+        let _permit = self.acquire_permit(address).await?;
         let rooms = match self.ask_once(header).await {
             Err(refusal) if refusal.is_worth_a_retry() => self.ask_once(header).await?,
             rooms => rooms?,
         };
-        if self.site.lets_in(&rooms) { Ok(rooms) } else { Err(Refusal::NoUserRoom) }
+        if self.site.accepts_rooms(&rooms) { Ok(rooms) } else { Err(Refusal::NoUserRoom) }
     }
 
     /// Waits until one more request may run.
-    async fn turn(&self, address: Option<IpAddr>) -> Result<Permit, Refusal> {
+    async fn acquire_permit(&self, address: Option<IpAddr>) -> Result<Permit, Refusal> {
         match timeout(MAX_WAIT, self.queue.acquire(address)).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(BUSY),
@@ -193,20 +198,23 @@ impl Inner {
             .header(header::AUTHORIZATION, header)
             .header(header::ACCEPT, "application/json")
             .body(Full::default())
-            .expect("there is nothing in it that has to be parsed");
-        let asked = timeout(self.site.auth_timeout, self.http.ask(request, LARGEST_ANSWER)).await;
-        let (outcome, reason) = match asked {
+            .expect("all parts of the request are already parsed");
+        let answer =
+            timeout(self.site.auth_timeout, self.http.send(request, MAX_ANSWER_BYTES)).await;
+        let (outcome, reason) = match answer {
             Ok(Ok(response)) => (read(&response), None),
-            Ok(Err(NoAnswer::Broken(reason))) => (Err(UNREACHABLE), Some(reason)),
-            Ok(Err(NoAnswer::TooLarge)) => (Err(Refusal::Failed("the answer is too large")), None),
-            Err(_) => (Err(LATE), None),
+            Ok(Err(RequestError::Failed(reason))) => (Err(UNREACHABLE), Some(reason)),
+            Ok(Err(RequestError::TooLarge)) => {
+                (Err(Refusal::Failed("the answer is too large")), None)
+            }
+            Err(_) => (Err(TIMED_OUT), None),
         };
         self.log(outcome.as_ref().err().copied(), reason.as_deref());
         outcome
     }
 
-    /// Logs the first failure of the `authUrl`, with its reason, and its recovery. A refusal of the
-    /// token is no failure.
+    /// Logs the first failure of the `authUrl`, with its reason, and its recovery. A refused token
+    /// is not a failure.
     fn log(&self, refusal: Option<Refusal>, reason: Option<&str>) {
         let failure = refusal.filter(|refusal| !refusal.rejects_token());
         let was_failing = self.is_failing.swap(failure.is_some(), Ordering::Relaxed);
@@ -230,24 +238,24 @@ fn read(response: &Response<Bytes>) -> Result<Rooms, Refusal> {
     }
 }
 
-/// Nothing of the answer is in the refusal.
+/// Parses the rooms of an answer. The refusal contains nothing of the answer.
 fn rooms(answer: &[u8]) -> Result<Rooms, Refusal> {
     let mut rooms: Vec<String> = serde_json::from_slice(answer)
         .map_err(|_| Refusal::Failed("the answer is no JSON array of strings"))?;
-    if !rooms.iter().all(|room| matches!(room.len(), 1..=LONGEST_ROOM)) {
+    if !rooms.iter().all(|room| matches!(room.len(), 1..=MAX_ROOM_BYTES)) {
         return Err(Refusal::Failed("the name of a room has 1 to 256 bytes"));
     }
     let mut seen = HashSet::new();
     rooms.retain(|room| seen.insert(room.clone()));
     match rooms.len() {
-        ..=MOST_ROOMS => Ok(rooms.into()),
+        ..=MAX_ROOMS => Ok(rooms.into()),
         _ => Err(Refusal::Failed("the answer has more than 1000 rooms")),
     }
 }
 
 /// Tokens are not shown.
-impl fmt::Debug for Authority {
+impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("name", &self.0.name).finish_non_exhaustive()
+        f.debug_struct("Authenticator").field("name", &self.0.name).finish_non_exhaustive()
     }
 }

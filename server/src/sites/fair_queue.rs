@@ -1,10 +1,10 @@
-//! A limit on how many run at once, shared fairly among addresses.
+//! A limit on how many requests run at once, shared fairly among addresses.
 //!
 //! Each address has a queue of its own, and the queues take turns. So a client waits for as many
 //! others as there are addresses before it, however many wait at one of them. The queue is bounded:
 //! a newcomer to a full queue takes the place of the last one at the address where the most wait.
 //!
-//! Invariant: while a permit is free, nobody waits.
+//! Invariant: while a permit is free, no client waits.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 /// A client whose address is not known shares a queue with all such clients.
 type Address = Option<IpAddr>;
 
-/// Too many wait.
+/// The queue is full.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -32,10 +32,10 @@ struct State {
     turns: VecDeque<Address>,
 }
 
-/// One of those that may run at once. Dropping it lets the next one run.
+/// The permission to run one request. Dropping it lets the next client run one.
 pub(super) struct Permit(Arc<Mutex<State>>);
 
-/// A place in the queue. Dropping it leaves the queue.
+/// A position in the queue. Dropping it leaves the queue.
 struct Ticket {
     state: Arc<Mutex<State>>,
     address: Address,
@@ -55,7 +55,7 @@ impl FairQueue {
         })))
     }
 
-    /// Waits for a permit. The caller has its place in the queue after the first poll.
+    /// Waits for a permit. The caller has its position in the queue after the first poll.
     pub(super) async fn acquire(&self, address: Address) -> Result<Permit, Full> {
         let ticket = {
             let mut state = self.0.lock();
@@ -88,24 +88,24 @@ impl State {
         Ok((number, turn))
     }
 
-    /// Removes the last one of the longest queue, unless that is the newcomer's own.
+    /// Removes the last client of the longest queue, unless that is the newcomer's own queue.
     fn make_room(&mut self, newcomer: Address) -> Result<(), Full> {
         let own = self.by_address.get(&newcomer).map_or(0, BTreeMap::len);
         let longest = self.by_address.values_mut().max_by_key(|queue| queue.len());
         let longest = longest.filter(|queue| queue.len() > own).ok_or(Full)?;
-        // Dropping the sender reports to the removed one that the queue is full.
+        // Dropping the sender tells the removed client that the queue is full.
         drop(longest.pop_last());
         self.waiting -= 1;
         Ok(())
     }
 
-    /// Passes a permit on to the next in turn.
+    /// Gives a permit to the next client in turn.
     fn release(&mut self) {
         while let Some(address) = self.turns.pop_front() {
             let queue = self.by_address.get_mut(&address);
             let first = queue.and_then(|queue| Some((queue.pop_first()?.1, queue.is_empty())));
             let Some((grant, is_last)) = first else {
-                // All of this address have left.
+                // All clients of this address have left.
                 self.by_address.remove(&address);
                 continue;
             };
@@ -142,7 +142,7 @@ impl Drop for Ticket {
         let mut state = self.state.lock();
         self.turn.close();
         match self.turn.try_recv() {
-            // The turn came and was not taken.
+            // The permit was granted and not used.
             Ok(()) => state.release(),
             Err(_) => state.leave(self.address, self.number),
         }
@@ -170,14 +170,14 @@ mod tests {
         Some(Ipv4Addr::new(10, 0, 0, number).into())
     }
 
-    /// Waits from an address, and has its place in the queue.
-    fn waits(queue: &FairQueue, number: u8) -> Acquire<'_> {
+    /// Begins to wait from an address, and returns when the client is in the queue.
+    fn enqueued(queue: &FairQueue, number: u8) -> Acquire<'_> {
         let mut acquire: Acquire<'_> = Box::pin(queue.acquire(address(number)));
         assert!((&mut acquire).now_or_never().is_none());
         acquire
     }
 
-    fn now(acquire: &mut Acquire<'_>) -> Option<Result<Permit, Full>> {
+    fn poll(acquire: &mut Acquire<'_>) -> Option<Result<Permit, Full>> {
         acquire.now_or_never()
     }
 
@@ -185,43 +185,44 @@ mod tests {
     fn addresses_take_turns_however_many_wait_at_one() {
         let queue = FairQueue::new(1, 100);
         let running = queue.acquire(address(1)).now_or_never().unwrap();
-        let mut flood: Vec<_> = (0..50).map(|_| waits(&queue, 1)).collect();
-        let (mut honest, mut other) = (waits(&queue, 2), waits(&queue, 3));
+        let mut flood: Vec<_> = (0..50).map(|_| enqueued(&queue, 1)).collect();
+        let (mut honest, mut other) = (enqueued(&queue, 2), enqueued(&queue, 3));
         drop(running);
-        let first = now(&mut flood[0]).unwrap().unwrap();
-        assert!(now(&mut honest).is_none());
+        let first = poll(&mut flood[0]).unwrap().unwrap();
+        assert!(poll(&mut honest).is_none());
         drop(first);
-        let second = now(&mut honest).unwrap();
-        assert!(now(&mut other).is_none());
+        let second = poll(&mut honest).unwrap();
+        assert!(poll(&mut other).is_none());
         drop(second);
-        let third = now(&mut other).unwrap();
+        let third = poll(&mut other).unwrap();
         drop(third);
-        assert!(now(&mut flood[1]).unwrap().is_ok());
+        assert!(poll(&mut flood[1]).unwrap().is_ok());
     }
 
     #[test]
-    fn newcomer_to_a_full_queue_takes_the_last_place_of_the_longest() {
+    fn newcomer_to_a_full_queue_replaces_the_last_client_of_the_longest() {
         let queue = FairQueue::new(1, 3);
         let running = queue.acquire(address(1)).now_or_never().unwrap();
-        let mut flood: Vec<_> = (0..3).map(|_| waits(&queue, 1)).collect();
+        let mut flood: Vec<_> = (0..3).map(|_| enqueued(&queue, 1)).collect();
         assert!(matches!(queue.acquire(address(1)).now_or_never(), Some(Err(Full))));
-        let mut honest = waits(&queue, 2);
-        assert!(matches!(now(&mut flood[2]), Some(Err(Full))));
+        let mut honest = enqueued(&queue, 2);
+        assert!(matches!(poll(&mut flood[2]), Some(Err(Full))));
         drop(running);
-        drop(now(&mut flood[0]).unwrap().unwrap());
-        assert!(now(&mut honest).unwrap().is_ok());
+        drop(poll(&mut flood[0]).unwrap().unwrap());
+        assert!(poll(&mut honest).unwrap().is_ok());
     }
 
     #[test]
-    fn one_that_leaves_keeps_nobody_waiting() {
+    fn client_that_leaves_does_not_block_others() {
         let queue = FairQueue::new(1, 100);
         let running = queue.acquire(address(1)).now_or_never().unwrap();
-        let (leaves, stays) = (waits(&queue, 1), waits(&queue, 2));
-        let mut last = waits(&queue, 1);
+        let (leaves, stays) = (enqueued(&queue, 1), enqueued(&queue, 2));
+        let mut last = enqueued(&queue, 1);
         drop(leaves);
         drop(running);
-        // The turn of address 1 came to `last`, and the one of address 2 leaves with its own.
-        drop(now(&mut last).unwrap());
+        // Address 1 gives its turn to `last`, and the client of address 2 leaves during its own
+        // turn.
+        drop(poll(&mut last).unwrap());
         drop(stays);
         assert!(queue.acquire(address(3)).now_or_never().unwrap().is_ok());
         let state = queue.0.lock();

@@ -1,21 +1,21 @@
-//! Why a site does not accept somebody.
+//! Why a site refuses a client.
 
-/// Why somebody is not let in. What a client is told of it.
+/// Why a site refuses a client, with the message for stock clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no token, or it is not good.
+    /// There is no token, or it is not valid.
     #[error("Authentication error")]
     Unauthorized,
-    /// The site's back end answers something else.
+    /// The site's back end answers with another status.
     #[error("Auth {0} error")]
     Status(u16),
-    /// Its answer is not understood.
+    /// The answer of the back end is not valid.
     #[error("Auth error: {0}")]
     Failed(&'static str),
-    /// It does not answer now. The client should connect again.
+    /// The back end does not answer now. The client should connect again.
     #[error("Auth error: {0}")]
     Unavailable(&'static str),
-    /// None of the rooms is the person's own.
+    /// None of the rooms is a private room of the person.
     #[error("User is missing a private room")]
     NoUserRoom,
 }

@@ -1,4 +1,4 @@
-//! One site: what `sites.yml` says of it.
+//! The settings of one site in `sites.yml`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,77 +14,79 @@ use url::Url;
 use crate::settings::{AllowedOrigin, ApiKey, Origin};
 use crate::yaml;
 
-/// The name of a site, which is that of its namespace without the slash.
+/// The name of a site, which is the name of its namespace without the slash.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
-/// How a site's people are known, and what its back ends show.
+/// The settings of a site: how it authenticates its people and its back ends.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Site {
-    /// Who is asked for the rooms of a person.
-    #[serde(deserialize_with = "yaml::parsed")]
+    /// The url that the server asks for the rooms of a token.
+    #[serde(deserialize_with = "yaml::parse_text")]
     pub auth_url: AuthUrl,
-    /// What stands before the token in the `Authorization` header.
-    #[serde(default, deserialize_with = "yaml::parsed")]
+    /// The scheme before the token in the `Authorization` header.
+    #[serde(default, deserialize_with = "yaml::parse_text")]
     pub auth_scheme: Scheme,
-    /// What a back end shows to send messages.
+    /// The key that back ends need to send messages.
     #[serde(deserialize_with = "yaml::secret")]
     pub api_key: ApiKey,
-    /// What the names of rooms begin with that are one person's.
+    /// The prefix of rooms that belong to one person.
     #[serde(default, deserialize_with = "prefix")]
     pub user_room_prefix: Option<String>,
-    /// The origins whose pages may connect to the site. Without them, that of `auth_url`.
+    /// The origins whose pages may connect to the site. By default, the origin of `auth_url`.
     #[serde(default, deserialize_with = "yaml::maybe_list")]
     pub origins: Option<Vec<AllowedOrigin>>,
-    /// The room that clients may be in who have no room of their own, where there is a prefix of those.
+    /// The room that lets clients without a private room connect, if there is a `user_room_prefix`.
     #[serde(default, deserialize_with = "prefix")]
     pub public_channel: Option<String>,
-    /// The url that the server sends a `PUT` to when a person's client has connected or disconnected.
-    #[serde(default, deserialize_with = "yaml::text")]
+    /// The url that the server sends a `PUT` to when a person's client has connected or
+    /// disconnected.
+    #[serde(default, deserialize_with = "yaml::parse_optional_text")]
     pub update_user_url: Option<UpdateUserUrl>,
-    /// How long messages wait for a person whose last device has left; zero is for ever. Without it, as
-    /// long as [`Settings::client_ttl`](crate::Settings::client_ttl) says.
+    /// How long messages wait for a person whose last device has disconnected. Zero means for ever.
+    /// The default is [`Settings::client_ttl`](crate::Settings::client_ttl).
     #[serde(default, deserialize_with = "yaml::seconds")]
     pub client_ttl: Option<Duration>,
-    /// What our own events are called.
+    /// The names of the push service's own events.
     #[serde(default)]
     pub event_names: EventNames,
-    /// How many messages wait for one person.
+    /// How many messages may wait for one person.
     #[serde(default = "most_waiting", deserialize_with = "count")]
     pub most_waiting: usize,
-    /// How many devices with names of their own are known of one person. For a new one, the one that has been
-    /// away the longest is forgotten; if none is away, it is refused.
+    /// How many named devices the server remembers of one person. A new device replaces the one
+    /// that has been disconnected the longest. If all are connected, the new device is refused.
     #[serde(default = "most_devices", deserialize_with = "count")]
     pub most_devices: usize,
     /// How long a stock client may take to ack a batch. After that, events no longer wait for the
     /// ack.
     #[serde(default = "batch_timeout", deserialize_with = "timeout_of_batch")]
     pub batch_timeout: Duration,
-    /// How long it may take to be told the rooms of a person.
+    /// How long the `authUrl` may take to answer.
     #[serde(default = "auth_timeout", deserialize_with = "timeout_of_auth")]
     pub auth_timeout: Duration,
-    /// How often the tokens of connected clients are checked again. Without it, never.
+    /// How often the tokens of connected clients are checked again. By default, never.
     #[serde(default, deserialize_with = "interval")]
     pub recheck: Option<Duration>,
-    /// How many are asked for at once.
+    /// How many requests to the `authUrl` may run at once.
     #[serde(default = "auth_at_once", deserialize_with = "count")]
     pub auth_at_once: usize,
-    /// Whether the resources of this server are the site's: then its people are known to their rules. Of one
-    /// site at most.
+    /// Whether the resources of this server belong to the site. Then access rules know its people.
+    /// Only one site may have them.
     #[serde(default)]
     pub resources: bool,
 }
 
-/// An address that is asked over http or https.
+/// A url that the server sends requests to, over http or https.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthUrl {
     uri: Uri,
-    /// The origin of the pages beside it.
+    /// Its origin, which the pages of the site have by default.
     origin: AllowedOrigin,
 }
 
-/// An address that is told of people over http or https. `:id` in it stands for one of them.
+/// A url that connects and disconnects are reported to, over http or https. `:id` in it stands for
+/// a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateUserUrl(String);
 
@@ -92,19 +94,19 @@ pub struct UpdateUserUrl(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scheme(String);
 
-/// What our own events are called.
+/// The names of the push service's own events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventNames {
     /// `batch` and `resync`.
     #[default]
     Plain,
-    /// `_batch`, `_resync` and `_settings`, which no app uses for its own.
+    /// `_batch`, `_resync` and `_settings`, which are names that apps do not use.
     Underscored,
 }
 
 impl EventNames {
-    /// Those of the push service, which no message may have.
+    /// Returns the names of the push service's own events, which no message may have.
     pub(crate) fn own(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &["batch", "resync"],
@@ -134,7 +136,7 @@ fn auth_at_once() -> usize {
 }
 
 impl Site {
-    /// A site with the defaults.
+    /// Creates a site with the defaults.
     pub fn new(auth_url: AuthUrl, api_key: ApiKey) -> Self {
         Self {
             auth_url,
@@ -156,7 +158,7 @@ impl Site {
         }
     }
 
-    /// The origins whose pages may connect to the site.
+    /// Returns the origins whose pages may connect to the site.
     pub fn origins(&self) -> &[AllowedOrigin] {
         self.origins.as_deref().unwrap_or(std::slice::from_ref(&self.auth_url.origin))
     }
@@ -166,27 +168,27 @@ impl Site {
         self.origins().iter().any(|allowed| allowed.is_any() || allowed.names(origin))
     }
 
-    /// Whether somebody with these rooms is let in: people without a room of their own are not where there is
-    /// a prefix of those, unless they are in the public channel.
-    pub(crate) fn lets_in(&self, rooms: &[String]) -> bool {
+    /// Whether a client with these rooms may connect. If the site has a `user_room_prefix`, a
+    /// client needs a private room or the public channel.
+    pub(crate) fn accepts_rooms(&self, rooms: &[String]) -> bool {
         let is_public = |room: &String| self.public_channel.as_ref() == Some(room);
         self.user_room_prefix.is_none()
             || rooms.iter().any(|room| self.is_user_room(room) || is_public(room))
     }
 
-    /// Whether a room is one person's.
+    /// Whether a room belongs to one person.
     pub fn is_user_room(&self, room: &str) -> bool {
         self.user_room_prefix.as_ref().is_some_and(|prefix| room.starts_with(prefix))
     }
 }
 
 impl Name {
-    /// Its text.
+    /// Returns the name as a text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// That of its Socket.IO namespace.
+    /// Returns the name of the Socket.IO namespace of the site.
     pub fn namespace(&self) -> String {
         format!("/{}", self.0)
     }
@@ -196,7 +198,7 @@ impl FromStr for Name {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        /// Socket.IO's own page for administrators has this namespace, and ours may have the other.
+        /// The namespace of Socket.IO's own admin page, and one that Backwire may need.
         const RESERVED: [&str; 2] = ["admin", "backwire"];
         let is_inner = |it: u8| it.is_ascii_alphanumeric() || b"-_.".contains(&it);
         let is_name = text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
@@ -204,7 +206,7 @@ impl FromStr for Name {
             && text.bytes().all(is_inner);
         match is_name {
             false => Err(format!(
-                "{text:?} cannot be a site: a name has 1 to 64 letters of ASCII, digits, - _ and ., \
+                "{text:?} cannot be a site: a name has 1 to 64 ASCII letters, digits, - _ and ., \
                  and begins with a letter or digit"
             )),
             true if RESERVED.contains(&text.to_ascii_lowercase().as_str()) => {
@@ -217,11 +219,11 @@ impl FromStr for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        yaml::parsed(deserializer)
+        yaml::parse_text(deserializer)
     }
 }
 
-/// A map by name can be asked with a text.
+/// Lets maps with names as keys look up a text.
 impl std::borrow::Borrow<str> for Name {
     fn borrow(&self) -> &str {
         &self.0
@@ -229,7 +231,7 @@ impl std::borrow::Borrow<str> for Name {
 }
 
 impl AuthUrl {
-    /// As a request has it.
+    /// Returns the url as requests have it.
     pub fn uri(&self) -> &Uri {
         &self.uri
     }
@@ -239,24 +241,24 @@ impl FromStr for AuthUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let not_one = || format!("{text:?} is no address; http://… and https://… are");
-        let url = Url::parse(text).map_err(|_| not_one())?;
+        let invalid = || format!("{text:?} is not a url: expected http://… or https://…");
+        let url = Url::parse(text).map_err(|_| invalid())?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(not_one());
+            return Err(invalid());
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(
                 "a url of a site has no name and password: the header is for the token".into()
             );
         }
-        let origin = url.origin().ascii_serialization().parse().map_err(|_| not_one())?;
-        let uri = url.as_str().parse().map_err(|_| not_one())?;
+        let origin = url.origin().ascii_serialization().parse().map_err(|_| invalid())?;
+        let uri = url.as_str().parse().map_err(|_| invalid())?;
         Ok(Self { uri, origin: AllowedOrigin::One(origin) })
     }
 }
 
 impl UpdateUserUrl {
-    /// That of one person.
+    /// Returns the url for one person.
     pub(crate) fn of(&self, person: &str) -> Option<Uri> {
         let person = utf8_percent_encode(person, NON_ALPHANUMERIC).to_string();
         self.0.replace(":id", &person).parse().ok()
@@ -279,7 +281,8 @@ impl Default for Scheme {
 }
 
 impl Scheme {
-    /// The header for a token, if it can be in one. It is marked as not to be shown.
+    /// Returns the `Authorization` header for a token, if a header can contain it. It is marked as
+    /// sensitive.
     pub(crate) fn header(&self, token: &str) -> Option<HeaderValue> {
         let mut header = HeaderValue::from_str(&format!("{} {token}", self.0)).ok()?;
         header.set_sensitive(true);
@@ -296,7 +299,7 @@ impl FromStr for Scheme {
     }
 }
 
-/// One that is empty would make every room somebody's own.
+/// Reads a prefix. An empty one counts as none: it would make every room a private room.
 fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let prefix = Option::<String>::deserialize(deserializer)?;
     Ok(prefix.filter(|prefix| !prefix.is_empty()))
@@ -343,7 +346,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// As `sites.yml` would say it; the key is not shown.
+/// Writes the settings as `sites.yml` has them, without the key.
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  authUrl: {}", self.auth_url.uri())?;

@@ -1,7 +1,7 @@
-//! Tells a site's own back end when its people connect and disconnect: `updateUserUrl`.
+//! Reports to the back end of a site when its people connect and disconnect: `updateUserUrl`.
 //!
-//! A report is sent once. It waits for its turn if many people come or go at once; beyond a bound it is dropped,
-//! and the log says so.
+//! A report is sent once. If many people connect or disconnect at once, it waits for its turn. If
+//! too many reports wait, the new one is dropped, which is logged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,18 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::UpdateUserUrl;
-use crate::http::outgoing::Outgoing;
+use crate::http::http_client::HttpClient;
 
-/// Requests that run at a time.
-const AT_ONCE: usize = 16;
+/// Requests that may run at a time.
+const MAX_RUNNING: usize = 16;
 
 /// Reports that may wait for their turn.
 const MAX_WAITING: usize = 10_000;
 
-/// Bytes of an answer that are read. Nothing is done with them.
-const LARGEST_ANSWER: usize = 1 << 20;
+/// Bytes that an answer may have. The server ignores them.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// What somebody has done.
+/// What a person has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UserEvent {
     Connected,
@@ -34,15 +34,15 @@ pub(crate) enum UserEvent {
 
 /// Sends reports.
 pub(crate) struct UserUpdates {
-    http: Outgoing,
+    http: HttpClient,
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
 
 impl UserUpdates {
-    pub(crate) fn new(http: Outgoing) -> Self {
+    pub(crate) fn new(http: HttpClient) -> Self {
         let [running, waiting] =
-            [AT_ONCE, AT_ONCE + MAX_WAITING].map(|most| Arc::new(Semaphore::new(most)));
+            [MAX_RUNNING, MAX_RUNNING + MAX_WAITING].map(|max| Arc::new(Semaphore::new(max)));
         Self { http, running, waiting }
     }
 
@@ -56,15 +56,15 @@ impl UserUpdates {
         deadline: Duration,
     ) {
         let Some(request) = request(url, person, authorization, event) else { return };
-        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.waiting).try_acquire_owned() else {
             return tracing::warn!("too many reports wait for updateUserUrl: one is dropped");
         };
         let (http, running) = (self.http.clone(), Arc::clone(&self.running));
         tokio::spawn(async move {
-            let _place = place;
+            let _permit = permit;
             let Ok(_turn) = running.acquire().await else { return };
             let uri = request.uri().clone();
-            let problem = match timeout(deadline, http.ask(request, LARGEST_ANSWER)).await {
+            let problem = match timeout(deadline, http.send(request, MAX_ANSWER_BYTES)).await {
                 Ok(Ok(answer)) if answer.status().is_success() => return,
                 Ok(Ok(answer)) => format!("it answered {}", answer.status().as_u16()),
                 Ok(Err(error)) => error.to_string(),

@@ -1,4 +1,4 @@
-//! One connection: its inbox, its rooms, and the handle that requests carry.
+//! One connection: its inbox, its rooms, and the `Client` handle that requests carry.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
-use backwire_records::access::Known;
+use backwire_records::access::ExpiringPrincipal;
 use backwire_records::change::{Id, Room};
 use backwire_records::messages::flake::Flake;
 use http::{HeaderMap, HeaderName, header};
@@ -32,59 +32,62 @@ use crate::answers::{Answer, Content};
 use crate::dialect::Dialect;
 use crate::http::client_address::client_address;
 use crate::http::cookies::{self, Cookies};
-use crate::http::listener::Plug;
+use crate::http::tcp_connection::ConnectionHandle;
 use crate::incoming;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
 use crate::rooms::{self, Presence, User};
 use crate::settings::{Limit, Origin};
 
-/// How long a connection may take until it can be sent something.
+/// How long a connection may take until the server can send to it.
 const CONNECT_GRACE: Duration = Duration::from_secs(1);
 
-/// One connection may have this part of its subscriptions, whatever the others have.
+/// Each connection may have this fraction of the memory for its subscriptions, whatever the other
+/// connections use: one part of so many.
 const RESERVED_PART: usize = 64;
 
-/// What is known of a connection from its CONNECT to its end.
+/// The state of a connection from its CONNECT to its end.
 ///
-/// It does not hold the socket, which holds it.
+/// It does not hold the socket, because the socket holds it.
 pub(super) struct Connection {
     id: Arc<str>,
-    /// Not yet known of a stock client that has requested nothing yet.
+    /// Not set for a stock client that has not sent a request yet.
     dialect: OnceLock<Dialect>,
     presence: Arc<Presence>,
     limits_reached: Arc<LimitMonitor>,
-    /// The origin of its page, if that may not use resources.
+    /// The origin of its page, if pages of that origin may not use resources.
     refused_page: Option<Origin>,
-    /// The id of its session, once it has been asked for.
+    /// The id of its session. It is set at its first use.
     session: OnceLock<Arc<str>>,
-    /// Who it has been found to be.
-    asked: Mutex<Asked>,
-    /// What it has been sent as a person and is not done with, in order.
-    undone: Mutex<VecDeque<(Flake, oneshot::Sender<()>)>>,
+    /// The user of the connection, as far as it is known.
+    principal: Mutex<PrincipalCache>,
+    /// Deliveries of the push service that the client has not acked yet, in order.
+    unacked: Mutex<VecDeque<(Flake, oneshot::Sender<()>)>>,
     /// Set when it is gone.
     is_gone: SetOnce<()>,
-    /// Dropped when it is gone: who attends to it hears of it by this.
-    attended: Mutex<Option<oneshot::Sender<()>>>,
+    /// Dropped when the connection is gone, which notifies its delivery task.
+    gone_sender: Mutex<Option<oneshot::Sender<()>>>,
     inbox: Mutex<Inbox>,
-    /// The session of Engine.IO that it belongs to.
+    /// The Engine.IO session of the connection.
     session_of_transport: Option<Arc<Session>>,
-    /// The packets that it was sent and has not read.
+    /// The packets that were sent and that the client has not read.
     pub(super) output: Arc<Output>,
-    /// That of its client, as limits count it.
+    /// The address of the client, as limits count it.
     address: Option<IpAddr>,
-    /// What its memberships are counted under; `None` once it is gone.
+    /// Its memberships. `None` when the connection is gone.
     ///
-    /// Invariant: held while rooms are joined or left, and while `gone` takes it. So a join comes
-    /// before the going, and Socket.IO cleans up after it, or it does not happen.
-    counted: Mutex<Option<Memberships>>,
+    /// Invariant: the lock is held while rooms are joined or left, and while `mark_gone` takes the
+    /// value. So a join happens before the end of the connection, and Socket.IO cleans up after it,
+    /// or the join does not happen.
+    memberships: Mutex<Option<Memberships>>,
 }
 
-/// Who somebody has said to be, by their session.
+/// The user of a connection, and the round of the question.
 #[derive(Default)]
-struct Asked {
-    known: Option<Known>,
-    /// Grows when it is to be asked again: the answer to a question from before is out of date.
+struct PrincipalCache {
+    known: Option<ExpiringPrincipal>,
+    /// Grows when the user has to be determined again. An answer to a question of an earlier round
+    /// is out of date.
     round: u64,
 }
 
@@ -92,21 +95,21 @@ struct Asked {
 #[derive(Default)]
 struct Inbox {
     events: VecDeque<(Event, Option<Claim>)>,
-    /// Of the texts of all events.
+    /// Bytes in the texts of all events.
     bytes: usize,
-    /// The events that there was no room for.
+    /// The events that did not fit.
     refused: RefusedEvents,
-    /// A task is emptying it.
+    /// Whether a task is emptying the inbox.
     is_being_emptied: bool,
-    /// The connection is being ended: events that still arrive are dropped.
+    /// The connection is being ended. Events that still arrive are dropped.
     is_closed: bool,
 }
 
-/// An event as it came.
+/// An event as it was received.
 pub(super) struct Event {
     pub(super) text: Value,
     pub(super) ack: Option<i64>,
-    /// It had attachments: it is refused, and nothing of it is kept.
+    /// Whether it had attachments. Then it is refused, and its text is dropped.
     pub(super) is_binary: bool,
 }
 
@@ -121,24 +124,24 @@ impl Event {
     }
 }
 
-/// What came of putting an event into an inbox.
-pub(super) enum Arrival {
-    /// Whoever is emptying it will come to it, if only to refuse it.
+/// The result of adding an event to an inbox.
+pub(super) enum EnqueueOutcome {
+    /// The task that empties the inbox will answer or refuse the event.
     Queued,
-    /// Nobody is emptying it yet.
+    /// No task is emptying the inbox yet.
     First,
-    /// There is no room even for its refusal.
-    Lost,
+    /// There is no room even for the refusal of the event.
+    Overflow,
 }
 
 impl Inbox {
-    /// Whether there is room for an event, or else the limit that refuses it.
+    /// Checks whether there is room for an event. An error is the limit that refuses it.
     fn has_room_for(&self, event: &Event, limits: Limits) -> Result<(), Limit> {
         let bytes = self.bytes + event.text.len();
         if self.events.len() >= limits.in_flight {
             return Err(Limit::RequestsInFlight);
         }
-        // One that is too large by itself gets an answer that says so.
+        // An event that is too large by itself gets an answer that says so.
         if bytes > limits.request_bytes && !self.events.is_empty() {
             return Err(Limit::RequestBytes);
         }
@@ -162,10 +165,10 @@ impl Connection {
             limits_reached,
             refused_page,
             session: OnceLock::new(),
-            asked: Mutex::default(),
-            undone: Mutex::default(),
+            principal: Mutex::default(),
+            unacked: Mutex::default(),
             is_gone: SetOnce::new(),
-            attended: Mutex::default(),
+            gone_sender: Mutex::default(),
             inbox: Mutex::default(),
             address: session.as_ref().and_then(|session| session.address()),
             session_of_transport: session.clone(),
@@ -173,29 +176,30 @@ impl Connection {
                 || Arc::new(Output::new(Weak::new(), None)),
                 |session| Arc::clone(&session.output),
             ),
-            counted: Mutex::new(Some(Memberships::default())),
+            memberships: Mutex::new(Some(Memberships::default())),
         }
     }
 
-    /// `claim` gives bytes of the budget of all connections, or fewer if they are not left. An event over a WebSocket
-    /// is not refused then: the server does not read more before the memory is free.
-    pub(super) fn arrived(
+    /// Adds an event that has arrived to the inbox. `claim` claims bytes of the budget of all
+    /// connections, or fewer if there are not enough left. An event over a WebSocket is not refused
+    /// then: the server does not read more from the connection before the memory is free.
+    pub(super) fn enqueue(
         &self,
         mut event: Event,
         limits: Limits,
-        is_by_websocket: bool,
+        is_websocket: bool,
         claim: impl FnOnce(usize) -> Option<Claim>,
-    ) -> Arrival {
+    ) -> EnqueueOutcome {
         self.learn_dialect(&event);
         if event.is_binary {
             event.text = Value::Str("".into(), None);
         }
         let mut inbox = self.inbox.lock();
         if inbox.is_closed {
-            return Arrival::Queued;
+            return EnqueueOutcome::Queued;
         }
         let room = inbox.has_room_for(&event, limits);
-        match room.and_then(|()| self.claim_event(event.text.len(), is_by_websocket, claim)) {
+        match room.and_then(|()| self.claim_event(event.text.len(), is_websocket, claim)) {
             Ok(claim) => {
                 inbox.bytes += event.text.len();
                 inbox.events.push_back((event, claim));
@@ -203,35 +207,36 @@ impl Connection {
             Err(limit) if inbox.refused.add(event.ack, limit) => {}
             Err(_) => {
                 inbox.is_closed = true;
-                return Arrival::Lost;
+                return EnqueueOutcome::Overflow;
             }
         }
         match std::mem::replace(&mut inbox.is_being_emptied, true) {
-            true => Arrival::Queued,
-            false => Arrival::First,
+            true => EnqueueOutcome::Queued,
+            false => EnqueueOutcome::First,
         }
     }
 
-    /// The claim of an event that waits to be answered, if it needs one; or the limit that refuses it.
+    /// Claims the memory of an event that waits for its answer, if it needs a claim. An error is
+    /// the limit that refuses the event.
     fn claim_event(
         &self,
         bytes: usize,
-        is_by_websocket: bool,
+        is_websocket: bool,
         claim: impl FnOnce(usize) -> Option<Claim>,
     ) -> Result<Option<Claim>, Limit> {
         let session = self.session_of_transport.as_deref();
         let unclaimed = session.map_or(0, Session::unclaimed);
         let claim = if unclaimed + bytes <= UNCOUNTED_INPUT { None } else { claim(bytes) };
         let missing = bytes - claim.as_ref().map_or(0, Claim::bytes).min(bytes);
-        if unclaimed + missing > UNCOUNTED_INPUT && !is_by_websocket {
+        if unclaimed + missing > UNCOUNTED_INPUT && !is_websocket {
             return Err(Limit::TotalRequestBytes);
         }
         session.iter().for_each(|session| session.add_unclaimed(missing));
         Ok(claim)
     }
 
-    /// Decided as events arrive and not when their turn comes, so that whatever is said of any of
-    /// them is said in the same dialect.
+    /// Determines the dialect from an event. This happens when events arrive and not when their
+    /// turn comes, so that all messages about any of them are in the same dialect.
     fn learn_dialect(&self, event: &Event) {
         if self.dialect.get().is_some() {
             return;
@@ -242,32 +247,33 @@ impl Connection {
         }
     }
 
-    /// Whether there is anything in the inbox. Whoever is told that there is not no longer empties it.
+    /// Whether the inbox has events. If it has none, the caller no longer empties it.
     pub(super) fn has_more(&self) -> bool {
         let mut inbox = self.inbox.lock();
         let has_more = !inbox.events.is_empty() || !inbox.refused.is_empty();
         if !has_more {
-            // What a burst needed is not kept by an idle connection.
+            // An idle connection does not keep the memory that a burst needed.
             *inbox = Inbox { is_closed: inbox.is_closed, ..Inbox::default() };
         }
         has_more
     }
 
-    /// The event behind so many that are being answered, unless others are to be refused first. It stays
-    /// in the inbox, and counts there, until it is [`done`](Self::done).
-    pub(super) fn behind(&self, begun: usize) -> Option<Event> {
+    /// Returns the event after the first `begun` ones, which are being answered, unless other
+    /// events have to be refused first. It stays in the inbox, and counts there, until it is
+    /// [finished](Self::finish_first).
+    pub(super) fn peek(&self, begun: usize) -> Option<Event> {
         let inbox = self.inbox.lock();
         let next = inbox.events.get(begun).filter(|_| inbox.refused.is_empty());
         next.map(|(event, _)| Event { text: event.text.clone(), ..*event })
     }
 
-    /// Takes out the acks of those to be refused, and the limits that refuse them.
-    pub(super) fn refused(&self) -> RefusedEvents {
+    /// Takes the events to refuse out of the inbox.
+    pub(super) fn take_refused(&self) -> RefusedEvents {
         std::mem::take(&mut self.inbox.lock().refused)
     }
 
-    /// The first event has been answered.
-    pub(super) fn done(&self) {
+    /// Removes the first event, which has been answered.
+    pub(super) fn finish_first(&self) {
         let mut inbox = self.inbox.lock();
         if let Some((event, claim)) = inbox.events.pop_front() {
             let bytes = event.text.len();
@@ -279,63 +285,63 @@ impl Connection {
         }
     }
 
-    /// The connection is no more: from here on it joins nothing.
-    pub(super) fn gone(&self) {
-        if let Some(mut counted) = self.counted.lock().take() {
-            self.presence.resize(counted.memory(), 0);
-            for name in counted.all().map(str::to_owned).collect::<Vec<_>>() {
-                self.uncount(&mut counted, &name);
+    /// Marks the connection as gone: from now on it joins nothing.
+    pub(super) fn mark_gone(&self) {
+        if let Some(mut memberships) = self.memberships.lock().take() {
+            self.presence.resize(memberships.memory(), 0);
+            for name in memberships.all().map(str::to_owned).collect::<Vec<_>>() {
+                self.remove_membership(&mut memberships, &name);
             }
         }
-        drop(self.attended.lock().take());
-        // It may be gone already.
+        drop(self.gone_sender.lock().take());
+        // An error means that it is gone already.
         let _ = self.is_gone.set(());
-        self.undone.lock().clear();
+        self.unacked.lock().clear();
     }
 
-    /// Counts a membership out.
-    fn uncount(&self, counted: &mut Memberships, name: &str) {
-        match counted.remove_filter(name) {
+    /// Removes a membership from the counts of all connections.
+    fn remove_membership(&self, memberships: &mut Memberships, name: &str) {
+        match memberships.remove_filter(name) {
             Some(person) => self.presence.remove_filter(name, &self.users(person)),
             None => self.presence.remove(name),
         }
     }
 
-    /// Whom it belongs to.
+    /// Returns the users that a filter of this connection counts for.
     fn users(&self, person: Option<Id>) -> Vec<User> {
         let address = self.address.map(User::Address);
         address.into_iter().chain(person.map(User::Person)).collect()
     }
 
-    /// The origin of its page, if that may not use resources.
+    /// The origin of its page, if pages of that origin may not use resources.
     pub(super) fn refused_page(&self) -> Option<&Origin> {
         self.refused_page.as_ref()
     }
 
-    pub(super) fn know(&self, known: Known) {
-        self.asked.lock().known = Some(known);
+    pub(super) fn set_principal(&self, known: ExpiringPrincipal) {
+        self.principal.lock().known = Some(known);
     }
 
-    /// Resolves when the connection is gone, also if it is so already.
-    pub(super) fn going(&self) -> oneshot::Receiver<()> {
-        let (leaving, gone) = oneshot::channel();
-        let counted = self.counted.lock();
-        if counted.is_some() {
-            *self.attended.lock() = Some(leaving);
+    /// Returns a receiver that ends when the connection is gone, also if it is gone already.
+    pub(super) fn gone_receiver(&self) -> oneshot::Receiver<()> {
+        let (sender, gone) = oneshot::channel();
+        let memberships = self.memberships.lock();
+        if memberships.is_some() {
+            *self.gone_sender.lock() = Some(sender);
         }
         gone
     }
 }
 
-/// What a socket carries for itself to be found again by.
+/// The entry among the extensions of a socket by which [`Client::of`] finds the connection.
 #[derive(Clone)]
-pub(super) struct Met {
-    /// Not held, because it holds this.
+pub(super) struct SocketExtension {
+    /// Weak, because the socket holds this value.
     pub(super) socket: Weak<Socket>,
     pub(super) connection: Arc<Connection>,
 }
 
-/// A connection: that of the caller, or one that listens.
+/// A connection of a client: the caller of a request, or a listener.
 #[derive(Clone)]
 pub struct Client {
     pub(super) socket: Arc<Socket>,
@@ -348,23 +354,25 @@ impl Client {
         &self.connection.id
     }
 
-    /// Which dialect it speaks: while a request is handled that is known of every client.
+    /// The dialect that the client speaks. While a request is handled, it is known for every
+    /// client.
     pub fn dialect(&self) -> Dialect {
         self.connection.dialect.get().copied().unwrap_or(Dialect::Sails)
     }
 
     /// Whether the connection is still there, as far as the server knows.
     pub fn is_connected(&self) -> bool {
-        self.connection.counted.lock().is_some()
+        self.connection.memberships.lock().is_some()
     }
 
-    /// Resolves when the connection can be sent something. socketioxide answers a CONNECT before it allows that, so the request of a
-    /// quick client may be there already. It could be answered, and pushes to it would fail.
+    /// Resolves when the server can send to the connection. socketioxide answers a CONNECT before
+    /// it allows that, so a request of a quick client may have arrived already. It could be
+    /// answered, and pushes to the client would fail.
     pub(super) async fn connected(&self) {
-        // Between the two is no more than an assignment, but another thread makes it. If the answer to CONNECT cannot be
-        // sent, it is never made.
-        let give_up = Instant::now() + CONNECT_GRACE;
-        while !self.socket.connected() && self.is_connected() && Instant::now() < give_up {
+        // Between the two is only an assignment, but another thread makes it. If the answer to the
+        // CONNECT cannot be sent, it is never made.
+        let deadline = Instant::now() + CONNECT_GRACE;
+        while !self.socket.connected() && self.is_connected() && Instant::now() < deadline {
             yield_now().await;
         }
     }
@@ -374,59 +382,61 @@ impl Client {
         client_address(&self.socket.req_parts().extensions)
     }
 
-    /// The rooms Socket.IO has it in, by their internal names.
+    /// The rooms that the client is in, by their internal names in Socket.IO.
     pub fn rooms(&self) -> Vec<String> {
         self.socket.rooms().into_iter().map(Into::into).collect()
     }
 
-    /// Who is at the other end of a socket; `None` before it has been met.
+    /// Returns the client of a socket. `None` before its CONNECT has been decided on.
     pub(super) fn of(socket: &Socket) -> Option<Self> {
-        let Met { socket, connection } = socket.extensions.get()?;
+        let SocketExtension { socket, connection } = socket.extensions.get()?;
         Some(Self { socket: socket.upgrade()?, connection })
     }
 
-    /// Listens to a room of any name; what is broadcast there arrives as the event `message`.
+    /// Joins a named room. Its broadcasts arrive as the event `message`.
     pub fn listen(&self, room: &str) {
-        let counted = self.connection.counted.lock();
-        if counted.is_some() {
-            self.socket.join(rooms::named(room));
+        let memberships = self.connection.memberships.lock();
+        if memberships.is_some() {
+            self.socket.join(rooms::custom_name(room));
         }
     }
 
-    /// Listens to a room of any name no longer.
+    /// Leaves a named room.
     pub fn stop_listening(&self, room: &str) {
-        let _counted = self.connection.counted.lock();
-        self.socket.leave(rooms::named(room));
+        let _guard = self.connection.memberships.lock();
+        self.socket.leave(rooms::custom_name(room));
     }
 
-    /// Whether there is room for it, or it is in it. It has to leave one to get another.
+    /// Checks whether the client may join a room, or is in it already. At a limit, a client has to
+    /// leave one room to join another.
     ///
-    /// Each change is compared with the filters that it may concern, so of those there may be few. Of a scope of
-    /// one record is asked only when that changes.
+    /// Each change is compared with the filters that it may concern, so a client may have only few
+    /// of them. Scopes of one record are checked only when that record changes.
     pub(crate) fn may_join(&self, room: &Room) -> Result<(), Limit> {
-        let mut counted = self.connection.counted.lock();
-        let Some(counted) = counted.as_mut() else {
+        let mut memberships = self.connection.memberships.lock();
+        let Some(memberships) = memberships.as_mut() else {
             return Ok(());
         };
-        let (name, presence) = (rooms::counted_as(self.dialect(), room), &self.connection.presence);
-        if counted.contains(&name) {
+        let (name, presence) =
+            (rooms::presence_key(self.dialect(), room), &self.connection.presence);
+        if memberships.contains(&name) {
             return Ok(());
         }
-        if !counted.has_room_for(&name, self.capacity()) {
-            self.recount(counted);
+        if !memberships.has_room_for(&name, self.capacity()) {
+            self.recount_records(memberships);
         }
-        if !counted.has_room_for(&name, self.capacity()) {
+        if !memberships.has_room_for(&name, self.capacity()) {
             let has_room =
-                counted.has_room_for(&name, Capacity { bytes: usize::MAX, ..self.capacity() });
+                memberships.has_room_for(&name, Capacity { bytes: usize::MAX, ..self.capacity() });
             return Err(if has_room {
                 Limit::SubscriptionBytes
             } else {
                 Limit::RoomsPerConnection
             });
         }
-        self.has_memory(counted)?;
+        self.has_memory(memberships)?;
         if rooms::is_filter(room) {
-            if counted.filters() >= presence.limits().filters_per_connection {
+            if memberships.filters() >= presence.limits().filters_per_connection {
                 return Err(Limit::FiltersPerConnection);
             }
             presence.check_filter(&name, room, &self.connection.users(self.person()))?;
@@ -434,85 +444,85 @@ impl Client {
         Ok(())
     }
 
-    /// Whether a stock client may be in the rooms of these records as well.
+    /// Checks whether a stock client may join the rooms of these records as well.
     pub(crate) fn may_join_records(&self, rooms: &[Room]) -> Result<(), Limit> {
-        let mut counted = self.connection.counted.lock();
-        let Some(counted) = counted.as_mut() else {
+        let mut memberships = self.connection.memberships.lock();
+        let Some(memberships) = memberships.as_mut() else {
             return Ok(());
         };
         let mut names: HashSet<_> =
             rooms.iter().map(|room| rooms::name(self.dialect(), room)).collect();
-        let has_room = |counted: &Memberships, names: &HashSet<String>| {
+        let has_room = |memberships: &Memberships, names: &HashSet<String>| {
             let bytes = names.iter().map(String::len).sum();
-            counted.has_room_for_records(names.len(), bytes, self.capacity())
+            memberships.has_room_for_records(names.len(), bytes, self.capacity())
         };
-        if !has_room(counted, &names) {
-            self.recount(counted);
+        if !has_room(memberships, &names) {
+            self.recount_records(memberships);
             let known: HashSet<_> = self.rooms().into_iter().collect();
             names.retain(|name| !known.contains(name));
         }
-        if !has_room(counted, &names) {
-            let is_many = !counted.has_room_for_records(
+        if !has_room(memberships, &names) {
+            let is_many = !memberships.has_room_for_records(
                 names.len(),
                 0,
                 Capacity { bytes: usize::MAX, ..self.capacity() },
             );
             return Err(if is_many { Limit::RoomsPerConnection } else { Limit::SubscriptionBytes });
         }
-        self.has_memory(counted)
+        self.has_memory(memberships)
     }
 
-    /// Counts in that a stock client is led into the room of a record with this name. If it is in too many, the
-    /// connection ends: it would never find out that it hears no more of the record. What others keep is no
-    /// reason for that.
+    /// Counts that a stock client joins the room of a record with this name. If the client is in
+    /// too many rooms, the connection ends: the client would not notice that it misses changes of
+    /// the record. The memory that other clients use is no reason for that.
     pub(super) fn count_record(&self, name: &str) -> Result<(), Limit> {
-        let mut guard = self.connection.counted.lock();
-        let Some(counted) = guard.as_mut() else {
+        let mut guard = self.connection.memberships.lock();
+        let Some(memberships) = guard.as_mut() else {
             return Ok(());
         };
         let has_room = |it: &Memberships| it.has_room_for_records(1, name.len(), self.capacity());
-        // The rooms of records that were destroyed are still counted.
-        if !has_room(counted) || counted.records_are_uncertain() {
-            self.recount(counted);
+        // The rooms of destroyed records are still counted.
+        if !has_room(memberships) || memberships.needs_record_recount() {
+            self.recount_records(memberships);
         }
-        if !has_room(counted) {
+        if !has_room(memberships) {
             drop(guard);
             self.disconnect();
             return Err(Limit::RoomsPerConnection);
         }
-        let before = counted.memory();
-        counted.add_record(name);
-        self.connection.presence.resize(before, counted.memory());
+        let before = memberships.memory();
+        memberships.add_record(name);
+        self.connection.presence.resize(before, memberships.memory());
         Ok(())
     }
 
-    fn add_records(&self, counted: &mut Memberships, names: Vec<String>) {
-        let before = counted.memory();
-        names.iter().for_each(|name| counted.add_record(name));
-        self.connection.presence.resize(before, counted.memory());
+    fn add_records(&self, memberships: &mut Memberships, names: Vec<String>) {
+        let before = memberships.memory();
+        names.iter().for_each(|name| memberships.add_record(name));
+        self.connection.presence.resize(before, memberships.memory());
         self.socket.join(names);
-        if counted.records_are_uncertain() {
-            self.recount(counted);
+        if memberships.needs_record_recount() {
+            self.recount_records(memberships);
         }
     }
 
-    /// Looks at all the rooms of records that it is in.
-    fn recount(&self, counted: &mut Memberships) {
+    /// Counts all rooms of records that the client is in.
+    fn recount_records(&self, memberships: &mut Memberships) {
         if !self.dialect().is_stock() {
             return;
         }
-        let before = counted.memory();
+        let before = memberships.memory();
         let rooms = self.rooms();
-        let records = rooms.iter().filter(|name| !counted.contains(name));
+        let records = rooms.iter().filter(|name| !memberships.contains(name));
         let (count, bytes) = records.fold((0, 0), |(n, bytes), name| (n + 1, bytes + name.len()));
-        counted.set_records(count, bytes);
-        self.connection.presence.resize(before, counted.memory());
+        memberships.set_records(count, bytes);
+        self.connection.presence.resize(before, memberships.memory());
     }
 
-    fn has_memory(&self, counted: &Memberships) -> Result<(), Limit> {
+    fn has_memory(&self, memberships: &Memberships) -> Result<(), Limit> {
         let (presence, limits) = (&self.connection.presence, self.connection.presence.limits());
         let has_memory = presence.memory() < limits.subscription_bytes_total
-            || counted.memory() < limits.subscription_bytes / RESERVED_PART;
+            || memberships.memory() < limits.subscription_bytes / RESERVED_PART;
         has_memory.then_some(()).ok_or(Limit::SubscriptionBytesTotal)
     }
 
@@ -521,7 +531,7 @@ impl Client {
         Capacity { rooms: limits.rooms_per_connection, bytes: limits.subscription_bytes }
     }
 
-    /// The value of a limit of rooms.
+    /// Returns the value of a limit of rooms.
     pub(crate) fn limit(&self, which: Limit) -> usize {
         let limits = self.connection.presence.limits();
         match which {
@@ -531,161 +541,161 @@ impl Client {
         }
     }
 
-    /// Who has signed in, as far as it was asked.
+    /// Returns the person who has signed in, as far as it is known.
     fn person(&self) -> Option<Id> {
-        self.known().0?.who.person
+        self.principal().0?.principal.person
     }
 
     /// Whether the client is in a room of records.
     pub(crate) fn is_in(&self, room: &Room) -> bool {
-        let counted = self.connection.counted.lock();
-        let name = rooms::counted_as(self.dialect(), room);
-        counted.as_ref().is_some_and(|counted| counted.contains(&name))
+        let memberships = self.connection.memberships.lock();
+        let name = rooms::presence_key(self.dialect(), room);
+        memberships.as_ref().is_some_and(|memberships| memberships.contains(&name))
     }
 
-    /// Joins rooms of records. `true` if that made it hear of something new; a connection that is
-    /// gone joins nothing.
+    /// Joins rooms of records. Returns `true` if one of them is new to the client. A connection
+    /// that is gone joins nothing.
     pub fn join(&self, rooms: impl IntoIterator<Item = Room>) -> bool {
-        // Whoever says which may ask this client something.
+        // The iterator of the caller may call this client, so it runs before the lock.
         let rooms: Vec<_> = rooms.into_iter().collect();
-        let mut counted = self.connection.counted.lock();
-        let Some(counted) = counted.as_mut() else {
+        let mut memberships = self.connection.memberships.lock();
+        let Some(memberships) = memberships.as_mut() else {
             return false;
         };
         let mut is_new = false;
         let (mut names, mut records) = (Vec::new(), Vec::new());
-        let before = counted.memory();
+        let before = memberships.memory();
         for room in rooms {
             let name = rooms::name(self.dialect(), &room);
-            let count = rooms::counted_as(self.dialect(), &room);
-            is_new |= self.count(counted, &count, &room);
+            let count = rooms::presence_key(self.dialect(), &room);
+            is_new |= self.add_membership(memberships, &count, &room);
             if name == count { names.push(name) } else { records.push(name) }
         }
-        self.connection.presence.resize(before, counted.memory());
+        self.connection.presence.resize(before, memberships.memory());
         self.socket.join(names);
         if !records.is_empty() {
-            self.add_records(counted, records);
+            self.add_records(memberships, records);
         }
         is_new
     }
 
-    /// Counts a membership in. `false` if it was counted.
-    fn count(&self, counted: &mut Memberships, count: &str, room: &Room) -> bool {
-        if !counted.insert(count) {
+    /// Adds a membership. Returns `false` if it is counted already.
+    fn add_membership(&self, memberships: &mut Memberships, count: &str, room: &Room) -> bool {
+        if !memberships.insert(count) {
             return false;
         }
         let presence = &self.connection.presence;
         if rooms::is_filter(room) {
             let person = self.person();
             presence.add_filter(count, room, &self.connection.users(person.clone()));
-            counted.insert_filter(count, person);
+            memberships.insert_filter(count, person);
         } else {
             presence.add(count, room);
         }
         true
     }
 
-    /// Leaves a room.
+    /// Leaves a room of records.
     pub fn leave(&self, room: &Room) {
-        let mut counted = self.connection.counted.lock();
-        let Some(counted) = counted.as_mut() else {
+        let mut memberships = self.connection.memberships.lock();
+        let Some(memberships) = memberships.as_mut() else {
             return;
         };
         self.socket.leave(rooms::name(self.dialect(), room));
-        // A Sails client counts for a resource as long as it lives, see `rooms::counted_as`.
-        let count = rooms::counted_as(self.dialect(), room);
+        // A Sails client counts for a resource until it disconnects, see `rooms::presence_key`.
+        let count = rooms::presence_key(self.dialect(), room);
         let is_counted_alone = self.dialect() == Dialect::Runtime || room.scope.is_some();
-        let before = counted.memory();
-        if is_counted_alone && counted.remove(&count) {
-            self.connection.uncount(counted, &count);
-            self.connection.presence.resize(before, counted.memory());
+        let before = memberships.memory();
+        if is_counted_alone && memberships.remove(&count) {
+            self.connection.remove_membership(memberships, &count);
+            self.connection.presence.resize(before, memberships.memory());
         }
     }
 
-    /// Whether Socket.IO has it in a room of records.
-    pub(crate) fn hears(&self, room: &Room) -> bool {
+    /// Whether the socket has joined a room of records.
+    pub(crate) fn is_joined(&self, room: &Room) -> bool {
         self.rooms().contains(&rooms::name(self.dialect(), room))
     }
 
-    /// The rooms of records it is in.
-    pub(crate) fn followed(&self) -> Vec<Room> {
+    /// Returns the rooms of records that the client is in.
+    pub(crate) fn record_rooms(&self) -> Vec<Room> {
         let dialect = self.dialect();
-        self.rooms().iter().filter_map(|name| rooms::read(dialect, name)).collect()
+        self.rooms().iter().filter_map(|name| rooms::parse_name(dialect, name)).collect()
     }
 
-    /// Who it has been found to be, if it has been asked, and in which round it is to be asked.
-    pub(crate) fn known(&self) -> (Option<Known>, u64) {
-        let asked = self.connection.asked.lock();
-        (asked.known.clone(), asked.round)
+    /// Returns the user of the connection, if it is known, and the round in which to determine it.
+    pub(crate) fn principal(&self) -> (Option<ExpiringPrincipal>, u64) {
+        let principal = self.connection.principal.lock();
+        (principal.known.clone(), principal.round)
     }
 
-    /// Remembers the answer to a question of a round. `false` if it is out of date.
-    pub(crate) fn know(&self, known: &Known, round: u64) -> bool {
-        let mut asked = self.connection.asked.lock();
-        let is_up_to_date = asked.round == round;
+    /// Stores the user that was determined in a round. Returns `false` if that round is over.
+    pub(crate) fn set_principal(&self, known: &ExpiringPrincipal, round: u64) -> bool {
+        let mut principal = self.connection.principal.lock();
+        let is_up_to_date = principal.round == round;
         if is_up_to_date {
-            asked.known = Some(known.clone());
+            principal.known = Some(known.clone());
         }
         is_up_to_date
     }
 
-    /// To be asked again, unless a site has told who it is.
-    pub(crate) fn forget(&self) {
-        let mut asked = self.connection.asked.lock();
-        asked.known.take_if(|known| known.until != Known::FOR_EVER);
-        asked.round += 1;
+    /// Forgets the user, so that it is determined again, unless a site has authenticated it.
+    pub(crate) fn forget_principal(&self) {
+        let mut principal = self.connection.principal.lock();
+        principal.known.take_if(|known| known.until != ExpiringPrincipal::NEVER);
+        principal.round += 1;
     }
 
-    /// Resolves when it is gone.
+    /// Resolves when the connection is gone.
     pub(crate) async fn gone(&self) {
         self.connection.is_gone.wait().await;
     }
 
-    /// Resolves when it is done with what it is sent as a person, up to this; fails when it is gone.
-    pub(super) fn expects(&self, last: Flake) -> oneshot::Receiver<()> {
-        let (done, is_done) = oneshot::channel();
-        self.connection.undone.lock().push_back((last, done));
-        is_done
+    /// Returns a receiver that resolves when the client has acked all deliveries up to this one. It
+    /// fails when the connection is gone.
+    pub(super) fn expect_ack(&self, last: Flake) -> oneshot::Receiver<()> {
+        let (acked, receiver) = oneshot::channel();
+        self.connection.unacked.lock().push_back((last, acked));
+        receiver
     }
 
-    /// Takes back the last [`expects`](Self::expects), because nothing was sent.
-    pub(super) fn expects_no_longer(&self, last: Flake) {
-        self.connection.undone.lock().pop_back_if(|(expected, _)| *expected == last);
+    /// Cancels the last [`expect_ack`](Self::expect_ack), because nothing was sent.
+    pub(super) fn cancel_expected_ack(&self, last: Flake) {
+        self.connection.unacked.lock().pop_back_if(|(expected, _)| *expected == last);
     }
 
-    /// It is done with all up to this.
+    /// The client has acked all deliveries up to this one.
     pub(crate) fn delivered(&self, upto: Flake) {
-        let mut undone = self.connection.undone.lock();
-        while let Some((_, done)) = undone.pop_front_if(|(last, _)| *last <= upto) {
-            // Nobody may wait for it any more.
-            let _ = done.send(());
+        let mut unacked = self.connection.unacked.lock();
+        while let Some((_, acked)) = unacked.pop_front_if(|(last, _)| *last <= upto) {
+            // An error means that nothing waits for it any more.
+            let _ = acked.send(());
         }
     }
 
-    /// Tells it something that it would never find out it missed: if it cannot take it, it is
-    /// disconnected.
-    pub(crate) fn tell(&self, event: &str, arguments: &impl Serialize) {
+    /// Sends an event whose loss the client would not notice. If the client cannot take it, the
+    /// client is disconnected.
+    pub(crate) fn send_or_disconnect(&self, event: &str, arguments: &impl Serialize) {
         if let Err(error) = self.socket.emit(event, arguments) {
             self.disconnect();
             count_unread(&self.connection.limits_reached, &self.socket, &error);
         }
     }
 
-    /// Whether the client has read what it was sent, but for `unread_bytes`. What it has not read waits in
-    /// memory.
-    pub(super) fn takes_answers(&self, limits: Limits) -> bool {
+    /// Whether the client has at most `unread_bytes` unread. Unread packets wait in memory.
+    pub(super) fn can_accept_replies(&self, limits: Limits) -> bool {
         self.connection.output.unread() <= limits.unread_bytes as u64 || !self.is_connected()
     }
 
-    /// Whether one more answer may be made, while so many others are. If not, it has to wait until the client has
-    /// read what it was sent before, or for memory.
+    /// Checks whether one more answer may be computed while `begun` others are. If not, it has to
+    /// wait until the client has read what it was sent before, or for memory.
     pub(super) fn begin_answer(
         &self,
         limits: Limits,
         budget: &OutputBudget,
         begun: usize,
     ) -> Result<(), Option<NoRoom>> {
-        if !self.takes_answers(limits) {
+        if !self.can_accept_replies(limits) {
             return Err(None);
         }
         match budget.begin(&self.connection.output, begun) {
@@ -694,15 +704,16 @@ impl Client {
         }
     }
 
-    /// Answers an event, or `false`: that has to wait until the client has taken what it was sent before.
-    pub(super) fn answer_with(
+    /// Answers an event. Returns `false` if the answer has to wait until the client has taken what
+    /// it was sent before.
+    pub(super) fn try_answer(
         &self,
         ack: Option<i64>,
         answer: &mut Answer,
         budget: &OutputBudget,
     ) -> bool {
         let output = &self.connection.output;
-        // Before it is there to be written.
+        // Read before the packet is queued, because it may be written at once.
         let written = output.written();
         let size = answer.size();
         let session = Session::of(&self.socket);
@@ -726,15 +737,15 @@ impl Client {
         is_sent
     }
 
-    /// Sends a push and counts it, or says which limit forbids that. A client that has read everything may be sent
-    /// one of any size.
+    /// Sends a push and counts it. An error may be the limit that forbids it. A client that has
+    /// read everything may be sent a push of any size.
     pub(super) fn push_with(
         &self,
         (budget, limits): (&OutputBudget, Limits),
         size: usize,
         claimed: usize,
         send: impl FnOnce() -> Result<(), SendError>,
-    ) -> Result<(), NotPushed> {
+    ) -> Result<(), PushError> {
         let output = &self.connection.output;
         if size < LARGE_PACKET {
             budget.add_small(output, size).map_err(|_| Limit::TotalUnreadBytes)?;
@@ -745,7 +756,8 @@ impl Client {
             return Err(Limit::UnreadBytes.into());
         }
         let claim = budget.claim(self.address(), claimed).ok_or(Limit::TotalUnreadBytes)?;
-        // Only after it is sent: a packet that is never written would count as unread for ever.
+        // Counted only after it is sent: a packet that is never written would count as unread for
+        // ever.
         send()?;
         budget.add(output, written, size, claim);
         Ok(())
@@ -761,36 +773,41 @@ impl Client {
         ack.send(argument)
     }
 
-    /// `false` if an answer has to wait until the client has taken what it was sent before.
+    /// Returns `false` if an answer has to wait until the client has taken what it was sent before.
     fn is_answered(&self, sent: Result<(), SendError>) -> bool {
         match sent {
             Err(SendError::Socket(SocketError::InternalChannelFull)) => return false,
-            // One that gets no answer would wait for it for ever.
+            // A client without an answer would wait for it for ever.
             Err(_) => self.disconnect(),
             Ok(()) => {}
         }
         true
     }
 
-    /// Ends the connection, also one whose buffers are full.
+    /// Ends the connection, also if its buffers are full.
     pub fn disconnect(&self) {
         drop(tokio::spawn(transport::end(&self.socket)));
     }
 
-    /// The id of the session that the handshake brought, or else of one that ends with the connection:
-    /// there is no way to give a socket a cookie.
+    /// Returns the id of the session in the cookie of the handshake, or else of a session that ends
+    /// with the connection: the server cannot set a cookie on a socket.
     pub(crate) fn session(&self, cookies: &Cookies) -> Arc<str> {
-        let brought = || cookies.id_in(&self.socket.req_parts().headers);
-        let id = self.connection.session.get_or_init(|| brought().unwrap_or_else(cookies::draw_id));
+        let from_handshake = || cookies.id_in(&self.socket.req_parts().headers);
+        let id = self
+            .connection
+            .session
+            .get_or_init(|| from_handshake().unwrap_or_else(cookies::new_session_id));
         id.clone()
     }
 
-    /// Gives a request what the handshake said of its client. Who it is, is not the request's to say.
-    pub(crate) fn lend_headers(&self, headers: &mut HeaderMap) {
-        let forged: Vec<_> = headers.keys().filter(|name| is_of_handshake(name)).cloned().collect();
-        forged.iter().for_each(|name| drop(headers.remove(name)));
+    /// Replaces the headers of a request that identify its client by those of the handshake. A
+    /// request cannot set them itself.
+    pub(crate) fn copy_handshake_headers(&self, headers: &mut HeaderMap) {
+        let unverified: Vec<_> =
+            headers.keys().filter(|name| is_handshake_header(name)).cloned().collect();
+        unverified.iter().for_each(|name| drop(headers.remove(name)));
         let handshake = self.socket.req_parts().headers.iter();
-        for (name, value) in handshake.filter(|(name, _)| is_of_handshake(name)) {
+        for (name, value) in handshake.filter(|(name, _)| is_handshake_header(name)) {
             headers.append(name, value.clone());
         }
     }
@@ -798,7 +815,7 @@ impl Client {
 
 /// Whether all requests of a connection have this header from the handshake. The browser and
 /// proxies set it there, and proxies do not see the headers of a single request.
-fn is_of_handshake(name: &HeaderName) -> bool {
+fn is_handshake_header(name: &HeaderName) -> bool {
     const NAMES: [HeaderName; 6] = [
         header::COOKIE,
         header::FORWARDED,
@@ -818,18 +835,18 @@ impl fmt::Debug for Client {
 }
 
 /// Why a push was not sent.
-pub(super) enum NotPushed {
+pub(super) enum PushError {
     Limit(Limit),
     Error(Box<SendError>),
 }
 
-impl From<Limit> for NotPushed {
+impl From<Limit> for PushError {
     fn from(limit: Limit) -> Self {
         Self::Limit(limit)
     }
 }
 
-impl From<SendError> for NotPushed {
+impl From<SendError> for PushError {
     fn from(error: SendError) -> Self {
         Self::Error(Box::new(error))
     }
@@ -842,12 +859,13 @@ pub(super) fn count_unread(limits: &LimitMonitor, socket: &Socket, error: &SendE
     }
 }
 
-/// That of the TCP connection, unless this began by polling: what it uses now is then not known.
-pub(super) fn plug(socket: &Socket) -> Option<&Plug> {
+/// Returns the handle of the TCP connection, unless this connection began by polling: then its
+/// current TCP connection is not known.
+pub(super) fn tcp_handle(socket: &Socket) -> Option<&ConnectionHandle> {
     let handshake = &socket.req_parts().extensions;
-    let ConnectInfo(plug) = handshake.get::<ConnectInfo<Plug>>()?;
+    let ConnectInfo(handle) = handshake.get::<ConnectInfo<ConnectionHandle>>()?;
     let is_websocket = handshake.get().is_some_and(EngineRequest::is_websocket);
-    is_websocket.then_some(plug)
+    is_websocket.then_some(handle)
 }
 
 #[cfg(test)]
@@ -855,7 +873,7 @@ mod tests {
     use super::*;
     use crate::settings::Settings;
 
-    /// A connection is ended by a task, which must not be started for each of its events.
+    /// A task ends a connection. It must not be started for each event of the connection.
     #[test]
     fn connection_with_too_many_events_is_ended_once() {
         let settings = Settings::default();
@@ -864,11 +882,11 @@ mod tests {
         let limits = Limits::of(&settings);
         let arrive = || {
             let event = Event::new(Value::Str(r#"["get",{"url":"/todo"}]"#.into(), None), Some(1));
-            connection.arrived(event, limits, true, |_| None)
+            connection.enqueue(event, limits, true, |_| None)
         };
-        assert!(matches!(arrive(), Arrival::First));
+        assert!(matches!(arrive(), EnqueueOutcome::First));
         let others: Vec<_> = (0..10_000).map(|_| arrive()).collect();
-        assert_eq!(others.iter().filter(|it| matches!(it, Arrival::Lost)).count(), 1);
-        assert!(!others.iter().any(|it| matches!(it, Arrival::First)));
+        assert_eq!(others.iter().filter(|it| matches!(it, EnqueueOutcome::Overflow)).count(), 1);
+        assert!(!others.iter().any(|it| matches!(it, EnqueueOutcome::First)));
     }
 }

@@ -1,9 +1,10 @@
-//! The parameters of a request for Engine.IO, read once for all that decide by them.
+//! The parameters of a request for Engine.IO, read once for all code that decides by them.
 //!
-//! engineioxide reads the query by itself: of parameters with the same name the first counts, and nothing is
-//! decoded. A file that read it in another way could take a polling session for a WebSocket, and then shut
-//! down a TCP connection that other clients share. So the query is read here, in the same way, into a value
-//! that travels among the extensions of the request. A query that could be read in another way is refused.
+//! engineioxide reads the query by itself: of parameters with the same name the first counts, and
+//! nothing is decoded. A file that read it in another way could take a polling session for a
+//! WebSocket, and then shut down a TCP connection that other clients share. So this module reads
+//! the query in the same way, into a value that travels among the extensions of the request. A
+//! query that could be read in another way is refused.
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ const NAMES: [&str; 4] = ["EIO", "transport", "sid", "b64"];
 pub(crate) struct EngineRequest {
     pub(crate) protocol: EngineVersion,
     pub(crate) transport: Transport,
-    /// A handshake has none.
+    /// The session. A handshake has none.
     pub(crate) session: Option<Sid>,
     /// Whether the client takes text only.
     pub(crate) is_text_only: bool,
@@ -44,7 +45,8 @@ pub(crate) enum Transport {
 pub(crate) struct Ambiguous(pub(crate) &'static str);
 
 impl EngineRequest {
-    /// `None` if this is no request for Engine.IO, or one that engineioxide refuses.
+    /// Reads the parameters. Returns `None` if this is not a request for Engine.IO, or if
+    /// engineioxide refuses it.
     pub(crate) fn read(uri: &Uri) -> Result<Option<Self>, Ambiguous> {
         let Some(query) = uri.query().filter(|_| is_engine_path(uri.path())) else {
             return Ok(None);
@@ -83,16 +85,16 @@ impl EngineRequest {
         self.transport == Transport::WebSocket
     }
 
-    pub(crate) fn is_old(&self) -> bool {
+    pub(crate) fn is_v3(&self) -> bool {
         self.protocol == EngineVersion::V3
     }
 }
 
 impl EngineVersion {
-    /// The payload by which a client that polls closes its session.
+    /// Returns the payload by which a client that polls closes its session.
     pub(super) fn close_packet(self) -> &'static str {
         match self {
-            // It writes the length before each packet.
+            // Engine.IO 3 writes the length before each packet.
             Self::V3 => "1:1",
             Self::V4 => "1",
         }
@@ -105,12 +107,13 @@ pub(crate) fn is_engine_path(path: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The value that counts.
+/// Returns the value of a parameter that engineioxide uses.
 fn first<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// Whether a program that decodes the query, or takes another of several values, could read something else.
+/// Whether a program that decodes the query, or uses another one of several values, could read
+/// something else.
 fn is_ambiguous(query: &str, name: &str) -> bool {
     let decoded = url::form_urlencoded::parse(query.as_bytes());
     let mut values = decoded.filter(|(key, _)| key == name).map(|(_, value)| value);
@@ -190,6 +193,6 @@ mod tests {
         let uri = format!("/socket.io/?EIO=3&transport=websocket&b64=1&sid={session}");
         let request = read(&uri).unwrap().unwrap();
         assert_eq!((request.session, request.is_text_only), (Some(session), true));
-        assert!(request.is_old() && request.is_websocket() && !request.is_handshake());
+        assert!(request.is_v3() && request.is_websocket() && !request.is_handshake());
     }
 }

@@ -1,10 +1,12 @@
-//! The first ping of a session comes after `pingInterval`, as Engine.IO has it.
+//! Makes the first ping of a session come after `pingInterval`, as Engine.IO specifies.
 //!
-//! engineioxide sends it with the handshake instead, and waits for the pong. Here the server answers that
-//! ping in place of the client, before the client can send anything or learns the id of its session:
+//! engineioxide sends it with the handshake instead, and waits for the pong. Here the server
+//! answers that ping in place of the client, before the client can send anything or receives the id
+//! of its session:
 //!
-//! - on a WebSocket, [`Answered`] takes the ping off the stream, and gives the pong to the reader;
-//! - of a session that polls, [`answer`] polls for the ping, and posts the pong.
+//! - on a WebSocket, [`FirstPingStream`] removes the ping from the stream, and gives the pong to
+//!   the reader;
+//! - for a session that polls, [`answer`] polls for the ping, and posts the pong.
 //!
 //! Clients of Engine.IO 3 send the pings themselves.
 
@@ -28,31 +30,33 @@ const PING: [u8; 3] = [0x81, 1, b'2'];
 /// The frame of the pong: text, one byte long, with an empty mask.
 const PONG: [u8; 7] = [0x81, 0x81, 0, 0, 0, 0, b'3'];
 
-/// The ping is sent at once. An engineioxide that sends none must not make clients wait.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the server waits for the ping, which is sent at once. If an engineioxide sends none,
+/// clients must not wait.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The stream of a new WebSocket whose first ping is answered by the server.
-pub(super) struct Answered<Io> {
+/// The stream of a new WebSocket. The server answers its first ping.
+pub(super) struct FirstPingStream<Io> {
     io: Io,
     state: State,
 }
 
 enum State {
-    /// The ping was not written yet, and nothing is read: so nothing can be written before it but the
-    /// handshake.
+    /// The ping has not been written yet, and nothing is read. So only the handshake can be written
+    /// before the ping.
     Before(Option<Waker>),
     /// The reader gets the pong next.
     Pong,
     After,
 }
 
-impl<Io> Answered<Io> {
+impl<Io> FirstPingStream<Io> {
     pub(super) fn new(io: Io) -> Self {
         Self { io, state: State::Before(None) }
     }
 
-    /// `true` if these bytes are the first ping. The reader is woken for the pong.
-    fn takes(&mut self, bytes: &[u8]) -> bool {
+    /// Takes the first ping. Returns `true` if these bytes are the ping; then the reader is woken
+    /// for the pong.
+    fn take_ping(&mut self, bytes: &[u8]) -> bool {
         let State::Before(reader) = &mut self.state else { return false };
         let is_ping = bytes.starts_with(&PING);
         if is_ping {
@@ -64,7 +68,7 @@ impl<Io> Answered<Io> {
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Answered<Io> {
+impl<Io: AsyncRead + Unpin> AsyncRead for FirstPingStream<Io> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -87,14 +91,14 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Answered<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Answered<Io> {
+impl<Io: AsyncWrite + Unpin> AsyncWrite for FirstPingStream<Io> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
-        match stream.takes(bytes) {
+        match stream.take_ping(bytes) {
             true => Poll::Ready(Ok(PING.len())),
             false => Pin::new(&mut stream.io).poll_write(cx, bytes),
         }
@@ -120,7 +124,7 @@ where
         let request = request.expect("a session id can be in a url");
         let Ok(_) = socket_io.clone().oneshot(request).await;
     };
-    if timeout(PATIENCE, send(Method::GET, Body::empty())).await.is_ok() {
+    if timeout(PING_TIMEOUT, send(Method::GET, Body::empty())).await.is_ok() {
         send(Method::POST, Body::from("3")).await;
     }
 }
@@ -136,19 +140,19 @@ mod tests {
 
     #[tokio::test]
     async fn first_ping_is_answered_and_all_other_bytes_pass() {
-        let (mut client, line) = duplex(100);
-        let mut line = Answered::new(line);
+        let (mut client, stream) = duplex(100);
+        let mut stream = FirstPingStream::new(stream);
         client.write_all(b"hello").await.unwrap();
-        line.write_all(OPEN).await.unwrap();
+        stream.write_all(OPEN).await.unwrap();
         let mut received = [0; 5];
-        assert_eq!(line.read(&mut received).now_or_never().map(Result::ok), None);
-        line.write_all(&[&PING[..], b"more", &PING].concat()).await.unwrap();
+        assert_eq!(stream.read(&mut received).now_or_never().map(Result::ok), None);
+        stream.write_all(&[&PING[..], b"more", &PING].concat()).await.unwrap();
         let mut pong = [0; 7];
-        line.read_exact(&mut pong).await.unwrap();
+        stream.read_exact(&mut pong).await.unwrap();
         assert_eq!(pong, PONG);
-        line.read_exact(&mut received).await.unwrap();
+        stream.read_exact(&mut received).await.unwrap();
         assert_eq!(&received, b"hello");
-        drop(line);
+        drop(stream);
         let mut sent = Vec::new();
         client.read_to_end(&mut sent).await.unwrap();
         assert_eq!(sent, [OPEN, b"more", &PING].concat());
@@ -156,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn reader_that_waits_is_woken_for_the_pong() {
-        let (reader, mut writer) = tokio::io::split(Answered::new(duplex(100).0));
+        let (reader, mut writer) = tokio::io::split(FirstPingStream::new(duplex(100).0));
         let mut reader = reader;
         let reading = tokio::spawn(async move {
             let mut pong = [0; 7];

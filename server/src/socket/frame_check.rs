@@ -1,20 +1,23 @@
-//! Checks the WebSocket frames of clients. If one violates the protocol, the connection closes with the close code of
-//! RFC 6455. Large messages wait for memory ([`IncomingMemory`]), large frames are split ([`Splitter`]), and binary messages
-//! become empty (`attachments`).
+//! Checks the WebSocket frames of clients. If a frame violates the protocol, the connection closes
+//! with the close code of RFC 6455. Large messages wait for memory ([`IncomingMemory`]), large
+//! frames are split ([`Splitter`]), and binary messages become empty (`attachments`).
 //!
-//! engineioxide drops the error of tungstenite, so the client would see a TCP connection that ends without a close
-//! frame. [`CheckedStream`] wraps the stream of a WebSocket below both, and checks the frames that are read:
+//! engineioxide drops the error of tungstenite, so the client would see a TCP connection that ends
+//! without a close frame. [`CheckedStream`] wraps the stream of a WebSocket below both, and checks
+//! the frames that are read:
 //!
 //! 1. `checker` finds the violation. Bytes before it are passed on; the frame with it never is.
-//! 2. The reader gets the end of the stream. So engineioxide ends the session, sends what it still has to send, and
-//!    drops the stream.
-//! 3. A task takes over the stream. It sends the close frame, and reads until the client has closed the connection:
-//!    if there were unread bytes, the system would reset the connection, and the client could lose the close frame.
+//! 2. The reader gets the end of the stream. So engineioxide ends the session, sends what it still
+//!    has to send, and drops the stream.
+//! 3. A task takes over the stream. It sends the close frame, and reads until the client has closed
+//!    the connection: if there were unread bytes, the system would reset the connection, and the
+//!    client could lose the close frame.
 //!
-//! Invariant: a violation that tungstenite would find is found here before, and the frame with it is not passed on.
-//! Otherwise the connection would end without a code.
+//! Invariant: a violation that tungstenite would find is found here first, and the frame with it is
+//! not passed on. Otherwise the connection would end without a code.
 //!
-//! Invariant: a close frame is sent between two frames of the server, and not after another close frame.
+//! Invariant: a close frame is sent between two frames of the server, and not after another close
+//! frame.
 
 mod attachments;
 mod checker;
@@ -35,7 +38,7 @@ use tokio::time::timeout;
 
 use super::incoming_memory::IncomingMemory;
 pub(super) use checker::Packets;
-use checker::{FrameChecker, Rejected};
+use checker::{FrameChecker, Rejection};
 use header::{HeaderReader, Opcode};
 use splitter::{MIN_ROOM, Splitter};
 use violation::Violation;
@@ -51,7 +54,7 @@ pub(super) struct CheckedStream<Io> {
     splitter: Splitter,
     incoming: IncomingMemory,
     sent: SentFrames,
-    /// Set by a violation.
+    /// The close after a violation.
     close: Option<Close<Io>>,
     /// Dropped with the stream.
     _dropped: oneshot::Sender<Infallible>,
@@ -74,7 +77,8 @@ pub(super) struct SentFrames {
 }
 
 impl<Io> CheckedStream<Io> {
-    /// How many bytes a message may have, and the attachments of one event. The receiver ends when the stream is dropped.
+    /// `max` is the maximum number of bytes in a message, and `max_attachments` in the attachments
+    /// of one event. The receiver ends when the stream is dropped.
     pub(super) fn new(
         io: Io,
         (max, max_attachments): (usize, usize),
@@ -109,7 +113,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for CheckedS
         let stream = self.get_mut();
         let begin = buf.filled().len();
         loop {
-            // After a violation there is nothing more, for the reader.
+            // After a violation the reader gets nothing more.
             if buf.remaining() == 0 || stream.splitter.pass(buf) || stream.close.is_some() {
                 return Poll::Ready(Ok(()));
             }
@@ -125,7 +129,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for CheckedS
                 continue;
             }
             let is_end = ready!(stream.poll_read_part(cx, buf))?;
-            // A part of a header is held back until all of it is there.
+            // A part of a header is held until all of it has arrived.
             if is_end || buf.filled().len() > begin {
                 return Poll::Ready(Ok(()));
             }
@@ -134,7 +138,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for CheckedS
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
-    /// Reads once. `true` if that was the end for the reader.
+    /// Reads once. Returns `true` if that was the end for the reader.
     fn poll_read_part(
         &mut self,
         cx: &mut Context<'_>,
@@ -158,19 +162,19 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
         if self.received.completed() > completed {
             self.incoming.completed(packets, self.received.packets());
         }
-        if let Err(Rejected { accepted, .. }) = &checked {
+        if let Err(Rejection { accepted, .. }) = &checked {
             buf.set_filled(before + accepted);
         }
         if self.received.has_binary_since(position) {
             let rest = attachments::remove(&mut buf.filled_mut()[begin..], position);
             buf.set_filled(begin + rest);
         }
-        if let Err(Rejected { violation, .. }) = checked {
+        if let Err(Rejection { violation, .. }) = checked {
             self.begin_close(violation);
             return Poll::Ready(Ok(true));
         }
         if count == 0 {
-            self.splitter.give_up();
+            self.splitter.drop_header();
             return Poll::Ready(Ok(true));
         }
         let passed = self.splitter.split(&mut buf.filled_mut()[begin..], count, &self.received);
@@ -191,7 +195,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
     }
 }
 
-/// The code that bytes of a client in parts of a size are answered with, if they violate the protocol.
+/// Returns the close code for bytes of a client in parts of a size, if they violate the protocol.
 pub(crate) fn close_code(bytes: &[u8], size: usize) -> Option<u16> {
     const MAX: usize = 1000;
     let mut checker = FrameChecker::new(MAX);
@@ -234,14 +238,14 @@ impl<Io> Drop for CheckedStream<Io> {
     fn drop(&mut self) {
         if let (Some(Close { violation, task }), Some(io)) = (self.close.take(), self.io.take()) {
             let frame = self.sent.can_close().then(|| violation.close_frame());
-            // There is no task any more if the runtime stops.
+            // The task is gone if the runtime stops.
             let _ = task.send((io, frame));
         }
     }
 }
 
 impl SentFrames {
-    /// The server has sent these bytes.
+    /// Reads the headers in bytes that the server has sent.
     pub(super) fn advance(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while at < bytes.len() {
@@ -260,8 +264,9 @@ impl SentFrames {
         }
     }
 
-    /// How many bytes are sent before the next frame begins. `None` in the middle of a header.
-    pub(super) fn begin_of_next(&self) -> Option<usize> {
+    /// Returns how many bytes are sent before the next frame begins. `None` in the middle of a
+    /// header.
+    pub(super) fn next_frame_start(&self) -> Option<usize> {
         usize::try_from(self.missing).ok().filter(|_| self.header.count() == 0)
     }
 

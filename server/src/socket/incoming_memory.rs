@@ -1,16 +1,19 @@
 //! The memory of a message that arrives.
 //!
-//! A message is held until it is complete. So it claims its bytes from the budget of requests as soon as its size is
-//! known. If they are not left, the connection is not read until they are, and its client has to wait: that
-//! costs the server nothing, where a refusal would cost it the whole message.
+//! The server holds a message until it is complete. So it claims the bytes of the message from the
+//! budget of requests as soon as the size is known. If there are not enough left, the server does
+//! not read from the connection until there are, and the client has to wait. Waiting costs the
+//! server nothing, and a refusal would cost it the whole message.
 //!
-//! Messages in several frames grow while they hold a claim, so they can wait for each other. The heartbeat ends
-//! them, because a pong is not read either.
+//! Messages in several frames grow while they hold a claim, so they can wait for each other. The
+//! heartbeat ends their connections, because a pong is not read either.
 //!
-//! Events that wait to be answered count as well: those of a burst are small, and arrive together before anything can be
-//! claimed for them. So the connection is not read before there is room for them.
+//! Events that wait to be answered count as well: the events of a burst are small, and arrive
+//! together before anything can be claimed for them. So the server does not read from the
+//! connection before there is room for them.
 //!
-//! A complete message keeps its claim until it has become an event, which takes it over, or something smaller.
+//! A complete message keeps its claim until it has become an event, which takes the claim over, or
+//! something smaller.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -25,16 +28,16 @@ use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_INPUT};
 use crate::settings::Limit;
 
-/// The memory of what arrives on one connection.
+/// The memory of messages that arrive on one connection.
 pub(super) struct IncomingMemory {
     budget: Arc<MemoryBudget>,
     client: Option<IpAddr>,
-    /// Where events find the claims of complete messages.
+    /// The session, where events find the claims of complete messages.
     session: Option<Arc<Session>>,
     limits_reached: Arc<LimitMonitor>,
-    /// Of the message that arrives.
+    /// The claim of the message that arrives.
     claim: Option<Claim>,
-    /// Of an event whose attachments have not all arrived.
+    /// The claim of an event whose attachments have not all arrived.
     incomplete: Option<Claim>,
     waiting: Option<Pin<Box<OwnedNotified>>>,
 }
@@ -57,8 +60,9 @@ impl IncomingMemory {
         }
     }
 
-    /// The message that arrived is complete, and is about to be handled. An event that has announced attachments is held
-    /// until they have arrived, before the next packet of Socket.IO.
+    /// Called when the message that arrived is complete and is about to be handled. An event that
+    /// has announced attachments is held until they have arrived, before the next packet of
+    /// Socket.IO.
     pub(super) fn completed(&mut self, before: Packets, now: Packets) {
         if now.all > before.all {
             self.incomplete = None;
@@ -66,12 +70,12 @@ impl IncomingMemory {
         if now.with_attachments > before.with_attachments {
             self.incomplete = self.claim.take();
         } else if let (Some(claim), Some(session)) = (self.claim.take(), &self.session) {
-            session.keep_claim(claim);
+            session.set_claim(claim);
         }
     }
 
-    /// Ready when as many bytes are claimed as the arriving message will have, with those of events that wait to be
-    /// answered and have no claim. Earlier messages have been handled.
+    /// Ready when enough bytes are claimed for the arriving message and for the events that wait to
+    /// be answered and have no claim. Earlier messages have been handled.
     pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>, message: u64) -> Poll<()> {
         if let Some(session) = &self.session {
             drop(session.take_claim());
@@ -82,7 +86,7 @@ impl IncomingMemory {
             && let Some(session) = &self.session
         {
             session.wake_when_answered(cx.waker());
-            // They may have been answered before this.
+            // Events may have been answered before this.
             bytes = self.missing(message);
         }
         if bytes == 0 || bytes <= self.claim.as_ref().map_or(0, Claim::bytes) {
@@ -93,14 +97,14 @@ impl IncomingMemory {
         self.poll_grow(cx, bytes)
     }
 
-    /// Bytes that have to be claimed for a message of so many.
+    /// Returns the bytes that have to be claimed for a message of this size.
     fn missing(&self, message: usize) -> usize {
         let queued = self.session.as_ref().map_or(0, |session| session.unclaimed());
         message.saturating_add(queued).saturating_sub(UNCOUNTED_INPUT)
     }
 
     fn poll_grow(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
-        // Fewer bytes may be needed than those that were waited for.
+        // Fewer bytes may be needed now than it waited for.
         if self.claim.as_mut().is_some_and(|claim| claim.resize(bytes)) {
             self.waiting = None;
             return Poll::Ready(());

@@ -1,13 +1,14 @@
-//! Large packets, which do not go through the buffers of engineioxide and tungstenite.
+//! Large packets, which bypass the buffers of engineioxide and tungstenite.
 //!
-//! tungstenite copies each message into a buffer of its connection, which keeps the size of the largest one for as long as
-//! the connection lives. So a large packet waits here, and a small *placeholder* is queued in its place: a packet like it, whose
-//! only argument is a string with a random token. Where packets leave the server, [`SentStream`](super::sent_stream) on
-//! a WebSocket, and [`Payload`](super::polled_packets) in the answer to a poll, the placeholder is replaced by the
-//! packet.
+//! tungstenite copies each message into a buffer of its connection. The buffer keeps the size of
+//! the largest message as long as the connection lives. So a large packet waits here, and a small
+//! *placeholder* is queued in its place: a packet like it, whose only argument is a string with a
+//! random token. The placeholder is replaced by the packet where packets leave the server:
+//! [`SentStream`](super::sent_stream) on a WebSocket, and [`Payload`](super::polled_packets) in the
+//! answer to a poll.
 //!
-//! Invariant: a placeholder is queued only if its packet waits here, in the same session. A client never sees a token, so
-//! the text of a record cannot be taken for a placeholder.
+//! Invariant: a placeholder is queued only if its packet waits here, in the same session. A client
+//! never sees a token, so the text of a record cannot be taken for a placeholder.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,13 +31,13 @@ const END: &[u8] = b"]";
 /// The large packets of one session that are queued.
 #[derive(Debug, Default)]
 pub(super) struct LargePackets {
-    /// How many there are.
+    /// The number of packets.
     count: AtomicUsize,
-    /// The arguments of each packet, as JSON, by its token. They leave in nearly the same order.
+    /// The arguments of each packet, as JSON, by token. They leave in nearly the same order.
     waiting: Mutex<VecDeque<(Token, Bytes)>>,
 }
 
-/// A placeholder has this in place of the arguments.
+/// The text that a placeholder has in place of the arguments.
 type Token = String;
 
 /// The parts of a packet that has replaced its placeholder.
@@ -48,8 +49,8 @@ pub(super) struct LargePacket {
 }
 
 impl LargePackets {
-    /// Sends a packet with these arguments: `send` queues one with the token as its only argument. If it fails, nothing
-    /// has changed.
+    /// Sends a packet with these arguments: `send` queues a packet with the token as its only
+    /// argument. If `send` fails, nothing has changed.
     pub(super) fn send<T, E>(
         &self,
         arguments: Bytes,
@@ -57,7 +58,7 @@ impl LargePackets {
     ) -> Result<T, E> {
         let token = format!("{:032x}", rand::random::<u128>());
         let mut waiting = self.waiting.lock();
-        // Both before `send`, because the placeholder may be on its way before that returns.
+        // This runs before `send`, because the placeholder may be on its way before `send` returns.
         waiting.push_back((token, arguments));
         self.count.store(waiting.len(), Ordering::SeqCst);
         let (token, _) = waiting.back().expect("it was just added");
@@ -69,32 +70,33 @@ impl LargePackets {
         sent
     }
 
-    /// Whether none is queued.
-    pub(super) fn are_none(&self) -> bool {
+    /// Whether no packet is queued.
+    pub(super) fn is_empty(&self) -> bool {
         self.count.load(Ordering::SeqCst) == 0
     }
 
     /// Whether this packet is a placeholder.
-    pub(super) fn has(&self, packet: &[u8]) -> bool {
-        split(packet).is_some_and(|(_, token)| place(&self.waiting.lock(), token).is_some())
+    pub(super) fn contains(&self, packet: &[u8]) -> bool {
+        split(packet).is_some_and(|(_, token)| position(&self.waiting.lock(), token).is_some())
     }
 
-    /// Takes out the packet that this one stands for, if it is a placeholder.
+    /// Takes out the packet that a placeholder stands for. Returns `None` if this packet is not a
+    /// placeholder.
     pub(super) fn take(&self, packet: &[u8]) -> Option<LargePacket> {
         let (head, token) = split(packet)?;
         let mut waiting = self.waiting.lock();
-        let place = place(&waiting, token)?;
-        let (_, arguments) = waiting.remove(place)?;
+        let position = position(&waiting, token)?;
+        let (_, arguments) = waiting.remove(position)?;
         self.count.store(waiting.len(), Ordering::SeqCst);
         if waiting.is_empty() {
-            // The memory that a burst needed is given back.
+            // Release the memory that a burst needed.
             *waiting = VecDeque::new();
         }
         Some(LargePacket { head: Bytes::copy_from_slice(head), arguments })
     }
 }
 
-/// Arguments of an event as JSON, from a tuple of them. An error is that of their serialization.
+/// Serializes a tuple to the arguments of an event, as JSON.
 pub(super) fn arguments(tuple: &impl Serialize, size: usize) -> serde_json::Result<Bytes> {
     let json = to_bytes(tuple, size)?;
     Ok(json.slice(1..json.len() - 1))
@@ -105,7 +107,7 @@ pub(super) fn emit(socket: &Socket, event: &str, arguments: Bytes) -> Result<(),
     emit_by(socket, arguments, |token| socket.emit(event, token))
 }
 
-/// The same, where `send` sends the event with one argument.
+/// Like [`emit`], with a function that sends the event with one argument.
 pub(super) fn emit_by<T>(
     socket: &Socket,
     arguments: Bytes,
@@ -117,14 +119,15 @@ pub(super) fn emit_by<T>(
     session.large_packets.send(arguments, send)
 }
 
-/// The head of a packet, and its only argument if that may be a token.
+/// Splits a packet into its head and its only argument. Returns `None` if the argument is not a
+/// token.
 fn split(packet: &[u8]) -> Option<(&[u8], &[u8])> {
     let packet = packet.strip_suffix(END)?;
     let (head, quoted) = packet.split_at_checked(packet.len().checked_sub(QUOTED_TOKEN)?)?;
     Some((head, quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?))
 }
 
-fn place(waiting: &VecDeque<(Token, Bytes)>, token: &[u8]) -> Option<usize> {
+fn position(waiting: &VecDeque<(Token, Bytes)>, token: &[u8]) -> Option<usize> {
     waiting.iter().position(|(it, _)| it.as_bytes() == token)
 }
 
@@ -133,7 +136,7 @@ impl LargePacket {
         self.head.len() + self.arguments.len() + END.len()
     }
 
-    /// All of its text, in order.
+    /// Returns the parts of its text, in order.
     pub(super) fn into_parts(self) -> [Bytes; 3] {
         [self.head, self.arguments, Bytes::from_static(END)]
     }
@@ -160,15 +163,15 @@ mod tests {
         let packets = LargePackets::default();
         let first = placeholder(&packets, "431", r#"{"a":1}"#);
         let second = placeholder(&packets, "432", r#"1,"]""#);
-        assert!(!packets.are_none() && first.len() < 64);
+        assert!(!packets.is_empty() && first.len() < 64);
         assert_eq!(taken(&packets, &second).unwrap(), r#"432[1,"]"]"#);
         assert_eq!(taken(&packets, &second), None);
         assert_eq!(taken(&packets, &first).unwrap(), r#"431[{"a":1}]"#);
-        assert!(packets.are_none());
+        assert!(packets.is_empty());
     }
 
     #[test]
-    fn other_packets_are_left_alone() {
+    fn other_packets_are_unchanged() {
         let packets = LargePackets::default();
         placeholder(&packets, "431", "1");
         let similar = format!(r#"431["{:032x}"]"#, 7);
@@ -178,9 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn packet_that_can_not_be_queued_does_not_wait() {
+    fn packet_that_cannot_be_queued_does_not_wait() {
         let packets = LargePackets::default();
         assert_eq!(packets.send(Bytes::from_static(b"1"), |_| Err::<(), _>("full")), Err("full"));
-        assert!(packets.are_none());
+        assert!(packets.is_empty());
     }
 }

@@ -1,17 +1,22 @@
-//! Clients of Socket.IO 1 and 2 (Engine.IO 3), where they differ from what socketioxide does for them.
+//! Support for clients of Socket.IO 1 and 2 (Engine.IO 3), where socketioxide does not handle them
+//! as they expect.
 //!
-//! - **A query in the name of the namespace.** `io(url + '/shop?token=x')` and `io(url + '/shop', {query})`
-//!   send their CONNECT as `40/shop?token=x,`. Node's Socket.IO takes the query off that name; socketioxide
-//!   looks for a namespace of all of it. So what says who somebody is goes where later clients say it, into
-//!   the auth of the CONNECT, before socketioxide reads it: `connect`.
-//! - **The data of a refusal** is a string to these clients and an object to socketioxide: `refusal`.
-//! - **Text over polling.** Socket.IO 1 encodes all but ASCII in its own ways, and socketioxide reads and
-//!   writes the way of Socket.IO 2: `payload`, and `sessions` remembers which client has which way.
+//! - **A query in the name of the namespace.** The call `io(url + '/shop?token=x')` sends its
+//!   CONNECT as `40/shop?token=x,`, and so does a `{query}` among the options of `io`. Socket.IO
+//!   for Node.js takes the query off that name; socketioxide looks for a namespace with the whole
+//!   name. So the values that identify a user are moved to where later clients put them, into the
+//!   auth of the CONNECT, before socketioxide reads it: `connect`.
+//! - **The data of a refusal** is a string to these clients and an object to socketioxide:
+//!   `refusal`.
+//! - **Text over polling.** Socket.IO 1 encodes all but ASCII in its own ways, and socketioxide
+//!   reads and writes text as Socket.IO 2 does: `payload`. `sessions` remembers how each client
+//!   encodes text.
 //!
-//! Packets are rewritten in the body of a request or an answer (`payload`), and in the frames of a WebSocket
-//! (`frames`). Packets of Engine.IO 4 are not looked at, but for the first ping of a session (see `first_ping`) and
-//! `attachments`. Nor is a CONNECT in several frames or beside binary packets: no
-//! client of that time is known to send one so. Its name is then that of no site, and it is refused.
+//! Packets are rewritten in the body of a request or a response (`payload`), and in the frames of a
+//! WebSocket (`frames`). Packets of Engine.IO 4 are not read, except for the first ping of a
+//! session (see `first_ping`) and `attachments`. A CONNECT in several frames or beside binary
+//! packets is not read either: no client of that time is known to send one so. Its name is then not
+//! the name of a site, and it is refused.
 //!
 //! The frames of every WebSocket are checked first (see `frame_check`).
 
@@ -45,14 +50,14 @@ use tokio::task::coop::poll_proceed;
 use tower::{Layer, Service, ServiceExt};
 
 use frames::RewritingStream;
-pub(crate) use frames::passed;
-pub(crate) use payload::rewritten;
-use payload::{Encoding, Received};
+pub(crate) use frames::rewrite_received;
+pub(crate) use payload::rewrite_payload;
+use payload::{DecodedPayload, Encoding};
 use sessions::Sessions;
 pub(super) use sessions::session_in;
 
 use super::engine_request::{EngineRequest, Transport};
-use super::first_ping::{self, Answered};
+use super::first_ping::{self, FirstPingStream};
 use super::frame_check::CheckedStream;
 use super::incoming_memory::IncomingMemory;
 use super::output::OutputBudget;
@@ -60,35 +65,35 @@ use super::sent_stream::{BufferMemory, SentStream};
 use super::session::{ConnectLimits, Session};
 use super::transport::{Serve, Transports};
 use crate::http::client_address::client_address;
-use crate::http::listener::Plug;
+use crate::http::tcp_connection::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
 
-/// The type of a payload that is not text.
+/// The content type of a binary payload.
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// The type of a payload that is.
+/// The content type of a payload of text.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain;charset=UTF-8");
 
-/// Serves Socket.IO to clients of any age.
+/// The layer that serves Socket.IO to clients of all versions.
 #[derive(Clone)]
-pub(crate) struct AllAges {
+pub(crate) struct CompatLayer {
     socket_io: SocketIoLayer,
     /// Bytes in the body of a request.
     largest: usize,
     /// Bytes in the attachments of an event.
     max_attachments: usize,
     connect: ConnectLimits,
-    /// The budget of all that clients send.
+    /// The memory budget of everything that clients send.
     requests: Arc<MemoryBudget>,
-    /// The budget of all that they are sent.
+    /// The memory budget of everything that is sent to clients.
     output: Arc<OutputBudget>,
     limits_reached: Arc<LimitMonitor>,
 }
 
-/// Socket.IO, and behind it everything else.
+/// The service of [`CompatLayer`]: Socket.IO, and behind it everything else.
 #[derive(Clone)]
-pub(crate) struct Served {
+pub(crate) struct CompatService {
     inner: Inner,
     largest: usize,
     max_attachments: usize,
@@ -100,27 +105,27 @@ pub(crate) struct Served {
 }
 
 type Inner = SocketIoService<Route>;
-type Unboxed = <Inner as Service<Request>>::Response;
+type InnerResponse = <Inner as Service<Request>>::Response;
 type Answer = http::Response<Body>;
 
-/// What a client wants that may have to be put otherwise.
+/// The requests that may have to be rewritten.
 #[derive(Debug, PartialEq)]
-enum Exchange {
+enum RequestKind {
     /// A WebSocket.
     WebSocket,
-    /// A new session of Engine.IO 4 that polls.
-    NewPolling,
-    /// A new session that polls. This and all below are of Engine.IO 3.
-    Handshake,
-    /// Packets for the client.
-    Poll,
-    /// Packets of the client.
-    Packets,
-    /// Packets of a client of Engine.IO 4.
-    NewPackets,
+    /// A new polling session of Engine.IO 4.
+    HandshakeV4,
+    /// A new polling session of Engine.IO 3.
+    HandshakeV3,
+    /// A client of Engine.IO 3 receives packets.
+    PollV3,
+    /// A client of Engine.IO 3 sends packets.
+    PostV3,
+    /// A client of Engine.IO 4 sends packets.
+    PostV4,
 }
 
-impl AllAges {
+impl CompatLayer {
     pub(super) fn new(
         socket_io: SocketIoLayer,
         (largest, max_attachments): (usize, usize),
@@ -132,10 +137,10 @@ impl AllAges {
     }
 }
 
-impl Layer<Route> for AllAges {
-    type Service = Served;
+impl Layer<Route> for CompatLayer {
+    type Service = CompatService;
 
-    fn layer(&self, rest: Route) -> Served {
+    fn layer(&self, rest: Route) -> CompatService {
         let inner = self.socket_io.layer(rest);
         let service = inner.clone();
         let serve: Serve = Box::new(move |request| {
@@ -147,7 +152,7 @@ impl Layer<Route> for AllAges {
         let (largest, requests) = (self.largest, Arc::clone(&self.requests));
         let (sessions, output) = (Arc::default(), Arc::clone(&self.output));
         let max_attachments = self.max_attachments;
-        Served {
+        CompatService {
             inner,
             largest,
             max_attachments,
@@ -160,11 +165,11 @@ impl Layer<Route> for AllAges {
     }
 }
 
-impl Service<Request> for Served {
+impl Service<Request> for CompatService {
     type Response = Answer;
     type Error = Infallible;
     type Future = Either<
-        MapOk<<Inner as Service<Request>>::Future, fn(Unboxed) -> Answer>,
+        MapOk<<Inner as Service<Request>>::Future, fn(InnerResponse) -> Answer>,
         BoxFuture<'static, Result<Self::Response, Infallible>>,
     >;
 
@@ -179,26 +184,26 @@ impl Service<Request> for Served {
         };
         let (inner, largest) = (self.inner.clone(), self.largest);
         let sessions = Arc::clone(&self.sessions);
-        let exchange = exchange(&request);
+        let kind = kind(&request);
         let upgrade = upgrade(&request);
         let session = upgrade.as_ref().map(|(session, _)| *session);
-        if let Some((session, plug)) = upgrade {
-            self.transports.begin_upgrade(session, plug);
+        if let Some((session, handle)) = upgrade {
+            self.transports.begin_upgrade(session, handle);
         }
-        let answer = match exchange {
+        let answer = match kind {
             None if session.is_none() && opened.is_none() => {
                 return Either::Left(self.inner.call(request).map_ok(boxed));
             }
             None => inner.oneshot(request).map_ok(boxed).boxed(),
-            Some(Exchange::NewPolling) => begin_polling(inner, request).boxed(),
-            Some(Exchange::Handshake) => begin(inner, request, sessions).boxed(),
-            Some(Exchange::Poll) => {
+            Some(RequestKind::HandshakeV4) => handshake_v4(inner, request).boxed(),
+            Some(RequestKind::HandshakeV3) => handshake_v3(inner, request, sessions).boxed(),
+            Some(RequestKind::PollV3) => {
                 let polling = session_of(&request).and_then(|id| self.transports.polling(id));
-                give_packets(inner, request, sessions, polling).boxed()
+                poll_v3(inner, request, sessions, polling).boxed()
             }
-            Some(Exchange::Packets) => take_packets(inner, request, sessions, largest).boxed(),
-            Some(Exchange::NewPackets) => take_new_packets(inner, request, largest).boxed(),
-            Some(Exchange::WebSocket) => {
+            Some(RequestKind::PostV3) => post_v3(inner, request, sessions, largest).boxed(),
+            Some(RequestKind::PostV4) => post_v4(inner, request, largest).boxed(),
+            Some(RequestKind::WebSocket) => {
                 let connection = self.connection(&request, session);
                 open(inner, request, (largest, self.max_attachments), connection).boxed()
             }
@@ -220,8 +225,9 @@ impl Service<Request> for Served {
     }
 }
 
-impl Served {
-    /// The memory and the session of a WebSocket. `upgraded` is the session that polled before.
+impl CompatService {
+    /// Returns the memory and the session of a WebSocket. `upgraded` is the session that polled
+    /// before.
     fn connection(&self, request: &Request, upgraded: Option<Sid>) -> Connection {
         let session = match upgraded {
             Some(id) => self.transports.polling(id),
@@ -238,48 +244,48 @@ impl Served {
 
 /// The memory and the session of a WebSocket.
 struct Connection {
-    /// The memory of what it sends.
+    /// The memory of messages that the client sends.
     incoming: IncomingMemory,
     outgoing: BufferMemory,
-    /// Knows what it is sent.
+    /// Knows which packets are sent.
     session: Option<Arc<Session>>,
 }
 
-fn boxed(answer: Unboxed) -> Answer {
+fn boxed(answer: InnerResponse) -> Answer {
     answer.map(Body::new)
 }
 
-/// The session that asks to become a WebSocket, and the TCP connection it asks on.
-fn upgrade(request: &Request) -> Option<(Sid, Plug)> {
+/// Returns the session that asks to become a WebSocket, and the TCP connection of the request.
+fn upgrade(request: &Request) -> Option<(Sid, ConnectionHandle)> {
     let engine = request.extensions().get::<EngineRequest>()?;
     let session = engine.session.filter(|_| engine.is_websocket())?;
-    let ConnectInfo(plug) = request.extensions().get::<ConnectInfo<Plug>>()?;
-    Some((session, plug.clone()))
+    let ConnectInfo(handle) = request.extensions().get::<ConnectInfo<ConnectionHandle>>()?;
+    Some((session, handle.clone()))
 }
 
-fn exchange(request: &Request) -> Option<Exchange> {
+fn kind(request: &Request) -> Option<RequestKind> {
     let engine = request.extensions().get::<EngineRequest>()?;
-    let (is_new, is_old) = (engine.is_handshake(), engine.is_old());
+    let (is_new, is_v3) = (engine.is_handshake(), engine.is_v3());
     match (request.method(), engine.transport) {
-        (&Method::GET, Transport::WebSocket) => Some(Exchange::WebSocket),
-        (&Method::GET, Transport::Polling) if is_new && is_old => Some(Exchange::Handshake),
-        (&Method::GET, Transport::Polling) if is_new => Some(Exchange::NewPolling),
-        (&Method::GET, Transport::Polling) if is_old => Some(Exchange::Poll),
-        (&Method::POST, Transport::Polling) if is_old => Some(Exchange::Packets),
-        (&Method::POST, Transport::Polling) if !is_new => Some(Exchange::NewPackets),
+        (&Method::GET, Transport::WebSocket) => Some(RequestKind::WebSocket),
+        (&Method::GET, Transport::Polling) if is_new && is_v3 => Some(RequestKind::HandshakeV3),
+        (&Method::GET, Transport::Polling) if is_new => Some(RequestKind::HandshakeV4),
+        (&Method::GET, Transport::Polling) if is_v3 => Some(RequestKind::PollV3),
+        (&Method::POST, Transport::Polling) if is_v3 => Some(RequestKind::PostV3),
+        (&Method::POST, Transport::Polling) if !is_new => Some(RequestKind::PostV4),
         _ => None,
     }
 }
 
-/// The session that a request belongs to.
+/// Returns the session that a request belongs to.
 fn session_of(request: &Request) -> Option<Sid> {
     request.extensions().get::<EngineRequest>()?.session
 }
 
-/// A session of Engine.IO 4 that polls.
-async fn begin_polling(inner: Inner, request: Request) -> Result<Answer, Infallible> {
+/// Opens a polling session of Engine.IO 4.
+async fn handshake_v4(inner: Inner, request: Request) -> Result<Answer, Infallible> {
     let (head, body) = inner.clone().oneshot(request).await?.into_parts();
-    // It is made of bytes that are there.
+    // The body is in memory, so this does not wait.
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
     if let Some(session) = sessions::session_in(&body) {
         first_ping::answer(inner, session).await;
@@ -287,15 +293,15 @@ async fn begin_polling(inner: Inner, request: Request) -> Result<Answer, Infalli
     Ok(Answer::from_parts(head, body.into()))
 }
 
-/// A session. Which generation its client is of is not known yet.
-async fn begin(
+/// Opens a polling session of Engine.IO 3. The version of its client is not known yet.
+async fn handshake_v3(
     inner: Inner,
     mut request: Request,
     sessions: Arc<Sessions>,
 ) -> Result<Answer, Infallible> {
     let client = sessions::attach(&mut request);
     let (head, body) = inner.oneshot(request).await?.into_parts();
-    // It is made of bytes that are there.
+    // The body is in memory, so this does not wait.
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
     if let Some(session) = sessions::session_in(&body) {
         sessions.begin(session, &client);
@@ -303,8 +309,8 @@ async fn begin(
     Ok(Answer::from_parts(head, body.into()))
 }
 
-/// Packets by GET.
-async fn give_packets(
+/// Sends packets to a client of Engine.IO 3, which requests them by GET.
+async fn poll_v3(
     inner: Inner,
     request: Request,
     sessions: Arc<Sessions>,
@@ -315,13 +321,14 @@ async fn give_packets(
     if head.status != StatusCode::OK || head.headers.get(header::CONTENT_TYPE) == Some(&BYTES) {
         return Ok(Answer::from_parts(head, Body::new(body)));
     }
-    // It is made of bytes that are there.
+    // The body is in memory, so this does not wait.
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-    let filled = polling.and_then(|session| payload::filled(&body, &session.large_packets));
+    let filled =
+        polling.and_then(|session| payload::fill_placeholders(&body, &session.large_packets));
     let body = filled.map_or(body, Bytes::from);
     head.headers.insert(header::CONTENT_LENGTH, body.len().into());
     let encoding = session.map_or(Encoding::Text, |session| sessions.encoding(session));
-    let Some(body) = payload::answered(&body, encoding) else {
+    let Some(body) = payload::encode(&body, encoding) else {
         return Ok(Answer::from_parts(head, body.into()));
     };
     if encoding == Encoding::Bytes {
@@ -331,8 +338,8 @@ async fn give_packets(
     Ok(Answer::from_parts(head, body.into()))
 }
 
-/// Packets by POST.
-async fn take_packets(
+/// Receives packets of a client of Engine.IO 3, which sends them by POST.
+async fn post_v3(
     inner: Inner,
     mut request: Request,
     sessions: Arc<Sessions>,
@@ -343,17 +350,17 @@ async fn take_packets(
     let is_known = encoding != Encoding::Text;
     let is_binary = request.headers().get(header::CONTENT_TYPE) == Some(&BYTES);
     let body = std::mem::take(request.body_mut());
-    *request.body_mut() = match read(body, largest).await {
-        Ok(body) => match payload::received(&body, is_binary, is_known) {
-            Some(Received { packets, is_of_socket_io_1 }) => {
+    *request.body_mut() = match read_body(body, largest).await {
+        Ok(body) => match payload::decode(&body, is_binary, is_known) {
+            Some(DecodedPayload { packets, is_of_socket_io_1 }) => {
                 if let Some(session) = session.filter(|_| is_of_socket_io_1) {
-                    sessions.learn(session);
+                    sessions.mark_socket_io_1(session);
                 }
                 request.headers_mut().insert(header::CONTENT_TYPE, TEXT);
-                in_packets(packets.into())
+                packet_stream(packets.into())
             }
             None if is_binary => MALFORMED.into(),
-            None => in_packets(body),
+            None => packet_stream(body),
         },
         Err(body) => body,
     };
@@ -361,11 +368,13 @@ async fn take_packets(
     inner.oneshot(request).map_ok(boxed).await
 }
 
-/// A binary payload that socketioxide refuses, whatever it would do with the malformed one that this replaces.
+/// A binary payload that socketioxide refuses. It replaces a malformed one, which socketioxide
+/// might not refuse.
 const MALFORMED: &[u8] = &[2, 255];
 
-/// A body that arrives one packet at a time. For each packet, socketioxide copies all that has arrived.
-fn in_packets(payload: Bytes) -> Body {
+/// Returns a body that arrives one packet at a time. For each packet, socketioxide copies
+/// everything that has arrived.
+fn packet_stream(payload: Bytes) -> Body {
     let mut rest = payload;
     let next = move |cx: &mut Context<'_>| {
         let progress = ready!(poll_proceed(cx));
@@ -376,23 +385,20 @@ fn in_packets(payload: Bytes) -> Body {
     Body::from_stream(stream::poll_fn(next))
 }
 
-/// Packets of Engine.IO 4 by POST.
-async fn take_new_packets(
-    inner: Inner,
-    mut request: Request,
-    largest: usize,
-) -> Result<Answer, Infallible> {
+/// Receives packets of a client of Engine.IO 4, which sends them by POST.
+async fn post_v4(inner: Inner, mut request: Request, largest: usize) -> Result<Answer, Infallible> {
     let body = std::mem::take(request.body_mut());
-    *request.body_mut() = match read(body, largest).await {
-        Ok(body) => attachments::without(&body).map_or_else(|| body.into(), Body::from),
+    *request.body_mut() = match read_body(body, largest).await {
+        Ok(body) => attachments::strip(&body).map_or_else(|| body.into(), Body::from),
         Err(body) => body,
     };
     request.headers_mut().remove(header::CONTENT_LENGTH);
     inner.oneshot(request).map_ok(boxed).await
 }
 
-/// All of a body. One that is too large or breaks off is as it was, to be refused by whom it is for.
-async fn read(mut body: Body, largest: usize) -> Result<Bytes, Body> {
+/// Reads a body. If it is too large or breaks off, returns it as it was, so that the inner service
+/// refuses it.
+async fn read_body(mut body: Body, largest: usize) -> Result<Bytes, Body> {
     let mut all = BytesMut::new();
     while all.len() <= largest {
         match body.frame().await {
@@ -407,8 +413,8 @@ async fn read(mut body: Body, largest: usize) -> Result<Bytes, Body> {
     Err(Body::from_stream(begin.chain(body.into_data_stream())))
 }
 
-/// A WebSocket. Whether there may be one, and how that is said, Socket.IO knows; it is only not given the stream
-/// that the request came on.
+/// Opens a WebSocket. Socket.IO decides whether it may be opened, and answers the request. It is
+/// only not given the stream of the request.
 async fn open(
     inner: Inner,
     mut request: Request,
@@ -426,7 +432,7 @@ async fn open(
     Ok(answer)
 }
 
-/// Gives Socket.IO the stream as it is to see it.
+/// Serves a WebSocket: gives Socket.IO the checked and rewritten stream.
 async fn serve(
     inner: Inner,
     (upgrade, Connection { incoming, outgoing, session }): (OnUpgrade, Connection),
@@ -434,30 +440,31 @@ async fn serve(
     sizes: (usize, usize),
 ) {
     let engine = handshake.extensions().get().copied();
-    // Who is gone already needs nothing.
+    // A client that is gone already needs nothing.
     let (Some::<EngineRequest>(engine), Ok(stream)) = (engine, upgrade.await) else { return };
     let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), sizes, incoming);
     let stream = SentStream::new(stream, session, outgoing);
     let service = inner.clone();
     let served = match engine {
-        _ if engine.is_old() => {
+        _ if engine.is_v3() => {
             service.oneshot((RewritingStream::new(stream), handshake)).await.is_ok()
         }
         _ if engine.is_handshake() => {
-            service.oneshot((Answered::new(stream), handshake)).await.is_ok()
+            service.oneshot((FirstPingStream::new(stream), handshake)).await.is_ok()
         }
         _ => service.oneshot((stream, handshake)).await.is_ok(),
     };
-    if let Some(farewell) = farewell(engine).filter(|_| served) {
-        // Nothing is sent: it ends with the stream.
+    if let Some(close_request) = close_request(engine).filter(|_| served) {
+        // Nothing is sent. The receiver ends with the stream.
         let _ = dropped.await;
-        let Ok(_) = inner.oneshot(farewell).await;
+        let Ok(_) = inner.oneshot(close_request).await;
     }
 }
 
-/// What ends a session that polls. One whose WebSocket came to nothing would have every poll answered
-/// at once, and with nothing, for ever; to one that is on its WebSocket, or over, this does nothing.
-fn farewell(engine: EngineRequest) -> Option<Request> {
+/// Returns a request that ends a session that polls. If a WebSocket fails after the upgrade, every
+/// poll of its session would be answered at once, and with nothing, for ever. For a session that
+/// uses its WebSocket, or has ended, this request does nothing.
+fn close_request(engine: EngineRequest) -> Option<Request> {
     let (session, protocol) = (engine.session?, engine.protocol);
     let uri = format!("/socket.io/?EIO={protocol}&transport=polling&sid={session}");
     Request::post(uri).body(Body::from(protocol.close_packet())).ok()
@@ -467,12 +474,12 @@ fn farewell(engine: EngineRequest) -> Option<Request> {
 mod tests {
     use super::*;
 
-    fn exchanged(method: Method, uri: &str) -> Option<Exchange> {
+    fn kind_of(method: Method, uri: &str) -> Option<RequestKind> {
         let mut request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
         if let Some(engine) = EngineRequest::read(request.uri()).unwrap() {
             request.extensions_mut().insert(engine);
         }
-        exchange(&request)
+        kind(&request)
     }
 
     /// socketioxide copies a chunk once for each packet that begins in it.
@@ -481,7 +488,7 @@ mod tests {
         let packets = ["4:421[", "7:4😀€xyz", "2:4a"];
         for rest in ["", "no packet", "19:4too short"] {
             let payload = packets.concat() + rest;
-            let mut body = in_packets(payload.clone().into());
+            let mut body = packet_stream(payload.clone().into());
             let mut chunks = Vec::new();
             while let Some(frame) = body.frame().await {
                 chunks.push(frame.unwrap().into_data().unwrap());
@@ -492,45 +499,45 @@ mod tests {
     }
 
     #[test]
-    fn only_what_an_old_client_sends_is_looked_at_and_new_sessions_and_websockets() {
+    fn requests_that_may_be_rewritten_have_a_kind_and_others_have_none() {
         let session = Sid::new();
         let polls = &*format!("/socket.io/?EIO=3&transport=polling&sid={session}");
         let polls_4 = &*format!("/socket.io/?EIO=4&transport=polling&sid={session}");
         let opens = "/socket.io/?token=x&EIO=3&transport=websocket";
-        assert_eq!(exchanged(Method::POST, polls), Some(Exchange::Packets));
-        assert_eq!(exchanged(Method::GET, opens), Some(Exchange::WebSocket));
-        assert_eq!(exchanged(Method::GET, polls), Some(Exchange::Poll));
+        assert_eq!(kind_of(Method::POST, polls), Some(RequestKind::PostV3));
+        assert_eq!(kind_of(Method::GET, opens), Some(RequestKind::WebSocket));
+        assert_eq!(kind_of(Method::GET, polls), Some(RequestKind::PollV3));
         let begins = "/socket.io/?EIO=3&transport=polling&b64=1";
-        assert_eq!(exchanged(Method::GET, begins), Some(Exchange::Handshake));
-        assert_eq!(exchanged(Method::GET, polls_4), None);
-        assert_eq!(exchanged(Method::POST, polls_4), Some(Exchange::NewPackets));
+        assert_eq!(kind_of(Method::GET, begins), Some(RequestKind::HandshakeV3));
+        assert_eq!(kind_of(Method::GET, polls_4), None);
+        assert_eq!(kind_of(Method::POST, polls_4), Some(RequestKind::PostV4));
         let upgrades = &*format!("/socket.io/?EIO=4&transport=websocket&sid={session}");
-        assert_eq!(exchanged(Method::GET, upgrades), Some(Exchange::WebSocket));
+        assert_eq!(kind_of(Method::GET, upgrades), Some(RequestKind::WebSocket));
         let polls = "/socket.io/?EIO=4&transport=polling";
-        assert_eq!(exchanged(Method::GET, polls), Some(Exchange::NewPolling));
+        assert_eq!(kind_of(Method::GET, polls), Some(RequestKind::HandshakeV4));
         let opens = "/socket.io/?EIO=4&transport=websocket";
-        assert_eq!(exchanged(Method::GET, opens), Some(Exchange::WebSocket));
-        assert_eq!(exchanged(Method::POST, polls), None);
-        assert_eq!(exchanged(Method::GET, "/todo?EIO=3&transport=websocket"), None);
-        assert_eq!(exchanged(Method::GET, "/socket.io/socket.io.js"), None);
+        assert_eq!(kind_of(Method::GET, opens), Some(RequestKind::WebSocket));
+        assert_eq!(kind_of(Method::POST, polls), None);
+        assert_eq!(kind_of(Method::GET, "/todo?EIO=3&transport=websocket"), None);
+        assert_eq!(kind_of(Method::GET, "/socket.io/socket.io.js"), None);
     }
 
     #[tokio::test]
-    async fn a_body_of_the_largest_size_is_read() {
-        assert_eq!(read(Body::from("12345"), 5).await.unwrap(), "12345");
+    async fn body_of_the_maximum_size_is_read() {
+        assert_eq!(read_body(Body::from("12345"), 5).await.unwrap(), "12345");
     }
 
     #[tokio::test]
-    async fn a_body_that_is_too_large_is_as_it_was() {
+    async fn body_that_is_too_large_is_returned_unchanged() {
         let parts = ["123", "456", "789"].map(Ok::<_, axum::Error>);
-        let body = read(Body::from_stream(stream::iter(parts)), 5).await.unwrap_err();
+        let body = read_body(Body::from_stream(stream::iter(parts)), 5).await.unwrap_err();
         assert_eq!(body.collect().await.unwrap().to_bytes(), "123456789");
     }
 
     #[tokio::test]
-    async fn a_body_that_breaks_off_still_does() {
+    async fn body_that_breaks_off_is_returned_with_its_error() {
         let parts = [Ok("123"), Err(axum::Error::new("gone"))];
-        let mut body = read(Body::from_stream(stream::iter(parts)), 5).await.unwrap_err();
+        let mut body = read_body(Body::from_stream(stream::iter(parts)), 5).await.unwrap_err();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "123");
         assert!(body.frame().await.unwrap().is_err());
     }

@@ -1,4 +1,4 @@
-//! What one client may do.
+//! The limits of one client.
 
 use tokio::sync::Semaphore;
 
@@ -6,24 +6,24 @@ use super::session::ConnectLimits;
 use crate::http::limit::TOLERANCE;
 use crate::settings::{Heartbeat, Settings, Transports};
 
-/// How much of everything.
+/// The limits of one client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Bytes in a message or a payload.
     pub(crate) message: usize,
     /// Requests that have not been answered yet.
     pub(crate) in_flight: usize,
-    /// Bytes of those requests.
+    /// Bytes of requests that have not been answered yet.
     pub(crate) request_bytes: usize,
-    /// Bytes that wait for it to read them.
+    /// Bytes that wait for the client to read them.
     pub(crate) unread_bytes: usize,
     /// Sessions that have not sent a CONNECT.
     pub(super) connect: ConnectLimits,
-    /// Packets that wait for it to read them.
-    pub(crate) unread: usize,
-    /// When a client is given up that does not answer.
+    /// Packets that wait for the client to read them.
+    pub(crate) unread_packets: usize,
+    /// When a client that does not answer is disconnected.
     pub(crate) heartbeat: Heartbeat,
-    /// The transports that it may use.
+    /// The transports that the client may use.
     pub(crate) transports: Transports,
 }
 
@@ -39,11 +39,11 @@ impl Limits {
             unread_bytes: settings.limits.unread_bytes,
             connect: ConnectLimits {
                 per_address: settings.limits.unconnected_sessions_per_address,
-                in_all: settings.limits.unconnected_sessions,
+                total: settings.limits.unconnected_sessions,
                 deadline: settings.limits.connect_deadline,
             },
-            // More would be an error of the queue.
-            unread: settings.limits.unread_packets.min(Semaphore::MAX_PERMITS),
+            // A larger number would be an error of the queue.
+            unread_packets: settings.limits.unread_packets.min(Semaphore::MAX_PERMITS),
             heartbeat: settings.heartbeat,
             transports: settings.socket_io.transports,
         }

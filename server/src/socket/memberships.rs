@@ -1,43 +1,45 @@
-//! The rooms that one connection is in, and what the server keeps for them.
+//! The rooms that one connection is in, and the memory that they take.
 
 use std::collections::{HashMap, HashSet};
 
 use backwire_records::change::Id;
 
-/// How often the name of a room is kept: here, in [`Presence`](crate::rooms::Presence) and twice by Socket.IO.
-const COPIES: usize = 4;
+/// How many copies of the name of a room the server keeps: here, in
+/// [`Presence`](crate::rooms::Presence) and twice in Socket.IO.
+const NAME_COPIES: usize = 4;
 
-/// What is kept of a room beside its name, roughly.
-const BESIDE_NAME: usize = 200;
+/// The memory of a room beside its name, roughly.
+const ROOM_OVERHEAD: usize = 200;
 
-/// The same of the room of a record that a stock client is in. Its name is kept once for each connection.
-const BESIDE_NAME_OF_RECORD: usize = 64;
+/// The same for the room of a record that a stock client is in. Its name is kept once for each
+/// connection.
+const RECORD_ROOM_OVERHEAD: usize = 64;
 
 /// The rooms of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Memberships {
-    /// What its memberships are counted under.
+    /// The names of its memberships, as [`presence_key`](crate::rooms::presence_key) returns them.
     counted: HashSet<String>,
-    /// The filters among them, with who had signed in when it joined.
+    /// The filters among them, each with the person who had signed in when the connection joined.
     filters: HashMap<String, Option<Id>>,
     /// Bytes of names.
     bytes: usize,
-    /// What is kept for them in memory, roughly.
+    /// Bytes of memory that they take, roughly.
     memory: usize,
     records: Records,
 }
 
-/// The rooms of records that a stock client is in. It may count some of them twice until it looks at all of
-/// them, because a second set of them would take as much memory as the first.
+/// The rooms of records that a stock client is in. Some of them may be counted twice until all of
+/// them are counted again, because a second set of them would take as much memory as the first.
 #[derive(Debug, Default, Clone, Copy)]
 struct Records {
     count: usize,
     bytes: usize,
-    /// How many there were when all of them were looked at.
+    /// The count when all of them were last counted.
     counted: usize,
 }
 
-/// How much one connection may have.
+/// The limits of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Capacity {
     pub(super) rooms: usize,
@@ -53,18 +55,18 @@ impl Memberships {
         self.filters.len()
     }
 
-    /// What is kept for all of them in memory, roughly.
+    /// Bytes of memory that all memberships take, roughly.
     pub(super) fn memory(&self) -> usize {
         self.memory + self.records.memory()
     }
 
-    /// Whether there is room for one more.
+    /// Whether there is room for one more membership.
     pub(super) fn has_room_for(&self, name: &str, capacity: Capacity) -> bool {
         self.counted.len() + self.records.count < capacity.rooms
             && self.bytes + self.records.bytes + cost(name) <= capacity.bytes
     }
 
-    /// The same for the rooms of so many records, whose names have so many bytes.
+    /// The same for the rooms of `count` records whose names have `bytes` bytes.
     pub(super) fn has_room_for_records(
         &self,
         count: usize,
@@ -75,12 +77,12 @@ impl Memberships {
             && self.bytes + self.records.bytes + bytes <= capacity.bytes
     }
 
-    /// `false` if it was there.
+    /// Returns `false` if it was there already.
     pub(super) fn insert(&mut self, counted: &str) -> bool {
         let is_new = self.counted.insert(counted.to_owned());
         if is_new {
             self.bytes += cost(counted);
-            self.memory += cost(counted) + BESIDE_NAME;
+            self.memory += cost(counted) + ROOM_OVERHEAD;
         }
         is_new
     }
@@ -89,38 +91,40 @@ impl Memberships {
         self.filters.insert(counted.to_owned(), person);
     }
 
-    /// `false` if it was not there.
+    /// Returns `false` if it was not there.
     pub(super) fn remove(&mut self, counted: &str) -> bool {
         let was_there = self.counted.remove(counted);
         if was_there {
             self.bytes -= cost(counted);
-            self.memory -= cost(counted) + BESIDE_NAME;
+            self.memory -= cost(counted) + ROOM_OVERHEAD;
         }
         was_there
     }
 
-    /// Who had signed in when it joined a filter, if it is one.
+    /// Removes a filter. Returns the person who had signed in when the connection joined, or `None`
+    /// if it is not a filter.
     pub(super) fn remove_filter(&mut self, counted: &str) -> Option<Option<Id>> {
         self.filters.remove(counted)
     }
 
-    /// Counts the room of a record in.
+    /// Counts the room of one more record.
     pub(super) fn add_record(&mut self, name: &str) {
         self.records.count += 1;
         self.records.bytes += name.len();
     }
 
-    /// Whether so many were added since all were looked at that it is time to look at them again.
-    pub(super) fn records_are_uncertain(&self) -> bool {
+    /// Whether so many rooms were added since the last full count that they have to be counted
+    /// again.
+    pub(super) fn needs_record_recount(&self) -> bool {
         self.records.count > 2 * self.records.counted + 64
     }
 
-    /// All the rooms of records that it is in.
+    /// Sets the result of a full count of the rooms of records.
     pub(super) fn set_records(&mut self, count: usize, bytes: usize) {
         self.records = Records { count, bytes, counted: count };
     }
 
-    /// All that are counted.
+    /// Returns the names of all memberships.
     pub(super) fn all(&self) -> impl Iterator<Item = &str> {
         self.counted.iter().map(String::as_str)
     }
@@ -128,11 +132,11 @@ impl Memberships {
 
 impl Records {
     fn memory(self) -> usize {
-        self.bytes + self.count * BESIDE_NAME_OF_RECORD
+        self.bytes + self.count * RECORD_ROOM_OVERHEAD
     }
 }
 
-/// Bytes of the name of a room wherever it is kept.
+/// Returns the bytes of all copies of the name of a room.
 fn cost(name: &str) -> usize {
-    name.len() * COPIES
+    name.len() * NAME_COPIES
 }

@@ -1,13 +1,15 @@
-//! How much one session has been sent and has not read yet.
+//! How many bytes one session has been sent and has not read yet.
 //!
-//! Nothing reports what waits in the queue of a session, so this counts: bytes that are queued, and bytes that the kernel has been given.
-//! It belongs to the session and not to a connection of its namespace, because a client can leave a namespace and connect to it
-//! again while the queue stays.
+//! Nothing reports what waits in the queue of a session, so this module counts: bytes that are
+//! queued, and bytes that the kernel has been given. The count belongs to the session and not to a
+//! connection of its namespace, because a client can leave a namespace and connect to it again
+//! while the queue stays.
 //!
-//! A large packet has a claim of its own. Each session may have [`UNCLAIMED_BYTES`] of small packets unread without a claim.
-//! The other claims are counted for each client alone, so no client waits because of what another one does not read:
+//! A large packet has a claim of its own. Each session may have [`UNCLAIMED_BYTES`] of small
+//! packets unread without a claim. The other claims are counted for each client alone, so no client
+//! waits because of packets that another client does not read:
 //!
-//! | what | when it is claimed | if there is no memory |
+//! | memory | when it is claimed | if there is none |
 //! | --- | --- | --- |
 //! | the first answer that a session has not read | before the answer is made | the request waits |
 //! | its other small answers | before each is made | the request waits |
@@ -15,8 +17,8 @@
 //! | a small answer over HTTP | when it is made | a read is refused |
 //! | the buffer of a WebSocket | when the connection is blocked | the connection ends |
 //!
-//! Small pushes to a room share their text. They count in the buffer of a WebSocket, and the limit `unread_packets` bounds
-//! them for a session that polls.
+//! Small pushes to a room share their text. They count in the buffer of a WebSocket, and the limit
+//! `unread_packets` bounds them for a session that polls.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -32,33 +34,35 @@ use tokio::time::{Instant, timeout};
 use super::session::Session;
 use crate::memory_budget::{Claim, MemoryBudget, SHARES, UNCOUNTED_BYTES};
 
-/// A packet to a room of at least so many bytes counts.
+/// The size in bytes from which a packet to a room counts.
 pub(super) const LARGE_PACKET: usize = 4096;
 
-/// Bytes of small packets that each session may have unread without a claim. 4,096 connections of one address have
-/// 64 MiB together.
+/// Bytes of small packets that each session may have unread without a claim. 4,096 connections of
+/// one address have 64 MiB together.
 pub(crate) const UNCLAIMED_BYTES: usize = 16 << 10;
 
 /// The memory of a small packet in the queue beside its text, roughly.
 const PACKET_OVERHEAD: usize = 256;
 
-/// Packets of this size are large for a session that has so much unread.
-const SMALLEST_LARGE: usize = 128;
+/// Packets of at least `MIN_LARGE` bytes are large for a session that has more than `SMALL_UNREAD`
+/// bytes unread.
+const MIN_LARGE: usize = 128;
 const SMALL_UNREAD: u64 = 8 << 10;
 
-/// Small packets are counted in groups of so many bytes.
-const GROUP: usize = 4096;
+/// Small packets are counted in groups of this many bytes.
+const GROUP_SIZE: usize = 4096;
 
-/// The claim of small packets grows in steps of this size, and in smaller ones if the memory is short: many sessions of one
-/// address share it.
-const STEP: usize = 64 << 10;
-const SMALLEST_STEP: usize = 4 << 10;
+/// The claim of small packets grows in steps of this size, and in smaller ones if the memory is
+/// short: many sessions of one address share it.
+const CLAIM_STEP: usize = 64 << 10;
+const MIN_CLAIM_STEP: usize = 4 << 10;
 
-/// How long one waits for room before it looks again whether its client has read. The pause doubles up to the longest one.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+/// How long a task that waits for room pauses before it checks again whether its client has read.
+/// The pause doubles up to the maximum.
+const MIN_PAUSE: Duration = Duration::from_millis(5);
+const MAX_PAUSE: Duration = Duration::from_millis(160);
 
-/// How often those who wait look at what all others have read.
+/// How often waiting tasks check what all other clients have read.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The unread output of one session.
@@ -66,33 +70,33 @@ const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Output {
     session: Weak<Session>,
     client: Option<IpAddr>,
-    queued: Mutex<Queued>,
+    queued: Mutex<OutputQueue>,
     has_ended: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct Queued {
-    /// When so many bytes have been written, all counted packets have been.
+struct OutputQueue {
+    /// The number of written bytes at which all counted packets have been written.
     end: u64,
-    packets: VecDeque<Packets>,
+    packets: VecDeque<PacketGroup>,
     /// Bytes of the packets that have no claim of their own.
     small: usize,
-    /// Answers that are being made.
-    begun: usize,
-    /// The claim of both, beyond [`UNCLAIMED_BYTES`].
+    /// Answers that are being computed.
+    in_progress: usize,
+    /// The claim of small packets and of answers in progress, beyond [`UNCLAIMED_BYTES`].
     claim: Option<Claim>,
-    /// The claim of the first of them, of up to [`UNCOUNTED_BYTES`].
+    /// The claim of the first of these answers, of up to [`UNCOUNTED_BYTES`].
     first: Option<Claim>,
-    /// The claim of pushes: of all small packets that wait, without the answers that are being made.
+    /// The claim of pushes: of all small packets that wait, without the answers in progress.
     pushes: Option<Claim>,
-    /// The budget knows that there are claims.
+    /// Whether the budget has this output in its list of outputs with claims.
     is_watched: bool,
 }
 
 /// A packet with a claim of its own, or a group of others.
 #[derive(Debug)]
-struct Packets {
-    /// When so many bytes have been written, these have been.
+struct PacketGroup {
+    /// The number of written bytes at which these have been written.
     end: u64,
     /// Bytes of packets without a claim.
     small: usize,
@@ -104,59 +108,60 @@ impl Output {
         Self { session, client, queued: Mutex::default(), has_ended: AtomicBool::default() }
     }
 
-    /// Bytes that the client has taken so far. A packet is queued behind at least these.
+    /// Returns the bytes that the client has taken so far. A packet is queued behind at least
+    /// these.
     pub(super) fn written(&self) -> u64 {
-        self.session.upgrade().map_or(0, |session| session.taken())
+        self.session.upgrade().map_or(0, |session| session.bytes_taken())
     }
 
-    /// Bytes that wait to be read. Gives back the claims of what has been read.
+    /// Returns the bytes that wait to be read. Releases the claims of what has been read.
     pub(super) fn unread(&self) -> u64 {
         match self.session.upgrade() {
-            Some(session) => self.queued.lock().unread(session.taken()),
+            Some(session) => self.queued.lock().unread(session.bytes_taken()),
             None => 0,
         }
     }
 
-    /// A packet was queued when `written` bytes had been written.
+    /// Counts a packet that was queued when `written` bytes had been written.
     pub(super) fn add(&self, written: u64, size: usize, claim: Option<Claim>) {
         if self.session.strong_count() > 0 && !self.has_ended.load(Ordering::SeqCst) {
             self.queued.lock().add(written, size, claim);
         }
     }
 
-    /// Whether a packet does not go through the buffers of the transport. While much is unread, small ones do not, too:
-    /// the buffer of a connection stays as large as it has become.
+    /// Whether a packet bypasses the buffers of the transport. While much is unread, small packets
+    /// bypass them, too: the buffer of a connection stays as large as it has become.
     pub(super) fn is_large(&self, size: usize) -> bool {
-        size >= LARGE_PACKET || size >= SMALLEST_LARGE && self.unread() > SMALL_UNREAD
+        size >= LARGE_PACKET || size >= MIN_LARGE && self.unread() > SMALL_UNREAD
     }
 
-    /// The session has ended.
+    /// Releases all claims when the session has ended.
     pub(super) fn clear(&self) {
         self.has_ended.store(true, Ordering::SeqCst);
         let mut queued = self.queued.lock();
-        (queued.small, queued.begun, queued.claim, queued.first) = (0, 0, None, None);
+        (queued.small, queued.in_progress, queued.claim, queued.first) = (0, 0, None, None);
         queued.pushes = None;
         queued.packets.clear();
     }
 
-    /// All answers that had begun have been made.
-    pub(super) fn all_are_made(&self) {
+    /// All answers in progress have been made.
+    pub(super) fn finish_answers(&self) {
         let mut queued = self.queued.lock();
-        queued.begun = 0;
+        queued.in_progress = 0;
         queued.shrink();
     }
 }
 
-impl Queued {
+impl OutputQueue {
     fn add(&mut self, written: u64, size: usize, claim: Option<Claim>) {
         self.end = self.end.max(written) + size as u64;
         let small = if claim.is_none() { size + PACKET_OVERHEAD } else { 0 };
         self.small += small;
         match self.packets.back_mut() {
-            Some(last) if claim.is_none() && last.claim.is_none() && last.small < GROUP => {
+            Some(last) if claim.is_none() && last.claim.is_none() && last.small < GROUP_SIZE => {
                 (last.end, last.small) = (self.end, last.small + small);
             }
-            _ => self.packets.push_back(Packets { end: self.end, small, claim }),
+            _ => self.packets.push_back(PacketGroup { end: self.end, small, claim }),
         }
     }
 
@@ -168,8 +173,9 @@ impl Queued {
         self.end.saturating_sub(written)
     }
 
-    /// Bytes that need a claim while so many answers are being made, each of up to [`UNCOUNTED_BYTES`]. A session
-    /// that has read nearly all of what it was sent needs none for one answer until that is made.
+    /// Returns the bytes that need a claim while so many answers are in progress, each of up to
+    /// [`UNCOUNTED_BYTES`]. A session that has read nearly everything needs no claim for one answer
+    /// until that answer is made.
     fn needed(&self, begun: usize) -> usize {
         match self.small.saturating_sub(UNCLAIMED_BYTES) {
             0 if begun <= 1 => 0,
@@ -177,7 +183,8 @@ impl Queued {
         }
     }
 
-    /// Bytes that need a claim of the first answer. Each session that has none unread may claim one, whatever else its client has unread.
+    /// Returns the bytes that need a claim of the first answer. Each session without an unread
+    /// answer may claim one, whatever else its client has unread.
     fn needed_first(&self, begun: usize) -> usize {
         (self.small + begun * UNCOUNTED_BYTES).saturating_sub(UNCLAIMED_BYTES).min(UNCOUNTED_BYTES)
     }
@@ -194,14 +201,14 @@ impl Queued {
         self.pushes.as_ref().map_or(0, Claim::bytes)
     }
 
-    /// Gives back what is not needed any more.
+    /// Releases memory that is not needed any more.
     fn shrink(&mut self) {
-        let bytes = rounded(self.needed(self.begun));
+        let bytes = rounded(self.needed(self.in_progress));
         if bytes < self.claimed() {
-            // It becomes smaller, which is always possible.
+            // A claim can always become smaller.
             self.claim.as_mut().map(|claim| claim.resize(bytes));
         }
-        let first = self.needed_first(self.begun);
+        let first = self.needed_first(self.in_progress);
         if first < self.claimed_first() {
             self.first.as_mut().map(|claim| claim.resize(first));
         }
@@ -217,50 +224,53 @@ impl Queued {
     }
 }
 
-/// The size of a claim that has room for so many bytes: doubled now and then, so that not each of many answers takes
-/// the lock of the budget.
+/// Returns the size of a claim that has room for so many bytes. The size doubles in large steps, so
+/// that not every one of many answers takes the lock of the budget.
 fn rounded(bytes: usize) -> usize {
-    if bytes == 0 { 0 } else { bytes.next_multiple_of(STEP).next_power_of_two() }
+    if bytes == 0 { 0 } else { bytes.next_multiple_of(CLAIM_STEP).next_power_of_two() }
 }
 
 fn claim_rounded(claim: &mut Claim, needed: usize) -> Result<(), NoRoom> {
     match claim.resize(rounded(needed)) {
         true => Ok(()),
-        false => claim.resize_or_wait(needed.next_multiple_of(SMALLEST_STEP)).map_err(NoRoom),
+        false => claim.resize_or_wait(needed.next_multiple_of(MIN_CLAIM_STEP)).map_err(NoRoom),
     }
 }
 
-/// The budgets of all that waits to be read.
+/// The memory budgets of everything that waits to be read.
 #[derive(Debug)]
 pub(crate) struct OutputBudget {
-    /// Of large packets, also over HTTP.
+    /// The budget of large packets, also over HTTP.
     budget: Arc<MemoryBudget>,
-    /// Of small packets and answers. Each client has its own, because what others do not read is no reason to keep an
-    /// ordinary answer waiting.
+    /// The budget of small packets and answers. Each client has its own, because an ordinary answer
+    /// must not wait for what other clients do not read.
     small: Arc<MemoryBudget>,
-    /// The same for the first answer that each of its sessions has not read.
+    /// The same for the first answer that each session of a client has not read.
     first: Arc<MemoryBudget>,
-    /// The same for pushes and for answers over HTTP, which do not wait. The server reserves memory in `small` for answers that it
-    /// makes, and such a reservation is no reason to refuse them.
+    /// The same for pushes and for answers over HTTP, which do not wait. The server reserves memory
+    /// in `small` for answers in progress, and such a reservation is no reason to refuse pushes and
+    /// answers over HTTP.
     unread: Arc<MemoryBudget>,
     /// The same for the buffers of WebSockets, which last as long as their connections.
     buffers: Arc<MemoryBudget>,
-    /// Sessions with claims. One that only reads, and is sent nothing, gives them back when others need them.
+    /// Outputs with claims. A session that reads, and is sent nothing, releases its claims when
+    /// other sessions need them.
     outputs: Mutex<Vec<Weak<Output>>>,
-    /// When one that waits has last taken back what others have read.
+    /// When a waiting task last released the claims of what others have read.
     released_at: Mutex<Option<Instant>>,
 }
 
-/// There is no room for another answer of a session until this resolves, or the session has read more.
+/// There is no room for another answer of a session. The future resolves when there may be room;
+/// the session may also have read more.
 pub(super) struct NoRoom(OwnedNotified);
 
-/// How long one that waits for room has waited.
+/// How long a task that waits for room has paused.
 #[derive(Debug)]
 pub(super) struct Pause(Duration);
 
 impl Default for Pause {
     fn default() -> Self {
-        Self(SHORTEST_PAUSE)
+        Self(MIN_PAUSE)
     }
 }
 
@@ -280,19 +290,19 @@ impl OutputBudget {
         })
     }
 
-    /// The error of a read for which nothing is left.
+    /// Returns the error of a read for which no memory is left.
     pub(crate) fn exhausted(&self) -> OutOfMemory {
         OutOfMemory { limit: self.budget.limit() }
     }
 
-    /// The bytes that are claimed for what clients have not read.
+    /// Returns the bytes that are claimed for packets that clients have not read.
     pub(crate) fn claimed(&self) -> usize {
         self.release();
         let small = [&self.small, &self.first, &self.unread, &self.buffers];
         self.budget.claimed() + small.map(|budget| budget.claimed()).iter().sum::<usize>()
     }
 
-    /// Claims bytes that are sent to a client. `None` if they are not left.
+    /// Claims bytes that are sent to a client. Returns `None` if there are not enough left.
     pub(crate) fn claim(&self, client: Option<IpAddr>, bytes: usize) -> Option<Claim> {
         self.budget.claim(client, bytes).or_else(|| {
             self.release();
@@ -300,7 +310,8 @@ impl OutputBudget {
         })
     }
 
-    /// Changes the size of a claim. `false` if it cannot grow to that: then it stays as it is.
+    /// Changes the size of a claim. Returns `false` if it cannot grow to that size; then it does
+    /// not change.
     pub(crate) fn resize(&self, claim: &mut Claim, bytes: usize) -> bool {
         claim.resize(bytes) || {
             self.release();
@@ -308,7 +319,8 @@ impl OutputBudget {
         }
     }
 
-    /// Claims an answer over HTTP of up to [`UNCOUNTED_BYTES`]. `None` if its client has used up what it has for them.
+    /// Claims an answer over HTTP of up to [`UNCOUNTED_BYTES`]. Returns `None` if the client has
+    /// used up its budget.
     pub(crate) fn claim_small(&self, client: Option<IpAddr>, bytes: usize) -> Option<Claim> {
         self.unread.claim(client, bytes).or_else(|| {
             self.release();
@@ -316,27 +328,28 @@ impl OutputBudget {
         })
     }
 
-    /// A claim for the buffer of a connection, of no bytes yet.
+    /// Returns an empty claim for the buffer of a connection.
     pub(super) fn claim_of_buffer(&self, client: Option<IpAddr>) -> Claim {
         self.buffers.empty_claim(client)
     }
 
-    /// A packet with a claim was queued when `written` bytes had been written.
+    /// Counts a packet with a claim that was queued when `written` bytes had been written.
     pub(super) fn add(&self, output: &Arc<Output>, written: u64, size: usize, claim: Claim) {
         output.add(written, size, Some(claim));
         self.watch(output);
     }
 
-    /// Claims memory for an answer of a session, if that needs a claim, while so many others are being made.
+    /// Claims memory for an answer of a session, if it needs a claim, while `begun` others are in
+    /// progress.
     pub(super) fn begin(&self, output: &Arc<Output>, begun: usize) -> Result<(), NoRoom> {
-        let begin = |queued: &mut Queued| {
-            queued.begun = begun + 1;
+        let begin = |queued: &mut OutputQueue| {
+            queued.in_progress = begun + 1;
             self.claim_needed(queued, output.client)
         };
-        self.grow(output, begin).inspect_err(|_| output.queued.lock().begun = begun)
+        self.grow(output, begin).inspect_err(|_| output.queued.lock().in_progress = begun)
     }
 
-    /// Counts a small push, or says that there is no memory for it.
+    /// Counts a small push. An error means that there is no memory for it.
     pub(super) fn add_small(&self, output: &Arc<Output>, size: usize) -> Result<(), NoRoom> {
         let written = output.written();
         self.grow(output, |queued| {
@@ -345,11 +358,11 @@ impl OutputBudget {
         })
     }
 
-    /// Adds something and claims what it needs.
+    /// Adds a packet or an answer with `add`, which claims the memory that it needs.
     fn grow(
         &self,
         output: &Arc<Output>,
-        add: impl FnOnce(&mut Queued) -> Result<(), NoRoom>,
+        add: impl FnOnce(&mut OutputQueue) -> Result<(), NoRoom>,
     ) -> Result<(), NoRoom> {
         if output.session.strong_count() == 0 || output.has_ended.load(Ordering::SeqCst) {
             return Ok(());
@@ -365,7 +378,7 @@ impl OutputBudget {
         claimed
     }
 
-    fn claim_pushes(&self, queued: &mut Queued, client: Option<IpAddr>) -> Result<(), NoRoom> {
+    fn claim_pushes(&self, queued: &mut OutputQueue, client: Option<IpAddr>) -> Result<(), NoRoom> {
         let needed = queued.needed(0);
         if needed <= queued.claimed_pushes() {
             return Ok(());
@@ -374,35 +387,36 @@ impl OutputBudget {
         claim_rounded(claim, needed)
     }
 
-    fn claim_needed(&self, queued: &mut Queued, client: Option<IpAddr>) -> Result<(), NoRoom> {
-        let first = queued.needed_first(queued.begun);
+    fn claim_needed(&self, queued: &mut OutputQueue, client: Option<IpAddr>) -> Result<(), NoRoom> {
+        let first = queued.needed_first(queued.in_progress);
         if first > queued.claimed_first() {
             let claim = queued.first.get_or_insert_with(|| self.first.empty_claim(client));
             claim.resize_or_wait(first).map_err(NoRoom)?;
         }
-        let needed = queued.needed(queued.begun);
+        let needed = queued.needed(queued.in_progress);
         if needed <= queued.claimed() {
             return Ok(());
         }
-        // An empty claim stays: it knows what it has waited for, so that it does not wake itself.
+        // An empty claim is kept: it remembers that it has waited, so that it does not wake itself.
         let claim = queued.claim.get_or_insert_with(|| self.small.empty_claim(client));
         claim_rounded(claim, needed)
     }
 
-    /// Waits until there may be room for an answer: the budget has some, or the session may have read.
-    pub(super) async fn room(&self, no_room: Option<NoRoom>, Pause(pause): &mut Pause) {
+    /// Waits until there may be room for an answer: either in the budget, or because the session
+    /// has read.
+    pub(super) async fn wait_for_room(&self, no_room: Option<NoRoom>, Pause(pause): &mut Pause) {
         if no_room.is_some() {
-            self.release_now_and_then();
+            self.release_if_due();
         }
         match no_room {
-            // That nothing was released meanwhile is no error.
+            // A timeout means that nothing was released meanwhile.
             Some(NoRoom(released)) => drop(timeout(*pause, released).await),
             None => tokio::time::sleep(*pause).await,
         }
-        *pause = (*pause * 2).min(LONGEST_PAUSE);
+        *pause = (*pause * 2).min(MAX_PAUSE);
     }
 
-    fn release_now_and_then(&self) {
+    fn release_if_due(&self) {
         let mut released_at = self.released_at.lock();
         if released_at.is_none_or(|at| at.elapsed() >= RELEASE_INTERVAL) {
             *released_at = Some(Instant::now());
@@ -414,7 +428,7 @@ impl OutputBudget {
     fn watch(&self, output: &Arc<Output>) {
         let mut outputs = self.outputs.lock();
         if !std::mem::replace(&mut output.queued.lock().is_watched, true) {
-            // Before the list grows, so that connections that have ended do not make it grow.
+            // This runs before the list grows, so that ended connections do not make it grow.
             if outputs.len() == outputs.capacity() {
                 outputs.retain(|output| output.strong_count() > 0);
             }
@@ -422,7 +436,7 @@ impl OutputBudget {
         }
     }
 
-    /// Takes back the claims of what has been read.
+    /// Releases the claims of what has been read.
     fn release(&self) {
         let is_in_use = |output: &Weak<Output>| {
             output.upgrade().is_some_and(|output| {

@@ -1,4 +1,4 @@
-//! The answer to a poll, in which placeholders are replaced by [large packets](super::large_packets).
+//! The answer to a poll, in which [large packets](super::large_packets) replace their placeholders.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,16 +17,16 @@ use super::large_packets::LargePackets;
 /// The separator of two packets of Engine.IO 4.
 const SEPARATOR: u8 = 0x1e;
 
-/// Packets, written from where they wait.
+/// Packets that are written without being copied.
 struct Payload(VecDeque<Bytes>);
 
-/// The answer to a poll of Engine.IO 4, with its large packets.
+/// Replaces the placeholders in the answer to a poll of Engine.IO 4 by their large packets.
 pub(super) async fn fill(answer: Response, packets: &LargePackets) -> Response {
-    if packets.are_none() || answer.status() != StatusCode::OK {
+    if packets.is_empty() || answer.status() != StatusCode::OK {
         return answer;
     }
     let (mut head, body) = answer.into_parts();
-    // It is made of bytes that are there.
+    // The body is in memory, so this does not wait.
     let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
     let payload = Payload::new(&body, packets);
     head.headers.insert(header::CONTENT_LENGTH, payload.len().into());

@@ -1,17 +1,18 @@
-//! Events of one connection that are to be refused, because a limit was reached when they arrived.
+//! Events of one connection that have to be refused, because a limit was reached when they arrived.
 
 use std::collections::VecDeque;
 
 use crate::settings::Limit;
 
-/// Clients number their events one by one, so a burst of any size is one run. Of other numbers there may be so many.
+/// The maximum number of runs. Clients number their events one by one, so a burst of any size is
+/// one run. Other numbers make more runs.
 const MAX_RUNS: usize = 512;
 
 /// The events to refuse, in the order of their arrival.
 #[derive(Debug, Default)]
 pub(super) struct RefusedEvents {
     runs: VecDeque<Run>,
-    /// How many events without an ack, which get no answer, and the limit that refuses them.
+    /// The number of events without an ack, which get no answer, and the limit that refuses them.
     without_ack: Option<(u64, Limit)>,
 }
 
@@ -24,7 +25,7 @@ struct Run {
 }
 
 impl RefusedEvents {
-    /// Adds an event. `false` if there are too many.
+    /// Adds an event. Returns `false` if there are too many.
     pub(super) fn add(&mut self, ack: Option<i64>, limit: Limit) -> bool {
         let Some(ack) = ack else {
             let (count, _) = self.without_ack.unwrap_or((0, limit));
@@ -46,7 +47,7 @@ impl RefusedEvents {
         self.runs.is_empty() && self.without_ack.is_none()
     }
 
-    /// Takes out how many have no ack, and the limit that refuses them.
+    /// Takes out the number of events without an ack, and the limit that refuses them.
     pub(super) fn take_without_ack(&mut self) -> Option<(u64, Limit)> {
         self.without_ack.take()
     }
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refused_events_come_out_as_they_went_in() {
+    fn refused_events_keep_their_order() {
         let seed: u64 = rand::random();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn burst_takes_the_memory_of_one_run_and_other_numbers_are_bounded() {
+    fn burst_is_one_run_and_other_runs_are_bounded() {
         let mut burst = RefusedEvents::default();
         assert!((0..1_000_000).all(|ack| burst.add(Some(ack), Limit::RequestsInFlight)));
         assert_eq!(burst.runs.len(), 1);

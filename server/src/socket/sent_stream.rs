@@ -1,15 +1,17 @@
-//! The stream of a WebSocket on which placeholders are replaced by [large packets](super::large_packets).
+//! The stream of a WebSocket on which placeholders are replaced by [large
+//! packets](super::large_packets).
 //!
-//! Below tungstenite, [`SentStream`] reads the headers of the frames that are written. The frame of a placeholder is
-//! replaced by one with the text of the packet, which is written from where it waits. All other bytes pass and are
-//! not copied.
+//! Below tungstenite, [`SentStream`] reads the headers of the frames that are written. The frame of
+//! a placeholder is replaced by a frame with the text of the packet, which is written without being
+//! copied. All other bytes pass and are not copied.
 //!
-//! The buffer of tungstenite is as large as what it has had to wait with, and stays so. It holds small pushes, mostly:
-//! each connection has a copy of those that it does not read. Beyond [`UNCLAIMED_BYTES`] it needs a claim, which lasts as
-//! long as the connection ([`BufferMemory`]). A connection that is blocked, and for which none is left, is ended.
+//! The buffer of tungstenite becomes as large as the bytes that had to wait in it, and keeps that
+//! size. It mostly holds small pushes: each connection has a copy of the pushes that its client
+//! does not read. Beyond [`UNCLAIMED_BYTES`] it needs a claim, which lasts as long as the
+//! connection ([`BufferMemory`]). A blocked connection is ended if no memory is left for its claim.
 //!
-//! tungstenite writes all that it has in its buffer, and the bytes of a frame together: so if a write begins with a
-//! frame, all of the frame is there.
+//! tungstenite writes everything in its buffer, and the bytes of a frame together: so if a write
+//! begins with a frame, all of the frame is there.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,7 +26,7 @@ use super::frame_check::SentFrames;
 use super::large_packets::LargePacket;
 use super::output::{OutputBudget, UNCLAIMED_BYTES};
 use super::session::Session;
-use crate::http::listener::Plug;
+use crate::http::tcp_connection::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::Claim;
 use crate::settings::Limit;
@@ -33,7 +35,7 @@ use crate::settings::Limit;
 const TEXT: u8 = 0x81;
 
 /// The longest header of a frame that the server sends.
-const LONGEST_HEADER: usize = 10;
+const MAX_HEADER: usize = 10;
 
 /// A stream that writes large packets.
 pub(super) struct SentStream<Io> {
@@ -59,7 +61,7 @@ impl BufferMemory {
         Self { budget, limits_reached, claim: None }
     }
 
-    /// Claims a buffer of so many bytes, or ends the session that it belongs to.
+    /// Claims a buffer of this many bytes, or ends the session that it belongs to.
     fn claim(&mut self, bytes: usize, session: Option<&Arc<Session>>) -> io::Result<()> {
         let needed = bytes.saturating_sub(UNCLAIMED_BYTES);
         let Some(session) = session.filter(|_| needed > 0) else { return Ok(()) };
@@ -69,13 +71,13 @@ impl BufferMemory {
             return Ok(());
         }
         self.limits_reached.reached(Limit::TotalUnreadBytes, client);
-        session.websocket().iter().for_each(Plug::pull);
+        session.websocket().iter().for_each(ConnectionHandle::abort);
         Err(io::ErrorKind::OutOfMemory.into())
     }
 }
 
 impl<Io> SentStream<Io> {
-    /// The large packets are those of the session.
+    /// Creates a stream that writes the large packets of the session.
     pub(super) fn new(io: Io, session: Option<Arc<Session>>, buffer: BufferMemory) -> Self {
         Self {
             io,
@@ -88,23 +90,25 @@ impl<Io> SentStream<Io> {
     }
 
     /// Decides how the first of these bytes are written.
-    fn next(&self, bytes: &[u8]) -> Next {
-        let all = Next::Pass(bytes.len());
-        let Some(session) = self.session.as_ref().filter(|it| !it.large_packets.are_none()) else {
+    fn next_step(&self, bytes: &[u8]) -> WriteStep {
+        let all = WriteStep::Pass(bytes.len());
+        let Some(session) = self.session.as_ref().filter(|it| !it.large_packets.is_empty()) else {
             return all;
         };
         // In the middle of a header it is not known yet where the next frame begins.
-        let Some(mut at) = self.frames.begin_of_next() else {
-            return Next::Pass(bytes.len().min(1));
+        let Some(mut at) = self.frames.next_frame_start() else {
+            return WriteStep::Pass(bytes.len().min(1));
         };
         while let Some(frame) = bytes.get(at..).and_then(Frame::read) {
             match frame.text {
-                Some(text) if at > 0 && session.large_packets.has(text) => return Next::Pass(at),
+                Some(text) if at > 0 && session.large_packets.contains(text) => {
+                    return WriteStep::Pass(at);
+                }
                 Some(text)
                     if at == 0
                         && let Some(packet) = session.large_packets.take(text) =>
                 {
-                    return Next::Replace(frame.length, packet);
+                    return WriteStep::Replace(frame.length, packet);
                 }
                 _ => at = at.saturating_add(frame.length),
             }
@@ -114,28 +118,28 @@ impl<Io> SentStream<Io> {
 }
 
 /// How bytes are written.
-enum Next {
-    /// So many pass.
+enum WriteStep {
+    /// This many bytes pass.
     Pass(usize),
-    /// So many are replaced by a packet.
+    /// A packet replaces this many bytes.
     Replace(usize, LargePacket),
 }
 
 /// A frame that the server sends.
 struct Frame<'a> {
-    /// With its header.
+    /// Bytes of the frame, with its header.
     length: usize,
-    /// The text of a message that may be a placeholder.
+    /// The text of the message, which may be a placeholder.
     text: Option<&'a [u8]>,
 }
 
 impl<'a> Frame<'a> {
-    /// The frame that these bytes begin with.
+    /// Reads the frame that these bytes begin with.
     fn read(bytes: &'a [u8]) -> Option<Self> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
         let (header, payload) = match second & 0x7f {
             126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
-            127 => (LONGEST_HEADER, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
+            127 => (MAX_HEADER, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
             short => (2, u64::from(short)),
         };
         let payload = usize::try_from(payload).unwrap_or(usize::MAX);
@@ -145,7 +149,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// The header of a message in one frame of text.
+/// Returns the header of a message in one frame of text.
 fn header(length: usize) -> Bytes {
     let mut header = vec![TEXT];
     match u16::try_from(length) {
@@ -167,7 +171,7 @@ impl<Io: AsyncWrite + Unpin> SentStream<Io> {
         Pin::new(&mut self.io)
     }
 
-    /// Writes what is left of a packet.
+    /// Writes the rest of a packet.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(part) = self.rest.front_mut() {
             if part.is_empty() {
@@ -180,7 +184,7 @@ impl<Io: AsyncWrite + Unpin> SentStream<Io> {
             }
             part.advance(written);
         }
-        // The memory that a packet needed is given back.
+        // Release the memory that the packet needed.
         self.rest = VecDeque::new();
         Poll::Ready(Ok(()))
     }
@@ -188,21 +192,22 @@ impl<Io: AsyncWrite + Unpin> SentStream<Io> {
     /// Writes the first of these bytes, or the packet that replaces them.
     fn poll_next(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.replaced == 0 {
-            match self.next(bytes) {
-                Next::Pass(count) => {
+            match self.next_step(bytes) {
+                WriteStep::Pass(count) => {
                     let count = ready!(self.io().poll_write(cx, &bytes[..count]))?;
                     self.frames.advance(&bytes[..count]);
                     return Poll::Ready(Ok(count));
                 }
-                Next::Replace(count, packet) => {
+                WriteStep::Replace(count, packet) => {
                     self.replaced = count;
                     self.rest.push_back(header(packet.len()));
                     self.rest.extend(packet.into_parts());
                 }
             }
         }
-        // tungstenite does not flush what it has written before it closes. So the placeholder is written when all of
-        // its packet is, and is in these bytes until then.
+        // tungstenite does not flush what it has written before it closes. So the placeholder
+        // counts as written only when all of its packet is written, and is in these bytes until
+        // then.
         ready!(self.poll_rest(cx))?;
         let count = std::mem::take(&mut self.replaced);
         self.frames.advance(&bytes[..count]);
@@ -256,9 +261,10 @@ mod tests {
     use super::super::session::tests::session;
     use super::*;
 
-    /// Messages in any order, some of which replace placeholders, over a line that takes any part of a write.
+    /// Messages in any order, some of which replace placeholders, over a stream that takes any part
+    /// of a write.
     #[tokio::test]
-    async fn messages_arrive_as_they_were_sent() {
+    async fn messages_arrive_unchanged_and_in_order() {
         let seed: u64 = rand::random();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
@@ -279,7 +285,7 @@ mod tests {
                     }
                 }
                 server.close(None).await.unwrap();
-                assert!(session.large_packets.are_none());
+                assert!(session.large_packets.is_empty());
                 // The client answers pings.
                 while let Some(Ok(_)) = server.next().await {}
             });
@@ -312,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholder_is_replaced_also_if_a_write_ends_within_a_header() {
+    fn placeholder_is_replaced_if_a_write_ends_within_a_header() {
         let session = session();
         let frame = |text: &str| [&header(text.len())[..], text.as_bytes()].concat();
         let packet = "7".repeat(70_000);
@@ -350,7 +356,7 @@ mod tests {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut write = |stream: &mut SentStream<_>, bytes: usize| {
             let text = vec![0; bytes];
-            // The line takes a byte.
+            // The stream takes a byte.
             let _ = Pin::new(&mut *stream).poll_write(&mut cx, &text);
             Pin::new(stream).poll_write(&mut cx, &text)
         };
@@ -388,7 +394,7 @@ mod tests {
         }
     }
 
-    /// The message, or its placeholder.
+    /// Queues a message. Returns it, or its placeholder.
     fn queued(session: &Session, message: Message, random: &mut StdRng) -> Message {
         let Message::Text(text) = &message else { return message };
         let place = text.find('[').filter(|_| text.starts_with("43") && text.ends_with(']'));

@@ -1,13 +1,17 @@
-//! Sessions of Engine.IO: how many wait for their CONNECT, and how much of what they are sent they have taken.
+//! Sessions of Engine.IO: how many of them wait for their CONNECT, and how many of the bytes that
+//! they were sent they have taken.
 //!
-//! A handshake by polling costs a client one request, and the server some memory until the session ends. So few
-//! sessions of an address may be without a CONNECT, and each for a short time. Honest clients send it within a round
-//! trip. Beyond the limit, the oldest session makes room if it is older than [`GRACE`], as one of an attacker
-//! soon is; otherwise the new one is refused and tries again. So many clients behind one address, which connect
-//! at the same time, neither end each other's sessions nor are kept out by one that opens sessions for nothing.
+//! A handshake by polling costs a client one request, and costs the server memory until the session
+//! ends. So only a few sessions of an address may be without a CONNECT, each for a short time.
+//! Honest clients send the CONNECT within a round trip. Beyond the limit, the oldest session is
+//! closed if it is older than [`MIN_EVICTION_AGE`], as a session of an attacker soon is. Otherwise
+//! the new session is refused, and its client tries again. So many clients behind one address that
+//! connect at the same time do not end each other's sessions, and an attacker that opens sessions
+//! for nothing does not keep them out.
 //!
-//! A session that begins as a WebSocket has a TCP connection, and those have limits of their own. So it has only the
-//! deadline. A client of Engine.IO 3 is connected without a CONNECT; what counts is its next request.
+//! A session that begins as a WebSocket has a TCP connection, and TCP connections have limits of
+//! their own. So it has only the deadline. A client of Engine.IO 3 is connected without a CONNECT;
+//! its next request counts instead.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -24,19 +28,19 @@ use tokio::time::Instant;
 use super::engine_request::EngineRequest;
 use super::large_packets::LargePackets;
 use super::output::Output;
-use crate::http::connections::Full;
-use crate::http::listener::Plug;
+use crate::http::connections::LimitReached;
+use crate::http::tcp_connection::ConnectionHandle;
 use crate::memory_budget::Claim;
 use crate::settings::Limit;
 
-/// A session without a CONNECT is younger, unless its client has no intention to send one.
-const GRACE: Duration = Duration::from_secs(2);
+/// A session without a CONNECT is younger than this, unless its client does not intend to send one.
+const MIN_EVICTION_AGE: Duration = Duration::from_secs(2);
 
-/// How much there may be of what waits for a CONNECT.
+/// The limits of sessions that wait for a CONNECT.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConnectLimits {
     pub(super) per_address: usize,
-    pub(super) in_all: usize,
+    pub(super) total: usize,
     pub(super) deadline: Duration,
 }
 
@@ -51,11 +55,11 @@ pub(super) struct Sessions {
 struct State {
     /// Polling sessions that may be without a CONNECT, the oldest first.
     unconnected: Vec<Weak<Session>>,
-    /// Sessions that have a deadline, the first first.
+    /// Sessions that have a deadline, the earliest first.
     deadlines: VecDeque<(Instant, Weak<Session>)>,
     is_watched: bool,
     polling: HashMap<Sid, Weak<Session>>,
-    /// At this size, sessions that have ended are removed.
+    /// At this size, ended sessions are removed.
     purge_at: usize,
 }
 
@@ -66,43 +70,43 @@ pub(super) struct Session {
     sessions: Weak<Sessions>,
     address: Option<IpAddr>,
     opened: Instant,
-    /// Whether its deadline for a CONNECT is among those that are watched.
+    /// Whether its deadline for a CONNECT is in the list of deadlines.
     has_deadline: AtomicBool,
     id: OnceLock<Sid>,
     progress: Mutex<Progress>,
-    /// Bytes that it has taken by polling.
+    /// Bytes that the client has taken by polling.
     polled: AtomicU64,
     last: Mutex<LastTransport>,
-    /// The claim of a message that has arrived and is not an event yet.
-    arrived: Mutex<Option<Claim>>,
+    /// The claim of a message that has arrived and has not become an event yet.
+    message_claim: Mutex<Option<Claim>>,
     /// Bytes of the events that wait to be answered and have no claim.
     unclaimed: AtomicUsize,
-    /// The reader of its WebSocket, which waits until there are fewer.
+    /// The reader of its WebSocket, which waits until fewer bytes are unclaimed.
     reader: AtomicWaker,
-    /// The packets that it was sent and has not read.
+    /// The packets that were sent and that the client has not read.
     pub(super) output: Arc<Output>,
-    /// Those among it that are large.
+    /// The large packets among them.
     pub(super) large_packets: LargePackets,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
     is_connected: bool,
-    /// CONNECTs that are being decided on.
+    /// CONNECTs that have not been decided on.
     pending: usize,
 }
 
-/// The connections that a session takes bytes by.
+/// The TCP connections by which a session takes bytes.
 #[derive(Debug, Default)]
 struct LastTransport {
     poll: Option<Poll>,
-    websocket: Option<Plug>,
+    websocket: Option<ConnectionHandle>,
 }
 
-/// An answer to a poll: it is taken when so many bytes have been written.
+/// An answer to a poll. The client has taken it when so many bytes have been written.
 #[derive(Debug)]
 struct Poll {
-    plug: Plug,
+    handle: ConnectionHandle,
     written: u64,
     size: u64,
 }
@@ -112,12 +116,12 @@ impl Sessions {
         Arc::new(Self { limits, state: Mutex::default() })
     }
 
-    /// A new session, and the one that makes room for it.
+    /// Opens a session. Also returns the session that is closed to make room for it.
     pub(super) fn open(
         self: &Arc<Self>,
         handshake: EngineRequest,
         address: Option<IpAddr>,
-    ) -> Result<(Arc<Session>, Option<Arc<Session>>), Full> {
+    ) -> Result<(Arc<Session>, Option<Arc<Session>>), LimitReached> {
         let session = Arc::new_cyclic(|session| Session {
             handshake,
             sessions: Arc::downgrade(self),
@@ -128,7 +132,7 @@ impl Sessions {
             progress: Mutex::default(),
             polled: AtomicU64::default(),
             last: Mutex::default(),
-            arrived: Mutex::default(),
+            message_claim: Mutex::default(),
             unclaimed: AtomicUsize::default(),
             reader: AtomicWaker::new(),
             output: Arc::new(Output::new(Weak::clone(session), address)),
@@ -147,14 +151,14 @@ impl Sessions {
         Ok((session, removed))
     }
 
-    /// The id of a polling session.
-    pub(super) fn learn_id(&self, session: &Arc<Session>, id: Sid) {
-        const FEW: usize = 64;
+    /// Sets the id of a polling session.
+    pub(super) fn set_id(&self, session: &Arc<Session>, id: Sid) {
+        const MIN_PURGE_SIZE: usize = 64;
         let _ = session.id.set(id);
         let mut state = self.state.lock();
         if state.polling.len() >= state.purge_at {
             state.polling.retain(|_, session| session.strong_count() > 0);
-            state.purge_at = FEW.max(state.polling.len() * 2);
+            state.purge_at = MIN_PURGE_SIZE.max(state.polling.len() * 2);
         }
         state.polling.insert(id, Arc::downgrade(session));
     }
@@ -163,8 +167,8 @@ impl Sessions {
         self.state.lock().polling.get(&id)?.upgrade()
     }
 
-    /// A CONNECT has been decided on. If it is refused, another may follow until the deadline.
-    fn waits_again(&self, session: &Arc<Session>) {
+    /// A CONNECT has been decided on. If it is refused, another one may follow until the deadline.
+    fn await_connect_again(&self, session: &Arc<Session>) {
         if session.is_unconnected() {
             let mut state = self.state.lock();
             state.add_deadline(session, self.limits.deadline);
@@ -175,12 +179,14 @@ impl Sessions {
         }
     }
 
-    /// Whether the caller is to watch the deadlines, with [`overdue`](Self::overdue) until that is over.
+    /// Whether the caller has to watch the deadlines. It does so with [`overdue`](Self::overdue)
+    /// until there are none.
     pub(super) fn begin_watch(&self) -> bool {
         !std::mem::replace(&mut self.state.lock().is_watched, true)
     }
 
-    /// The sessions that have missed their deadline, and the next deadline. Without one the watch is over.
+    /// Returns the sessions that have missed their deadline, and the next deadline. Without a next
+    /// deadline the watch is over.
     pub(super) fn overdue(&self) -> (Vec<Arc<Session>>, Option<Instant>) {
         let (now, mut overdue) = (Instant::now(), Vec::new());
         let mut state = self.state.lock();
@@ -204,19 +210,19 @@ impl State {
         &mut self,
         limits: &ConnectLimits,
         address: Option<IpAddr>,
-    ) -> Result<Option<Arc<Session>>, Full> {
+    ) -> Result<Option<Arc<Session>>, LimitReached> {
         self.unconnected.retain(|it| it.upgrade().is_some_and(|it| it.is_unconnected()));
         let waiting: Vec<_> = self.unconnected.iter().filter_map(Weak::upgrade).collect();
         let of_address = || waiting.iter().filter(|it| it.address == address);
         let (oldest, full) = if of_address().count() >= limits.per_address {
             let limit = Limit::UnconnectedSessionsPerAddress;
-            (of_address().next(), Full(limit, limits.per_address))
-        } else if waiting.len() >= limits.in_all {
-            (waiting.first(), Full(Limit::UnconnectedSessions, limits.in_all))
+            (of_address().next(), LimitReached(limit, limits.per_address))
+        } else if waiting.len() >= limits.total {
+            (waiting.first(), LimitReached(Limit::UnconnectedSessions, limits.total))
         } else {
             return Ok(None);
         };
-        let oldest = oldest.filter(|it| it.opened.elapsed() >= GRACE).ok_or(full)?;
+        let oldest = oldest.filter(|it| it.opened.elapsed() >= MIN_EVICTION_AGE).ok_or(full)?;
         self.unconnected.retain(|it| !std::ptr::eq(it.as_ptr(), Arc::as_ptr(oldest)));
         Ok(Some(Arc::clone(oldest)))
     }
@@ -237,14 +243,14 @@ impl Session {
         self.address
     }
 
-    /// A message has arrived, with this claim.
-    pub(super) fn keep_claim(&self, claim: Claim) {
-        *self.arrived.lock() = Some(claim);
+    /// Stores the claim of a message that has arrived.
+    pub(super) fn set_claim(&self, claim: Claim) {
+        *self.message_claim.lock() = Some(claim);
     }
 
     /// Takes the claim of the message that arrived last.
     pub(super) fn take_claim(&self) -> Option<Claim> {
-        self.arrived.lock().take()
+        self.message_claim.lock().take()
     }
 
     /// Bytes of the events that wait to be answered and have no claim.
@@ -252,12 +258,12 @@ impl Session {
         self.unclaimed.load(Ordering::SeqCst)
     }
 
-    /// An event without a claim for so many of its bytes waits to be answered.
+    /// Counts bytes of an event that waits for its answer and has no claim for them.
     pub(super) fn add_unclaimed(&self, bytes: usize) {
         self.unclaimed.fetch_add(bytes, Ordering::SeqCst);
     }
 
-    /// It has been answered.
+    /// Removes the bytes of an event that has been answered.
     pub(super) fn remove_unclaimed(&self, bytes: usize) {
         if bytes > 0 {
             self.unclaimed.fetch_sub(bytes, Ordering::SeqCst);
@@ -265,7 +271,7 @@ impl Session {
         }
     }
 
-    /// Wakes the reader of its WebSocket when events have been answered.
+    /// Registers the reader of the WebSocket to be woken when events have been answered.
     pub(super) fn wake_when_answered(&self, reader: &Waker) {
         self.reader.register(reader);
     }
@@ -279,49 +285,51 @@ impl Session {
         !progress.is_connected && progress.pending == 0
     }
 
-    /// A CONNECT has arrived.
-    fn connects(&self) {
+    /// Counts a CONNECT that has arrived.
+    fn begin_connect(&self) {
         self.progress.lock().pending += 1;
     }
 
-    /// It needs no CONNECT any more.
-    pub(super) fn needs_no_connect(&self) {
+    /// Marks the session as connected, so it needs no CONNECT any more.
+    pub(super) fn mark_connected(&self) {
         self.progress.lock().is_connected = true;
     }
 
-    /// A poll is answered with so many bytes, on this TCP connection.
-    pub(super) fn polls(&self, plug: Plug, size: u64) {
+    /// Records an answer to a poll of `size` bytes on this TCP connection.
+    pub(super) fn record_poll(&self, handle: ConnectionHandle, size: u64) {
         let mut last = self.last.lock();
-        // What its connection has not taken by now counts as not taken: an honest client has read it.
+        // Bytes that the TCP connection has not taken by now count as not taken: an honest client
+        // has read them.
         self.polled.fetch_add(last.taken_by_last_poll(), Ordering::Relaxed);
-        let written = plug.written() + size;
-        last.poll = Some(Poll { plug, written, size });
+        let written = handle.written() + size;
+        last.poll = Some(Poll { handle, written, size });
     }
 
-    /// It asks to become a WebSocket on this TCP connection, or may not.
-    pub(super) fn set_websocket(&self, plug: Option<Plug>) {
-        self.last.lock().websocket = plug;
+    /// Sets the TCP connection on which the session becomes a WebSocket, or `None` if it may not.
+    pub(super) fn set_websocket(&self, handle: Option<ConnectionHandle>) {
+        self.last.lock().websocket = handle;
     }
 
-    pub(super) fn websocket(&self) -> Option<Plug> {
+    pub(super) fn websocket(&self) -> Option<ConnectionHandle> {
         self.last.lock().websocket.clone()
     }
 
-    /// It has taken so many bytes more.
+    /// Counts bytes as taken by the client.
     #[cfg(test)]
-    pub(super) fn take(&self, bytes: u64) {
+    pub(super) fn add_taken(&self, bytes: u64) {
         self.polled.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Bytes that it has taken.
-    pub(super) fn taken(&self) -> u64 {
+    /// Returns how many bytes the client has taken.
+    pub(super) fn bytes_taken(&self) -> u64 {
         let last = self.last.lock();
-        let over_websocket = last.websocket.as_ref().map_or(0, Plug::written);
+        let over_websocket = last.websocket.as_ref().map_or(0, ConnectionHandle::written);
         self.polled.load(Ordering::Relaxed) + last.taken_by_last_poll() + over_websocket
     }
 }
 
-/// Decides on a CONNECT. Until then, the session is not one without a CONNECT, however long that takes.
+/// Decides on a CONNECT. Until then the session does not count as one without a CONNECT, however
+/// long that takes.
 pub(super) async fn connect<T, E>(
     socket: &Socket,
     decision: impl Future<Output = Result<T, E>>,
@@ -335,12 +343,12 @@ pub(super) async fn connect<T, E>(
     outcome
 }
 
-/// A CONNECT that is being decided on. It is refused if it is dropped.
+/// A CONNECT that has not been decided on. Dropping it refuses the CONNECT.
 struct Pending<'a>(&'a Arc<Session>);
 
 impl<'a> Pending<'a> {
     fn begin(session: &'a Arc<Session>) -> Self {
-        session.connects();
+        session.begin_connect();
         Self(session)
     }
 
@@ -353,7 +361,7 @@ impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.0.progress.lock().pending -= 1;
         if let Some(sessions) = self.0.sessions.upgrade() {
-            sessions.waits_again(self.0);
+            sessions.await_connect_again(self.0);
         }
     }
 }
@@ -366,7 +374,7 @@ impl LastTransport {
 
 impl Poll {
     fn is_taken(&self) -> bool {
-        self.plug.written() >= self.written || !self.plug.is_open()
+        self.handle.written() >= self.written || !self.handle.is_open()
     }
 }
 
@@ -377,19 +385,19 @@ pub(super) mod tests {
     use super::*;
 
     const LIMITS: ConnectLimits =
-        ConnectLimits { per_address: 2, in_all: 3, deadline: Duration::from_secs(10) };
+        ConnectLimits { per_address: 2, total: 3, deadline: Duration::from_secs(10) };
 
     fn handshake(transport: &str) -> EngineRequest {
         let uri = format!("/socket.io/?EIO=4&transport={transport}");
         EngineRequest::read(&uri.parse().unwrap()).unwrap().unwrap()
     }
 
-    /// One session with a WebSocket.
+    /// Opens one session with a WebSocket.
     pub(in super::super) fn session() -> Arc<Session> {
         sessions(1).remove(0)
     }
 
-    /// Sessions of one client with a WebSocket each.
+    /// Opens sessions of one client, each with a WebSocket.
     pub(in super::super) fn sessions(count: usize) -> Vec<Arc<Session>> {
         let (sessions, address) = (Sessions::new(LIMITS), Some([192, 0, 2, 1].into()));
         (0..count).map(|_| sessions.open(handshake("websocket"), address).unwrap().0).collect()
@@ -402,19 +410,19 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn session_is_refused_until_the_oldest_is_no_honest_one() {
+    async fn new_session_is_refused_until_the_oldest_can_be_evicted() {
         let sessions = Sessions::new(LIMITS);
         let _kept = [open(&sessions, 1).unwrap(), open(&sessions, 1).unwrap()];
         assert_eq!(open(&sessions, 1).unwrap_err(), Limit::UnconnectedSessionsPerAddress);
         let _other = open(&sessions, 2).unwrap();
         assert_eq!(open(&sessions, 3).unwrap_err(), Limit::UnconnectedSessions);
-        advance(GRACE).await;
+        advance(MIN_EVICTION_AGE).await;
         let (_third, is_room_made) = open(&sessions, 1).unwrap();
         assert!(is_room_made);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn session_counts_until_its_connect_arrives_and_again_if_that_is_refused() {
+    async fn session_counts_before_its_connect_and_again_after_a_refusal() {
         let sessions = Sessions::new(LIMITS);
         let [(first, _), (second, _)] = [(); 2].map(|()| open(&sessions, 1).unwrap());
         let [accepted, refused] = [&first, &second].map(Pending::begin);
@@ -432,7 +440,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn session_counts_once_however_often_its_connect_is_refused() {
+    async fn session_with_many_refused_connects_counts_once() {
         let sessions = Sessions::new(LIMITS);
         let (session, _) = open(&sessions, 1).unwrap();
         for _ in 0..1_000 {
@@ -446,7 +454,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn websocket_without_a_connect_has_the_deadline_only() {
+    async fn websocket_without_connect_has_only_the_deadline() {
         let sessions = Sessions::new(LIMITS);
         let opened: Vec<_> =
             (0..9).map(|_| sessions.open(handshake("websocket"), None).unwrap().0).collect();

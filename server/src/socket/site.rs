@@ -1,8 +1,8 @@
-//! Connections to the sites of a push service: a namespace each. Our runtime has one connection for all, and
-//! names its site in the auth of its CONNECT.
+//! Connections to the sites of a push service. Each site has a namespace. Our runtime has one
+//! connection for everything, and names its site in the auth of its CONNECT.
 //!
-//! Nobody sends anything to a site's namespace but acks, so there is no inbox. Who connects is let in by the
-//! site, in the connect middleware: before the CONNECT is answered.
+//! Clients send nothing to the namespace of a site but acks, so there is no inbox. The site decides
+//! on a connection in the connect middleware, before the CONNECT is answered.
 
 use std::fmt::Display;
 use std::pin::Pin;
@@ -23,34 +23,34 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide::{AckError, SocketError};
 use tokio::sync::oneshot;
 
-use super::{Client, Entrance, LARGE_PACKET, Sockets, large_packets, session, transport};
-use crate::delivery::courier::Courier;
-use crate::delivery::guest::{Guest, Introduction, Saying};
-use crate::delivery::present::{Present, Unseated};
+use super::{Client, LARGE_PACKET, ShutdownFlag, Sockets, large_packets, session, transport};
+use crate::delivery::connected_devices::{ConnectDevicesError, ConnectedDevices};
 use crate::delivery::rejection::Rejection;
-use crate::http::origin::SitePage;
+use crate::delivery::service::DeliveryService;
+use crate::delivery::site_client::{ConnectRequest, OutgoingEvent, SiteClient};
+use crate::http::origin::SiteOrigin;
 use crate::rooms;
 use crate::sites::Name;
 
-/// Meets whoever connects to one site.
+/// Accepts the connections to one site.
 #[derive(Clone)]
-struct SiteDoors {
+struct SiteConnectHandler {
     site: Name,
-    courier: Courier,
-    entrance: Entrance,
+    delivery_service: DeliveryService,
+    shutdown: ShutdownFlag,
 }
 
 /// A connection to a site.
 #[derive(Clone)]
-pub(crate) enum Line {
-    /// In the site's namespace.
+pub(crate) enum SiteConnection {
+    /// A stock client in the namespace of the site.
     Stock(Arc<Socket>),
-    /// Our runtime's.
+    /// A connection of our runtime.
     Runtime(Client),
 }
 
-/// Resolves when something has been acked, to whether it was: nobody acks once the connection is gone.
-pub(crate) type Acked = BoxFuture<'static, bool>;
+/// Resolves when a delivery has been acked: to `true`, or to `false` if the connection has ended.
+pub(crate) type AckFuture = BoxFuture<'static, bool>;
 
 /// Why an event was not sent.
 #[derive(Debug)]
@@ -70,75 +70,84 @@ impl From<socketioxide::SendError> for SendError {
     }
 }
 
-/// Arguments of an event, however many.
+/// The arguments of an event.
 #[derive(Clone, Copy)]
 pub(crate) struct Arguments<'a>(pub(crate) &'a [Box<RawValue>]);
 
-/// Kept by a socket until its CONNECT is answered.
+/// What a socket keeps until its CONNECT is answered.
 #[derive(Clone)]
-pub(super) struct Met(Arc<Mutex<Option<Arrived>>>);
+pub(super) struct PendingConnection(Arc<Mutex<Option<PendingParts>>>);
 
-/// Somebody, their devices, and what ends when they are gone.
-type Arrived = (Guest, Present, oneshot::Receiver<()>);
+/// The client, its connected devices, and a receiver that ends when the connection is gone.
+type PendingParts = (SiteClient, ConnectedDevices, oneshot::Receiver<()>);
 
-impl Met {
-    /// An error is what its CONNECT is refused with.
-    pub(super) async fn seat(
+impl PendingConnection {
+    /// Reserves a slot for the device of a client. An error is the message of the refused CONNECT.
+    pub(super) async fn reserve(
         socket: &Arc<Socket>,
-        courier: &Courier,
-        guest: Guest,
+        delivery_service: &DeliveryService,
+        site_client: SiteClient,
         gone: oneshot::Receiver<()>,
     ) -> Result<(), String> {
-        let present = match courier.seat(&guest).await {
-            Ok(present) => present,
-            Err(unseated) => {
-                if let Unseated::Store(error) = &unseated {
+        let devices = match delivery_service.connect_devices(&site_client).await {
+            Ok(devices) => devices,
+            Err(connect_error) => {
+                if let ConnectDevicesError::Store(error) = &connect_error {
                     tracing::error!(%error, "store failed: the connection of a client is ended, and it connects again");
                     transport::end(socket).await;
                 }
-                return Err(match (&unseated, guest.is_runtime) {
-                    (Unseated::TooMany { .. }, true) => {
-                        format!("{unseated}: close one of them, or try again later")
+                return Err(match (&connect_error, site_client.is_runtime) {
+                    (ConnectDevicesError::TooMany { .. }, true) => {
+                        format!("{connect_error}: close one of them, or try again later")
                     }
-                    _ => unseated.to_string(),
+                    _ => connect_error.to_string(),
                 });
             }
         };
-        socket.extensions.insert(Self(Arc::new(Mutex::new(Some((guest, present, gone))))));
+        socket.extensions.insert(Self(Arc::new(Mutex::new(Some((site_client, devices, gone))))));
         Ok(())
     }
 
-    /// Has it attended to, from now on.
-    pub(super) fn attend(socket: &Socket, courier: &Courier, line: impl FnOnce() -> Option<Line>) {
-        let Some(Self(met)) = socket.extensions.get::<Self>() else { return };
-        let met = met.lock().take();
-        if let Some(((guest, present, gone), line)) = met.zip(line()) {
-            let (connection, site) = (socket.id, &guest.name);
-            tracing::debug!(%connection, %site, "a client has connected");
-            tokio::spawn(courier.clone().attend(guest, present, line, gone));
+    /// Starts the delivery task of the connection.
+    pub(super) fn start_delivery(
+        socket: &Socket,
+        delivery_service: &DeliveryService,
+        connection: impl FnOnce() -> Option<SiteConnection>,
+    ) {
+        let Some(Self(pending)) = socket.extensions.get::<Self>() else { return };
+        let pending = pending.lock().take();
+        if let Some(((site_client, devices, gone), connection)) = pending.zip(connection()) {
+            let (id, site) = (socket.id, &site_client.name);
+            tracing::debug!(connection = %id, %site, "a client has connected");
+            tokio::spawn(delivery_service.clone().run_session(
+                site_client,
+                devices,
+                connection,
+                gone,
+            ));
         }
     }
 }
 
 impl Sockets {
-    /// Lets people in to a site.
-    pub(crate) fn open_site(&self, site: Name, courier: Courier) {
-        let entrance = self.entrance.clone();
-        self.io.ns(site.namespace(), SiteDoors { site, courier, entrance });
+    /// Accepts connections to a site.
+    pub(crate) fn open_site(&self, site: Name, delivery_service: DeliveryService) {
+        let shutdown = self.shutdown.clone();
+        self.io.ns(site.namespace(), SiteConnectHandler { site, delivery_service, shutdown });
     }
 
-    /// Ends the transports of a removed site's clients, which then connect again and wait for the
+    /// Ends the transports of the clients of a removed site. They connect again, and wait for the
     /// site to be added again. A client whose namespace is disconnected would stay away.
     pub(crate) fn close_site(&self, site: &Name) {
         let stock = self.io.of(site.namespace()).map(BroadcastOperators::sockets);
-        let runtimes = self.io.of("/").map(|it| it.within(rooms::all_of_site(site)).sockets());
+        let runtimes = self.io.of("/").map(|it| it.within(rooms::site_name(site)).sockets());
         for socket in stock.into_iter().chain(runtimes).flatten() {
             drop(tokio::spawn(transport::end(&socket)));
         }
     }
 }
 
-impl Line {
+impl SiteConnection {
     fn socket(&self) -> &Arc<Socket> {
         match self {
             Self::Stock(socket) => socket,
@@ -146,14 +155,15 @@ impl Line {
         }
     }
 
-    /// Lets [`Sockets::close_site`] find a connection of our runtime.
+    /// Makes [`Sockets::close_site`] find a connection of our runtime.
     pub(crate) fn join(&self, site: &Name) {
         if let Self::Runtime(client) = self {
-            client.socket.join(rooms::all_of_site(site));
+            client.socket.join(rooms::site_name(site));
         }
     }
 
-    /// Is in no room any more. To be called when it is gone, too: it may have joined after that.
+    /// Leaves all rooms. It is also called when the connection is gone, because it may have joined
+    /// a room after that.
     pub(crate) fn leave(&self) {
         self.socket().leave_all();
     }
@@ -168,12 +178,12 @@ impl Line {
         sent.map_err(SendError::from)
     }
 
-    /// Sends an event that is to be acked: by a stock client each by itself, by our runtime up to
-    /// the last.
+    /// Sends an event that needs an ack. A stock client acks each event by itself, and our runtime
+    /// acks all events up to the last.
     pub(crate) fn send_for_ack(
         &self,
-        Saying { event, arguments, last }: &Saying,
-    ) -> Result<Acked, SendError> {
+        OutgoingEvent { event, arguments, last }: &OutgoingEvent,
+    ) -> Result<AckFuture, SendError> {
         let arguments = Arguments(arguments);
         match self {
             Self::Stock(socket) => {
@@ -183,28 +193,28 @@ impl Line {
                     })?,
                     None => socket.emit_with_ack::<_, Json>(event, &arguments)?,
                 };
-                // An ack without anything in it is one.
+                // An ack without a value is an ack.
                 Ok(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
             }
             Self::Runtime(client) => {
                 // The ack may arrive as soon as the event is sent.
-                let done = client.expects(*last);
-                self.send(event, arguments).inspect_err(|_| client.expects_no_longer(*last))?;
+                let done = client.expect_ack(*last);
+                self.send(event, arguments).inspect_err(|_| client.cancel_expected_ack(*last))?;
                 Ok(done.map(|it| it.is_ok()).boxed())
             }
         }
     }
 
-    /// Ends the connection, also one whose buffers are full. The client connects again. What this returns
-    /// may be waited for, and need not be.
-    pub(crate) fn hang_up(&self) -> impl Future<Output = ()> + use<> {
-        // An error would be a panic, which has been logged.
+    /// Ends the connection, also if its buffers are full. The client connects again. The caller may
+    /// await the returned future, and need not.
+    pub(crate) fn disconnect(&self) -> impl Future<Output = ()> + use<> {
+        // An error is a panic of the task, which has been logged.
         tokio::spawn(transport::end(self.socket())).map(drop)
     }
 }
 
 impl Arguments<'_> {
-    /// Their text, if it is large.
+    /// Returns their text, if it is large.
     fn large(&self) -> Option<Bytes> {
         let size = self.0.iter().map(|argument| argument.get().len()).sum();
         let text = (size >= LARGE_PACKET).then(|| large_packets::arguments(self, size));
@@ -221,23 +231,25 @@ impl Serialize for Arguments<'_> {
     }
 }
 
-impl SiteDoors {
-    async fn meet(&self, socket: Arc<Socket>, auth: Option<&Value>) -> Result<(), String> {
-        let introduction = introduction(&socket, auth);
-        let (leaving, gone) = oneshot::channel();
-        socket.on_disconnect(Exit(Arc::new(Mutex::new(Some(leaving)))));
-        let admission = self.courier.admit(&self.site, introduction);
-        let admitted = admitted(&socket, admission).await;
-        let guest = admitted.map_err(|rejection| rejection.for_stock())?;
-        Met::seat(&socket, &self.courier, guest, gone).await
+impl SiteConnectHandler {
+    async fn accept(&self, socket: Arc<Socket>, auth: Option<&Value>) -> Result<(), String> {
+        let request = stock_request(&socket, auth);
+        let (sender, gone) = oneshot::channel();
+        socket.on_disconnect(SiteDisconnectHandler(Arc::new(Mutex::new(Some(sender)))));
+        let admission = self.delivery_service.authenticate(&self.site, request);
+        let admitted = admit(&socket, admission).await;
+        let site_client = admitted.map_err(|rejection| rejection.for_stock())?;
+        PendingConnection::reserve(&socket, &self.delivery_service, site_client, gone).await
     }
 }
 
-impl ConnectHandler<LocalAdapter, Self> for SiteDoors {
-    /// Its CONNECT has been answered: it can be told something.
+impl ConnectHandler<LocalAdapter, Self> for SiteConnectHandler {
+    /// Runs when the CONNECT has been answered: from now on the client can be sent events.
     fn call(&self, socket: Arc<Socket>, _: Option<Value>) {
-        if self.entrance.lets_in(&socket) {
-            Met::attend(&socket.clone(), &self.courier, || Some(Line::Stock(socket)));
+        if self.shutdown.accept(&socket) {
+            PendingConnection::start_delivery(&socket.clone(), &self.delivery_service, || {
+                Some(SiteConnection::Stock(socket))
+            });
         }
     }
 
@@ -247,21 +259,21 @@ impl ConnectHandler<LocalAdapter, Self> for SiteDoors {
         auth: &'a Option<Value>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
         Box::pin(async move {
-            let met = self.meet(socket.clone(), auth.as_ref());
-            session::connect(&socket, met).await.map_err(|refusal| Box::new(refusal) as _)
+            let outcome = self.accept(socket.clone(), auth.as_ref());
+            session::connect(&socket, outcome).await.map_err(|refusal| Box::new(refusal) as _)
         })
     }
 }
 
 /// Waits for an admission as long as the client does. If the client should connect again, its
 /// transport is ended before it could receive the rejection.
-pub(super) async fn admitted(
+pub(super) async fn admit(
     socket: &Arc<Socket>,
-    admission: impl Future<Output = Result<Guest, Rejection>>,
-) -> Result<Guest, Rejection> {
+    admission: impl Future<Output = Result<SiteClient, Rejection>>,
+) -> Result<SiteClient, Rejection> {
     let admitted = tokio::select! {
         admitted = admission => admitted,
-        () = transport::ended(socket) => Err(Rejection::Gone),
+        () = transport::ended(socket) => Err(Rejection::Disconnected),
     };
     if let Err(rejection) = &admitted {
         let (connection, reason) = (socket.id, rejection.for_stock());
@@ -275,22 +287,26 @@ pub(super) async fn admitted(
     admitted
 }
 
-/// What a stock client says of itself: in the auth of its CONNECT, or else on the url it connected by.
-fn introduction(socket: &Socket, auth: Option<&Value>) -> Introduction {
+/// The introduction of a stock client: the values in the auth of its CONNECT, or else in the url of
+/// its handshake.
+fn stock_request(socket: &Socket, auth: Option<&Value>) -> ConnectRequest {
     let text = auth.and_then(Value::as_str).map(|auth| auth.as_str());
     let auth: Option<Json> = text.and_then(|text| parse_small(text).ok());
-    let said = |name: &str| {
+    let value = |name: &str| {
         let in_auth = auth.as_ref().and_then(|auth| text_in(auth, name));
-        in_auth.or_else(|| on_url(socket, name))
+        in_auth.or_else(|| query_parameter(socket, name))
     };
-    let (token, device) = (said("token"), said("deviceId"));
+    let (token, device) = (value("token"), value("deviceId"));
     let (address, page) = (transport::address(socket), page(socket));
-    Introduction { token, device, is_runtime: false, address, page }
+    ConnectRequest { token, device, is_runtime: false, address, page }
 }
 
-/// The site, token and device in the auth of a CONNECT of our runtime. They are never on its url,
+/// The site, token and device in the auth of a CONNECT of our runtime. They are never in its url,
 /// because urls end up in logs.
-pub(super) fn named(socket: &Socket, auth: Option<&str>) -> Option<(String, Introduction)> {
+pub(super) fn runtime_request(
+    socket: &Socket,
+    auth: Option<&str>,
+) -> Option<(String, ConnectRequest)> {
     let auth: Json = parse_small(auth?).ok()?;
     let text = |name: &str| text_in(&auth, name);
     let site = match auth.get("site")? {
@@ -300,16 +316,16 @@ pub(super) fn named(socket: &Socket, auth: Option<&str>) -> Option<(String, Intr
     };
     let (token, device) = (text("token"), text("deviceId"));
     let (address, page) = (transport::address(socket), page(socket));
-    let introduction = Introduction { token, device, is_runtime: true, address, page };
-    Some((site, introduction))
+    let request = ConnectRequest { token, device, is_runtime: true, address, page };
+    Some((site, request))
 }
 
 /// The page that opened the connection, if it may use nothing but sites.
-pub(super) fn page(socket: &Socket) -> Option<SitePage> {
-    socket.req_parts().extensions.get::<SitePage>().cloned()
+pub(super) fn page(socket: &Socket) -> Option<SiteOrigin> {
+    socket.req_parts().extensions.get::<SiteOrigin>().cloned()
 }
 
-/// A text of the auth. A number counts as its text: `{token: 12345}`.
+/// Returns a text of the auth. A number counts as its text: `{token: 12345}`.
 fn text_in(auth: &Json, name: &str) -> Option<String> {
     match auth.get(name)? {
         Json::String(text) => Some(text.clone()),
@@ -318,18 +334,18 @@ fn text_in(auth: &Json, name: &str) -> Option<String> {
     }
 }
 
-fn on_url(socket: &Socket, name: &str) -> Option<String> {
+fn query_parameter(socket: &Socket, name: &str) -> Option<String> {
     let query = socket.req_parts().uri.query()?.as_bytes();
     let mut pairs = url::form_urlencoded::parse(query);
     pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-/// Sees a connection off.
-struct Exit(Arc<Mutex<Option<oneshot::Sender<()>>>>);
+/// Notifies the delivery task when a connection has ended.
+struct SiteDisconnectHandler(Arc<Mutex<Option<oneshot::Sender<()>>>>);
 
-impl DisconnectHandler<LocalAdapter, SiteDoors> for Exit {
+impl DisconnectHandler<LocalAdapter, SiteConnectHandler> for SiteDisconnectHandler {
     fn call_with_defer(&self, socket: Arc<Socket>, _: DisconnectReason, defer: fn(Arc<Socket>)) {
-        // Whoever attends to it hears of it by this.
+        // The delivery task is notified by this.
         drop(self.0.lock().take());
         defer(socket);
     }

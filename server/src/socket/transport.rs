@@ -1,22 +1,22 @@
 //! The transport below a Socket.IO connection, and how the server ends it.
 //!
 //! A Socket.IO client connects again by itself, with a growing delay, when its transport ends. It
-//! stays away when its CONNECT is refused or its namespace is disconnected. socketioxide offers the
-//! latter two only, so this module ends transports:
+//! stays away when its CONNECT is refused or its namespace is disconnected. socketioxide offers
+//! only these two, so this module ends transports:
 //!
-//! - of a connection that began as a WebSocket, by shutting down its TCP connection;
-//! - of one that began by polling and has become a WebSocket, in the same way. [`Transports`]
+//! - a connection that began as a WebSocket: by shutting down its TCP connection;
+//! - a connection that began by polling and has become a WebSocket: in the same way. [`Transports`]
 //!   remembers the TCP connection of each upgrade;
-//! - of one that polls, by closing its session as the client itself would, with an Engine.IO
-//!   `close` packet. Then each later request of the session is answered with a 400, which ends the
-//!   transport.
+//! - a connection that polls: by closing its session with an Engine.IO `close` packet, as the
+//!   client itself would. Then each later request of the session is answered with a 400, which ends
+//!   the transport.
 //!
 //! A session in the middle of its upgrade is left alone until it has become a WebSocket. A client
 //! whose upgrade fails after it has paused its polling would notice nothing until its ping is
 //! overdue.
 //!
-//! [`Transports`] sees every request for Socket.IO. Each connection finds it among the extensions
-//! of its handshake.
+//! [`Transports`] handles every request for Socket.IO. Each connection finds it among the
+//! extensions of its handshake.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -42,22 +42,22 @@ use super::polled_packets;
 use super::session::{ConnectLimits, Session, Sessions};
 use crate::error::Error;
 use crate::http::client_address::client_address;
-use crate::http::connections::Full;
-use crate::http::listener::Plug;
+use crate::http::connections::LimitReached;
+use crate::http::tcp_connection::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::Limit;
 
-/// How long the last poll of a closed session may take to be answered. It would carry a packet that
+/// How long the answer to the last poll of a closed session may take. It would carry a packet that
 /// is sent before then.
 const LAST_POLL_GRACE: Duration = Duration::from_secs(1);
 
 /// How long an upgrade may take. Engine.IO ends it after 10 seconds.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(11);
 
-/// How often an upgrade is looked at. Nothing reports that it is done.
+/// How often an upgrade is checked. Nothing reports that it is done.
 const UPGRADE_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Answers a request for Socket.IO with its status.
+/// Handles a request for Socket.IO, and returns the status of the response.
 pub(super) type Serve = Box<dyn Fn(Request) -> BoxFuture<'static, StatusCode> + Send + Sync>;
 
 /// The transports of one server.
@@ -68,19 +68,19 @@ pub(super) struct Transports {
     limits_reached: Arc<LimitMonitor>,
 }
 
-/// What is to be done with the answer to a request of a session that polls.
+/// How the response to a request of a session that polls is processed.
 pub(super) enum PollingExchange {
-    /// It has the id of a new session.
+    /// The response has the id of a new session.
     Handshake(Arc<Session>),
-    /// It has packets for the session, on this TCP connection.
-    Poll(Arc<Session>, Option<Plug>),
+    /// The response has packets for the session, on this TCP connection.
+    Poll(Arc<Session>, Option<ConnectionHandle>),
 }
 
-/// The TCP connections of sessions that become WebSockets, or have, by session.
+/// The TCP connections of sessions that become WebSockets, or have become one, by session.
 #[derive(Default)]
 struct Upgraded {
-    by_session: HashMap<Sid, Plug>,
-    /// At this size, sessions that have ended are removed.
+    by_session: HashMap<Sid, ConnectionHandle>,
+    /// At this size, ended sessions are removed.
     purge_at: usize,
 }
 
@@ -94,7 +94,8 @@ impl Transports {
         Arc::new(Self { serve, upgraded: Mutex::default(), sessions, limits_reached })
     }
 
-    /// Prepares a request. A handshake may be refused; the connection that it opens can find its transport.
+    /// Prepares a request. A handshake may be refused. The connection that it opens can find its
+    /// transport.
     pub(super) fn begin(
         self: &Arc<Self>,
         request: &mut Request,
@@ -111,13 +112,15 @@ impl Transports {
         }
         let polling = engine.session.filter(|_| !engine.is_websocket());
         let session = polling.and_then(|id| self.sessions.polling(id));
-        if engine.is_old() {
-            session.iter().for_each(|session| session.needs_no_connect());
+        if engine.is_v3() {
+            session.iter().for_each(|session| session.mark_connected());
         }
-        let plug =
-            request.extensions().get().map(|ConnectInfo(plug): &ConnectInfo<Plug>| plug.clone());
+        let handle = request
+            .extensions()
+            .get()
+            .map(|ConnectInfo(handle): &ConnectInfo<ConnectionHandle>| handle.clone());
         let polled = session.filter(|_| request.method() == Method::GET);
-        Ok(polled.map(|session| PollingExchange::Poll(session, plug)))
+        Ok(polled.map(|session| PollingExchange::Poll(session, handle)))
     }
 
     fn open(
@@ -127,7 +130,8 @@ impl Transports {
     ) -> Result<Option<PollingExchange>, Error> {
         let address = client_address(request.extensions());
         let opened = self.sessions.open(engine, address);
-        let (session, removed) = opened.map_err(|Full(limit, max)| Error::NoRoom { limit, max })?;
+        let (session, removed) =
+            opened.map_err(|LimitReached(limit, max)| Error::TooManyConnections { limit, max })?;
         if let Some(removed) = removed {
             self.limits_reached.reached(Limit::UnconnectedSessionsPerAddress, removed.address());
             self.clone().drop_session(removed);
@@ -135,10 +139,12 @@ impl Transports {
         request.extensions_mut().insert(Arc::downgrade(self));
         request.extensions_mut().insert(Arc::clone(&session));
         if engine.is_websocket() {
-            let plug = request.extensions().get();
-            session.set_websocket(plug.map(|ConnectInfo(plug): &ConnectInfo<Plug>| plug.clone()));
-            if engine.is_old() {
-                session.needs_no_connect();
+            let handle = request.extensions().get();
+            session.set_websocket(
+                handle.map(|ConnectInfo(handle): &ConnectInfo<ConnectionHandle>| handle.clone()),
+            );
+            if engine.is_v3() {
+                session.mark_connected();
             }
         }
         if self.sessions.begin_watch() {
@@ -161,10 +167,10 @@ impl Transports {
         }
     }
 
-    /// Ends a session that has no CONNECT.
+    /// Ends a session without a CONNECT.
     fn drop_session(self: Arc<Self>, session: Arc<Session>) {
-        if let Some(plug) = session.websocket() {
-            plug.pull();
+        if let Some(handle) = session.websocket() {
+            handle.abort();
         }
         if let Some(id) = session.id() {
             let protocol = session.handshake.protocol;
@@ -172,27 +178,27 @@ impl Transports {
         }
     }
 
-    /// A session that polls, or has done so.
+    /// Returns a session that polls, or has polled.
     pub(super) fn polling(&self, id: Sid) -> Option<Arc<Session>> {
         self.sessions.polling(id)
     }
 
-    /// A session asks on this TCP connection to become a WebSocket.
-    pub(super) fn begin_upgrade(&self, session: Sid, plug: Plug) {
-        const FEW: usize = 64;
+    /// Records the TCP connection on which a session asks to become a WebSocket.
+    pub(super) fn begin_upgrade(&self, session: Sid, handle: ConnectionHandle) {
+        const MIN_PURGE_SIZE: usize = 64;
         let mut upgraded = self.upgraded.lock();
         if upgraded.by_session.len() >= upgraded.purge_at {
-            upgraded.by_session.retain(|_, plug| plug.is_open());
-            upgraded.purge_at = FEW.max(upgraded.by_session.len() * 2);
+            upgraded.by_session.retain(|_, handle| handle.is_open());
+            upgraded.purge_at = MIN_PURGE_SIZE.max(upgraded.by_session.len() * 2);
         }
-        upgraded.by_session.insert(session, plug.clone());
+        upgraded.by_session.insert(session, handle.clone());
         drop(upgraded);
         if let Some(session) = self.sessions.polling(session) {
-            session.set_websocket(Some(plug));
+            session.set_websocket(Some(handle));
         }
     }
 
-    /// The session may not become a WebSocket.
+    /// Removes the upgrade of a session that may not become a WebSocket.
     pub(super) fn cancel_upgrade(&self, session: Sid) {
         self.upgraded.lock().by_session.remove(&session);
         if let Some(session) = self.sessions.polling(session) {
@@ -200,20 +206,20 @@ impl Transports {
         }
     }
 
-    fn upgrade_of(&self, session: Sid) -> Option<Plug> {
+    fn upgrade_of(&self, session: Sid) -> Option<ConnectionHandle> {
         let upgraded = self.upgraded.lock();
-        upgraded.by_session.get(&session).filter(|plug| plug.is_open()).cloned()
+        upgraded.by_session.get(&session).filter(|handle| handle.is_open()).cloned()
     }
 
     async fn end(&self, socket: &Socket) {
-        let given_up = Instant::now() + UPGRADE_TIMEOUT;
-        while let Some(plug) = self.upgrade_of(socket.id) {
+        let deadline = Instant::now() + UPGRADE_TIMEOUT;
+        while let Some(handle) = self.upgrade_of(socket.id) {
             if matches!(socket.transport_type(), TransportType::Websocket)
-                || Instant::now() >= given_up
+                || Instant::now() >= deadline
             {
-                return plug.pull();
+                return handle.abort();
             }
-            let _ = timeout(UPGRADE_POLL_INTERVAL, plug.closed()).await;
+            let _ = timeout(UPGRADE_POLL_INTERVAL, handle.closed()).await;
         }
         let handshake = socket.req_parts().extensions.get::<EngineRequest>();
         let protocol = handshake.map_or(EngineVersion::V4, |handshake| handshake.protocol);
@@ -222,7 +228,7 @@ impl Transports {
         }
     }
 
-    /// Closes a session that polls. `false` if it does not, or has ended.
+    /// Closes a session that polls. Returns `false` if it does not poll, or has ended.
     async fn close(&self, session: Sid, protocol: EngineVersion) -> bool {
         let request = Request::builder()
             .method(Method::POST)
@@ -234,7 +240,7 @@ impl Transports {
 }
 
 impl PollingExchange {
-    /// Remembers what the answer shows.
+    /// Processes the response: stores the id of a new session, or fills in and counts its packets.
     pub(super) async fn finish(
         self,
         transports: Arc<Transports>,
@@ -244,21 +250,21 @@ impl PollingExchange {
         match self {
             Self::Handshake(session) => {
                 let (head, body) = answer.into_parts();
-                // It is made of bytes that are there.
+                // The body is in memory, so this does not wait.
                 let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
                 if let Some(id) = session_in(&body) {
-                    transports.sessions.learn_id(&session, id);
+                    transports.sessions.set_id(&session, id);
                 }
                 Ok(Response::from_parts(head, body.into()))
             }
-            Self::Poll(session, plug) => {
-                // Those of Engine.IO 3 have been filled.
-                let answer = match session.handshake.is_old() {
+            Self::Poll(session, handle) => {
+                // Packets of Engine.IO 3 have been filled in already.
+                let answer = match session.handshake.is_v3() {
                     true => answer,
                     false => polled_packets::fill(answer, &session.large_packets).await,
                 };
-                if let Some(plug) = plug {
-                    session.polls(plug, answer.size_hint().lower());
+                if let Some(handle) = handle {
+                    session.record_poll(handle, answer.size_hint().lower());
                 }
                 Ok(answer)
             }
@@ -271,7 +277,7 @@ pub(super) fn end<S>(socket: &S) -> impl Future<Output = ()> + Send + 'static + 
 where
     S: Deref<Target = Socket> + Clone + Send + Sync + 'static,
 {
-    let is_ended = super::connection::plug(socket).inspect(|plug| plug.pull()).is_some();
+    let is_ended = super::connection::tcp_handle(socket).inspect(|handle| handle.abort()).is_some();
     let transports = socket.req_parts().extensions.get::<Weak<Transports>>();
     let transports = transports.filter(|_| !is_ended).and_then(Weak::upgrade);
     let socket = socket.clone();
@@ -282,10 +288,11 @@ where
     }
 }
 
-/// Resolves when the TCP connection of a WebSocket has ended. For one that polls it never does.
+/// Resolves when the TCP connection of a WebSocket has ended. For a connection that polls it never
+/// resolves.
 pub(super) fn ended(socket: &Socket) -> impl Future<Output = ()> + Send + 'static + use<> {
-    match super::connection::plug(socket) {
-        Some(plug) => plug.closed().left_future(),
+    match super::connection::tcp_handle(socket) {
+        Some(handle) => handle.closed().left_future(),
         None => std::future::pending().right_future(),
     }
 }

@@ -1,9 +1,10 @@
 //! Which events of one connection are answered together.
 //!
-//! Events begin in the order of their arrival, each when the one before it has passed its turn on. A
-//! write does that as soon as it has its place in the engine's line, so that those in flight share a
-//! commit, and a push. Everything else keeps its turn until it is answered, and waits before it does
-//! anything until all before it have been: a read sees exactly the writes that were sent before it.
+//! Events begin in the order of their arrival. Each begins when the event before it has passed on
+//! its turn. A write passes on its turn as soon as it has its place in the queue of the engine, so
+//! that writes in flight share a commit, and a push. Any other event keeps its turn until it is
+//! answered. Before it does anything, it waits until all events before it have been answered: a
+//! read sees exactly the writes that were sent before it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,27 +15,27 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::sync::SetOnce;
 
-/// One event's turn. Its request carries it.
+/// The turn of one event. The request of the event carries it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Turn(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those before it have been answered.
+    /// Set when all events before it have been answered.
     is_first: SetOnce<()>,
-    /// The one behind it may begin.
+    /// Whether the next event may begin.
     has_passed: AtomicBool,
 }
 
 impl Turn {
-    /// Lets the next one begin.
+    /// Lets the next event begin.
     pub(crate) fn pass(&self) {
         self.0.has_passed.store(true, Ordering::Release);
     }
 
-    /// Waits until all before it have been answered. The one behind it does not begin meanwhile, so
-    /// then it is alone.
-    pub(crate) async fn alone(&self) {
+    /// Waits until all events before it have been answered. The next event does not begin
+    /// meanwhile, so this event then runs alone.
+    pub(crate) async fn wait_until_alone(&self) {
         self.0.is_first.wait().await;
     }
 
@@ -43,15 +44,16 @@ impl Turn {
     }
 }
 
-/// Has a request that nothing is known of wait until it is alone.
-pub(crate) async fn alone(request: Request, next: Next) -> Response {
+/// Runs a request alone. This is for routes whose behaviour is not known.
+pub(crate) async fn run_alone(request: Request, next: Next) -> Response {
     if let Some(turn) = request.extensions().get::<Turn>().cloned() {
-        turn.alone().await;
+        turn.wait_until_alone().await;
     }
     next.run(request).await
 }
 
-/// The turns of all that have begun and have not been answered, in the order of their arrival.
+/// The turns of all events that have begun and have not been answered, in the order of their
+/// arrival.
 #[derive(Debug, Default)]
 pub(super) struct Turns(VecDeque<Turn>);
 
@@ -60,31 +62,31 @@ impl Turns {
         self.0.len()
     }
 
-    /// Whether one more may begin.
+    /// Whether one more event may begin.
     ///
-    /// Invariant: none begins before the one ahead of it is answered or has its place in the engine's
-    /// line, so writes are committed in the order of their arrival.
-    pub(super) fn are_open(&self) -> bool {
+    /// Invariant: no event begins before the event ahead of it is answered or has its place in the
+    /// queue of the engine, so writes are committed in the order of their arrival.
+    pub(super) fn can_begin(&self) -> bool {
         self.0.back().is_none_or(Turn::has_passed)
     }
 
-    /// The turn of the one that begins now.
+    /// Begins an event. Returns its turn.
     pub(super) fn begin(&mut self) -> Turn {
         let turn = Turn::default();
         self.0.push_back(turn.clone());
-        self.tell_first();
+        self.notify_first();
         turn
     }
 
-    /// The first has been answered.
+    /// Removes the turn of the first event, which has been answered.
     pub(super) fn end(&mut self) {
         self.0.pop_front();
-        self.tell_first();
+        self.notify_first();
     }
 
-    fn tell_first(&self) {
+    fn notify_first(&self) {
         if let Some(first) = self.0.front() {
-            // An error means that it knows.
+            // An error means that it has been notified already.
             let _ = first.0.is_first.set(());
         }
     }
@@ -98,26 +100,26 @@ mod tests {
     use super::*;
 
     fn is_alone(turn: &Turn) -> bool {
-        pin!(turn.alone()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        pin!(turn.wait_until_alone()).poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
-    fn nobody_begins_before_the_one_ahead_has_passed_its_turn_on() {
+    fn event_begins_after_the_event_ahead_has_passed_on_its_turn() {
         let mut turns = Turns::default();
-        assert!(turns.are_open());
+        assert!(turns.can_begin());
         let first = turns.begin();
-        assert!(!turns.are_open());
+        assert!(!turns.can_begin());
         first.pass();
-        assert!(turns.are_open());
+        assert!(turns.can_begin());
         turns.begin();
-        assert!(!turns.are_open());
+        assert!(!turns.can_begin());
         turns.end();
         turns.end();
-        assert!(turns.are_open());
+        assert!(turns.can_begin());
     }
 
     #[test]
-    fn one_is_alone_when_all_before_it_have_been_answered() {
+    fn event_is_alone_when_all_events_before_it_have_been_answered() {
         let mut turns = Turns::default();
         let [first, second, third] = [(); 3].map(|()| turns.begin());
         assert_eq!([&first, &second, &third].map(is_alone), [true, false, false]);

@@ -1,20 +1,21 @@
-//! Following the members of a many-to-many.
+//! Reads and follows the members of a many-to-many association.
 //!
-//! Nothing of a record tells which pairs it is in. So who is in a collection is found first, and what is followed
-//! then is the filter of their ids, in a room whose name says whose collection it is and where the log of the pairs
-//! stood. What happens to the members is heard of there as in the room of any filter. When there are other pairs
-//! the room is lost: a resume of it finds them in that log, and to read again is to follow another room.
+//! No attribute of a record shows which pairs it is in. So the members of a collection are read
+//! first, and the client follows a filter of their ids. The name of its room has the collection and
+//! the position of the log of the pairs. Changes of the members are pushed there as in the room of
+//! any filter. When there are other pairs, the room is invalidated: a resume of it finds them in
+//! that log, and the client reads again and follows another room.
 //!
-//! No name is ever that of a room that was lost, so nobody comes back to one.
+//! The name of an invalidated room is never used again, so no client comes back to one.
 
 use std::collections::BTreeSet;
 
-use backwire_engine::{Record, Since};
+use backwire_engine::{ChangesSince, Record};
 use backwire_records::change::{Id, Resource, Room};
 use backwire_records::criteria::{Collection, Criteria, Scope};
 
 use super::read::{Read, summary};
-use super::{find_along, is_stock};
+use super::{find_associated, is_stock};
 use crate::caller;
 use crate::context::Context;
 use crate::dialect::{Dialect, runtime};
@@ -22,11 +23,11 @@ use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;
 
-/// How far back in the log of the pairs it is looked for changes, to follow what others follow already.
-const NEAR: u64 = 100;
+/// The maximum distance in the log of the pairs to an earlier read whose room a new read may join.
+const MAX_SHARED_DISTANCE: u64 = 100;
 
-/// Of the members of a collection, which have these ids, those that the criteria pick. Our runtime follows them;
-/// for everyone else they come along.
+/// Returns those of the members of a collection, which have these ids, that the criteria pick. Our
+/// runtime follows them; other callers read them as associated records.
 pub(crate) async fn find(
     cx: &Context,
     resource: &Resource,
@@ -36,31 +37,31 @@ pub(crate) async fn find(
 ) -> Result<Read<Vec<Record>>> {
     // As in a read of a resource, an answer that the server's own limit may have shortened is a
     // part.
-    let cut = criteria.cut_at(ids.len()).filter(|_| !is_stock(cx));
+    let cut = criteria.limited_if_truncated(ids.len()).filter(|_| !is_stock(cx));
     let criteria = cut.unwrap_or(criteria);
     let key = criteria.key.clone();
-    let picked = criteria.clone().and_holding(&key, ids);
+    let picked = criteria.clone().and_attribute_in(&key, ids);
     let scope = scope(resource, [&picked, &criteria], &of);
     let query = summary(cx, resource, &criteria, scope.as_ref().unwrap_or(&Scope::of(&picked)));
     let Some((client, of, room)) = room(cx, resource, scope, of).await? else {
-        let snapshot = find_along(cx, resource, &picked, cx.reads()).await?;
+        let snapshot = find_associated(cx, resource, &picked, cx.reads()).await?;
         return Ok(Read { snapshot, room: None, query });
     };
     client.join([room.clone()]);
-    let snapshot = find_along(cx, resource, &picked, cx.reads()).await?;
-    // What was paired before the room was joined was told to nobody there.
-    if have_changed(cx.shared(), &of).await? {
-        client.tell(runtime::EVENT, &runtime::lost(&room));
+    let snapshot = find_associated(cx, resource, &picked, cx.reads()).await?;
+    // Changes of the pairs before the room was joined were not sent to this client.
+    if members_changed(cx.shared(), &of).await? {
+        client.send_or_disconnect(runtime::EVENT, &runtime::invalidation(&room));
     }
     if !caller::may_join(cx.shared(), client, &room).await {
-        caller::ask_again(cx.shared(), client).await;
+        caller::recheck_rooms(cx.shared(), client).await;
         return Err(Error::Forbidden);
     }
     Ok(Read { snapshot, room: Some(room), query })
 }
 
-/// The scope of the members that is followed: a filter by their ids, or a part if there are too
-/// many ids. Then any changed record may be a member.
+/// Returns the scope that is followed: a filter by the ids of the members, or a part if there are
+/// too many ids. Then any changed record may be a member.
 fn scope(resource: &Resource, criteria: [&Criteria; 2], of: &Collection) -> Option<Scope> {
     let [picked, criteria] = criteria;
     let scopes = [Scope::of(picked), Scope::part_of(criteria)];
@@ -72,7 +73,7 @@ fn members_room(resource: &Resource, of: &Collection, scope: &Scope) -> Option<R
     Room::scoped(resource.clone(), &members)
 }
 
-/// The room to join, if there is one for the caller.
+/// Returns the room to join, if there is one for the caller.
 async fn room<'a>(
     cx: &'a Context,
     resource: &Resource,
@@ -83,45 +84,46 @@ async fn room<'a>(
         return Ok(None);
     };
     let Some(scope) = scope else { return Ok(None) };
-    let of = as_others(cx.shared(), resource, &of, &scope).await?;
+    let of = shared_collection(cx.shared(), resource, &of, &scope).await?;
     let Some(room) = members_room(resource, &of, &scope) else { return Ok(None) };
     let is_open = super::may_join(cx.shared(), client, &room)
         && caller::may_join(cx.shared(), client, &room).await;
     Ok(is_open.then_some((client, of, room)))
 }
 
-/// The collection as others have read it, if it has the same members still: then all are in one room, and each
-/// change is looked at once for all of them.
-async fn as_others(
+/// Returns the collection as others have read it, if it still has the same members. Then all
+/// clients are in one room, and each change is checked once for all of them.
+async fn shared_collection(
     shared: &Shared,
     resource: &Resource,
     of: &Collection,
     scope: &Scope,
 ) -> Result<Collection> {
-    let names = shared.sockets.of_members(Dialect::Runtime, resource, &of.of);
+    let names = shared.sockets.member_rooms(Dialect::Runtime, resource, &of.of);
     let others = names.iter().filter_map(|name| match Room::parse(name)?.scope()? {
         Scope::Members(other, theirs) => (*theirs == *scope).then_some(other),
         _ => None,
     });
     let is_near = |other: &Collection| {
         let [mine, theirs] = [of, other].map(Collection::position);
-        mine.epoch == theirs.epoch && mine.offset.saturating_sub(theirs.offset) <= NEAR
+        mine.epoch == theirs.epoch
+            && mine.offset.saturating_sub(theirs.offset) <= MAX_SHARED_DISTANCE
     };
     match others.filter(is_near).min_by_key(|other| other.position().offset) {
-        Some(other) if !have_changed(shared, &other).await? => Ok(other),
+        Some(other) if !members_changed(shared, &other).await? => Ok(other),
         _ => Ok(of.clone()),
     }
 }
 
-/// Whether any have entered or left a collection since its pairs were read.
-pub(crate) async fn have_changed(shared: &Shared, of: &Collection) -> Result<bool> {
+/// Whether records have entered or left a collection since its pairs were read.
+pub(crate) async fn members_changed(shared: &Shared, of: &Collection) -> Result<bool> {
     let associations = shared.models.associations();
     let Some(join) = associations.join_of(of) else { return Ok(true) };
-    Ok(match shared.engine.since(&Room::class(join), of.position()).await? {
-        Since::Changes { changes, .. } => {
+    Ok(match shared.engine.changes_since(&Room::class(join), of.position()).await? {
+        ChangesSince::Changes { changes, .. } => {
             let all = changes.iter().flat_map(|change| associations.memberships(change));
             all.into_iter().any(|it| it.collection() == of.of)
         }
-        Since::OutOfReach => true,
+        ChangesSince::OutOfReach => true,
     })
 }

@@ -14,8 +14,8 @@ pub(crate) struct Read<T> {
 }
 
 impl<T> Read<T> {
-    /// What was read, and the rest of it.
-    pub(crate) fn take(self) -> (T, Read<()>) {
+    /// Splits off the value from the rest of the result.
+    pub(crate) fn split(self) -> (T, Read<()>) {
         let Self { snapshot: Snapshot { value, position }, room, query } = self;
         (value, Read { snapshot: Snapshot { value: (), position }, room, query })
     }
@@ -26,7 +26,7 @@ impl<T> Read<T> {
     }
 }
 
-/// The summary of a query of the server's own store.
+/// Returns the summary of a query of the server's own store.
 pub(super) fn summary(
     cx: &Context,
     of: &Resource,

@@ -1,4 +1,5 @@
-//! Blocks in which a key that is none is no mistake: those that once were handed to a library as they are.
+//! Blocks in which an unknown key is a warning and not an error. The SocketIO Web Service passed
+//! these blocks to a library.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,35 +11,37 @@ use serde::de::{
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
-use super::{Bad, keys_of, unknown};
-use crate::settings::PAGE;
+use super::{FileProblem, keys_of, unknown};
+use crate::settings::MIGRATION_GUIDE;
 
-/// What the library understood that a block was handed to.
+/// The options of such a block.
 pub(crate) trait Options: DeserializeOwned {
-    /// Its options that have no meaning here, and what is so instead.
+    /// The options of the library that have no effect in Backwire, each with what Backwire does
+    /// instead.
     const IGNORED: &'static [(&'static str, &'static str)];
 }
 
-/// What is understood of a block, and what is not.
+/// The known options of a block, and the keys that have no effect.
 #[derive(Debug, Default)]
 pub(crate) struct Block<T> {
     pub(crate) known: T,
-    pub(crate) strays: Vec<Stray>,
+    pub(crate) ignored_keys: Vec<IgnoredKey>,
 }
 
-/// A key that changes nothing.
+/// A key that has no effect.
 #[derive(Debug)]
-pub(crate) struct Stray {
+pub(crate) struct IgnoredKey {
     name: String,
     at: (u64, u64),
-    what: String,
+    reason: String,
 }
 
-impl Stray {
-    /// What is to be told of it, in which block it stands.
-    pub(crate) fn within(&self, block: &str) -> Bad {
+impl IgnoredKey {
+    /// Returns the warning about the key, which is in this block.
+    pub(crate) fn warning(&self, block: &str) -> FileProblem {
         let (line, column) = self.at;
-        Bad::new(format!("{block}.{} changes nothing: {}", self.name, self.what)).at(line, column)
+        FileProblem::new(format!("{block}.{} changes nothing: {}", self.name, self.reason))
+            .at(line, column)
     }
 }
 
@@ -58,23 +61,24 @@ impl<'de, T: Options> Visitor<'de> for Reader<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Block<T>, A::Error> {
-        let mut strays = Vec::new();
+        let mut ignored_keys = Vec::new();
         let keys = keys_of::<T>();
-        let known = Known { entries, keys, ignored: T::IGNORED, strays: &mut strays };
+        let known =
+            KnownEntries { entries, keys, ignored: T::IGNORED, ignored_keys: &mut ignored_keys };
         let known = T::deserialize(MapAccessDeserializer::new(known))?;
-        Ok(Block { known, strays })
+        Ok(Block { known, ignored_keys })
     }
 }
 
-/// The entries with keys that are known; the others are only written down.
-struct Known<'a, A> {
+/// The entries with known keys. The other keys are added to `ignored_keys`.
+struct KnownEntries<'a, A> {
     entries: A,
     keys: Vec<&'static str>,
     ignored: &'static [(&'static str, &'static str)],
-    strays: &'a mut Vec<Stray>,
+    ignored_keys: &'a mut Vec<IgnoredKey>,
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Known<'_, A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for KnownEntries<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
@@ -88,11 +92,11 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Known<'_, A> {
             self.entries.next_value::<IgnoredAny>()?;
             let at = (key.referenced.line(), key.referenced.column());
             let ignored = self.ignored.iter().find(|(name, _)| *name == key.value);
-            let what = match ignored {
-                Some((_, instead)) => format!("{instead} ({PAGE})"),
+            let reason = match ignored {
+                Some((_, instead)) => format!("{instead} ({MIGRATION_GUIDE})"),
                 None => unknown("key", &key.value, &self.keys),
             };
-            self.strays.push(Stray { name: key.value, at, what });
+            self.ignored_keys.push(IgnoredKey { name: key.value, at, reason });
         }
         Ok(None)
     }

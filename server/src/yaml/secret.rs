@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::secret_files;
 
-/// Reads one, from where it is said to be.
+/// Reads a required secret: its text, or the file or variable that contains it.
 pub(crate) fn secret<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -22,7 +22,7 @@ where
     Secret::deserialize(deserializer).map(|Secret(secret)| secret)
 }
 
-/// Reads one that there need not be.
+/// Reads an optional secret.
 pub(crate) fn maybe_secret<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -33,7 +33,7 @@ where
 
 struct Secret<T>(T);
 
-/// An option for serde, because only an option distinguishes `~` from `"~"`.
+/// Reads an option, because for serde only an option distinguishes `~` from `"~"`.
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_option(Reader(PhantomData))
@@ -53,19 +53,19 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Reader<T> {
         Err(E::custom("a secret is missing: expected a text, {file: …} or {env: …}"))
     }
 
-    /// An enum for serde, because serde-saphyr gives an enum the text of a number as it is written:
+    /// Reads an enum, because serde-saphyr gives an enum the text of a number as it is written:
     /// `0123` stays `0123`.
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Secret<T>, D::Error> {
         deserializer.deserialize_enum("secret", &["file", "env"], self)
     }
 
-    fn visit_enum<A: EnumAccess<'de>>(self, said: A) -> Result<Secret<T>, A::Error> {
-        let (text, place): (String, _) = said.variant()?;
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Secret<T>, A::Error> {
+        let (text, content): (String, _) = data.variant()?;
         let secret = match text.as_str() {
-            "file" => of_file(&place.newtype_variant::<String>()?),
-            "env" => of_variable(&place.newtype_variant::<String>()?),
+            "file" => read_file(&content.newtype_variant::<String>()?),
+            "env" => read_variable(&content.newtype_variant::<String>()?),
             _ => {
-                place.unit_variant().map_err(|_| {
+                content.unit_variant().map_err(|_| {
                     A::Error::custom("a secret is a text, {file: …} or {env: …}, and nothing else")
                 })?;
                 text.parse().map_err(|error: T::Err| error.to_string())
@@ -75,13 +75,13 @@ impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Reader<T> {
     }
 }
 
-/// Spaces and newlines around it do not count.
-fn of_file<T: FromStr<Err: fmt::Display>>(file: &str) -> Result<T, String> {
+/// Reads a secret from a file. Spaces and newlines around it are ignored.
+fn read_file<T: FromStr<Err: fmt::Display>>(file: &str) -> Result<T, String> {
     let text = secret_files::read(file).map_err(|error| format!("{file}: {error}"))?;
     text.trim().parse().map_err(|error| format!("{file}: {error}"))
 }
 
-fn of_variable<T: FromStr<Err: fmt::Display>>(name: &str) -> Result<T, String> {
+fn read_variable<T: FromStr<Err: fmt::Display>>(name: &str) -> Result<T, String> {
     let text = env::var(name).map_err(|error| format!("{name}: {error}"))?;
     text.parse().map_err(|error| format!("{name}: {error}"))
 }

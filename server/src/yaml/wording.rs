@@ -11,11 +11,11 @@ const SECRETS: [&str; 6] = ["api_key", "apiKey", "session_secret", "auth_pass", 
 
 const ONE_VALUE: &str = "expected one value, not a list or a mapping";
 
-/// The problem of an error, without the place.
+/// Returns the problem of an error, without its line and column.
 pub(super) fn describe(error: &Error, yaml: &str) -> String {
     let place = error.location().map(|it| (it.line(), it.column()));
     let (key, value) =
-        place.map_or_else(Default::default, |(line, column)| around(yaml, line, column));
+        place.map_or_else(Default::default, |(line, column)| key_and_value_at(yaml, line, column));
     let problem = problem(error.without_snippet());
     let is_shown = !key.is_some_and(|key| SECRETS.contains(&key));
     let about_value = match value {
@@ -65,12 +65,12 @@ fn problem(error: &Error) -> String {
         Error::Eof { .. } => {
             "the file ends inside a list, a mapping or a quoted text: close it".to_owned()
         }
-        other => rendered(other),
+        other => library_message(other),
     }
 }
 
-/// The library's own text. It ends with the place, which is reported before the text.
-fn rendered(error: &Error) -> String {
+/// Returns the library's own text, without the line and column at its end.
+fn library_message(error: &Error) -> String {
     let text = error.render();
     match error.location() {
         Some(at) => text
@@ -101,14 +101,14 @@ pub(super) fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// The key before a place, on the same line, and the value at it.
-fn around(yaml: &str, line: u64, column: u64) -> (Option<&str>, Option<&str>) {
+/// Returns the value at a line and column, and the key before it on the same line.
+fn key_and_value_at(yaml: &str, line: u64, column: u64) -> (Option<&str>, Option<&str>) {
     let at = |number: u64| usize::try_from(number).ok()?.checked_sub(1);
     let text = at(line).and_then(|line| yaml.lines().nth(line)).unwrap_or_default();
     let place = at(column).and_then(|column| text.char_indices().nth(column));
     let Some((place, _)) = place else { return (None, None) };
     let (before, value) = text.split_at(place);
-    // The value may have a tag before it.
+    // There may be a tag before the value.
     let before =
         before.trim_end_matches(|it: char| it.is_ascii_alphanumeric() || "! ".contains(it));
     let key = before.strip_suffix(':').map(|before| {
@@ -125,12 +125,15 @@ mod tests {
 
     #[test]
     fn key_and_value_are_found_on_the_line() {
-        assert_eq!(around("a: 1\n  port: 70000 # x", 2, 9), (Some("port"), Some("70000")));
-        assert_eq!(around("redis: {port: x, host: y}", 1, 15), (Some("port"), Some("x")));
-        assert_eq!(around("redis: {port: x, host: y}", 1, 24), (Some("host"), Some("y")));
-        assert_eq!(around("port: !!int x", 1, 13), (Some("port"), Some("x")));
-        assert_eq!(around("- 1", 1, 3), (None, Some("1")));
-        assert_eq!(around("port: 1", 7, 1), (None, None));
-        assert_eq!(around("ä: é", 1, 4), (Some("ä"), Some("é")));
+        assert_eq!(
+            key_and_value_at("a: 1\n  port: 70000 # x", 2, 9),
+            (Some("port"), Some("70000"))
+        );
+        assert_eq!(key_and_value_at("redis: {port: x, host: y}", 1, 15), (Some("port"), Some("x")));
+        assert_eq!(key_and_value_at("redis: {port: x, host: y}", 1, 24), (Some("host"), Some("y")));
+        assert_eq!(key_and_value_at("port: !!int x", 1, 13), (Some("port"), Some("x")));
+        assert_eq!(key_and_value_at("- 1", 1, 3), (None, Some("1")));
+        assert_eq!(key_and_value_at("port: 1", 7, 1), (None, None));
+        assert_eq!(key_and_value_at("ä: é", 1, 4), (Some("ä"), Some("é")));
     }
 }

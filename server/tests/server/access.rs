@@ -1,14 +1,15 @@
-//! Who may do what, and that nobody learns of what they may not read.
+//! Access rules: what callers may do, and that they learn nothing of records that they may not
+//! read.
 
-mod following;
 mod owners;
 mod revealing;
 mod schedules;
 mod signing_in;
+mod subscriptions;
 
 use axum::Json;
 use axum::routing::post;
-use backwire::access::{Access, Act, Policy, Reach, Who};
+use backwire::access::{Access, AccessScope, Operation, Policy, Principal};
 use backwire::error::Result;
 use backwire::model::{Attribute, Model};
 use backwire::server::Builder;
@@ -21,28 +22,29 @@ use crate::browser::Browser;
 use crate::client::{Socket, builder, start};
 
 #[derive(Deserialize)]
-struct Papers {
+struct Credentials {
     person: String,
     roles: Vec<String>,
 }
 
-/// `POST /door` signs in whoever says who they are, `DELETE` out.
-fn door(server: Builder) -> Builder {
-    async fn enter(session: Session, papers: Json<Papers>) -> Result<()> {
-        let Json(Papers { person, roles }) = papers;
+/// Adds `POST /sign-in`, which signs in the person that the body names, and `DELETE`, which signs
+/// the caller out.
+fn with_sign_in(server: Builder) -> Builder {
+    async fn sign_in(session: Session, credentials: Json<Credentials>) -> Result<()> {
+        let Json(Credentials { person, roles }) = credentials;
         session.sign_in(&*person, roles).await
     }
-    async fn go(session: Session) -> Result<()> {
+    async fn sign_out(session: Session) -> Result<()> {
         session.sign_out().await
     }
-    server.route("/door", post(enter).delete(go))
+    server.route("/sign-in", post(sign_in).delete(sign_out))
 }
 
-fn model(said: Value) -> Model {
-    serde_json::from_value(said).unwrap()
+fn model(declaration: Value) -> Model {
+    serde_json::from_value(declaration).unwrap()
 }
 
-/// Notes are their owners', and editors may do everything.
+/// Returns the model of notes. An owner may access own notes, and editors may do everything.
 fn notes() -> Model {
     let any = json!(["owner", { "role": "editor" }]);
     let create = json!(["signedIn"]);
@@ -56,18 +58,18 @@ fn notes() -> Model {
 }
 
 async fn serve() -> Server {
-    start(door(builder()).resource("note", notes()).unwrap()).await
+    start(with_sign_in(builder()).resource("note", notes()).unwrap()).await
 }
 
 async fn signed_in(server: &Server, person: &str, roles: &[&str]) -> Browser {
     let mut browser = Browser::new(server);
-    enter(&mut browser, person, roles).await;
+    sign_in(&mut browser, person, roles).await;
     browser
 }
 
-async fn enter(browser: &mut Browser, person: &str, roles: &[&str]) {
-    let papers = json!({ "person": person, "roles": roles });
-    let entered = browser.send(Method::POST, "/door", Some(papers)).await;
+async fn sign_in(browser: &mut Browser, person: &str, roles: &[&str]) {
+    let credentials = json!({ "person": person, "roles": roles });
+    let entered = browser.send(Method::POST, "/sign-in", Some(credentials)).await;
     assert_eq!(entered.status(), 200);
 }
 
@@ -76,15 +78,15 @@ async fn write(browser: &mut Browser, method: Method, path: &str, body: Value) -
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// All that has been committed so far has been said to whoever is told of it.
-pub(crate) async fn all_is_said(server: &Server) {
+/// Waits until the server has pushed all commits so far.
+pub(crate) async fn wait_for_pushes(server: &Server) {
     let mut socket = Socket::runtime(server).await;
     let room = room_of(&socket.get("/fence").await);
     socket.post("/fence", json!({})).await;
     socket.changes(&room, 1).await;
 }
 
-/// Writes a note and gives its id.
+/// Creates a note and returns its id.
 async fn note(browser: &mut Browser, text: &str) -> String {
     let (status, note) = write(browser, Method::POST, "/note", json!({ "text": text })).await;
     assert_eq!(status, 201, "{note}");
@@ -105,7 +107,7 @@ fn room_of(ack: &Value) -> String {
 }
 
 #[tokio::test]
-async fn what_a_handler_keeps_in_a_session_signs_nobody_in() {
+async fn session_values_of_a_handler_do_not_sign_the_caller_in() {
     async fn keep(session: Session) -> Result<()> {
         session.insert("person", "ann")?;
         session.insert("roles", ["editor"])
@@ -119,7 +121,7 @@ async fn what_a_handler_keeps_in_a_session_signs_nobody_in() {
 }
 
 #[tokio::test]
-async fn whoever_has_to_sign_in_is_told_so() {
+async fn anonymous_caller_gets_401_for_protected_records() {
     let server = serve().await;
     let mut nobody = Browser::new(&server);
     for (method, path) in [
@@ -141,7 +143,7 @@ async fn whoever_has_to_sign_in_is_told_so() {
 }
 
 #[tokio::test]
-async fn everyone_has_their_own_records_and_there_seem_to_be_no_others() {
+async fn records_of_other_owners_look_like_missing_ones() {
     let server = serve().await;
     let mut ann = signed_in(&server, "ann", &[]).await;
     let mut bob = signed_in(&server, "bob", &[]).await;
@@ -181,7 +183,7 @@ async fn everyone_has_their_own_records_and_there_seem_to_be_no_others() {
 }
 
 #[tokio::test]
-async fn the_server_says_whose_a_new_record_is_and_nobody_else_does() {
+async fn server_sets_the_owner_of_a_new_record_and_clients_cannot() {
     let server = serve().await;
     let mut ann = signed_in(&server, "ann", &[]).await;
     let (status, note) = write(&mut ann, Method::POST, "/note", json!({ "userId": null })).await;
@@ -200,9 +202,9 @@ async fn the_server_says_whose_a_new_record_is_and_nobody_else_does() {
 }
 
 #[tokio::test]
-async fn an_owners_records_are_for_its_owner_to_create() {
+async fn records_are_created_only_for_the_caller_as_owner() {
     let owned = json!({ "access": { "owner": "userId" } });
-    let server = start(door(builder()).resource("note", model(owned)).unwrap()).await;
+    let server = start(with_sign_in(builder()).resource("note", model(owned)).unwrap()).await;
     let mut ann = signed_in(&server, "ann", &[]).await;
     assert_eq!(write(&mut ann, Method::POST, "/note", json!({ "text": "Milk" })).await.0, 201);
     let (status, _) = write(&mut ann, Method::POST, "/note", json!({ "userId": "bob" })).await;
@@ -213,7 +215,7 @@ async fn an_owners_records_are_for_its_owner_to_create() {
 }
 
 #[tokio::test]
-async fn ids_and_unique_values_tell_nothing_of_other_peoples_records() {
+async fn ids_and_unique_values_do_not_reveal_records_of_others() {
     let server = serve().await;
     let mut ann = signed_in(&server, "ann", &[]).await;
     let mut bob = signed_in(&server, "bob", &[]).await;
@@ -229,7 +231,7 @@ async fn ids_and_unique_values_tell_nothing_of_other_peoples_records() {
 }
 
 #[tokio::test]
-async fn a_stored_reply_is_for_whom_it_was_given_to() {
+async fn stored_reply_is_returned_only_to_its_identity() {
     let server = serve().await;
     let (ann, bob) = (signed_in(&server, "ann", &[]).await, signed_in(&server, "bob", &[]).await);
     let create = json!(["post", {
@@ -245,15 +247,15 @@ async fn a_stored_reply_is_for_whom_it_was_given_to() {
 }
 
 #[tokio::test]
-async fn a_policy_in_rust_narrows_the_rules() {
-    let policy = Policy::new(|who: &Who, act| match act {
-        Act::Destroy if !who.has_role("boss") => Reach::Nothing,
-        _ if who.has_role("boss") => Reach::Whole,
-        _ => Reach::those(json!({ "team": &*who.roles })).unwrap(),
+async fn policy_in_rust_restricts_access() {
+    let policy = Policy::new(|who: &Principal, act| match act {
+        Operation::Destroy if !who.has_role("boss") => AccessScope::Nothing,
+        _ if who.has_role("boss") => AccessScope::Whole,
+        _ => AccessScope::matching(json!({ "team": &*who.roles })).unwrap(),
     });
     let access = Access { policy: Some(policy), ..Access::default() };
     let job = Model { access, ..Model::default() }.attribute("team", Attribute::default());
-    let server = start(door(builder()).resource("job", job).unwrap()).await;
+    let server = start(with_sign_in(builder()).resource("job", job).unwrap()).await;
     let mut boss = signed_in(&server, "boss", &["boss"]).await;
     let mut red = signed_in(&server, "ann", &["red"]).await;
     for team in ["red", "blue"] {
@@ -269,9 +271,9 @@ async fn a_policy_in_rust_narrows_the_rules() {
 }
 
 #[test]
-fn rules_that_could_not_keep_their_word_are_refused() {
-    let refused = |said: Value| {
-        builder().resource("note", model(said)).err().expect("it is refused").to_string()
+fn inconsistent_access_rules_are_refused() {
+    let refused = |declaration: Value| {
+        builder().resource("note", model(declaration)).err().expect("it is refused").to_string()
     };
     let owned = json!({ "owner": "userId" });
     assert!(refused(json!({ "access": { "read": "owner" } })).contains("`owner`"));
@@ -280,7 +282,7 @@ fn rules_that_could_not_keep_their_word_are_refused() {
 }
 
 #[tokio::test]
-async fn associations_lead_nobody_to_what_they_may_not_read() {
+async fn associations_do_not_expose_unreadable_records() {
     let user = model(json!({ "attributes": {
         "notes": { "collection": "note", "via": "about" },
         "tags": { "collection": "tag", "via": "users" },
@@ -292,7 +294,8 @@ async fn associations_lead_nobody_to_what_they_may_not_read() {
         "attributes": { "users": { "collection": "user", "via": "tags" } },
         "access": { "owner": "userId" },
     }));
-    let server = door(builder()).resource("user", user).unwrap().resource("note", note).unwrap();
+    let server =
+        with_sign_in(builder()).resource("user", user).unwrap().resource("note", note).unwrap();
     let server = start(server.resource("tag", tag).unwrap()).await;
     let mut ann = signed_in(&server, "ann", &[]).await;
     let mut bob = signed_in(&server, "bob", &[]).await;
@@ -319,19 +322,19 @@ async fn associations_lead_nobody_to_what_they_may_not_read() {
             assert_eq!(status(&mut bob, method.clone(), &path).await, 404, "{method} {path}");
         }
     }
-    // Who has none of these in it cannot take others' out either.
+    // A caller who sees none of the members cannot remove members of others.
     assert_eq!(write(&mut bob, Method::PUT, "/user/1/tags", json!([])).await.0, 200);
     assert_eq!(texts(&ann.get(path).await["tags"]), ["of ann"]);
-    all_is_said(&server).await;
-    assert!(stock.heard().await.iter().all(|frame| !frame.contains(note) && !frame.contains(tag)));
+    wait_for_pushes(&server).await;
+    assert!(stock.pushes().await.iter().all(|frame| !frame.contains(note) && !frame.contains(tag)));
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn action_that_nobody_may_do_is_refused_with_403_even_before_sign_in() {
+async fn action_allowed_to_nobody_is_refused_with_403_even_before_sign_in() {
     let closed = json!({ "create": "nobody", "update": [], "destroy": { "role": "editor" } });
     let unread = json!({ "read": ["nobody"] });
-    let mut builder = door(builder());
+    let mut builder = with_sign_in(builder());
     for (name, access) in [("log", closed), ("vault", unread)] {
         builder = builder.resource(name, model(json!({ "access": access }))).unwrap();
     }

@@ -1,4 +1,5 @@
-//! The memory of large answers, from the first record that is read until the client has read the answer.
+//! The memory of large answers, from the first record that the server reads until the client has
+//! read the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +25,13 @@ use crate::client::{RUNTIME, Socket, ask, builder, position, refusal, start};
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 use crate::limits_reached::{count, limits};
 
-/// The records of the list.
+/// The number of records in the list.
 const RECORDS: usize = 5;
 
-/// The bytes of each.
+/// The size of each record in bytes.
 const SIZE: usize = 100_000;
 
-/// Which part of each record is read: only what is shared with others needs no memory.
+/// A read of one attribute of each record. Only complete records are shared and need no memory.
 const LIST: &str = "/todo?select=title";
 
 fn limited(total_unread_bytes: usize) -> Builder {
@@ -56,7 +57,7 @@ async fn store_list(server: &Server) {
     }
 }
 
-/// The bytes that are claimed, as the server reports them.
+/// Returns the number of claimed bytes that the server reports.
 pub(crate) async fn claimed(server: &Server) -> usize {
     let metrics = reqwest::get(format!("http://{}/metrics", server.addr())).await.unwrap();
     let metrics = metrics.text().await.unwrap();
@@ -64,12 +65,12 @@ pub(crate) async fn claimed(server: &Server) -> usize {
     line.unwrap_or_else(|| panic!("no such gauge in {metrics}")).parse().unwrap()
 }
 
-/// Waits until nothing is claimed.
+/// Waits until the server has released all claims.
 pub(crate) async fn nothing_is_claimed(server: &Server) {
     while claimed(server).await > 0 {}
 }
 
-/// Reads as a client with this address, over HTTP.
+/// Reads over HTTP, as a client with this address.
 async fn get(server: &Server, address: &str, path: &str) -> (u16, Value) {
     let url = format!("http://{}{path}", server.addr());
     let request = Client::new().get(url).header("x-forwarded-for", address);
@@ -77,15 +78,15 @@ async fn get(server: &Server, address: &str, path: &str) -> (u16, Value) {
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// The same over a socket.
+/// Reads over a socket, as a client with this address.
 async fn get_by_socket(server: &Server, address: &str, path: &str) -> (u16, Value) {
     let headers = [("x-forwarded-for", address)];
-    let mut socket = Socket::introduced(server, "", &headers, RUNTIME).await;
+    let mut socket = Socket::connect_with(server, "", &headers, RUNTIME).await;
     let mut ack = socket.get(path).await;
     (ack["statusCode"].as_u64().unwrap() as u16, ack["body"].take())
 }
 
-/// `true` for the whole list and `false` for a refusal. Anything else is a mistake.
+/// Returns true for the complete list and false for a refusal. Panics for anything else.
 fn is_whole((status, body): &(u16, Value)) -> bool {
     if *status == 503 {
         assert_eq!(body["code"], "E_BUSY", "{body}");
@@ -97,7 +98,7 @@ fn is_whole((status, body): &(u16, Value)) -> bool {
     true
 }
 
-/// Lists that have been read wait here, before they are answered.
+/// Blocks lists after the engine has read them, before the server answers.
 struct Gate {
     arrivals: mpsc::UnboundedSender<()>,
     permits: Semaphore,
@@ -119,7 +120,7 @@ fn gate() -> (Arc<Gate>, mpsc::UnboundedReceiver<()>) {
 }
 
 #[tokio::test]
-async fn lists_that_are_read_at_a_time_fit_in_the_budget() {
+async fn concurrently_read_lists_fit_in_the_budget() {
     const BUDGET: usize = 4 << 20;
     const CLIENTS: usize = 5;
     const REQUESTS: usize = 3;
@@ -171,7 +172,7 @@ async fn only_answers_of_reads_are_refused_while_others_are_read() {
     // One list fits in the share of a client, and then one record does not.
     const BUDGET: usize = 4 * 600_000;
     let (gate, mut arrived) = gate();
-    // It is a GET, and writes.
+    // This route is a GET that writes.
     let touch = axum::routing::get(async |cx: Context| {
         let (todo, id) = (Resource::parse("todo").unwrap(), Id::Integer(1));
         let touched = json!({ "done": 4 }).as_object().unwrap().clone();
@@ -208,7 +209,7 @@ async fn only_answers_of_reads_are_refused_while_others_are_read() {
         assert_eq!((status, record["title"].as_str().unwrap().len()), (200, SIZE));
     }
     assert_eq!(socket.put("/todo/1", json!({ "done": 3 })).await["statusCode"], 200);
-    // A client that is gone gives back what was claimed for it.
+    // The server releases the claims of a disconnected client.
     drop(list);
     nothing_is_claimed(&server).await;
     assert_eq!(ask(&server, Method::GET, "/todo/1", Value::Null).await.0, 200);
@@ -247,7 +248,7 @@ async fn write_without_memory_for_its_answer_is_refused_and_not_done() {
 }
 
 #[tokio::test]
-async fn rooms_that_there_is_no_memory_for_are_answered_with_resync() {
+async fn rooms_without_memory_for_their_changes_are_answered_with_resync() {
     const BUDGET: usize = 4 * 700_000;
     let (gate, mut arrived) = gate();
     let server = start(limited(BUDGET).engine(intercepted_by(&gate))).await;
@@ -274,7 +275,7 @@ async fn rooms_that_there_is_no_memory_for_are_answered_with_resync() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_list_is_whole_or_refused_and_in_the_end_nothing_is_claimed() {
+async fn each_list_is_complete_or_refused_and_all_claims_are_released() {
     let folder = tempfile::tempdir().unwrap();
     for store in [Store::Memory, Store::Sqlite(folder.path().join("backwire.db"))] {
         let set = |limits: &mut Limits| {
@@ -310,7 +311,7 @@ async fn each_list_is_whole_or_refused_and_in_the_end_nothing_is_claimed() {
                 }
                 _ => {
                     let headers = [("x-forwarded-for", &**address)];
-                    let mut socket = Socket::introduced(server, "", &headers, RUNTIME).await;
+                    let mut socket = Socket::connect_with(server, "", &headers, RUNTIME).await;
                     socket.send(r#"421["get",{"url":"/todo"}]"#).await;
                     false
                 }
@@ -322,7 +323,7 @@ async fn each_list_is_whole_or_refused_and_in_the_end_nothing_is_claimed() {
     }
 }
 
-/// Reads the first byte of a list and no more.
+/// Reads only the first byte of a list.
 async fn leave_early(server: &Server, address: &str) {
     let mut stream = TcpStream::connect(server.addr()).await.unwrap();
     let head = format!(

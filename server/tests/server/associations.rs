@@ -1,11 +1,11 @@
-//! Records that belong together: reading, changing and hearing of it.
+//! Associations: reads, changes and pushes.
 
 mod changing;
 mod destroyed;
-mod following;
-mod hearing;
+mod events;
 mod pairs;
 mod reading;
+mod subscriptions;
 
 use backwire::Server;
 use backwire::config::Config;
@@ -20,13 +20,13 @@ fn user() -> Model {
     Model::default().attribute("pets", Attribute::collection("pet", "owner"))
 }
 
-/// Users with pets: one to many.
+/// Declares users with pets (one to many).
 fn owned() -> Builder {
     let pet = Model::default().attribute("owner", Attribute::model("user"));
     builder().resource("user", user()).unwrap().resource("pet", pet).unwrap()
 }
 
-/// The body of an answer that is no refusal, without times.
+/// Sends a request that must succeed, and returns the body without times.
 async fn body(server: &Server, verb: &str, path: &str, body: Value) -> Value {
     let (status, answer) = ask(server, verb, path, body).await;
     assert!(status < 300, "{verb} {path}: {answer}");
@@ -48,12 +48,12 @@ fn timeless(value: Value) -> Value {
     }
 }
 
-/// What was pushed, as the name of the event and what it carried, without times.
-async fn heard(socket: &mut Socket) -> Vec<Value> {
-    events(&socket.heard().await).into_iter().map(timeless).collect()
+/// Returns the pushed events as name and data, without times.
+async fn pushes(socket: &mut Socket) -> Vec<Value> {
+    events(&socket.pushes().await).into_iter().map(timeless).collect()
 }
 
-/// Ann and Bob, and Ann's dog and cat.
+/// Starts a server with the users Ann and Bob, and Ann's dog and cat.
 async fn filled(builder: Builder) -> Server {
     let server = start(builder).await;
     for name in ["Ann", "Bob"] {
@@ -73,7 +73,7 @@ fn tom() -> Value {
     json!({ "name": "Tom", "owner": 1, "id": 2 })
 }
 
-/// A server as the documentation has it, and what it says of it.
+/// Starts the server of the documentation, and returns its documented exchanges.
 async fn as_documented() -> (Server, &'static str) {
     let page = include_str!("../../../docs/reference/resources.md");
     let (_, section) = page.split_once("## Associations").unwrap();
@@ -82,14 +82,14 @@ async fn as_documented() -> (Server, &'static str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yml");
     std::fs::write(&file, yaml).unwrap();
-    let settings = Config::read(&file).unwrap().over(Settings::default()).unwrap();
+    let settings = Config::read(&file).unwrap().apply_to(Settings::default()).unwrap();
     let server = start(builder().settings(Settings { port: 0, store: Store::Memory, ..settings }));
     let (exchanges, _) = rest.split_once("```\nPOST").unwrap().1.split_once("```").unwrap();
     (server.await, exchanges)
 }
 
 #[tokio::test]
-async fn the_documented_exchanges_are_as_they_are_documented() {
+async fn documented_exchanges_are_answered_as_documented() {
     let (server, exchanges) = as_documented().await;
     for line in format!("POST{exchanges}").lines() {
         let (asked, answered) = line.split_once(" → ").unwrap();
@@ -103,7 +103,7 @@ async fn the_documented_exchanges_are_as_they_are_documented() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_told_when_the_server_starts() {
+async fn invalid_associations_are_errors_when_the_server_starts() {
     let pet = Model::default().attribute("owner", Attribute::model("usr"));
     let builder = builder().resource("pet", pet).unwrap();
     let refused = builder.resource("user", Model::default()).unwrap().bind().await.unwrap_err();

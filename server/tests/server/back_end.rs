@@ -1,4 +1,4 @@
-//! A back end that the server asks who somebody is.
+//! A back end that authenticates tokens.
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -6,11 +6,12 @@ use axum::routing::get;
 use http::{HeaderMap, StatusCode};
 use tokio::net::TcpListener;
 
-/// A back end that knows people by tokens like `user_1+staff`: these are their rooms.
+/// Starts a back end that accepts tokens such as `user_1+staff`. The parts of a token are the rooms
+/// of its person.
 pub(crate) async fn back_end() -> String {
     async fn rooms(headers: HeaderMap) -> Response {
-        let said = headers["authorization"].to_str().unwrap();
-        match said.strip_prefix("Bearer ") {
+        let authorization = headers["authorization"].to_str().unwrap();
+        match authorization.strip_prefix("Bearer ") {
             Some("stranger") | None => StatusCode::UNAUTHORIZED.into_response(),
             Some("broken") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             Some(token) => axum::Json(token.split('+').collect::<Vec<_>>()).into_response(),

@@ -1,5 +1,5 @@
-//! What no client of ours would send, item by item as `docs/reference/wire-protocol.md` lists it.
-//! Each time somebody else is answered afterwards, and no task of the server has panicked.
+//! Malformed input, item by item as `docs/reference/wire-protocol.md` lists it. After each test the
+//! server still answers another client, and none of its tasks has panicked.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -17,11 +17,11 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use crate::client::{Socket, builder, refusal, start};
 
 thread_local! {
-    /// The tasks of a test's server run on the thread of the test.
+    /// The number of panics. The tasks of a server run on the thread of its test.
     static PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A server whose panics are counted.
+/// Starts a server whose panics are counted.
 async fn watched(builder: Builder) -> Server {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -34,17 +34,17 @@ async fn watched(builder: Builder) -> Server {
     start(builder).await
 }
 
-/// Somebody else is answered, and nothing has panicked.
+/// Checks that the server answers another client, and that no task has panicked.
 async fn others_are_served(server: Server) {
     assert_eq!(Socket::runtime(&server).await.get("/todo").await["statusCode"], 200);
     server.shutdown().await;
     assert_eq!(PANICS.get(), 0);
 }
 
-/// What is answered over HTTP to these very bytes.
+/// Sends these bytes over HTTP, and returns the answer.
 async fn over_http(server: &Server, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.addr()).await.unwrap();
-    // A server that has refused already may have hung up.
+    // The server may have refused the request and closed the connection already.
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -59,7 +59,7 @@ fn post(body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// A text frame, whatever is in it.
+/// Returns a text frame with any payload.
 fn text(payload: &[u8], is_last: bool) -> Message {
     Message::Frame(Frame::message(payload.to_vec(), OpCode::Data(Data::Text), is_last))
 }
@@ -69,7 +69,7 @@ fn more(payload: &[u8], is_last: bool) -> Message {
 }
 
 #[tokio::test]
-async fn json_nested_without_end_is_a_400() {
+async fn deeply_nested_json_is_400() {
     let server = watched(builder()).await;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let mut socket = Socket::runtime(&server).await;
@@ -85,7 +85,7 @@ async fn json_nested_without_end_is_a_400() {
         let ack = socket.ack(number as u64).await;
         assert_eq!(refusal(&ack), json!([400, code]));
     }
-    // Where it says nothing, it is not looked into.
+    // The server does not inspect nested JSON where it is only data.
     let header = format!(r#"429["get",{{"url":"/todo","headers":{{"x":{deep}}}}}]"#);
     socket.send(header).await;
     assert_eq!(socket.ack(9).await["statusCode"], 200);
@@ -99,7 +99,7 @@ async fn json_nested_without_end_is_a_400() {
 }
 
 #[tokio::test]
-async fn an_absurd_url_is_refused() {
+async fn invalid_url_is_refused() {
     let server = watched(builder()).await;
     let mut socket = Socket::runtime(&server).await;
     let endless = format!("/todo/{}", "x".repeat(70_000));
@@ -134,18 +134,18 @@ async fn an_absurd_url_is_refused() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_utf_8_are_a_400_in_a_body_and_end_a_connection_in_a_frame() {
+async fn invalid_utf_8_is_400_in_a_body_and_closes_the_connection_in_a_frame() {
     let server = watched(builder()).await;
     let answer = over_http(&server, &post(b"{\"title\":\"\xff\xfe\"}")).await;
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("E_BAD_JSON"), "{answer}");
     let mut socket = Socket::runtime(&server).await;
     socket.send_raw(text(b"421[\"get\",{\"url\":\"/\xff\"}]", true)).await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     others_are_served(server).await;
 }
 
 #[tokio::test]
-async fn a_request_in_fragments_is_put_together_up_to_the_limit() {
+async fn fragmented_request_is_reassembled_up_to_the_limit() {
     let server = watched(builder().body_limit(1000)).await;
     let mut socket = Socket::runtime(&server).await;
     socket.send_raw(text(br#"421["get",{"#, false)).await;
@@ -155,17 +155,17 @@ async fn a_request_in_fragments_is_put_together_up_to_the_limit() {
     assert_eq!(socket.ack(1).await["body"], json!([]));
     socket.send_raw(text(br#"422["get",{"#, false)).await;
     for _ in 0..40 {
-        // The server may have hung up before all has been sent.
+        // The server may close the connection before everything is sent.
         if socket.try_send_raw(more(&[b' '; 100], false)).await.is_err() {
             break;
         }
     }
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     others_are_served(server).await;
 }
 
 #[tokio::test]
-async fn what_is_no_packet_at_all_ends_the_connection() {
+async fn malformed_packet_closes_the_connection() {
     let server = watched(builder()).await;
     let table = [
         "",
@@ -183,34 +183,34 @@ async fn what_is_no_packet_at_all_ends_the_connection() {
     for frame in table {
         let mut socket = Socket::runtime(&server).await;
         socket.send(frame).await;
-        socket.is_ended().await;
+        socket.wait_for_close().await;
     }
     let mut socket = Socket::runtime(&server).await;
     socket.send_raw(Message::binary(vec![4, 2, 0, 255])).await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     // An event before the CONNECT.
     let mut socket = Socket::open(&server, &[]).await.unwrap();
     socket.send(r#"421["get",{"url":"/todo"}]"#).await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     others_are_served(server).await;
 }
 
 #[tokio::test]
-async fn what_nobody_waits_for_is_dropped() {
+async fn unexpected_acks_and_packets_are_ignored() {
     let server = watched(builder()).await;
     let mut socket = Socket::runtime(&server).await;
     for number in 0..1000 {
         socket.feed(format!(r#"43{number}["yes"]"#)).await;
     }
     socket.flush().await;
-    // A namespace that is not there hears nothing.
+    // Packets of an unknown namespace are ignored.
     socket.send(r#"42/nowhere,1["get",{"url":"/todo"}]"#).await;
     assert_eq!(socket.get("/todo").await["statusCode"], 200);
     others_are_served(server).await;
 }
 
 #[tokio::test]
-async fn a_flood_of_connects_is_one_connection() {
+async fn repeated_connects_make_one_connection() {
     let server = watched(builder()).await;
     let mut socket = Socket::runtime(&server).await;
     for _ in 0..10_000 {
@@ -220,13 +220,13 @@ async fn a_flood_of_connects_is_one_connection() {
     socket.get("/todo").await;
     let mut writer = Socket::runtime(&server).await;
     writer.post("/todo", json!({})).await;
-    let heard = socket.heard().await;
-    assert_eq!(heard.len(), 1, "one push and no second CONNECT: {heard:?}");
+    let pushes = socket.pushes().await;
+    assert_eq!(pushes.len(), 1, "one push and no second CONNECT: {pushes:?}");
     others_are_served(server).await;
 }
 
 #[tokio::test]
-async fn a_flood_of_connects_elsewhere_is_refused_one_by_one() {
+async fn connects_to_unknown_namespaces_are_refused_one_by_one() {
     let server = watched(builder()).await;
     let mut socket = Socket::runtime(&server).await;
     for number in 0..10_000 {
@@ -234,37 +234,37 @@ async fn a_flood_of_connects_elsewhere_is_refused_one_by_one() {
     }
     socket.flush().await;
     assert_eq!(Socket::runtime(&server).await.get("/todo").await["statusCode"], 200);
-    // Those that there was no room for are not told; the connection goes on.
+    // The connection stays open, although some refusals were dropped for lack of room.
     assert_eq!(socket.next_frame().await, r#"44/nowhere0,{"message":"Invalid namespace"}"#);
     assert_eq!(socket.get("/todo").await["statusCode"], 200);
     others_are_served(server).await;
 }
 
 #[tokio::test]
-async fn ten_thousand_requests_without_reading_are_answered_once_each() {
-    const MANY: u64 = 10_000;
+async fn ten_thousand_unread_requests_are_answered_once_each() {
+    const REQUESTS: u64 = 10_000;
     let server = watched(builder()).await;
     let mut socket = Socket::runtime(&server).await;
-    for number in 0..MANY {
+    for number in 0..REQUESTS {
         socket.feed(format!(r#"42{number}["get",{{"url":"/todo/1"}}]"#)).await;
     }
     socket.flush().await;
     assert_eq!(Socket::runtime(&server).await.get("/todo").await["statusCode"], 200);
     let mut answered = BTreeSet::new();
-    while answered.len() < MANY as usize {
+    while answered.len() < REQUESTS as usize {
         let frame = socket.next_frame().await;
         let (number, ack) = frame.strip_prefix("43").unwrap().split_once('[').unwrap();
         let ack: Value = serde_json::from_str(ack.strip_suffix(']').unwrap()).unwrap();
         assert!([404, 429].map(Value::from).contains(&ack["statusCode"]), "{ack}");
         assert!(answered.insert(number.parse::<u64>().unwrap()), "a second answer to {number}");
     }
-    assert_eq!(answered.last(), Some(&(MANY - 1)));
+    assert_eq!(answered.last(), Some(&(REQUESTS - 1)));
     others_are_served(server).await;
 }
 
-/// Each place where a client can name an attribute.
+/// Tests each place where a client can name an attribute.
 #[tokio::test]
-async fn name_of_an_attribute_with_control_characters_is_a_400_that_names_it() {
+async fn attribute_name_with_control_characters_is_400_and_is_named() {
     let server = watched(builder().api_key("secret".parse().unwrap())).await;
     let http = reqwest::Client::new();
     let url = |path: &str| format!("http://{}{path}", server.addr());
@@ -309,7 +309,8 @@ async fn name_of_an_attribute_with_control_characters_is_a_400_that_names_it() {
         let message = refusal["message"].as_str().unwrap();
         assert!(message.contains("control characters"), "{number}: {message}");
     }
-    // All control characters, and no others; inside of values a name is a part of the value.
+    // The server refuses all control characters and no others. A name inside of a value is part of
+    // the value.
     for (name, status) in [("\u{1f}", 400), ("\n", 400), ("\u{7f}", 400), ("\u{80}\"\\.[0]$", 201)]
     {
         let response = http.post(url("/todo")).json(&json!({ name: 1 })).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! A browser without a screen.
+//! A client that keeps its cookie, like a browser.
 
 use backwire::Server;
 use reqwest::{Client, Method, Response};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::client::{RUNTIME, Socket};
 
-/// It brings the cookie it was given last.
+/// A client that sends the last cookie that it received.
 pub(crate) struct Browser {
     pub(crate) server: String,
     pub(crate) cookie: Option<String>,
@@ -47,15 +47,15 @@ impl Browser {
         assert_eq!(kept.status(), 200);
     }
 
-    /// A socket of a page of this browser.
+    /// Connects a stock client of a page in this browser.
     pub(crate) async fn socket(&self, server: &Server) -> Socket {
         let cookie = self.cookie.as_deref().map(|cookie| ("cookie", cookie));
-        Socket::introduced(server, "", cookie.as_slice(), "").await
+        Socket::connect_with(server, "", cookie.as_slice(), "").await
     }
 
-    /// The same of our runtime.
+    /// Connects the runtime of a page in this browser.
     pub(crate) async fn runtime(&self, server: &Server) -> Socket {
         let cookie = self.cookie.as_deref().map(|cookie| ("cookie", cookie));
-        Socket::introduced(server, "", cookie.as_slice(), RUNTIME).await
+        Socket::connect_with(server, "", cookie.as_slice(), RUNTIME).await
     }
 }

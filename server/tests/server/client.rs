@@ -1,5 +1,5 @@
-//! A client that speaks the wire by hand, so that tests see frames and not what a library makes of
-//! them.
+//! A client that reads and writes raw frames, so that tests see the frames and not a library's view
+//! of them.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -19,13 +19,13 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async_with_config};
 
-/// After this long without a frame, the one that is waited for will not come.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A test fails after this time without an expected frame.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What our runtime says of itself when it connects.
+/// The auth that the runtime sends when it connects.
 pub(crate) const RUNTIME: &str = r#"{"backwire":1}"#;
 
-/// A server of one's own on a free port.
+/// Starts a server with default settings on a free port.
 pub(crate) async fn server() -> Server {
     start(builder()).await
 }
@@ -38,7 +38,7 @@ pub(crate) async fn start(builder: Builder) -> Server {
     builder.bind().await.unwrap()
 }
 
-/// The caller's connection, for routes of a test.
+/// Returns the connection of the caller, for the routes of a test.
 pub(crate) fn socket_of(cx: &Context) -> Client {
     cx.client().cloned().unwrap()
 }
@@ -58,55 +58,57 @@ fn handshake(addr: SocketAddr, query: &str, headers: &[(&'static str, &str)]) ->
 
 pub(crate) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// One raw Socket.IO connection.
+/// A raw Socket.IO connection.
 pub(crate) struct Socket {
     stream: Stream,
     acks: u64,
-    /// Frames that came while another was waited for.
-    early: VecDeque<String>,
+    /// Frames that arrived while the client waited for another one.
+    buffered: VecDeque<String>,
 }
 
 impl Socket {
-    /// Our runtime.
+    /// Connects a client that behaves like the runtime.
     pub(crate) async fn runtime(server: &Server) -> Self {
         Self::runtime_at(server.addr()).await
     }
 
-    /// Our runtime, at a server that may be another process.
+    /// Connects a runtime to a server that may be another process.
     pub(crate) async fn runtime_at(addr: SocketAddr) -> Self {
         Self::connected(addr, RUNTIME).await
     }
 
-    /// A stock client.
+    /// Connects a stock client.
     pub(crate) async fn stock(server: &Server) -> Self {
         Self::connected(server.addr(), "").await
     }
 
-    /// A client on a machine that takes in next to nothing that is not read.
-    pub(crate) async fn small(server: &Server, auth: &str) -> Self {
-        Self::opened_small(server.addr(), handshake(server.addr(), "", &[]))
+    /// Connects a client whose receive buffer is very small.
+    pub(crate) async fn with_small_buffer(server: &Server, auth: &str) -> Self {
+        Self::open_with_small_buffer(server.addr(), handshake(server.addr(), "", &[]))
             .await
             .joined(auth)
             .await
     }
 
-    /// A client of Socket.IO 2 on such a machine. It need not ask to be connected.
-    pub(crate) async fn old(server: &Server) -> Self {
-        let mut socket = Self::opened_small(server.addr(), request(server.addr(), "EIO=3")).await;
+    /// Connects a client of Socket.IO 2 with a small receive buffer. The server connects it without
+    /// a CONNECT.
+    pub(crate) async fn socket_io_2(server: &Server) -> Self {
+        let mut socket =
+            Self::open_with_small_buffer(server.addr(), request(server.addr(), "EIO=3")).await;
         assert_eq!(socket.next_frame().await, "40");
         socket
     }
 
-    /// A client of Socket.IO 2 in a page of this origin.
-    pub(crate) async fn old_of_page(server: &Server, origin: &str) -> Self {
+    /// Connects a client of Socket.IO 2 in a page of this origin.
+    pub(crate) async fn socket_io_2_of_page(server: &Server, origin: &str) -> Self {
         let mut request = request(server.addr(), "EIO=3");
         request.headers_mut().insert("origin", origin.parse().unwrap());
-        let mut socket = Self::opened_small(server.addr(), request).await;
+        let mut socket = Self::open_with_small_buffer(server.addr(), request).await;
         assert_eq!(socket.next_frame().await, "40");
         socket
     }
 
-    async fn opened_small(addr: SocketAddr, request: Request) -> Self {
+    async fn open_with_small_buffer(addr: SocketAddr, request: Request) -> Self {
         let small = TcpSocket::new_v4().unwrap();
         small.set_recv_buffer_size(4096).unwrap();
         small.set_nodelay(true).unwrap();
@@ -126,7 +128,7 @@ impl Socket {
         socket
     }
 
-    /// An open transport without a CONNECT.
+    /// Opens a transport without a CONNECT.
     pub(crate) async fn open(
         server: &Server,
         headers: &[(&'static str, &str)],
@@ -143,8 +145,8 @@ impl Socket {
         Ok(Self::opened(stream).await)
     }
 
-    /// A client whose url says something more, from `&` on, and whose headers do.
-    pub(crate) async fn introduced(
+    /// Connects with additional query parameters, which begin with `&`, and with these headers.
+    pub(crate) async fn connect_with(
         server: &Server,
         query: &str,
         headers: &[(&'static str, &str)],
@@ -155,32 +157,32 @@ impl Socket {
         Self::opened(stream).await.joined(auth).await
     }
 
-    /// An open transport whose url says something more, without a CONNECT.
-    pub(crate) async fn unjoined(server: &Server, query: &str) -> Self {
+    /// Opens a transport with additional query parameters, without a CONNECT.
+    pub(crate) async fn open_with_query(server: &Server, query: &str) -> Self {
         let request = handshake(server.addr(), query, &[]);
         let (stream, _) = connect_async_with_config(request, None, true).await.unwrap();
         Self::opened(stream).await
     }
 
-    /// A session that began by polling and has become a WebSocket.
+    /// Upgrades a polling session to a WebSocket.
     pub(crate) async fn upgraded(server: &Server, session: &str) -> Self {
         let mut socket = Self::upgrading(server, session).await;
         socket.send("5").await;
         socket
     }
 
-    /// A session that polls and is about to become a WebSocket, which it does when it sends `5`.
+    /// Begins to upgrade a polling session to a WebSocket. Sending `5` completes the upgrade.
     pub(crate) async fn upgrading(server: &Server, session: &str) -> Self {
         let request = handshake(server.addr(), &format!("&sid={session}"), &[]);
         let (stream, _) = connect_async_with_config(request, None, true).await.unwrap();
-        let mut socket = Self { stream, acks: 0, early: VecDeque::new() };
+        let mut socket = Self { stream, acks: 0, buffered: VecDeque::new() };
         socket.send("2probe").await;
         assert_eq!(socket.next_frame().await, "3probe");
         socket
     }
 
     async fn opened(stream: Stream) -> Self {
-        let mut socket = Self { stream, acks: 0, early: VecDeque::new() };
+        let mut socket = Self { stream, acks: 0, buffered: VecDeque::new() };
         assert!(socket.next_frame().await.starts_with("0{"));
         socket
     }
@@ -189,12 +191,12 @@ impl Socket {
         self.stream.send(Message::text(frame.into())).await.unwrap();
     }
 
-    /// Sends if the connection is still there.
+    /// Sends a frame. Returns an error if the connection is closed.
     pub(crate) async fn try_send(&mut self, frame: String) -> Result<(), tungstenite::Error> {
         self.stream.send(Message::text(frame)).await
     }
 
-    /// Sends what no Socket.IO client would.
+    /// Sends a raw WebSocket message.
     pub(crate) async fn send_raw(&mut self, message: Message) {
         self.stream.send(message).await.unwrap();
     }
@@ -203,25 +205,25 @@ impl Socket {
         self.stream.send(raw).await
     }
 
-    /// Both directions at once, without any help.
+    /// Returns the raw WebSocket stream.
     pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
 
-    /// Puts a frame into the buffer without sending it yet.
+    /// Adds a frame to the send buffer without sending it.
     pub(crate) async fn feed(&mut self, frame: impl Into<String>) {
         self.stream.feed(Message::text(frame.into())).await.unwrap();
     }
 
-    /// Sends what has been put into the buffer.
+    /// Sends the buffered frames.
     pub(crate) async fn flush(&mut self) {
         self.stream.flush().await.unwrap();
     }
 
-    /// The next frame but heartbeats; `None` when the connection is closed.
+    /// Receives the next frame except pings, or `None` if the connection is closed.
     pub(crate) async fn frame(&mut self) -> Option<String> {
         loop {
-            let next = timeout(PATIENCE, self.stream.next()).await.expect("something comes");
+            let next = timeout(TEST_TIMEOUT, self.stream.next()).await.expect("something comes");
             match next? {
                 Ok(Message::Text(text)) if text.as_str() == "2" => {
                     self.try_send("3".to_owned()).await.ok()?;
@@ -233,25 +235,25 @@ impl Socket {
         }
     }
 
-    /// That the server ends the connection, whatever it still says before.
-    pub(crate) async fn is_ended(&mut self) {
+    /// Waits until the server closes the connection. Ignores frames before that.
+    pub(crate) async fn wait_for_close(&mut self) {
         while self.frame().await.is_some() {}
     }
 
     pub(crate) async fn next_frame(&mut self) -> String {
-        match self.early.pop_front() {
+        match self.buffered.pop_front() {
             Some(frame) => frame,
             None => self.frame().await.expect("the connection is open"),
         }
     }
 
-    /// The next event: its name and arguments.
+    /// Receives the next event: its name and arguments.
     pub(crate) async fn event(&mut self) -> Value {
         let frame = self.next_frame().await;
         serde_json::from_str(frame.strip_prefix("42").expect("it is an event")).unwrap()
     }
 
-    /// So many changes of the pushes of one room, and that there is no gap between these.
+    /// Receives this many changes of a room, and checks that there is no gap between them.
     pub(crate) async fn changes(&mut self, room: &str, count: usize) -> Value {
         let mut changes: Vec<Value> = Vec::new();
         while changes.len() < count {
@@ -263,27 +265,27 @@ impl Socket {
         changes.into()
     }
 
-    /// Sends an event and gives its number.
+    /// Sends an event and returns its ack id.
     pub(crate) async fn emit(&mut self, event: &Value) -> u64 {
         self.acks += 1;
         self.send(format!("42{}{event}", self.acks)).await;
         self.acks
     }
 
-    /// The argument of an ack; whatever comes before it is kept.
+    /// Receives the argument of an ack. Frames that arrive before it are buffered.
     pub(crate) async fn ack(&mut self, number: u64) -> Value {
         let head = format!("43{number}[");
-        let mut waiting = std::mem::take(&mut self.early);
+        let mut waiting = std::mem::take(&mut self.buffered);
         loop {
             let frame = match waiting.pop_front() {
                 Some(frame) => frame,
                 None => self.frame().await.expect("the connection is open"),
             };
             if let Some(rest) = frame.strip_prefix(&head) {
-                self.early.append(&mut waiting);
+                self.buffered.append(&mut waiting);
                 return serde_json::from_str(rest.strip_suffix(']').unwrap()).unwrap();
             }
-            self.early.push_back(frame);
+            self.buffered.push_back(frame);
         }
     }
 
@@ -309,19 +311,20 @@ impl Socket {
         self.ask(json!(["delete", { "url": url }])).await
     }
 
-    /// All events pushed so far: what has been said is there before the answer to a new question.
-    pub(crate) async fn heard(&mut self) -> Vec<String> {
+    /// Returns all events that the server has pushed so far. They arrive before the answer to a new
+    /// request.
+    pub(crate) async fn pushes(&mut self) -> Vec<String> {
         self.get("/fence/1").await;
-        self.early()
+        self.buffered_frames()
     }
 
-    /// What came while something else was waited for.
-    pub(crate) fn early(&mut self) -> Vec<String> {
-        self.early.drain(..).collect()
+    /// Returns the frames that arrived while the client waited for another one.
+    pub(crate) fn buffered_frames(&mut self) -> Vec<String> {
+        self.buffered.drain(..).collect()
     }
 }
 
-/// Asks over plain HTTP, with a body of JSON unless it is null.
+/// Sends a request over plain HTTP, with a JSON body unless it is null. Returns status and body.
 pub(crate) async fn ask(
     server: &Server,
     method: impl TryInto<Method, Error: Debug>,
@@ -335,17 +338,17 @@ pub(crate) async fn ask(
     (response.status().as_u16(), response.json().await.unwrap_or_default())
 }
 
-/// What frames with events say: each its name and arguments.
+/// Parses frames with events: the name and arguments of each.
 pub(crate) fn events(frames: &[String]) -> Vec<Value> {
     frames.iter().map(|frame| serde_json::from_str(&frame[2..]).unwrap()).collect()
 }
 
-/// `[status, code]` of an ack that is a refusal.
+/// Returns `[status, code]` of a refusal.
 pub(crate) fn refusal(ack: &Value) -> Value {
     json!([ack["statusCode"], ack["body"]["code"]])
 }
 
-/// `epoch:offset` of an ack.
+/// Returns the epoch and offset of an ack.
 pub(crate) fn position(ack: &Value) -> (u64, u64) {
     let text = ack["headers"]["backwire-position"].as_str().expect("it has a position");
     let (epoch, offset) = text.split_once(':').unwrap();

@@ -1,8 +1,8 @@
-//! What the public test suites of Engine.IO 4 and Socket.IO 5 ask of a server.
+//! The cases of the public test suites of Engine.IO 4 and Socket.IO 5.
 //!
-//! The suites expect a server that sends each message back. Here a request is sent, and its answer
-//! expected. `docs/reference/wire-protocol.md` lists the cases and the tests; each test is
-//! named after its case.
+//! The suites expect a server that sends each message back. These tests send a request and expect
+//! its answer instead. `docs/reference/wire-protocol.md` lists the cases and the tests. Each test
+//! is named after its case.
 
 mod engine_io;
 mod socket_io;
@@ -15,14 +15,14 @@ use serde_json::Value;
 
 use crate::client::{builder, start};
 
-/// The packet of a request that has an ack id, and how its answer begins.
+/// A request with an ack id, and the beginning of its answer.
 const REQUEST: &str = r#"4210["get",{"url":"/todo"}]"#;
 const ANSWER: &str = "4310[{";
 
-/// Longer than any test takes.
+/// A time that is longer than any test.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// Short enough to be waited for.
+/// A time that is short enough to wait for.
 const SOON: Duration = Duration::from_millis(20);
 
 async fn with_heartbeat(interval: Duration, timeout: Duration) -> Server {
@@ -31,7 +31,7 @@ async fn with_heartbeat(interval: Duration, timeout: Duration) -> Server {
     start(builder().settings(settings)).await
 }
 
-/// A client that polls.
+/// A polling client.
 #[derive(Clone)]
 struct Polling {
     http: reqwest::Client,
@@ -50,7 +50,7 @@ impl Polling {
         Self { http, url: format!("{url}&sid={session}"), session }
     }
 
-    /// One that has joined the main namespace.
+    /// Opens a polling client that has joined the main namespace.
     async fn connected(server: &Server) -> Self {
         let client = Self::open(server).await;
         client.post_packets("40").await;
@@ -74,7 +74,7 @@ impl Polling {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// All packets up to so many.
+    /// Polls until this many packets have arrived, and returns them.
     async fn packets(&self, count: usize) -> Vec<String> {
         let mut packets = Vec::new();
         while packets.len() < count {
@@ -90,7 +90,7 @@ impl Polling {
     }
 }
 
-/// The data of an open packet.
+/// Returns the data of an open packet.
 fn opened_with(packet: &str) -> Value {
     serde_json::from_str(packet.strip_prefix('0').expect("it is an open packet")).unwrap()
 }

@@ -1,4 +1,4 @@
-//! TCP connections: who may end them, and when.
+//! TCP connections, and when the server closes them.
 
 mod deadlines;
 mod numbers;

@@ -55,7 +55,7 @@ async fn write_to_a_constant_url_takes_the_id_from_the_body_in_every_dialect() {
 }
 
 #[tokio::test]
-async fn write_without_an_id_is_refused_with_the_places_for_it() {
+async fn write_without_an_id_is_refused_and_the_message_names_the_places_for_it() {
     let server = crate::client::server().await;
     for verb in ["PUT", "PATCH", "DELETE"] {
         let (status, body) = ask(&server, verb, "/todo", json!({ "done": true })).await;

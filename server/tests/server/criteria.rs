@@ -1,4 +1,4 @@
-//! Reads that say which records they want, over HTTP and in each dialect.
+//! Reads with criteria, over HTTP and in each dialect.
 
 use backwire::Server;
 use backwire::model::{Attribute, Kind, Model, Timestamps, Unknown};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Socket, builder, events, position, server, start};
 
-/// A server with three records, and whoever wrote them.
+/// Starts a server with three records, and returns it with the client that wrote them.
 async fn shop() -> (Server, Socket) {
     let server = server().await;
     let mut writer = Socket::runtime(&server).await;
@@ -27,7 +27,7 @@ async fn over_http(server: &Server, query: &[(&str, &str)]) -> Value {
 }
 
 #[tokio::test]
-async fn a_query_selects_sorts_and_shortens() {
+async fn query_filters_sorts_and_limits() {
     let (server, _writer) = shop().await;
     let filter = [("where", r#"{"title":{"contains":"g"}}"#)];
     assert_eq!(titles(&over_http(&server, &filter).await), ["Eggs"]);
@@ -41,7 +41,7 @@ async fn a_query_selects_sorts_and_shortens() {
 }
 
 #[tokio::test]
-async fn of_one_record_it_may_be_said_how_much_is_wanted() {
+async fn read_of_one_record_may_select_attributes() {
     let (server, mut writer) = shop().await;
     let milk = json!({ "title": "Milk", "id": 1 });
     let mut ours = Socket::runtime(&server).await;
@@ -62,7 +62,7 @@ async fn of_one_record_it_may_be_said_how_much_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_where_the_problem_is() {
+async fn refused_criteria_name_the_location_of_the_problem() {
     let (server, _writer) = shop().await;
     let refusal = over_http(&server, &[("where", r#"{"price":{"below":4}}"#)]).await;
     let expected = json!({
@@ -78,7 +78,7 @@ async fn a_refusal_says_where_the_problem_is() {
 }
 
 #[tokio::test]
-async fn what_is_compared_with_a_declared_attribute_is_brought_to_its_type() {
+async fn operands_are_coerced_to_the_type_of_the_declared_attribute() {
     let of = |kind| Attribute { kind: Some(kind), ..Attribute::default() };
     let model = Model::default()
         .attribute("age", of(Kind::Integer))
@@ -110,7 +110,7 @@ async fn what_is_compared_with_a_declared_attribute_is_brought_to_its_type() {
 }
 
 #[tokio::test]
-async fn an_attribute_that_can_not_be_is_refused_with_the_nearest_that_can() {
+async fn unknown_attribute_is_refused_with_the_closest_match() {
     let price = Attribute { kind: Some(Kind::Number), ..Attribute::default() };
     let strict = Model { unknown: Unknown::Refuse, ..Model::default() }.attribute("price", price);
     let untimed = Model { timestamps: Timestamps::Off, ..strict.clone() };
@@ -150,7 +150,7 @@ async fn an_attribute_that_can_not_be_is_refused_with_the_nearest_that_can() {
 }
 
 #[tokio::test]
-async fn what_selects_nothing_is_no_criteria_and_follows_the_resource() {
+async fn empty_criteria_follow_the_whole_resource() {
     let (server, _writer) = shop().await;
     let mut socket = Socket::runtime(&server).await;
     let all = socket.get("/item?_=17&populate=false").await;
@@ -158,14 +158,14 @@ async fn what_selects_nothing_is_no_criteria_and_follows_the_resource() {
     server.shutdown().await;
 }
 
-/// What a stock client has heard: verb and id each.
-async fn heard(socket: &mut Socket) -> Vec<Value> {
-    let events = events(&socket.heard().await);
+/// Returns the verb and id of each push to a stock client.
+async fn pushes(socket: &mut Socket) -> Vec<Value> {
+    let events = events(&socket.pushes().await);
     events.iter().map(|event| json!([event[1]["verb"], event[1]["id"]])).collect()
 }
 
 #[tokio::test]
-async fn a_sails_client_hears_of_what_enters_and_leaves_what_it_has_selected() {
+async fn sails_client_receives_records_that_enter_and_leave_its_selection() {
     let (server, mut writer) = shop().await;
     let (mut socket, mut all) = (Socket::stock(&server).await, Socket::stock(&server).await);
     all.get("/item").await;
@@ -179,7 +179,7 @@ async fn a_sails_client_hears_of_what_enters_and_leaves_what_it_has_selected() {
     writer.put("/item/1", json!({ "price": 6 })).await;
     writer.post("/item", json!({ "title": "Milk" })).await;
     writer.delete("/item/4").await;
-    // This one hears of the last change after everyone else who is told of it.
+    // This client receives the last change after all other clients.
     while !all.event().await.to_string().contains("destroyed") {}
     let expected = [
         json!(["updated", 1]),
@@ -188,12 +188,12 @@ async fn a_sails_client_hears_of_what_enters_and_leaves_what_it_has_selected() {
         json!(["created", 5]),
         json!(["destroyed", 4]),
     ];
-    assert_eq!(heard(&mut socket).await, expected);
+    assert_eq!(pushes(&mut socket).await, expected);
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_record_that_was_read_by_itself_is_followed_wherever_it_goes() {
+async fn record_read_by_id_is_followed_in_all_its_states() {
     let (server, mut writer) = shop().await;
     let mut socket = Socket::stock(&server).await;
     socket.get("/item?title=Milk").await;
@@ -202,12 +202,12 @@ async fn a_record_that_was_read_by_itself_is_followed_wherever_it_goes() {
     assert_eq!(socket.event().await[1]["verb"], "updated");
     writer.put("/item/1", json!({ "price": 6 })).await;
     assert_eq!(socket.event().await[1]["data"]["price"], 6);
-    assert!(socket.heard().await.is_empty());
+    assert!(socket.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn sails_0_9_asks_in_its_own_words() {
+async fn sails_0_9_criteria_are_accepted() {
     let (server, _writer) = shop().await;
     let mut socket = Socket::stock(&server).await;
     let mut ask = async |url: &str, data: Value| {

@@ -1,4 +1,4 @@
-//! What browsers, caches and proxies are told, and what is refused at the edge.
+//! Response headers for browsers, caches and proxies, and requests that the server refuses at once.
 
 use axum::http::header;
 use axum::routing::get;
@@ -18,7 +18,7 @@ async fn headers(server: &Server, path: &str) -> HeaderMap {
     response.headers().clone()
 }
 
-/// The head of the answer to these very bytes.
+/// Sends these bytes, and returns the head of the answer.
 async fn raw(server: &Server, request: &str) -> String {
     let mut stream = TcpStream::connect(server.addr()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -37,8 +37,7 @@ fn status(head: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn every_answer_tells_browsers_not_to_guess_its_type_and_not_to_show_it_in_frames_of_others()
-{
+async fn every_answer_forbids_content_sniffing_and_foreign_frames() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("page.html"), "a page").unwrap();
     let own = get(async || [(header::CONTENT_SECURITY_POLICY, "default-src 'none'")]);
@@ -77,7 +76,7 @@ async fn origins_of_the_settings_may_show_pages_in_frames() {
 }
 
 #[tokio::test]
-async fn answers_that_depend_on_the_session_are_kept_from_caches() {
+async fn session_dependent_answers_are_not_cached() {
     let mine = get(async |session: Session| -> Result<String> {
         Ok(session.get::<String>("name").await?.unwrap_or_default())
     });
@@ -120,7 +119,7 @@ async fn request_without_a_host_or_with_two_is_refused() {
 }
 
 #[tokio::test]
-async fn redirect_to_a_directory_leads_to_no_other_host() {
+async fn directory_redirect_stays_on_the_host() {
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(home.path().join("evil.example/dir")).unwrap();
     let server = start(builder().pages(home.path())).await;
@@ -172,7 +171,7 @@ async fn lax_handshake_of_a_websocket_is_refused() {
 }
 
 #[tokio::test]
-async fn attributes_named_as_members_of_javascript_objects_are_like_any_other() {
+async fn attributes_named_like_javascript_object_members_work_as_any_other() {
     let server = start(builder()).await;
     let url = |path: &str| format!("http://{}{path}", server.addr());
     let http = reqwest::Client::new();
@@ -206,10 +205,9 @@ async fn attributes_named_as_members_of_javascript_objects_are_like_any_other() 
     server.shutdown().await;
 }
 
-/// The server keeps the head of a handshake as long as the connection.
+/// The server keeps the head of a handshake for as long as the connection.
 #[tokio::test]
-async fn handshake_with_a_large_head_is_a_431_over_each_transport_and_other_requests_are_answered()
-{
+async fn handshake_with_a_large_head_is_431_and_other_requests_are_answered() {
     let server = start(builder()).await;
     let request = |path: &str, bytes: usize| {
         let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\

@@ -64,7 +64,7 @@ async fn page_that_sends_models_as_forms_writes_over_http_and_sockets() {
         ("/todo", created, 201),
         ("/todo/2", changed, 200),
         ("/todo/2", "_method=DELETE".to_owned(), 200),
-        // A form of plain values works, too.
+        // A form of plain values works too.
         ("/todo", "title=Milk".to_owned(), 201),
     ] {
         let request = json!(["post", { "url": url, "headers": headers, "data": form }]);
@@ -92,7 +92,7 @@ async fn handlers_get_the_headers_of_a_socket_request_and_may_set_response_heade
     let handshake =
         [("cookie", "mine=1"), ("x-forwarded-for", "192.0.2.1"), ("x-forwarded-port", "443")];
     let auth = crate::client::RUNTIME;
-    let mut socket = Socket::introduced(&server, "", &handshake, auth).await;
+    let mut socket = Socket::connect_with(&server, "", &handshake, auth).await;
     let headers = json!({
         "Authorization": "Bearer x", "X-Requested-With": "XMLHttpRequest", "If-Match": "\"a\"",
         "Cookie": "theirs=1", "Host": "evil.example", "Origin": "https://evil.example",

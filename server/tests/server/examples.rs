@@ -1,4 +1,4 @@
-//! The examples do what they say.
+//! The examples work as described.
 
 #[allow(dead_code, reason = "their main functions are for people")]
 #[path = "../../examples/before_create.rs"]
@@ -28,9 +28,9 @@ async fn over_http(server: &Server, url: &str) -> Value {
 async fn echo_answers_over_http_and_over_sockets() {
     let server = start(echo::routes(builder())).await;
     let mut socket = Socket::stock(&server).await;
-    let said = json!(["get", { "url": "/echo", "data": { "message": "hi there!" } }]);
+    let request = json!(["get", { "url": "/echo", "data": { "message": "hi there!" } }]);
     let echo = json!({ "success": true, "message": "hi there!", "over": "a socket" });
-    assert_eq!(socket.ask(said).await["body"], echo);
+    assert_eq!(socket.ask(request).await["body"], echo);
     assert_eq!(socket.get("/echo?message=hi").await["body"]["message"], "hi");
     assert_eq!(
         over_http(&server, "/echo?message=hi").await,
@@ -44,13 +44,13 @@ async fn echo_answers_over_http_and_over_sockets() {
 }
 
 #[tokio::test]
-async fn visits_are_counted_over_both_transports_together() {
+async fn visits_are_counted_across_both_transports() {
     let server = start(session::routes(builder())).await;
     let url = format!("http://{}/visits", server.addr());
     let first = reqwest::get(&url).await.unwrap();
     let cookie = first.headers()["set-cookie"].to_str().unwrap().to_owned();
     assert_eq!(first.json::<Value>().await.unwrap(), json!({ "visits": 1 }));
-    let mut socket = Socket::introduced(&server, "", &[("cookie", &cookie)], "").await;
+    let mut socket = Socket::connect_with(&server, "", &[("cookie", &cookie)], "").await;
     assert_eq!(socket.get("/visits").await["body"], json!({ "visits": 2 }));
     let again = Client::new().get(&url).header("cookie", &cookie).send().await.unwrap();
     assert_eq!(again.json::<Value>().await.unwrap(), json!({ "visits": 3 }));
@@ -60,26 +60,26 @@ async fn visits_are_counted_over_both_transports_together() {
 }
 
 #[tokio::test]
-async fn a_chat_room_hears_what_is_said_in_it_but_not_who_says_it() {
+async fn chat_message_reaches_the_room_but_not_its_sender() {
     let server = start(chat::routes(builder())).await;
     let (mut ann, mut bob) = (Socket::stock(&server).await, Socket::runtime(&server).await);
     let mut elsewhere = Socket::stock(&server).await;
     assert_eq!(ann.get("/chat/lobby").await["body"], json!({ "entered": "lobby" }));
     bob.get("/chat/lobby").await;
     elsewhere.get("/chat/kitchen").await;
-    let said = ann.post("/chat/lobby", json!({ "text": "Hi" })).await;
-    assert_eq!(said["body"], json!({ "text": "Hi" }));
+    let reply = ann.post("/chat/lobby", json!({ "text": "Hi" })).await;
+    assert_eq!(reply["body"], json!({ "text": "Hi" }));
     assert_eq!(bob.event().await, json!(["message", { "room": "lobby", "text": "Hi" }]));
     let url = format!("http://{}/chat/lobby", server.addr());
     let robot = Client::new().post(url).json(&json!({ "text": "Beep" })).send().await.unwrap();
     assert_eq!(robot.status(), 200);
     assert_eq!(ann.event().await[1]["text"], "Beep");
-    assert!(elsewhere.heard().await.is_empty());
+    assert!(elsewhere.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_handler_has_its_say_before_a_create_and_the_rest_is_as_ever() {
+async fn handler_runs_before_a_create_and_other_requests_are_unchanged() {
     let server = start(before_create::routes(builder())).await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::stock(&server).await);
     b.get("/ticket").await;

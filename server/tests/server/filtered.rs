@@ -1,4 +1,4 @@
-//! Subscriptions with a filter, as our runtime has them.
+//! Subscriptions of the runtime with a filter.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::limits_reached::{count, limits};
 
 const OPEN: &str = r#"/todo?where={"done":false}"#;
 
-/// The room a read has joined.
+/// Returns the room that a read has joined.
 fn room_of(ack: &Value) -> String {
     ack["headers"]["backwire-room"].as_str().expect("it has joined a room").to_owned()
 }
 
 #[tokio::test]
-async fn a_record_enters_changes_leaves_enters_again_and_is_destroyed() {
+async fn record_enters_changes_leaves_reenters_and_is_destroyed_in_a_filter() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     let room = room_of(&b.get(OPEN).await);
@@ -45,7 +45,7 @@ async fn a_record_enters_changes_leaves_enters_again_and_is_destroyed() {
 }
 
 #[tokio::test]
-async fn the_same_filter_is_the_same_room_and_no_other() {
+async fn equal_filters_share_a_room() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     let room = room_of(&socket.get(OPEN).await);
@@ -59,7 +59,7 @@ async fn the_same_filter_is_the_same_room_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_part_of_the_list_is_told_to_read_again_when_it_may_be_another() {
+async fn limited_list_is_invalidated_when_its_records_may_have_changed() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     for rank in [3, 1, 2] {
@@ -69,7 +69,7 @@ async fn a_part_of_the_list_is_told_to_read_again_when_it_may_be_another() {
     let read = b.get(url).await;
     let (room, (epoch, offset)) = (room_of(&read), position(&read));
     assert_eq!((ids(&read), offset), (vec![2, 3], 3));
-    // Nothing in it, before or after.
+    // The list is empty before and after.
     a.post("/todo", json!({ "rank": 0, "done": true })).await;
     let quiet = b.ask(json!(["resume", [[room, epoch, offset]]])).await;
     assert_eq!(quiet, json!([[room, epoch, 4, []]]));
@@ -86,7 +86,7 @@ fn ids(ack: &Value) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn what_takes_too_many_words_is_not_followed() {
+async fn too_long_filter_is_not_followed() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     let long = json!({ "where": { "title": "x".repeat(3000) } });
@@ -96,7 +96,7 @@ async fn what_takes_too_many_words_is_not_followed() {
 }
 
 #[tokio::test]
-async fn one_connection_follows_a_hundred_filters_at_once() {
+async fn connection_follows_at_most_a_hundred_filters() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     let of = |number: usize| format!("/todo?number={number}");
@@ -114,7 +114,7 @@ async fn one_connection_follows_a_hundred_filters_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_published_of_a_record_is_told_to_those_who_may_have_it() {
+async fn published_event_reaches_filters_that_may_contain_the_record() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     let room = room_of(&socket.get(OPEN).await);
@@ -130,7 +130,7 @@ async fn what_is_published_of_a_record_is_told_to_those_who_may_have_it() {
 }
 
 #[tokio::test]
-async fn a_resume_tells_what_entered_and_left_meanwhile() {
+async fn resume_returns_records_that_entered_and_left_the_filter() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     a.post("/todo", json!({ "done": false })).await;
@@ -150,18 +150,18 @@ async fn a_resume_tells_what_entered_and_left_meanwhile() {
 }
 
 #[tokio::test]
-async fn who_has_left_the_room_of_a_filter_hears_nothing_of_it() {
+async fn unsubscribed_filter_receives_no_changes() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     let room = room_of(&b.get(OPEN).await);
     b.ask(json!(["unsubscribe", room])).await;
     b.get("/cart").await;
     a.post("/todo", json!({ "done": false })).await;
-    assert!(b.heard().await.is_empty());
+    assert!(b.pushes().await.is_empty());
     server.shutdown().await;
 }
 
-/// What a list with a filter has after these frames.
+/// Applies a change to a filtered list.
 fn apply(list: &mut BTreeMap<String, Value>, change: &Value) {
     let id = change[2].to_string();
     match change[1].as_u64() {
@@ -194,7 +194,7 @@ fn writes() -> impl Strategy<Value = Vec<(u8, u8, Value)>> {
 }
 
 #[test]
-fn a_list_that_follows_its_news_is_what_a_read_would_give() {
+fn list_that_applies_its_pushes_equals_a_fresh_read() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
@@ -218,7 +218,7 @@ async fn follow(filter: &Value, writes: &[(u8, u8, Value)]) {
             _ => drop(a.delete(&format!("/todo/{id}")).await),
         }
     }
-    // The fence is a change of its own resource, said after all of these.
+    // The fence is a change of another resource, which is pushed after all of these.
     b.get("/fence").await;
     a.post("/fence", json!({})).await;
     let mut list = BTreeMap::new();
@@ -236,7 +236,8 @@ async fn follow(filter: &Value, writes: &[(u8, u8, Value)]) {
     server.shutdown().await;
 }
 
-/// A list with a filter, as a client of the runtime keeps it: it reads again if a push shows that it has missed something.
+/// A filtered list, as the runtime keeps it. It reads again if a push shows that it has missed
+/// changes.
 struct FollowedList {
     url: String,
     room: String,
@@ -253,9 +254,9 @@ impl FollowedList {
         Self { url, room, offset, records }
     }
 
-    /// `false` if changes before this push are missing.
+    /// Applies a push. Returns false if changes before it are missing.
     fn take(&mut self, push: &Value) -> bool {
-        // Without changes, it says where the room stands.
+        // A push without changes has only the position of the room.
         if push[3].as_u64().unwrap() > self.offset {
             return false;
         }
@@ -270,9 +271,10 @@ impl FollowedList {
     }
 }
 
-/// A filter that may not search a change is one that has missed it. A fresh read is the truth.
+/// A filter that was not compared with a change has missed it. A fresh read returns the correct
+/// list.
 #[tokio::test]
-async fn lists_whose_filters_are_skipped_now_and_then_are_what_a_read_would_give() {
+async fn lists_with_skipped_filters_equal_a_fresh_read() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -298,7 +300,7 @@ async fn lists_whose_filters_are_skipped_now_and_then_are_what_a_read_would_give
                 _ => drop(writer.post(&format!("/todo{run}"), todo).await),
             }
         }
-        // It is in each list, and none is skipped for it.
+        // This record is in each list, and the server skips no filter for it.
         let last = writer.post(&format!("/todo{run}"), json!({ "title": "0" })).await;
         let last = last["body"]["id"].to_string();
         while !lists.iter().all(|list| list.records.contains_key(&last)) {

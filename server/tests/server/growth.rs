@@ -1,4 +1,4 @@
-//! How much clients may store.
+//! Limits of what clients may store.
 
 use axum::routing::put;
 use backwire::error::Result;
@@ -28,7 +28,7 @@ fn full() -> Value {
 }
 
 #[tokio::test]
-async fn resource_at_its_limit_refuses_new_records_over_http_and_sockets_and_accepts_all_else() {
+async fn resource_at_its_limit_refuses_only_new_records() {
     let log = CapturedLog::start();
     let pet = Model { upsert: true, ..Model::default() };
     let pet = pet.attribute("owner", Attribute::model("user"));
@@ -37,7 +37,7 @@ async fn resource_at_its_limit_refuses_new_records_over_http_and_sockets_and_acc
     let server = start(server.limits(limits(|limits| limits.records_per_resource = 2))).await;
     let mut socket = Socket::runtime(&server).await;
     assert_eq!(socket.post("/user", json!({})).await["statusCode"], 201);
-    // Of a list, those that fit are created.
+    // Of a list, the server creates the records that fit.
     let three = json!([{ "n": 1 }, { "n": 2 }, { "n": 3 }]);
     let (status, answer) = ask(&server, "POST", "/pet", three).await;
     assert_eq!((status, &answer["code"], &answer["limit"]), (507, &json!("E_FULL"), &json!(2)));
@@ -60,7 +60,7 @@ async fn resource_at_its_limit_refuses_new_records_over_http_and_sockets_and_acc
 }
 
 #[tokio::test]
-async fn server_at_its_limit_of_records_refuses_those_of_all_resources() {
+async fn server_at_its_record_limit_refuses_new_records_of_all_resources() {
     let server = limited(|limits| limits.records = 2).await;
     for resource in ["/todo", "/cart"] {
         assert_eq!(ask(&server, "POST", resource, json!({})).await.0, 201);
@@ -72,7 +72,7 @@ async fn server_at_its_limit_of_records_refuses_those_of_all_resources() {
 }
 
 #[tokio::test]
-async fn address_begins_so_many_undeclared_resources_and_others_are_not_refused() {
+async fn new_undeclared_resources_of_one_address_are_limited() {
     let log = CapturedLog::start();
     let server = builder().resource("cart", Model::default()).unwrap();
     let set = |limits: &mut Limits| {
@@ -87,7 +87,7 @@ async fn address_begins_so_many_undeclared_resources_and_others_are_not_refused(
     assert_eq!(refusal(&socket.post("/c", json!({})).await), full());
     let (status, answer) = ask(&server, "POST", "/c", json!([{}, {}])).await;
     assert_eq!((status, &answer["limit"]), (507, &json!(2)));
-    // A read begins none, and those that are there or declared are as they were.
+    // A read begins no resource. Existing and declared resources work as before.
     assert_eq!(socket.get("/c").await["statusCode"], 200);
     for resource in ["/a", "/b", "/cart"] {
         assert_eq!(socket.post(resource, json!({})).await["statusCode"], 201);
@@ -121,7 +121,7 @@ async fn undeclared_resources_count_after_a_restart() {
     second.shutdown().await;
 }
 
-/// `PUT /session/{key}` keeps a value, `PUT /sign-in/{person}` signs in.
+/// Adds `PUT /session/{key}`, which stores a value, and `PUT /sign-in/{person}`.
 fn sessions(server: Builder) -> Builder {
     use axum::extract::Path;
     async fn keep(session: Session, Path(key): Path<String>) -> Result<()> {
@@ -144,13 +144,13 @@ async fn put_as(browser: &mut Browser, path: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn address_begins_so_many_sessions_and_those_who_have_one_are_not_refused() {
+async fn new_sessions_of_one_address_are_limited() {
     let log = CapturedLog::start();
     let server = builder().limits(limits(|limits| limits.sessions_per_address = 2));
     let server = start(sessions(server)).await;
     let mut browser = Browser::new(&server);
     assert_eq!(put_as(&mut browser, "/session/a").await, 200);
-    // A visitor without a cookie, with each request; and a socket without one.
+    // Each request without a cookie, and a socket without one, begins a session.
     let mut socket = Socket::runtime(&server).await;
     assert_eq!(socket.put("/session/a", json!({})).await["statusCode"], 200);
     for _ in 0..2 {
@@ -167,7 +167,7 @@ async fn address_begins_so_many_sessions_and_those_who_have_one_are_not_refused(
 }
 
 #[tokio::test]
-async fn new_session_takes_the_place_of_the_oldest_to_which_nobody_has_signed_in() {
+async fn new_session_replaces_the_oldest_anonymous_session() {
     let server = builder().limits(limits(|limits| limits.sessions = 2));
     let server = start(sessions(server)).await;
     let [mut ann, mut visitor, mut next] = std::array::from_fn(|_| Browser::new(&server));

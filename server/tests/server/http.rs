@@ -30,7 +30,7 @@ async fn ask(server: &Server, method: Method, path: &str, body: Option<&str>) ->
 }
 
 #[tokio::test]
-async fn a_record_is_created_read_changed_and_destroyed() {
+async fn record_is_created_read_updated_and_destroyed() {
     let server = server().await;
     let created = send(&server, Method::POST, "/todo", Some(r#"{"title":"Milk"}"#)).await;
     assert_eq!(created.status(), StatusCode::CREATED);
@@ -58,7 +58,7 @@ async fn a_record_is_created_read_changed_and_destroyed() {
 }
 
 #[tokio::test]
-async fn a_read_over_http_says_where_it_stands_and_subscribes_nobody() {
+async fn read_over_http_has_a_position_and_no_subscription() {
     let server = server().await;
     let read = send(&server, Method::GET, "/todo", None).await;
     assert!(read.headers()["backwire-position"].to_str().unwrap().ends_with(":0"));
@@ -67,7 +67,7 @@ async fn a_read_over_http_says_where_it_stands_and_subscribes_nobody() {
 }
 
 #[tokio::test]
-async fn names_may_be_in_any_case_and_end_with_a_slash() {
+async fn resource_paths_ignore_case_and_a_trailing_slash() {
     let server = server().await;
     ask(&server, Method::POST, "/Todo/", Some(r#"{"title":"Milk"}"#)).await;
     for path in ["/todo/1", "/TODO/1", "/tOdO/1/"] {
@@ -77,7 +77,7 @@ async fn names_may_be_in_any_case_and_end_with_a_slash() {
 }
 
 #[tokio::test]
-async fn the_id_may_be_in_the_body() {
+async fn id_may_be_in_the_body() {
     let server = server().await;
     ask(&server, Method::POST, "/todo", Some(r#"{"id":"milk"}"#)).await;
     let (_, put) = ask(&server, Method::PUT, "/todo", Some(r#"{"id":"milk","done":true}"#)).await;
@@ -88,7 +88,7 @@ async fn the_id_may_be_in_the_body() {
 }
 
 #[tokio::test]
-async fn reading_an_unknown_resource_gives_nothing() {
+async fn read_of_an_unknown_resource_is_an_empty_list() {
     let server = server().await;
     assert_eq!(ask(&server, Method::GET, "/nothing", None).await, (200, json!([])));
     assert_eq!(ask(&server, Method::GET, "/nothing?_=17", None).await, (200, json!([])));
@@ -96,7 +96,7 @@ async fn reading_an_unknown_resource_gives_nothing() {
 }
 
 #[tokio::test]
-async fn a_head_is_a_get_without_a_body_and_options_are_told() {
+async fn head_is_answered_like_get_without_a_body_and_options_are_answered() {
     let server = server().await;
     let head = send(&server, Method::HEAD, "/todo", None).await;
     assert_eq!(head.status(), 200);
@@ -107,7 +107,7 @@ async fn a_head_is_a_get_without_a_body_and_options_are_told() {
 }
 
 #[tokio::test]
-async fn a_repeat_of_a_key_changes_nothing_and_gets_the_same_answer() {
+async fn request_with_a_repeated_key_gets_the_first_answer() {
     let server = server().await;
     let post = async |key: &str, body: &'static str| {
         let url = format!("http://{}/todo", server.addr());
@@ -170,7 +170,7 @@ async fn every_refusal_has_a_status_a_code_and_a_reason() {
     server.shutdown().await;
 }
 
-/// Nothing is done that is asked for here.
+/// An engine that refuses every call.
 struct Broken;
 
 #[async_trait]
@@ -181,7 +181,7 @@ impl Interceptor for Broken {
 }
 
 #[tokio::test]
-async fn a_session_that_can_not_be_read_or_kept_is_a_503_and_no_cookie() {
+async fn session_that_cannot_be_read_or_stored_is_503_without_a_cookie() {
     let read = async |session: Session| session.get::<u8>("a").await.map(|_| "read");
     let keep = async |session: Session| session.insert("a", 1).map(|()| "kept");
     let server = builder().engine(intercepted_by(&Arc::new(Broken)));
@@ -196,7 +196,7 @@ async fn a_session_that_can_not_be_read_or_kept_is_a_503_and_no_cookie() {
 }
 
 #[tokio::test]
-async fn an_engine_that_can_not_store_is_a_503() {
+async fn unavailable_engine_is_503() {
     let server = start(builder().engine(intercepted_by(&Arc::new(Broken)))).await;
     let (status, refusal) = ask(&server, Method::POST, "/todo", Some("{}")).await;
     assert_eq!((status, &refusal["code"]), (503, &json!("E_UNAVAILABLE")));
@@ -213,7 +213,7 @@ async fn an_engine_that_can_not_store_is_a_503() {
     server.shutdown().await;
 }
 
-/// Writes fail, or not.
+/// An engine whose writes fail if this is set.
 #[derive(Default)]
 struct FullDisk(AtomicBool);
 
@@ -229,7 +229,7 @@ impl Interceptor for FullDisk {
 }
 
 #[tokio::test]
-async fn health_is_a_503_while_writes_fail_and_the_process_is_live() {
+async fn health_is_503_while_writes_fail_and_liveness_is_200() {
     let disk = Arc::new(FullDisk(AtomicBool::new(true)));
     let server = start(builder().engine(intercepted_by(&disk))).await;
     let health = async |path: &str| ask(&server, Method::GET, path, None).await;
@@ -245,7 +245,7 @@ async fn health_is_a_503_while_writes_fail_and_the_process_is_live() {
 }
 
 #[tokio::test]
-async fn reserved_names_are_no_resources() {
+async fn reserved_names_are_not_resources() {
     let server = server().await;
     for name in ["healthz", "ready", "admin", "resume"] {
         let (status, refusal) = ask(&server, Method::GET, &format!("/{name}"), None).await;
@@ -273,7 +273,7 @@ async fn status_sites_and_docs_are_resources_only_if_they_are_declared() {
 }
 
 #[tokio::test]
-async fn a_healthy_server_says_so() {
+async fn healthy_server_reports_ok() {
     let server = server().await;
     let healthy = (200, json!({ "status": "ok" }));
     assert_eq!(ask(&server, Method::GET, "/health", None).await, healthy);
@@ -281,7 +281,7 @@ async fn a_healthy_server_says_so() {
 }
 
 #[tokio::test]
-async fn only_pages_of_the_same_host_and_named_ones_may_write() {
+async fn only_pages_of_the_same_host_and_allowed_origins_may_write() {
     let server = start(builder().origin("https://app.example".parse().unwrap())).await;
     let post = async |origin: &str| {
         let url = format!("http://{}/todo", server.addr());
@@ -303,7 +303,7 @@ async fn only_pages_of_the_same_host_and_named_ones_may_write() {
     server.shutdown().await;
 }
 
-/// The status, and what is said of it.
+/// Sends a request with this `Host`, and returns status and body.
 async fn asked_as(server: &Server, host: &str) -> (u16, Value) {
     let url = format!("http://{}/todo", server.addr());
     let answer = Client::new().get(url).header("host", host).send().await.unwrap();
@@ -311,7 +311,7 @@ async fn asked_as(server: &Server, host: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_name_that_was_led_to_this_machine_is_refused() {
+async fn foreign_host_name_is_refused() {
     let server = server().await;
     let evil = format!("evil.example:{}", server.addr().port());
     let refusal = json!({
@@ -320,7 +320,7 @@ async fn a_name_that_was_led_to_this_machine_is_refused() {
         "field": "host",
     });
     assert_eq!(asked_as(&server, &evil).await, (421, refusal));
-    // A proxy on this machine says what its visitors have asked for.
+    // A proxy on this machine forwards the host that its clients have requested.
     for host in ["push.example", &server.addr().to_string()] {
         assert_eq!(asked_as(&server, host).await.0, 200, "{host}");
     }
@@ -328,7 +328,7 @@ async fn a_name_that_was_led_to_this_machine_is_refused() {
 }
 
 #[tokio::test]
-async fn where_hosts_are_named_no_other_may_be_asked_for() {
+async fn configured_hosts_exclude_all_others() {
     let server = start(builder().allowed_host("push.example".parse().unwrap())).await;
     let at_our_port = format!("push.example:{}", server.addr().port());
     for host in ["push.example", &at_our_port, "localhost"] {
@@ -352,7 +352,7 @@ async fn preflight(server: &Server, origin: &str, method: &str) -> Response {
 }
 
 #[tokio::test]
-async fn a_preflight_of_an_allowed_page_is_granted_its_headers_and_cookies() {
+async fn preflight_of_an_allowed_page_allows_headers_and_cookies() {
     let server = start(builder().origin("https://app.example".parse().unwrap())).await;
     for method in ["PUT", "PATCH", "DELETE"] {
         let granted = preflight(&server, "https://app.example", method).await;
@@ -367,7 +367,7 @@ async fn a_preflight_of_an_allowed_page_is_granted_its_headers_and_cookies() {
 }
 
 #[tokio::test]
-async fn a_preflight_of_any_other_page_is_granted_nothing() {
+async fn preflight_of_any_other_page_allows_nothing() {
     let server = start(builder().origin("https://app.example".parse().unwrap())).await;
     for origin in ["https://evil.example", "http://app.example", "null"] {
         let refused = preflight(&server, origin, "PUT").await;
@@ -379,15 +379,15 @@ async fn a_preflight_of_any_other_page_is_granted_nothing() {
 }
 
 #[tokio::test]
-async fn answers_say_which_pages_may_read_them_and_which_of_their_headers() {
+async fn answers_have_cors_headers_for_allowed_pages() {
     let server = start(builder().origin("https://app.example".parse().unwrap())).await;
     let read = async |origin: &str| {
         let url = format!("http://{}/todo", server.addr());
         let read = Client::new().get(url).header("origin", origin).send().await.unwrap();
         assert_eq!(read.status(), 200);
         assert!(read.headers()["vary"].to_str().unwrap().contains("origin"));
-        let said = ["allow-origin", "allow-credentials", "expose-headers"];
-        said.map(|name| {
+        let names = ["allow-origin", "allow-credentials", "expose-headers"];
+        names.map(|name| {
             let value = read.headers().get(format!("access-control-{name}"));
             value.map(|value| value.to_str().unwrap().to_owned())
         })
@@ -405,7 +405,7 @@ async fn answers_say_which_pages_may_read_them_and_which_of_their_headers() {
 }
 
 #[tokio::test]
-async fn pages_of_any_origin_may_use_everything_without_cookies() {
+async fn pages_of_any_origin_may_use_all_resources_without_cookies() {
     let server = start(builder().origin("*".parse().unwrap())).await;
     let url = format!("http://{}/", server.addr());
     let opened = Client::new().get(&url).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! An engine somebody stands before: calls may be counted, held up or refused.
+//! An engine with an interceptor that may count, block or refuse calls.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,43 +7,44 @@ use async_trait::async_trait;
 use backwire::change::{Attributes, Id, Position, Resource, Room};
 use backwire::criteria::Criteria;
 use backwire::engine::{
-    Acked, Asked, Batch, Cascades, Committed, Device, Edit, Engine, Error, Held, Memory, Outcome,
-    Post, Posted, Queues, ReadOptions, Record, Sessions, Since, Snapshot, Tail, Window,
+    Ack, AckOutcome, Batch, Cascades, ChangesSince, CommitOutcome, Device, Engine, Enqueue,
+    Enqueued, Error, Memory, QueueRange, Queues, ReadOptions, Record, SessionEdit, Sessions,
+    Snapshot, StoredSession, Tail, Window,
 };
 use backwire::messages::flake::{Flake, Node};
 use backwire::messages::rules::Ttl;
 use backwire::write::Write;
 use serde_json::Value;
 
-/// What is asked of the engine.
+/// A call of the engine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Call<'a> {
-    /// To write to this resource.
+    /// A write to this resource.
     Commit(&'a Resource),
     Find,
     FindOne,
     Since,
     LoadSession,
     EditSession,
-    /// To let a device with this name be there.
+    /// The connect of a device with this name.
     Connect(&'a str),
-    /// To note that it is gone.
+    /// The disconnect of a device.
     Disconnect,
-    /// To store a message for people.
+    /// The post of a message.
     Post,
-    /// To take what was acked off a queue.
+    /// An ack, which removes messages from a queue.
     Ack,
 }
 
-/// Who stands before the engine.
+/// Intercepts the calls of an engine.
 #[async_trait]
 pub(crate) trait Interceptor: Send + Sync + 'static {
-    /// Before it is done; an error is the answer, and nothing is done.
+    /// Runs before the call. An error replaces the call.
     async fn before(&self, _: Call<'_>) -> Result<(), Error> {
         Ok(())
     }
 
-    /// When it has been done, before it is answered.
+    /// Runs after the call, before its result is returned.
     async fn after(&self, _: Call<'_>) {}
 }
 
@@ -52,7 +53,7 @@ struct Intercepted<I> {
     by: Arc<I>,
 }
 
-/// Opens such an engine, which keeps everything in memory.
+/// Opens a memory engine with this interceptor.
 pub(crate) fn intercepted_by<I: Interceptor>(
     interceptor: &Arc<I>,
 ) -> impl FnOnce(Tail) -> Result<Arc<dyn Engine>, Error> + Send + use<I> {
@@ -64,10 +65,10 @@ impl<I: Interceptor> Intercepted<I> {
     async fn pass<T>(
         &self,
         call: Call<'_>,
-        deed: impl Future<Output = Result<T, Error>>,
+        operation: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         self.by.before(call).await?;
-        let outcome = deed.await?;
+        let outcome = operation.await?;
         self.by.after(call).await;
         Ok(outcome)
     }
@@ -75,7 +76,7 @@ impl<I: Interceptor> Intercepted<I> {
 
 #[async_trait]
 impl<I: Interceptor> Engine for Intercepted<I> {
-    async fn commit(&self, write: Write) -> Result<Committed, Error> {
+    async fn commit(&self, write: Write) -> Result<CommitOutcome, Error> {
         let resource = write.resource.clone();
         self.pass(Call::Commit(&resource), self.memory.commit(write)).await
     }
@@ -97,8 +98,8 @@ impl<I: Interceptor> Engine for Intercepted<I> {
         self.pass(Call::FindOne, self.memory.find_one(resource, id)).await
     }
 
-    async fn since(&self, room: &Room, position: Position) -> Result<Since, Error> {
-        self.pass(Call::Since, self.memory.since(room, position)).await
+    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
+        self.pass(Call::Since, self.memory.changes_since(room, position)).await
     }
 
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
@@ -128,15 +129,20 @@ impl<I: Interceptor> Sessions for Intercepted<I> {
         self.memory.sessions().secret().await
     }
 
-    async fn load(&self, id: &str, now: u64) -> Result<Option<Held>, Error> {
+    async fn load(&self, id: &str, now: u64) -> Result<Option<StoredSession>, Error> {
         self.pass(Call::LoadSession, self.memory.sessions().load(id, now)).await
     }
 
-    async fn holding(&self, key: &str, value: &Value, now: u64) -> Result<Vec<Arc<str>>, Error> {
-        self.memory.sessions().holding(key, value, now).await
+    async fn find_by_value(
+        &self,
+        key: &str,
+        value: &Value,
+        now: u64,
+    ) -> Result<Vec<Arc<str>>, Error> {
+        self.memory.sessions().find_by_value(key, value, now).await
     }
 
-    async fn edit(&self, edit: Edit) -> Result<(), Error> {
+    async fn edit(&self, edit: SessionEdit) -> Result<(), Error> {
         self.pass(Call::EditSession, self.memory.sessions().edit(edit)).await
     }
 }
@@ -147,8 +153,8 @@ impl<I: Interceptor> Queues for Intercepted<I> {
         self.memory.queues().begin(node, at).await
     }
 
-    async fn post(&self, post: Post) -> Result<Posted, Error> {
-        self.pass(Call::Post, self.memory.queues().post(post)).await
+    async fn enqueue(&self, post: Enqueue) -> Result<Enqueued, Error> {
+        self.pass(Call::Post, self.memory.queues().enqueue(post)).await
     }
 
     async fn connect(
@@ -166,11 +172,11 @@ impl<I: Interceptor> Queues for Intercepted<I> {
         self.pass(Call::Disconnect, self.memory.queues().disconnect(device, at)).await
     }
 
-    async fn ack(&self, device: Device, acked: Acked, at: u64) -> Result<Outcome, Error> {
+    async fn ack(&self, device: Device, acked: Ack, at: u64) -> Result<AckOutcome, Error> {
         self.pass(Call::Ack, self.memory.queues().ack(device, acked, at)).await
     }
 
-    async fn waiting(&self, device: Device, asked: Asked) -> Result<Batch, Error> {
+    async fn waiting(&self, device: Device, asked: QueueRange) -> Result<Batch, Error> {
         self.memory.queues().waiting(device, asked).await
     }
 }

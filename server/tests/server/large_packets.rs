@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::client::{RUNTIME, Socket, ask, builder, start};
 use crate::limits_reached::limits;
 
-/// The text of an answer: no two are alike, and what JSON and payloads escape or count is in it.
+/// Returns the text of an answer. Each text is different, and has characters that JSON and payloads
+/// escape or count.
 fn text(number: u64, size: usize) -> String {
     let begin = format!("{number}: \"]\" \u{1e} 🦀 ");
     begin.chars().chain("abc\"\\é€".chars().cycle()).take(size).collect()
@@ -25,7 +26,7 @@ async fn server() -> Server {
     start(builder().limits(limits).route("/big/{number}/{size}", get(big))).await
 }
 
-/// Requests with answers of any size.
+/// Returns requests with answers of any size.
 fn requests(random: &mut StdRng) -> Vec<(u64, usize)> {
     let size = |random: &mut StdRng| match random.random_range(0..3) {
         0 => random.random_range(0..300),
@@ -54,7 +55,8 @@ async fn answers_of_any_size_arrive_over_websockets() {
     let server = server().await;
     let mut random = random();
     let (runtime, stock) = (Socket::runtime(&server).await, Socket::stock(&server).await);
-    let (slow, old) = (Socket::small(&server, RUNTIME).await, Socket::old(&server).await);
+    let (slow, old) =
+        (Socket::with_small_buffer(&server, RUNTIME).await, Socket::socket_io_2(&server).await);
     for mut socket in [runtime, stock, slow, old] {
         let requests = requests(&mut random);
         for request in &requests {
@@ -68,7 +70,7 @@ async fn answers_of_any_size_arrive_over_websockets() {
     server.shutdown().await;
 }
 
-/// A session that polls.
+/// A polling session.
 struct Polling {
     http: Client,
     url: String,
@@ -99,7 +101,7 @@ impl Polling {
         assert_eq!(posted.status(), 200);
     }
 
-    /// The packets of one answer.
+    /// Polls once, and returns the packets.
     async fn poll(&self) -> Vec<String> {
         let answer = self.http.get(&self.url).send().await.unwrap().text().await.unwrap();
         if !self.is_old {
@@ -160,10 +162,11 @@ async fn answers_that_wait_during_an_upgrade_arrive_over_the_websocket() {
 }
 
 #[tokio::test]
-async fn large_pushes_arrive_at_all_who_follow() {
+async fn large_pushes_reach_all_subscribers() {
     let server = server().await;
     let mut runtime = Socket::runtime(&server).await;
-    let (mut stock, mut quiet) = (Socket::stock(&server).await, Socket::small(&server, "").await);
+    let (mut stock, mut quiet) =
+        (Socket::stock(&server).await, Socket::with_small_buffer(&server, "").await);
     for socket in [&mut runtime, &mut stock, &mut quiet] {
         assert_eq!(socket.get("/todo").await["statusCode"], 200);
     }

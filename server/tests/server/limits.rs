@@ -1,4 +1,4 @@
-//! What arrives over sockets and is refused, and what is too much.
+//! Refusals over sockets, and limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn keyed(key: Value) -> Value {
 }
 
 #[tokio::test]
-async fn every_refusal_over_a_socket_is_the_ack() {
+async fn every_refusal_over_a_socket_is_sent_as_the_ack() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     socket.post("/todo", json!({ "id": 1 })).await;
@@ -59,7 +59,7 @@ async fn every_refusal_over_a_socket_is_the_ack() {
 }
 
 #[tokio::test]
-async fn what_is_refused_without_an_ack_id_is_dropped_and_the_connection_lives() {
+async fn refused_event_without_an_ack_id_is_dropped() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     socket.send(r#"42["fly",{"url":"/todo"}]"#).await;
@@ -73,7 +73,7 @@ fn two_megabytes() -> Value {
 }
 
 #[tokio::test]
-async fn a_body_of_2_mb_is_a_413_over_http_and_sockets() {
+async fn body_of_2_mb_is_413_over_http_and_sockets() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     let over_socket = socket.post("/todo", two_megabytes()).await;
@@ -90,7 +90,7 @@ async fn a_body_of_2_mb_is_a_413_over_http_and_sockets() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_say_how_long_it_is_is_measured_all_the_same() {
+async fn body_without_a_content_length_is_limited_too() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = start(builder().body_limit(10)).await;
     let mut stream = tokio::net::TcpStream::connect(server.addr()).await.unwrap();
@@ -105,27 +105,27 @@ async fn a_body_that_does_not_say_how_long_it_is_is_measured_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_frame_above_four_times_the_limit_closes_the_connection() {
+async fn frame_over_four_times_the_limit_closes_the_connection() {
     let server = start(builder().body_limit(1000)).await;
     let mut socket = Socket::runtime(&server).await;
     assert_eq!(refusal(&socket.post("/todo", json!({ "t": "x".repeat(3900) })).await)[0], 413);
     socket.send(format!(r#"421["post",{{"url":"/todo","data":"{}"}}]"#, "x".repeat(4000))).await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     server.shutdown().await;
 }
 
-/// Socket.IO itself cannot read it, so there is no event to answer.
+/// Socket.IO cannot parse the packet, so there is no event to answer.
 #[tokio::test]
-async fn a_packet_that_is_not_json_ends_the_connection() {
+async fn packet_with_invalid_json_closes_the_connection() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     socket.send(r#"421["post",{"url":"/todo","data":{oops}]"#).await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn more_requests_in_flight_than_allowed_are_told_so() {
+async fn requests_over_the_in_flight_limit_get_429() {
     let gate = Arc::new(Notify::new());
     let wait = gate.clone();
     let slow = get(async move |_: Context| wait.notified().await);
@@ -147,7 +147,7 @@ async fn more_requests_in_flight_than_allowed_are_told_so() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_is_a_500_and_the_connection_lives() {
+async fn panic_of_a_handler_is_500_and_the_connection_stays_open() {
     let broken = get(async |_: Context| -> String { panic!("a bug") });
     let server = start(builder().route("/broken", broken)).await;
     let mut socket = Socket::runtime(&server).await;
@@ -157,7 +157,7 @@ async fn a_handler_that_panics_is_a_500_and_the_connection_lives() {
 }
 
 #[tokio::test]
-async fn clients_are_told_the_heartbeat_that_is_set() {
+async fn configured_heartbeat_is_sent_to_clients() {
     let heartbeat =
         Heartbeat { timeout: Duration::from_secs(60), interval: Duration::from_secs(10) };
     let settings = Settings { port: 0, store: Store::Memory, heartbeat, ..Settings::default() };
@@ -181,16 +181,16 @@ async fn status(server: &backwire::Server, path: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn socket_io_is_served_at_the_path_that_is_set_and_at_its_own() {
+async fn socket_io_is_served_at_the_configured_and_the_default_path() {
     let server = with_socket_io(|it| it.path = "/push/io".parse().unwrap()).await;
     for path in ["/push/io/", "/socket.io/"] {
         assert_eq!(status(&server, &format!("{path}?EIO=4&transport=polling")).await, 200);
-        // A server that was built without the script says so.
+        // A server that was built without the script answers with an explanation, not with 404.
         assert_ne!(status(&server, &format!("{path}socket.io.js")).await, 404);
     }
     assert_eq!(status(&server, "/push/todo").await, 404);
     assert_eq!(status(&server, "/todo").await, 200);
-    // The check of origins is for both.
+    // Both paths check the origin.
     let url = format!("http://{}/push/io/?EIO=4&transport=polling", server.addr());
     let other = reqwest::Client::new().get(url).header("origin", "https://other.example");
     assert_eq!(other.send().await.unwrap().status(), 403);
@@ -198,7 +198,7 @@ async fn socket_io_is_served_at_the_path_that_is_set_and_at_its_own() {
 }
 
 #[tokio::test]
-async fn transport_that_is_not_allowed_is_refused() {
+async fn disabled_transport_is_refused() {
     let handshake = "/socket.io/?EIO=4&transport=polling";
     let server = with_socket_io(|it| it.transports = Transports::WebSocket).await;
     assert_eq!(status(&server, handshake).await, 400);
@@ -213,7 +213,7 @@ async fn transport_that_is_not_allowed_is_refused() {
 }
 
 #[tokio::test]
-async fn message_may_have_as_many_bytes_as_are_set() {
+async fn message_size_is_limited_by_the_setting() {
     let server = with_socket_io(|it| it.max_http_buffer_size = Some(2000)).await;
     let url = format!("http://{}/socket.io/?EIO=4&transport=polling", server.addr());
     let post = async |body: String| {

@@ -1,4 +1,4 @@
-//! What the operator learns of a limit that a client has reached: a counter, and a line in the log.
+//! Metrics and log lines for reached limits.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -10,14 +10,14 @@ use tracing::subscriber::{DefaultGuard, set_default};
 
 use crate::client::{builder, start};
 
-/// The default limits, but for those that are set.
+/// Returns the default limits with some changes.
 pub fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
     let mut limits = Limits::default();
     set(&mut limits);
     limits
 }
 
-/// How often a limit was reached since the start of a server, as it reports it.
+/// Returns how often a limit was reached, from the metrics of the server.
 pub async fn count(server: &Server, limit: Limit) -> u64 {
     let metrics = reqwest::get(format!("http://{}/metrics", server.addr())).await.unwrap();
     let metrics = metrics.text().await.unwrap();
@@ -26,8 +26,8 @@ pub async fn count(server: &Server, limit: Limit) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
 }
 
-/// The lines that this thread logs at `warn` and above, until it is dropped. Servers of a test run
-/// on its thread, unless the test asks for more.
+/// Captures the lines that this thread logs at `warn` and above, until it is dropped. The servers
+/// of a test run on its thread, unless the test uses several threads.
 pub struct CapturedLog {
     lines: Arc<Mutex<Vec<u8>>>,
     _guard: DefaultGuard,
@@ -45,12 +45,12 @@ impl CapturedLog {
         Self { lines: lines.0, _guard: set_default(subscriber) }
     }
 
-    /// All lines.
+    /// Returns all lines.
     pub fn text(&self) -> String {
         String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
     }
 
-    /// The lines that name this limit.
+    /// Returns the lines that name this limit.
     pub fn lines_of(&self, limit: Limit) -> Vec<String> {
         let text = self.text();
         let name = format!("limit=\"{}\"", limit.name());
@@ -79,7 +79,7 @@ async fn post_too_much(server: &Server, forwarded: &str) {
 }
 
 #[tokio::test]
-async fn limit_is_counted_each_time_and_logged_once_for_each_client() {
+async fn reached_limit_is_counted_each_time_and_logged_once_per_client() {
     let log = CapturedLog::start();
     let server = start(builder()).await;
     assert_eq!(count(&server, Limit::BodyLimit).await, 0);
@@ -95,7 +95,7 @@ async fn limit_is_counted_each_time_and_logged_once_for_each_client() {
 }
 
 #[tokio::test]
-async fn address_that_an_untrusted_proxy_forwards_does_not_count() {
+async fn address_forwarded_by_an_untrusted_proxy_is_ignored() {
     let log = CapturedLog::start();
     let settings = Settings {
         port: 0,
@@ -111,7 +111,7 @@ async fn address_that_an_untrusted_proxy_forwards_does_not_count() {
 }
 
 #[tokio::test]
-async fn metrics_are_for_callers_on_the_machine_and_those_with_the_key() {
+async fn metrics_are_available_to_local_callers_and_with_the_key() {
     let key: ApiKey = "secret".parse().unwrap();
     let server = start(builder().api_key(key)).await;
     let status = async |key: &str, forwarded: &str| {

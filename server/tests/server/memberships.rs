@@ -1,5 +1,5 @@
-//! Whatever is done to associations, in whichever order: who belongs to whom is what a plain list of pairs says,
-//! and who has heard of all of it from the beginning knows it, too.
+//! Random operations on associations. The server, and a client that has received all pushes since
+//! the start, have the same members as a model that is a plain list of pairs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,20 +13,20 @@ use serde_json::{Value, json};
 
 use crate::client::{Socket, builder, start};
 
-/// Ids that there may be; a few more than are there at first.
+/// The ids that operations use: a few more than exist at first.
 const IDS: std::ops::Range<i64> = 1..6;
 
-/// How many of each are there at first.
+/// The number of records of each resource at first.
 const FIRST: i64 = 3;
 
 #[derive(Debug, Clone)]
-enum Deed {
+enum Operation {
     AddPet(i64, i64),
     RemovePet(i64, i64),
     ReplacePets(i64, BTreeSet<i64>),
     SetOwner(i64, Option<i64>),
     PostPet(i64),
-    /// From the side of the team, or of the member.
+    /// From the side of the team (`true`) or of the member.
     AddMember(bool, i64, i64),
     RemoveMember(bool, i64, i64),
     ReplaceMembers(bool, i64, BTreeSet<i64>),
@@ -34,31 +34,31 @@ enum Deed {
     Destroy(&'static str, i64),
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn operation() -> impl Strategy<Value = Operation> {
     let (id, ids) = (|| IDS, || btree_set(1..4_i64, 0..4));
     prop_oneof![
-        3 => (id(), id()).prop_map(|(user, pet)| Deed::AddPet(user, pet)),
-        2 => (id(), id()).prop_map(|(user, pet)| Deed::RemovePet(user, pet)),
-        2 => (id(), ids()).prop_map(|(user, pets)| Deed::ReplacePets(user, pets)),
-        2 => (id(), proptest::option::of(id())).prop_map(|(pet, user)| Deed::SetOwner(pet, user)),
-        1 => id().prop_map(Deed::PostPet),
-        3 => (any::<bool>(), id(), id()).prop_map(|(side, a, b)| Deed::AddMember(side, a, b)),
-        2 => (any::<bool>(), id(), id()).prop_map(|(side, a, b)| Deed::RemoveMember(side, a, b)),
-        2 => (any::<bool>(), id(), ids()).prop_map(|(side, a, b)| Deed::ReplaceMembers(side, a, b)),
-        1 => id().prop_map(Deed::PostMember),
+        3 => (id(), id()).prop_map(|(user, pet)| Operation::AddPet(user, pet)),
+        2 => (id(), id()).prop_map(|(user, pet)| Operation::RemovePet(user, pet)),
+        2 => (id(), ids()).prop_map(|(user, pets)| Operation::ReplacePets(user, pets)),
+        2 => (id(), proptest::option::of(id())).prop_map(|(pet, user)| Operation::SetOwner(pet, user)),
+        1 => id().prop_map(Operation::PostPet),
+        3 => (any::<bool>(), id(), id()).prop_map(|(side, a, b)| Operation::AddMember(side, a, b)),
+        2 => (any::<bool>(), id(), id()).prop_map(|(side, a, b)| Operation::RemoveMember(side, a, b)),
+        2 => (any::<bool>(), id(), ids()).prop_map(|(side, a, b)| Operation::ReplaceMembers(side, a, b)),
+        1 => id().prop_map(Operation::PostMember),
         2 => (prop::sample::select(vec!["user", "pet", "team"]), id())
-            .prop_map(|(of, id)| Deed::Destroy(of, id)),
+            .prop_map(|(of, id)| Operation::Destroy(of, id)),
     ]
 }
 
-/// What is there, written down as plainly as can be.
+/// The model.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct World {
     users: BTreeSet<i64>,
     teams: BTreeSet<i64>,
-    /// Each pet and its owner.
+    /// The owner of each pet.
     pets: BTreeMap<i64, Option<i64>>,
-    /// Teams and users.
+    /// Pairs of a team and a user.
     members: BTreeSet<(i64, i64)>,
     made: BTreeMap<&'static str, i64>,
 }
@@ -80,21 +80,21 @@ impl World {
         *made
     }
 
-    /// Does it, if all who are named are there.
-    fn apply(&mut self, deed: &Deed) -> bool {
+    /// Applies an operation, if all records that it names exist. Returns whether it did.
+    fn apply(&mut self, operation: &Operation) -> bool {
         let (users, teams, pets) = (&self.users, &self.teams, &self.pets);
         let pair = |of_team: bool, a, b| if of_team { (a, b) } else { (b, a) };
         let sides = |of_team: bool| if of_team { (teams, users) } else { (users, teams) };
-        match deed {
-            Deed::AddPet(user, pet) if users.contains(user) && pets.contains_key(pet) => {
+        match operation {
+            Operation::AddPet(user, pet) if users.contains(user) && pets.contains_key(pet) => {
                 self.pets.insert(*pet, Some(*user));
             }
-            Deed::RemovePet(user, pet) if users.contains(user) && pets.contains_key(pet) => {
+            Operation::RemovePet(user, pet) if users.contains(user) && pets.contains_key(pet) => {
                 if pets[pet] == Some(*user) {
                     self.pets.insert(*pet, None);
                 }
             }
-            Deed::ReplacePets(user, wanted)
+            Operation::ReplacePets(user, wanted)
                 if users.contains(user) && wanted.iter().all(|pet| pets.contains_key(pet)) =>
             {
                 for (pet, owner) in &mut self.pets {
@@ -105,45 +105,45 @@ impl World {
                     }
                 }
             }
-            Deed::SetOwner(pet, user) if pets.contains_key(pet) => {
+            Operation::SetOwner(pet, user) if pets.contains_key(pet) => {
                 self.pets.insert(*pet, *user);
             }
-            Deed::PostPet(user) if users.contains(user) => {
+            Operation::PostPet(user) if users.contains(user) => {
                 let pet = self.make("pet");
                 self.pets.insert(pet, Some(*user));
             }
-            Deed::AddMember(of_team, a, b)
+            Operation::AddMember(of_team, a, b)
                 if sides(*of_team).0.contains(a) && sides(*of_team).1.contains(b) =>
             {
                 self.members.insert(pair(*of_team, *a, *b));
             }
-            Deed::RemoveMember(of_team, a, b)
+            Operation::RemoveMember(of_team, a, b)
                 if sides(*of_team).0.contains(a) && sides(*of_team).1.contains(b) =>
             {
                 self.members.remove(&pair(*of_team, *a, *b));
             }
-            Deed::ReplaceMembers(of_team, a, wanted)
+            Operation::ReplaceMembers(of_team, a, wanted)
                 if sides(*of_team).0.contains(a) && wanted.is_subset(sides(*of_team).1) =>
             {
                 let is_of_a = |it: &(i64, i64)| *a == if *of_team { it.0 } else { it.1 };
                 self.members.retain(|it| !is_of_a(it));
                 self.members.extend(wanted.iter().map(|b| pair(*of_team, *a, *b)));
             }
-            Deed::PostMember(team) if teams.contains(team) => {
+            Operation::PostMember(team) if teams.contains(team) => {
                 let user = self.make("user");
                 self.users.insert(user);
                 self.members.insert((*team, user));
             }
-            Deed::Destroy("user", id) if users.contains(id) => {
+            Operation::Destroy("user", id) if users.contains(id) => {
                 self.users.remove(id);
                 self.members.retain(|(_, user)| user != id);
                 self.pets.values_mut().filter(|it| **it == Some(*id)).for_each(|it| *it = None);
             }
-            Deed::Destroy("team", id) if teams.contains(id) => {
+            Operation::Destroy("team", id) if teams.contains(id) => {
                 self.teams.remove(id);
                 self.members.retain(|(team, _)| team != id);
             }
-            Deed::Destroy("pet", id) if pets.contains_key(id) => {
+            Operation::Destroy("pet", id) if pets.contains_key(id) => {
                 self.pets.remove(id);
             }
             _ => return false,
@@ -151,7 +151,7 @@ impl World {
         true
     }
 
-    /// All collections that are not empty, as `user 1 pets`.
+    /// Returns all non-empty collections, with names such as `user 1 pets`.
     fn collections(&self) -> BTreeMap<String, BTreeSet<i64>> {
         let mut all: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
         let mut put = |name: String, id: i64| {
@@ -168,32 +168,36 @@ impl World {
     }
 }
 
-fn request(deed: &Deed) -> (Method, String, Value) {
+fn request(operation: &Operation) -> (Method, String, Value) {
     let side = |of_team: bool, id: &i64| match of_team {
         true => format!("/team/{id}/members"),
         false => format!("/user/{id}/teams"),
     };
-    match deed {
-        Deed::AddPet(user, pet) => (Method::PUT, format!("/user/{user}/pets/{pet}"), Value::Null),
-        Deed::RemovePet(user, pet) => {
+    match operation {
+        Operation::AddPet(user, pet) => {
+            (Method::PUT, format!("/user/{user}/pets/{pet}"), Value::Null)
+        }
+        Operation::RemovePet(user, pet) => {
             (Method::DELETE, format!("/user/{user}/pets/{pet}"), Value::Null)
         }
-        Deed::ReplacePets(user, pets) => (Method::PUT, format!("/user/{user}/pets"), json!(pets)),
-        Deed::SetOwner(pet, user) => {
+        Operation::ReplacePets(user, pets) => {
+            (Method::PUT, format!("/user/{user}/pets"), json!(pets))
+        }
+        Operation::SetOwner(pet, user) => {
             (Method::PATCH, format!("/pet/{pet}"), json!({ "owner": user }))
         }
-        Deed::PostPet(user) => (Method::POST, format!("/user/{user}/pets"), json!({ "a": 1 })),
-        Deed::AddMember(of_team, a, b) => {
+        Operation::PostPet(user) => (Method::POST, format!("/user/{user}/pets"), json!({ "a": 1 })),
+        Operation::AddMember(of_team, a, b) => {
             (Method::PUT, format!("{}/{b}", side(*of_team, a)), Value::Null)
         }
-        Deed::RemoveMember(of_team, a, b) => {
+        Operation::RemoveMember(of_team, a, b) => {
             (Method::DELETE, format!("{}/{b}", side(*of_team, a)), Value::Null)
         }
-        Deed::ReplaceMembers(of_team, a, ids) => (Method::PUT, side(*of_team, a), json!(ids)),
-        Deed::PostMember(team) => {
+        Operation::ReplaceMembers(of_team, a, ids) => (Method::PUT, side(*of_team, a), json!(ids)),
+        Operation::PostMember(team) => {
             (Method::POST, format!("/team/{team}/members"), json!({ "a": 1 }))
         }
-        Deed::Destroy(of, id) => (Method::DELETE, format!("/{of}/{id}"), Value::Null),
+        Operation::Destroy(of, id) => (Method::DELETE, format!("/{of}/{id}"), Value::Null),
     }
 }
 
@@ -201,9 +205,9 @@ struct Run {
     server: Server,
     http: Client,
     world: World,
-    /// Somebody who has listened from the beginning.
+    /// A client that has been subscribed since the start.
     listener: Socket,
-    heard: BTreeMap<String, BTreeSet<i64>>,
+    received: BTreeMap<String, BTreeSet<i64>>,
 }
 
 impl Run {
@@ -219,7 +223,7 @@ impl Run {
         let server = start(builder).await;
         let listener = Socket::stock(&server).await;
         let (http, world) = (Client::new(), World::new());
-        let mut run = Self { server, http, world, listener, heard: BTreeMap::new() };
+        let mut run = Self { server, http, world, listener, received: BTreeMap::new() };
         for of in ["user", "pet", "team"] {
             run.listener.get(&format!("/{of}")).await;
             let some = vec![json!({ "a": 1 }); FIRST as usize];
@@ -236,44 +240,46 @@ impl Run {
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }
 
-    async fn apply(&mut self, deed: &Deed) {
-        if matches!(deed, Deed::SetOwner(_, Some(user)) if !self.world.users.contains(user)) {
-            // Whether there is such an owner is not asked, so nobody would hear of it.
+    async fn apply(&mut self, operation: &Operation) {
+        if matches!(operation, Operation::SetOwner(_, Some(user)) if !self.world.users.contains(user))
+        {
+            // The server does not check whether the owner exists, so it would push nothing to its
+            // collection.
             return;
         }
-        let is_possible = self.world.apply(deed);
-        let (method, path, body) = request(deed);
+        let is_possible = self.world.apply(operation);
+        let (method, path, body) = request(operation);
         let (status, answer) = self.ask(method, &path, body).await;
-        assert_eq!(status < 300, is_possible, "{deed:?}: {answer}");
-        assert!(is_possible || status == 404, "{deed:?}: {answer}");
+        assert_eq!(status < 300, is_possible, "{operation:?}: {answer}");
+        assert!(is_possible || status == 404, "{operation:?}: {answer}");
         self.listen().await;
     }
 
-    /// Keeps in mind what is said of collections.
+    /// Applies the received membership changes.
     async fn listen(&mut self) {
-        for frame in self.listener.heard().await {
+        for frame in self.listener.pushes().await {
             let (resource, news): (String, Value) = serde_json::from_str(&frame[2..]).unwrap();
             let name =
                 || format!("{resource} {} {}", news["id"], news["attribute"].as_str().unwrap());
             match news["verb"].as_str().unwrap() {
                 "addedTo" => {
-                    let collection = self.heard.entry(name()).or_default();
+                    let collection = self.received.entry(name()).or_default();
                     assert!(collection.insert(news["addedId"].as_i64().unwrap()), "{news}");
                 }
                 "removedFrom" => {
-                    let collection = self.heard.get_mut(&name()).unwrap();
+                    let collection = self.received.get_mut(&name()).unwrap();
                     assert!(collection.remove(&news["removedId"].as_i64().unwrap()), "{news}");
                 }
                 "destroyed" => {
                     let of = format!("{resource} {} ", news["id"]);
-                    self.heard.retain(|name, _| !name.starts_with(&of));
+                    self.received.retain(|name, _| !name.starts_with(&of));
                 }
                 _ => {}
             }
         }
     }
 
-    /// All collections that are not empty, as they are read, in two ways.
+    /// Reads all non-empty collections in two ways, and checks that both agree.
     async fn read(&self) -> BTreeMap<String, BTreeSet<i64>> {
         let mut all = BTreeMap::new();
         for (of, attribute) in [("user", "pets"), ("user", "teams"), ("team", "members")] {
@@ -293,15 +299,15 @@ impl Run {
     async fn check(&mut self) {
         let there = self.world.collections();
         assert_eq!(self.read().await, there);
-        // What follows from a destroy may be pushed after its answer.
+        // The changes of a cascade may be pushed after the answer to the destroy.
         for _ in 0..1_000 {
-            self.heard.retain(|_, members| !members.is_empty());
-            if self.heard == there {
+            self.received.retain(|_, members| !members.is_empty());
+            if self.received == there {
                 break;
             }
             self.listen().await;
         }
-        assert_eq!(self.heard, there);
+        assert_eq!(self.received, there);
     }
 }
 
@@ -309,12 +315,12 @@ fn ids(records: &Value) -> BTreeSet<i64> {
     records.as_array().unwrap().iter().map(|it| it["id"].as_i64().unwrap()).collect()
 }
 
-fn run(store: Store, deeds: &[Deed]) {
+fn run(store: Store, operations: &[Operation]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut run = Run::new(store).await;
-        for deed in deeds {
-            run.apply(deed).await;
+        for operation in operations {
+            run.apply(operation).await;
         }
         run.check().await;
         run.server.shutdown().await;
@@ -325,17 +331,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_done_to_associations_in_memory_is_what_a_list_of_pairs_says(
-        deeds in vec(deed(), 1..30)
+    fn associations_in_memory_equal_the_model(
+        operations in vec(operation(), 1..30)
     ) {
-        run(Store::Memory, &deeds);
+        run(Store::Memory, &operations);
     }
 
     #[test]
-    fn what_is_done_to_associations_in_sqlite_is_what_a_list_of_pairs_says(
-        deeds in vec(deed(), 1..30)
+    fn associations_in_sqlite_equal_the_model(
+        operations in vec(operation(), 1..30)
     ) {
         let folder = tempfile::tempdir().unwrap();
-        run(Store::Sqlite(folder.path().join("backwire.db")), &deeds);
+        run(Store::Sqlite(folder.path().join("backwire.db")), &operations);
     }
 }

@@ -1,4 +1,4 @@
-//! What all clients together can make a server hold in memory.
+//! Limits of the memory that all clients together use.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ pub fn todo(size: usize) -> Value {
     json!({ "title": "x".repeat(size) })
 }
 
-/// The answer to a GET over HTTP: its status and body.
+/// Sends a GET over HTTP, and returns status and body.
 async fn get(server: &Server, path: &str) -> (u16, Value) {
     let reply = reqwest::get(format!("http://{}{path}", server.addr())).await.unwrap();
     (reply.status().as_u16(), reply.json().await.unwrap())
 }
 
 #[tokio::test]
-async fn requests_of_a_connection_may_have_so_many_bytes() {
+async fn request_bytes_of_a_connection_are_limited() {
     let log = CapturedLog::start();
     let gate = Arc::new(Notify::new());
     let wait = gate.clone();
@@ -49,7 +49,7 @@ async fn requests_of_a_connection_may_have_so_many_bytes() {
     assert_eq!(count(&server, Limit::RequestBytes).await, 2);
     assert!(log.lines_of(Limit::RequestBytes)[0].contains("client=127.0.0.1"));
     assert_eq!(socket.ack(1).await["statusCode"], 200);
-    // One alone may be as large as a body may be.
+    // A single request may be as large as the body limit.
     assert_eq!(socket.post("/todo", todo(500_000)).await["statusCode"], 201);
     server.shutdown().await;
 }
@@ -68,7 +68,7 @@ pub async fn begin_create(server: &Server, size: usize) -> (TcpStream, String) {
     (upload, rest.to_owned())
 }
 
-/// The answer to a create over HTTP: its status, `Retry-After` and body.
+/// Creates a record over HTTP, and returns status, `Retry-After` and body.
 pub async fn create(server: &Server, size: usize) -> (u16, Option<String>, Value) {
     let url = format!("http://{}/todo", server.addr());
     let reply = reqwest::Client::new().post(url).json(&todo(size)).send().await.unwrap();
@@ -78,13 +78,14 @@ pub async fn create(server: &Server, size: usize) -> (u16, Option<String>, Value
 }
 
 #[tokio::test]
-async fn bodies_that_are_being_sent_use_up_the_budget_of_requests_and_small_ones_need_none() {
+async fn unfinished_bodies_use_the_request_budget_and_small_ones_need_none() {
     let log = CapturedLog::start();
     let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
     let server = start(builder().limits(limits(set))).await;
     let [mut waiting, mut other] = [Socket::runtime(&server).await, Socket::runtime(&server).await];
     let (mut upload, rest) = begin_create(&server, 90_000).await;
-    // Its claim is seen when the next one of the same client, which may use a quarter, is refused.
+    // The claim is in force when the next request of the same client, which may use a quarter, is
+    // refused.
     let (retry_after, refused) = loop {
         match create(&server, 200_000).await {
             (201, ..) => {}
@@ -98,7 +99,8 @@ async fn bodies_that_are_being_sent_use_up_the_budget_of_requests_and_small_ones
     assert!(refused["message"].as_str().unwrap().contains("total_request_bytes"));
     assert_eq!(retry_after.as_deref(), Some("1"));
     let before = count(&server, Limit::TotalRequestBytes).await;
-    // A large message of a WebSocket is not refused: it is not read before there is memory for it.
+    // The server does not refuse a large WebSocket message. It does not read it before there is
+    // memory for it.
     let waiting = tokio::spawn(async move {
         let reply = waiting.post("/todo", todo(200_000)).await;
         (waiting, reply)
@@ -118,7 +120,7 @@ async fn bodies_that_are_being_sent_use_up_the_budget_of_requests_and_small_ones
     server.shutdown().await;
 }
 
-/// A WebSocket that has sent the begin of a message of so many bytes.
+/// Opens a WebSocket and sends the beginning of a message of this many bytes.
 pub async fn begin_message(server: &Server, size: usize) -> TcpStream {
     let mut stream = TcpStream::connect(server.addr()).await.unwrap();
     let head = format!(
@@ -142,12 +144,12 @@ pub async fn begin_message(server: &Server, size: usize) -> TcpStream {
 }
 
 #[tokio::test]
-async fn message_that_is_never_complete_holds_its_share_until_its_connection_ends() {
+async fn unfinished_message_holds_its_memory_until_its_connection_ends() {
     let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
     let server = start(builder().limits(limits(set))).await;
     let mut socket = Socket::runtime(&server).await;
     let begun = [begin_message(&server, 160_000).await, begin_message(&server, 160_000).await];
-    // Each alone is more than the quarter of its client, so one of them waits for the other.
+    // Each message alone is larger than the quarter of its client, so one waits for the other.
     while count(&server, Limit::TotalRequestBytes).await == 0 {
         tokio::task::yield_now().await;
     }
@@ -178,7 +180,7 @@ async fn messages_that_wait_for_memory_are_all_answered() {
     assert_eq!(todos.as_array().unwrap().len(), 20 * 6);
 }
 
-/// A request whose answer is not read.
+/// Sends a GET and does not read its answer.
 async fn begin_get(server: &Server, path: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -190,8 +192,8 @@ async fn begin_get(server: &Server, path: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn answers_that_nobody_reads_use_up_the_budget_of_answers_and_small_ones_need_none() {
-    // More than the buffers of the system have room for.
+async fn unread_answers_use_the_answer_budget_and_small_ones_need_none() {
+    // This is more than the buffers of the operating system hold.
     const LARGE: usize = 12 << 20;
     let set = |limits: &mut Limits| limits.total_unread_bytes = 4 * LARGE;
     let large = axum::routing::get(async || "x".repeat(LARGE));
@@ -211,16 +213,17 @@ async fn answers_that_nobody_reads_use_up_the_budget_of_answers_and_small_ones_n
     assert!(rest.len() > LARGE);
     drop(unread);
     assert_eq!(socket.get("/large").await["statusCode"], 200);
-    // What a socket was sent counts until it has been read, too; then it can be claimed again.
+    // Data that was sent to a socket counts until the client has read it. Then the memory is
+    // available again.
     assert_eq!(socket.get("/large").await["statusCode"], 200);
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn client_that_does_not_read_its_pushes_misses_some_and_can_ask_for_them() {
+async fn slow_reader_misses_pushes_and_can_resume() {
     let log = CapturedLog::start();
     let server = start(builder().limits(limits(|limits| limits.unread_bytes = 1 << 20))).await;
-    let mut slow = Socket::small(&server, RUNTIME).await;
+    let mut slow = Socket::with_small_buffer(&server, RUNTIME).await;
     slow.get("/todo").await;
     let mut writer = Socket::runtime(&server).await;
     let mut written = 0;
@@ -230,7 +233,8 @@ async fn client_that_does_not_read_its_pushes_misses_some_and_can_ask_for_them()
         assert!(written < 200, "everything was sent to a client that does not read");
     }
     assert!(log.lines_of(Limit::UnreadBytes)[0].contains("client=127.0.0.1"));
-    // It was not disconnected; it gets the pushes that were sent, and then hears where the room stands.
+    // The client was not disconnected. It receives the sent pushes, and then the position of the
+    // room.
     let (mut received, mut head) = (0, 0);
     while head < written {
         let push = slow.event().await;
@@ -243,9 +247,9 @@ async fn client_that_does_not_read_its_pushes_misses_some_and_can_ask_for_them()
 }
 
 #[tokio::test]
-async fn stock_client_that_does_not_read_large_pushes_is_disconnected() {
+async fn stock_client_with_large_unread_pushes_is_disconnected() {
     let server = start(builder().limits(limits(|limits| limits.unread_bytes = 1 << 20))).await;
-    let mut slow = Socket::small(&server, "").await;
+    let mut slow = Socket::with_small_buffer(&server, "").await;
     slow.emit(&json!(["get", { "url": "/todo" }])).await;
     let mut writer = Socket::runtime(&server).await;
     let mut written = 0;
@@ -254,12 +258,12 @@ async fn stock_client_that_does_not_read_large_pushes_is_disconnected() {
         written += 1;
         assert!(written < 200, "everything was sent to a client that does not read");
     }
-    slow.is_ended().await;
+    slow.wait_for_close().await;
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn many_connections_with_large_writes_are_answered_each_time() {
+async fn large_writes_over_many_connections_are_all_answered() {
     let server = start(builder()).await;
     let write = async |connection: usize| {
         let mut socket = Socket::runtime(&server).await;

@@ -1,4 +1,4 @@
-//! What one connection has in flight, and in which order it happens.
+//! The order of requests that one connection has in flight.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use tokio::task::yield_now;
 use crate::client::{Socket, builder, position, refusal, start};
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 
-/// As much in flight as these tests have.
+/// Returns a builder that allows as many requests in flight as these tests send.
 fn patient() -> Builder {
     builder().in_flight(4096).unread(4096)
 }
@@ -33,7 +33,7 @@ async fn on_every_engine(builder: impl Fn() -> Builder, story: impl AsyncFn(&Ser
     }
 }
 
-/// Sends all events at once and gives their acks, which come in the same order.
+/// Sends all events at once and returns their acks, which arrive in the same order.
 async fn all_in_flight(socket: &mut Socket, events: &[Value]) -> Vec<Value> {
     for (number, event) in (1..).zip(events) {
         socket.feed(format!("42{number}{event}")).await;
@@ -73,7 +73,7 @@ async fn writes_in_flight_are_committed_in_the_order_they_were_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_read_sees_exactly_the_writes_that_were_sent_before_it() {
+async fn read_sees_exactly_the_writes_sent_before_it() {
     on_every_engine(patient, async |server| {
         let mut socket = Socket::runtime(server).await;
         let event = |number| match number {
@@ -94,8 +94,8 @@ async fn a_read_sees_exactly_the_writes_that_were_sent_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_route_of_the_user_runs_alone() {
-    // Slow to write, and then not done yet.
+async fn custom_route_runs_exclusively() {
+    // This route is slow to write, and continues after that.
     let twice = post(async |cx: Context| {
         let todo = || Resource::parse("todo").unwrap();
         let before = cx.engine().find(&todo(), &Criteria::default()).await.unwrap().value.len();
@@ -115,7 +115,7 @@ async fn a_route_of_the_user_runs_alone() {
             let events =
                 Vec::from_iter((0..60).map(|n| if n % 3 == 2 { twice.clone() } else { create(n) }));
             let acks = all_in_flight(&mut socket, &events).await;
-            // Of each three events, two create one record and the last creates two.
+            // Two of three events create one record each, and the last creates two.
             for (round, three) in acks.chunks(3).enumerate() {
                 assert_eq!(three[0]["body"]["id"], round * 4 + 1);
                 assert_eq!(three[1]["body"]["id"], round * 4 + 2);
@@ -145,7 +145,7 @@ async fn repeats_in_flight_get_the_outcome_of_the_first() {
     .await;
 }
 
-/// Nothing is committed until two writers have come.
+/// Blocks commits until two writers wait.
 struct Pairwise(Barrier);
 
 #[async_trait]
@@ -170,7 +170,7 @@ async fn writes_in_flight_wait_for_the_engine_together() {
     for (number, event) in (1..).zip(&events) {
         socket.send(format!("42{number}{event}")).await;
     }
-    // The last is one too many, so the others are there.
+    // The last write is unpaired, so the others have arrived.
     assert_eq!(refusal(&socket.ack(4).await), json!([429, "E_TOO_MANY"]));
     gate.notify_one();
     assert_eq!(socket.ack(2).await["statusCode"], 201);

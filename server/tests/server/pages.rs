@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::client::{Socket, builder, server, start};
 
 #[tokio::test]
-async fn a_file_wins_over_a_resource_of_the_same_name() {
+async fn file_takes_precedence_over_a_resource_of_the_same_name() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("index.html"), "<h1>home</h1>").unwrap();
     std::fs::write(home.path().join("todo"), "a file").unwrap();
@@ -36,7 +36,7 @@ fn is_sent_to_http(ack: &serde_json::Value) -> bool {
 }
 
 #[tokio::test]
-async fn runtime_is_sent_to_http_for_static_files() {
+async fn runtime_is_redirected_to_http_for_static_files() {
     let home = tempfile::tempdir().unwrap();
     for directory in ["", "full", "empty"] {
         std::fs::create_dir_all(home.path().join(directory)).unwrap();
@@ -77,7 +77,7 @@ async fn runtime_is_sent_to_http_for_static_files() {
 }
 
 #[tokio::test]
-async fn runtime_is_sent_to_http_where_there_is_neither_route_nor_resource() {
+async fn runtime_is_redirected_to_http_without_a_route_or_resource() {
     let missing = get(async || reqwest::StatusCode::NOT_FOUND);
     let mut settings = backwire::Settings::default();
     settings.models.undeclared(backwire::model::Undeclared::Refuse);
@@ -107,7 +107,7 @@ async fn runtime_is_sent_to_http_where_there_is_neither_route_nor_resource() {
 }
 
 #[tokio::test]
-async fn a_route_of_ones_own_works_over_http_and_sockets_and_can_tell_them_apart() {
+async fn custom_route_works_over_http_and_sockets_and_can_distinguish_them() {
     let whoami = get(async |cx: Context| match cx.client() {
         Some(client) => client.id().to_string(),
         None => "nobody".to_owned(),
@@ -149,12 +149,12 @@ async fn is_served_compressed(server: &backwire::Server, path: &str) {
 }
 
 #[tokio::test]
-async fn the_scripts_are_at_their_addresses_or_said_to_be_missing() {
+async fn scripts_are_served_or_reported_as_missing() {
     let server = server().await;
     let ours = ["/backwire.js", "/backwire.live.js", "/backwire.extra.js", "/backwire.esm.js"];
     for path in ours.into_iter().chain(["/socket.io/socket.io.js"]) {
         let url = format!("http://{}{path}", server.addr());
-        // Pages of any origin may load them; what the script may then do is another question.
+        // Pages of any origin may load the scripts. Their requests are checked separately.
         let request = reqwest::Client::new().get(url).header("origin", "https://page.example");
         let answer = request.send().await.unwrap();
         match answer.status().as_u16() {

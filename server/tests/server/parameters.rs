@@ -124,7 +124,7 @@ async fn write_ignores_unknown_parameters_and_refuses_criteria() {
 }
 
 #[tokio::test]
-async fn a_write_refuses_values_in_its_url_by_the_attributes_of_the_written_record() {
+async fn write_refuses_url_values_by_the_attributes_of_the_written_record() {
     let access = Access { owner: Some("by".to_owned()), ..Access::default() };
     let draft = Model { access, ..Model::default() }.attribute("name", Attribute::default());
     let pet = Model::default()

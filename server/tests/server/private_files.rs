@@ -1,4 +1,4 @@
-//! What a folder of pages does not give away: the store, the server's files, and what is outside.
+//! Files that a folder of pages does not serve: the store, the server's files, and files outside.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,10 +11,10 @@ use serde_json::json;
 use crate::client::{Socket, builder, start};
 use crate::limits_reached::CapturedLog;
 
-/// A secret that is in a record and in no page.
+/// A secret that is in a record but in no page.
 const SECRET: &str = "a secret of the store";
 
-/// A server with pages in a folder, and its store at a place in it.
+/// Starts a server with pages in a folder, and its store in that folder.
 async fn serving(folder: &Path, store: &str) -> Server {
     let store = folder.join(store);
     fs::create_dir_all(store.parent().unwrap()).unwrap();
@@ -38,7 +38,7 @@ async fn serving(folder: &Path, store: &str) -> Server {
     server
 }
 
-/// Asks for a path as it is spelled, which clients of HTTP would tidy.
+/// Requests a path exactly as given. HTTP clients would normalize it.
 async fn get(server: &Server, path: &str) -> Vec<u8> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(server.addr()).await.unwrap();
@@ -70,7 +70,7 @@ async fn serves_pages(server: &Server) {
 }
 
 #[tokio::test]
-async fn store_in_a_folder_of_the_pages_is_not_served() {
+async fn store_in_the_pages_folder_is_not_served() {
     let log = CapturedLog::start();
     let home = tempfile::tempdir().unwrap();
     let server = serving(home.path(), "data/backwire.db").await;
@@ -105,7 +105,7 @@ async fn store_in_a_folder_of_the_pages_is_not_served() {
 }
 
 #[tokio::test]
-async fn store_beside_the_pages_is_not_served() {
+async fn store_next_to_the_pages_is_not_served() {
     let home = tempfile::tempdir().unwrap();
     let server = serving(home.path(), "Backwire.db").await;
     fs::copy(home.path().join("Backwire.db"), home.path().join("copy.html")).unwrap();
@@ -156,7 +156,7 @@ async fn hidden_files_and_links_out_of_the_folder_are_not_served() {
     ];
     gives_nothing_away(&server, &paths).await;
     assert!(has(&get(&server, "/inside.html").await, "a page"));
-    // The runtime asks for a resource, too, where there is no file for others.
+    // The runtime may request a resource where there is no public file.
     let mut runtime = Socket::runtime(&server).await;
     for path in ["/link.html", "/log.html"] {
         let ack = runtime.get(path).await;
@@ -166,7 +166,7 @@ async fn hidden_files_and_links_out_of_the_folder_are_not_served() {
 }
 
 #[tokio::test]
-async fn files_of_the_store_are_for_their_owner_alone() {
+async fn store_files_are_accessible_to_their_owner_only() {
     let home = tempfile::tempdir().unwrap();
     let server = serving(home.path(), "data/backwire.db").await;
     for file in ["backwire.db", "backwire.db-wal", "backwire.db-shm", "backwire.db.lock"] {

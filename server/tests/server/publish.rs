@@ -20,7 +20,7 @@ async fn publish(server: &Server, query: &str, news: &Value) -> Response {
     Client::new().post(url).json(news).send().await.unwrap()
 }
 
-/// Status, code and field of a refusal.
+/// Returns status, code and field of a refusal.
 async fn refused(response: Response) -> Value {
     let status = response.status().as_u16();
     let body: Value = response.json().await.unwrap();
@@ -31,7 +31,7 @@ async fn refused(response: Response) -> Value {
 const KEY: &str = "?site=/&apiKey=secret";
 
 #[tokio::test]
-async fn a_key_may_be_in_a_header() {
+async fn api_key_may_be_in_a_header() {
     let server = keyed().await;
     let url = format!("http://{}/publish", server.addr());
     let news = json!({ "model": "user", "verb": "destroy", "id": 3 });
@@ -43,7 +43,7 @@ async fn a_key_may_be_in_a_header() {
 }
 
 #[tokio::test]
-async fn what_a_back_end_publishes_is_pushed_and_kept_nowhere() {
+async fn published_event_is_pushed_and_not_stored() {
     let server = keyed().await;
     let (mut ours, mut sails) = (Socket::runtime(&server).await, Socket::stock(&server).await);
     ours.get("/user").await;
@@ -78,7 +78,7 @@ async fn what_a_back_end_publishes_is_pushed_and_kept_nowhere() {
 }
 
 #[tokio::test]
-async fn a_back_end_that_is_not_sure_may_say_it_again_with_the_same_key() {
+async fn publish_may_be_repeated_with_the_same_key() {
     let server = keyed().await;
     let url = format!("http://{}/publish{KEY}", server.addr());
     let say = || {
@@ -95,17 +95,17 @@ fn keyed_create(path: &str) -> Value {
 }
 
 #[tokio::test]
-async fn keys_of_back_ends_are_apart_from_those_of_anonymous_callers_and_people() {
-    async fn enter(session: Session) -> Result<()> {
+async fn idempotency_keys_of_back_ends_anonymous_callers_and_persons_are_separate() {
+    async fn sign_in(session: Session) -> Result<()> {
         session.sign_in(":api_key", Vec::<String>::new()).await
     }
     let owned = Access { owner: Some("userId".to_owned()), ..Access::default() };
-    let builder = builder().api_key("secret".parse().unwrap()).route("/door", post(enter));
+    let builder = builder().api_key("secret".parse().unwrap()).route("/sign-in", post(sign_in));
     let model = Model { access: owned, ids: Ids::Uuid, ..Model::default() };
     let server = start(builder.resource("note", model).unwrap()).await;
     let mut person = Browser::new(&server);
-    person.send(Method::POST, "/door", None).await;
-    // The attack: keys that the back end will use are used before it.
+    person.send(Method::POST, "/sign-in", None).await;
+    // The attack: other callers use keys that the back end will use later.
     let anonymous = Socket::runtime(&server).await;
     let mut sockets = [anonymous, person.runtime(&server).await];
     for (socket, path) in sockets.iter_mut().zip(["/user", "/note"]) {
@@ -121,7 +121,7 @@ async fn keys_of_back_ends_are_apart_from_those_of_anonymous_callers_and_people(
     assert_eq!(publish(3).await.status(), 200);
     assert_eq!(publish(3).await.status(), 200);
     assert_eq!(refused(publish(4).await).await, json!([422, "E_KEY_REUSED", "idempotency-key"]));
-    // The others get the answers to their own requests.
+    // The other callers get the answers to their own requests.
     for (socket, path) in sockets.iter_mut().zip(["/user", "/note"]) {
         let reply = socket.ask(keyed_create(path)).await;
         assert_eq!(reply["statusCode"], 201);
@@ -131,25 +131,25 @@ async fn keys_of_back_ends_are_apart_from_those_of_anonymous_callers_and_people(
 }
 
 #[tokio::test]
-async fn without_a_key_nobody_publishes_and_with_one_only_who_has_it() {
+async fn publish_requires_the_configured_api_key() {
     let news = json!({ "model": "user", "verb": "destroy", "id": 3 });
     let open = server().await;
     for query in ["", "?apiKey=", KEY] {
-        let said = refused(publish(&open, query, &news).await).await;
-        assert_eq!(said, json!([404, "E_NOT_FOUND", null]), "{query}");
+        let refusal = refused(publish(&open, query, &news).await).await;
+        assert_eq!(refusal, json!([404, "E_NOT_FOUND", null]), "{query}");
     }
     open.shutdown().await;
     let server = keyed().await;
     for query in ["", "?apiKey=", "?apiKey=secre", "?apiKey=secret2", "?site=/shop&apiKey=secret"] {
-        let said = refused(publish(&server, query, &news).await).await;
-        assert_eq!(said, json!([401, "E_UNAUTHORIZED", "apiKey"]), "{query}");
+        let refusal = refused(publish(&server, query, &news).await).await;
+        assert_eq!(refusal, json!([401, "E_UNAUTHORIZED", "apiKey"]), "{query}");
     }
     assert_eq!(publish(&server, KEY, &news).await.status(), 200);
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_is_not_understood_is_refused_by_name() {
+async fn invalid_publication_is_refused_with_its_field() {
     let server = keyed().await;
     let table = [
         (json!([]), "E_BAD_BODY", "body"),
@@ -167,8 +167,8 @@ async fn what_is_not_understood_is_refused_by_name() {
         ),
     ];
     for (news, code, field) in table {
-        let said = refused(publish(&server, KEY, &news).await).await;
-        assert_eq!(said, json!([400, code, field]), "{news}");
+        let refusal = refused(publish(&server, KEY, &news).await).await;
+        assert_eq!(refusal, json!([400, code, field]), "{news}");
     }
     let url = format!("http://{}/publish{KEY}", server.addr());
     let broken = Client::new().post(url).body("{oops").send().await.unwrap();

@@ -1,9 +1,9 @@
 //! The response header `backwire-query`, which describes how the server understood a read.
 
 use axum::routing::get;
-use backwire::access::{Access, Policy, Reach};
+use backwire::access::{Access, AccessScope, Policy};
 use backwire::change::Attributes;
-use backwire::model::{Attribute, Find, Model, Most};
+use backwire::model::{Attribute, Find, Model, RequestLimits};
 use backwire::server::Builder;
 use backwire::{Context, Error, Server};
 use serde_json::{Value, json};
@@ -17,11 +17,14 @@ fn declared() -> Builder {
         .attribute("pets", Attribute::collection("pet", "owner"))
         .attribute("teams", Attribute::collection("team", "members"));
     let team = Model::default().attribute("members", Attribute::collection("user", "teams"));
-    let red = Policy::new(|_, _| Reach::those(json!({ "team": "red" })).unwrap());
+    let red = Policy::new(|_, _| AccessScope::matching(json!({ "team": "red" })).unwrap());
     let hidden =
         Model { access: Access { policy: Some(red), ..Access::default() }, ..Model::default() };
     let first = Find { limit: Some(2), ..Find::default() };
-    let capped = Model { most: Most { records: Some(2), ..Most::default() }, ..Model::default() };
+    let capped = Model {
+        most: RequestLimits { records: Some(2), ..RequestLimits::default() },
+        ..Model::default()
+    };
     let resources = [
         ("user", user),
         ("pet", pet),
@@ -120,7 +123,7 @@ async fn read_without_a_subscription_has_a_query_header() {
 }
 
 #[tokio::test]
-async fn list_with_associations_is_a_part() {
+async fn list_with_associations_has_kind_part() {
     let (server, mut socket) = filled().await;
     let mut rooms = Vec::new();
     for url in
@@ -144,7 +147,7 @@ async fn list_with_associations_is_a_part() {
 }
 
 #[tokio::test]
-async fn list_that_the_server_has_shortened_is_a_part() {
+async fn list_shortened_by_the_server_has_kind_part() {
     let (server, mut socket) = filled().await;
     assert_eq!(header(&socket.get("/capped").await, "backwire-room"), Some("capped"));
     socket.ask(json!(["unsubscribe", "capped"])).await;
@@ -154,15 +157,18 @@ async fn list_that_the_server_has_shortened_is_a_part() {
     let room = header(&cut, "backwire-room").unwrap().to_owned();
     assert_eq!(over_http(&server, "/capped").await.as_deref(), Some("part;limit=2"));
     socket.post("/capped", json!({ "n": 3 })).await;
-    let pushes = crate::client::events(&socket.heard().await);
+    let pushes = crate::client::events(&socket.pushes().await);
     assert_eq!(pushes.len(), 1, "{pushes:?}");
     assert_eq!((&pushes[0][1], &pushes[0][4]), (&json!(room), &json!([])));
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn members_that_the_server_has_cut_off_are_a_part() {
-    let capped = Model { most: Most { records: Some(2), ..Most::default() }, ..Model::default() };
+async fn members_truncated_by_the_server_have_kind_part() {
+    let capped = Model {
+        most: RequestLimits { records: Some(2), ..RequestLimits::default() },
+        ..Model::default()
+    };
     let club = capped.attribute("members", Attribute::collection("guest", "clubs"));
     let guest = Model::default().attribute("clubs", Attribute::collection("club", "members"));
     let builder = builder().resource("guest", guest).unwrap().resource("club", club).unwrap();
@@ -190,7 +196,8 @@ async fn reads_of_custom_handlers_have_a_query_header() {
     async fn one(cx: Context) -> Result<backwire::blueprints::Reply, Error> {
         cx.find_one("thing", 1, async { Ok(Some(Attributes::new())) }).await
     }
-    let routes = builder().instead("/thing", get(all)).instead("/thing/{id}", get(one));
+    let routes =
+        builder().override_route("/thing", get(all)).override_route("/thing/{id}", get(one));
     let server = start(routes).await;
     let mut socket = Socket::runtime(&server).await;
     for (url, expected) in [("/thing", "whole"), ("/thing/1", "one")] {

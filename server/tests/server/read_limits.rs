@@ -1,4 +1,4 @@
-//! What one read may cost: time, records, bytes.
+//! Limits of one read: time, records and bytes.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -41,21 +41,22 @@ async fn post(server: &Server, path: &str, record: Value) {
     assert_eq!(response.status(), 201, "{record}");
 }
 
-/// Status and body of a read.
+/// Reads a path, and returns status and body.
 async fn read(server: &Server, path: &str) -> (u16, Value) {
     let response = reqwest::get(format!("http://{}{path}", server.addr())).await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// Status, code and limit, of a read that is refused.
+/// Reads a path that is refused, and returns status, code and limit.
 async fn refused(server: &Server, path: &str) -> Value {
     let (status, body) = read(server, path).await;
     json!([status, body["code"], body["limit"]])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_operands_of_string_operators_keep_nobody_waiting() {
-    // It is the search that is quick enough, whatever the machine is, and not the deadline that ends it.
+async fn long_operands_of_string_operators_do_not_delay_others() {
+    // The deadline is long, so the test passes because the search is fast and not because it was
+    // stopped.
     let builder = limited(|limits| limits.read_deadline = Duration::from_secs(3600));
     let (_folder, builder) = in_file(builder.body_limit(2 << 20));
     let server = start(builder).await;
@@ -76,7 +77,7 @@ async fn long_operands_of_string_operators_keep_nobody_waiting() {
     assert_eq!(read(&server, "/health").await.0, 200);
     assert_eq!(read(&server, "/todo/1").await.0, 200);
     assert_eq!(attack.await.unwrap(), [json!([]), json!([]), json!([]), json!([])]);
-    // Short enough for a url.
+    // This operand is short enough for a url.
     let needle = "a".repeat(60_000);
     let filter = format!("%7B%22text%22:%7B%22contains%22:%22{needle}b%22%7D%7D");
     assert_eq!(read(&server, &format!("/todo?where={filter}")).await, (200, json!([])));
@@ -87,13 +88,13 @@ async fn long_operands_of_string_operators_keep_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn read_beyond_its_deadline_is_a_503_that_is_not_repeated() {
+async fn read_over_its_deadline_is_503_without_retry_after() {
     let log = CapturedLog::start();
     let server = start(limited(|limits| limits.read_deadline = Duration::from_nanos(1))).await;
     post(&server, "/todo", json!({ "title": "Milk" })).await;
     let response = reqwest::get(format!("http://{}/todo", server.addr())).await.unwrap();
     assert_eq!(response.status(), 503);
-    // Who repeats it by itself would go on for ever.
+    // A client that retries automatically would never stop.
     assert!(!response.headers().contains_key("retry-after"));
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["code"], "E_READ_DEADLINE");
@@ -112,7 +113,7 @@ async fn read_beyond_its_deadline_is_a_503_that_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn answer_with_too_many_records_is_a_413_and_no_shorter_list() {
+async fn answer_with_too_many_records_is_413_and_not_truncated() {
     let log = CapturedLog::start();
     let builder = limited(|limits| limits.answer_records = 3);
     let all = get(async |cx: Context| {
@@ -140,7 +141,7 @@ async fn answer_with_too_many_records_is_a_413_and_no_shorter_list() {
         assert_eq!(ack["body"]["code"], "E_ANSWER_TOO_LARGE");
         assert!(ack["body"]["message"].as_str().unwrap().contains("`limit`"), "{ack}");
         assert_eq!(Socket::stock(&server).await.get("/todo").await["statusCode"], 413);
-        // A handler of one's own reads what it needs.
+        // A custom handler may read more records than the limit.
         assert_eq!(read(&server, "/all").await, (200, json!(4)));
         assert_eq!(count(&server, Limit::AnswerRecords).await, 7);
         server.shutdown().await;
@@ -149,7 +150,7 @@ async fn answer_with_too_many_records_is_a_413_and_no_shorter_list() {
 }
 
 #[tokio::test]
-async fn answer_with_too_many_bytes_is_a_413() {
+async fn answer_with_too_many_bytes_is_413() {
     let bytes = |limits: &mut Limits| limits.answer_bytes = 1_000;
     let (_folder, in_file) = in_file(limited(bytes));
     for builder in [limited(bytes), in_file] {
@@ -173,7 +174,7 @@ async fn answer_with_too_many_bytes_is_a_413() {
 }
 
 #[tokio::test]
-async fn sort_that_needs_too_much_memory_is_a_413() {
+async fn sort_over_its_memory_limit_is_413() {
     let (_folder, builder) = in_file(limited(|limits| limits.sort_bytes = 2_000));
     let server = start(builder).await;
     for n in 0..20 {
@@ -181,13 +182,13 @@ async fn sort_that_needs_too_much_memory_is_a_413() {
     }
     let path = "/todo?sort=text";
     assert_eq!(refused(&server, path).await, json!([413, "E_ANSWER_TOO_LARGE", 2_000]));
-    // Attributes that are absent take memory as well.
+    // Absent attributes take memory too.
     let names: Vec<_> = (0..100).map(|n| format!("absent{n}")).collect();
     let absent = format!("/todo?limit=1&skip=10&sort={}", names.join(","));
     assert_eq!(refused(&server, &absent).await, json!([413, "E_ANSWER_TOO_LARGE", 2_000]));
     let message = read(&server, path).await.1["message"].to_string();
     assert!(message.contains("sort_bytes: 2000") && message.contains("indexed"), "{message}");
-    // No more is held than is needed.
+    // The sort keeps no more than it needs.
     for path in ["/todo", "/todo?sort=text&limit=2", "/todo?sort=text&n=1", "/todo?sort=id&limit=3"]
     {
         assert_eq!(read(&server, path).await.0, 200, "{path}");
@@ -196,7 +197,7 @@ async fn sort_that_needs_too_much_memory_is_a_413() {
     server.shutdown().await;
 }
 
-/// Begins to read lists and does not end by itself.
+/// Begins to read lists and never ends.
 struct Endless {
     begun: Semaphore,
     ended: Semaphore,
@@ -223,7 +224,7 @@ impl Interceptor for Endless {
 }
 
 #[tokio::test]
-async fn read_ends_when_its_client_is_gone() {
+async fn read_ends_when_its_client_disconnects() {
     let endless = Arc::new(Endless { begun: Semaphore::new(0), ended: Semaphore::new(0) });
     let server = start(builder().engine(intercepted_by(&endless))).await;
     let mut http = TcpStream::connect(server.addr()).await.unwrap();
@@ -248,11 +249,11 @@ fn pets(builder: Builder) -> Builder {
 }
 
 #[tokio::test]
-async fn records_that_populate_adds_count_and_are_in_memory_once() {
+async fn populated_records_count_and_are_in_memory_once() {
     let (_folder, in_file) = in_file(builder());
     for builder in [builder(), in_file] {
         let server = start(pets(builder)).await;
-        // 1,000 times 900 KB are 900 MB, if each pet gets a copy of its owner.
+        // If each pet had a copy of its owner, this would take 1,000 times 900 KB, or 900 MB.
         post(&server, "/user", json!({ "biography": "x".repeat(900_000) })).await;
         let all: Vec<_> = (0..1_000).map(|_| json!({ "owner": 1 })).collect();
         post(&server, "/pet", all.into()).await;
@@ -267,7 +268,7 @@ async fn records_that_populate_adds_count_and_are_in_memory_once() {
 }
 
 #[tokio::test]
-async fn collection_that_is_too_large_is_refused_by_reads_and_left_out_after_writes() {
+async fn too_large_collection_is_refused_by_reads_and_omitted_after_writes() {
     let few = |limits: &mut Limits| limits.answer_records = 4;
     let (_folder, in_file) = in_file(limited(few));
     for builder in [limited(few), in_file] {
@@ -279,7 +280,7 @@ async fn collection_that_is_too_large_is_refused_by_reads_and_left_out_after_wri
         let too_large = json!([413, "E_ANSWER_TOO_LARGE", 4]);
         assert_eq!(refused(&server, "/user/1?populate=pets").await, too_large);
         assert_eq!(read(&server, "/user/1/pets").await.1.as_array().unwrap().len(), 4);
-        // It is changed, and who has changed it is told so.
+        // The record is changed, and the response confirms that.
         let url = format!("http://{}/user/1/pets/4", server.addr());
         let added = Client::new().put(&url).send().await.unwrap();
         assert_eq!(added.status(), 200);

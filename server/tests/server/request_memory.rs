@@ -1,4 +1,4 @@
-//! What the connections of one address can make a server hold before it has read their requests.
+//! Limits of the memory for unfinished requests of one address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::limits_reached::{count, limits};
 use crate::memory::{begin_create, begin_message, create, todo};
 
 #[tokio::test]
-async fn body_of_up_to_64_kib_waits_for_memory_and_is_not_refused() {
+async fn body_up_to_64_kib_waits_for_memory_and_is_not_refused() {
     let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
     let server = start(builder().limits(limits(set))).await;
     let mut socket = Socket::runtime(&server).await;
@@ -57,9 +57,9 @@ async fn body_that_waits_too_long_for_memory_is_refused() {
     server.shutdown().await;
 }
 
-/// Each holds 30 KB, of which 8 KiB do not count.
+/// Each message holds 30 KB, of which 8 KiB do not count.
 #[tokio::test]
-async fn unfinished_messages_of_one_address_hold_its_share_and_no_more() {
+async fn unfinished_messages_of_one_address_are_limited_to_its_share() {
     let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
     let server = start(builder().limits(limits(set))).await;
     let mut socket = Socket::runtime(&server).await;
@@ -69,7 +69,7 @@ async fn unfinished_messages_of_one_address_hold_its_share_and_no_more() {
         assert!(held.len() < 10, "{} connections hold a message of 30 KB", held.len());
     }
     assert!(held.len() > 3);
-    // Ordinary requests are answered meanwhile.
+    // The server answers ordinary requests in the meantime.
     assert_eq!(socket.post("/todo", todo(5_000)).await["statusCode"], 201);
     assert_eq!(create(&server, 5_000).await.0, 201);
     let large = tokio::spawn(async move { socket.post("/todo", todo(60_000)).await });
@@ -78,15 +78,16 @@ async fn unfinished_messages_of_one_address_hold_its_share_and_no_more() {
     server.shutdown().await;
 }
 
-/// The events of a burst are small, and more than what a connection has without a claim.
+/// The events of the burst are small, but together larger than what a connection may use without a
+/// claim.
 #[tokio::test]
-async fn burst_of_small_events_waits_for_memory_and_none_of_them_is_refused() {
+async fn burst_of_small_events_waits_for_memory_without_refusals() {
     let gate = Arc::new(Notify::new());
     let wait = gate.clone();
     let slow = axum::routing::get(async move || wait.notified().await);
     let set = |limits: &mut Limits| limits.total_request_bytes = 100_000;
     let server = start(builder().limits(limits(set)).route("/slow", slow)).await;
-    // All that one client may have.
+    // This is the whole share of one client.
     let held = begin_message(&server, 60_000).await;
     let waiting = begin_message(&server, 60_000).await;
     while count(&server, Limit::TotalRequestBytes).await == 0 {
@@ -106,7 +107,8 @@ async fn burst_of_small_events_waits_for_memory_and_none_of_them_is_refused() {
     server.shutdown().await;
 }
 
-/// A connection that has sent the begin of the head of a request, and the rest of it.
+/// Opens a connection and sends the beginning of a request head. Returns the connection and the
+/// rest of the head.
 async fn begin_head(server: &Server, size: usize) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(server.addr()).await.unwrap();
     let (host, text) = (server.addr(), "x".repeat(size));
@@ -116,7 +118,7 @@ async fn begin_head(server: &Server, size: usize) -> (TcpStream, String) {
 }
 
 #[tokio::test]
-async fn large_heads_of_one_address_wait_for_memory_and_small_ones_do_not() {
+async fn large_heads_of_one_address_wait_for_memory() {
     // There is room for one large head of an address.
     let set = |limits: &mut Limits| limits.total_request_bytes = 4 * (128 << 10);
     let server = start(builder().limits(limits(set))).await;

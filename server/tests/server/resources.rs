@@ -1,4 +1,4 @@
-//! Resources that are declared, and the paths to them.
+//! Declared resources and their paths.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Socket, ask, builder, refusal, start};
 
-/// A server as the example of the documentation has it.
+/// Starts the server of the example in the documentation.
 async fn as_documented() -> Server {
     let page = include_str!("../../../docs/reference/resources.md");
     let (_, rest) = page.split_once("```yaml\n").unwrap();
@@ -26,7 +26,7 @@ async fn as_documented() -> Server {
 }
 
 fn settings(file: &Path) -> Settings {
-    Config::read(file).unwrap().over(Settings::default()).unwrap()
+    Config::read(file).unwrap().apply_to(Settings::default()).unwrap()
 }
 
 async fn with(name: &str, model: Model) -> Server {
@@ -38,7 +38,7 @@ async fn with_paths(paths: Paths) -> Server {
 }
 
 #[tokio::test]
-async fn the_documented_example_does_what_it_says() {
+async fn documented_example_works_as_described() {
     let server = as_documented().await;
     let (status, todo) =
         ask(&server, Method::POST, "/todo", json!({ "title": "Milk", "x": 1 })).await;
@@ -70,7 +70,7 @@ async fn the_documented_example_does_what_it_says() {
 }
 
 #[tokio::test]
-async fn a_record_is_known_by_the_declared_key_everywhere() {
+async fn declared_primary_key_is_used_everywhere() {
     let model = Model { key: "_id".to_owned(), ids: Ids::Client, ..Model::default() };
     let server = with("todo", model).await;
     let (mut ours, mut stock) = (Socket::runtime(&server).await, Socket::stock(&server).await);
@@ -95,7 +95,7 @@ async fn a_record_is_known_by_the_declared_key_everywhere() {
 }
 
 #[tokio::test]
-async fn a_put_creates_what_is_not_there_only_where_that_is_declared() {
+async fn put_creates_a_missing_record_only_if_upsert_is_declared() {
     let server = with("todo", Model { upsert: true, ..Model::default() }).await;
     assert_eq!(ask(&server, Method::PUT, "/todo/a", json!({ "n": 1 })).await.0, 201);
     assert_eq!(ask(&server, Method::PUT, "/todo/a", json!({ "n": 2 })).await.0, 200);
@@ -113,7 +113,7 @@ async fn a_put_creates_what_is_not_there_only_where_that_is_declared() {
 }
 
 #[tokio::test]
-async fn of_an_attribute_only_the_type_may_be_said() {
+async fn attribute_may_be_declared_by_its_type_only() {
     let model = json!({ "attributes": { "title": "string", "rank": "integer", "note": null } });
     let server = with("todo", serde_json::from_value(model).unwrap()).await;
     let sent = json!({ "title": 7, "rank": "7", "note": 7 });
@@ -125,7 +125,7 @@ async fn of_an_attribute_only_the_type_may_be_said() {
 }
 
 #[tokio::test]
-async fn a_form_is_a_record() {
+async fn form_is_accepted_as_a_record() {
     let rank = Attribute { kind: Some(Kind::Integer), ..Attribute::default() };
     let server = with("todo", Model::default().attribute("rank", rank)).await;
     let send = async |method: Method, path: &str, body: &'static str| {
@@ -140,7 +140,7 @@ async fn a_form_is_a_record() {
     assert_eq!((status, &todo["title"], &todo["rank"]), (201, &json!("Oat milk"), &json!(7)));
     assert_eq!(todo["tags"], json!(["a", "b"]));
     assert_eq!(send(Method::PUT, "/todo/1", "title=Eggs").await.1["title"], "Eggs");
-    // What curl calls a form may be JSON.
+    // curl sends JSON with the content type of a form.
     assert_eq!(send(Method::PATCH, "/todo/1", r#"{"title":3}"#).await.1["title"], 3);
     let (status, refused) = send(Method::POST, "/todo", "a[=1").await;
     assert_eq!(
@@ -151,7 +151,7 @@ async fn a_form_is_a_record() {
 }
 
 #[tokio::test]
-async fn a_list_creates_each_and_a_repeat_of_it_nothing() {
+async fn list_creates_each_record_once_when_repeated() {
     let short = Attribute { kind: Some(Kind::String), max: Some(4.into()), ..Attribute::default() };
     let model = Model { timestamps: Timestamps::Off, ..Model::default().attribute("title", short) };
     let server = with("todo", model).await;
@@ -175,7 +175,7 @@ async fn a_list_creates_each_and_a_repeat_of_it_nothing() {
 }
 
 #[tokio::test]
-async fn a_repeat_of_a_create_has_the_uuid_it_had() {
+async fn repeated_create_returns_the_same_uuid() {
     let server = with("todo", Model { ids: Ids::Uuid, ..Model::default() }).await;
     let mut socket = Socket::runtime(&server).await;
     let post =
@@ -187,7 +187,7 @@ async fn a_repeat_of_a_create_has_the_uuid_it_had() {
 }
 
 #[tokio::test]
-async fn shortcuts_that_write_are_there_when_they_are_switched_on() {
+async fn write_shortcuts_work_when_enabled() {
     let server = with_paths(Paths { shortcuts: Shortcuts::Write, ..Paths::default() }).await;
     let get = async |path| ask(&server, Method::GET, path, Value::Null).await;
     let (status, todo) = get("/todo/create?title=Milk").await;
@@ -214,7 +214,7 @@ async fn shortcuts_that_write_are_there_when_they_are_switched_on() {
 }
 
 #[tokio::test]
-async fn a_record_with_the_name_of_a_shortcut_is_reached_by_other_ways() {
+async fn record_named_like_a_shortcut_is_reachable_by_other_paths() {
     let server = start(builder()).await;
     let done = async |method, path: &str, body| ask(&server, method, path, body).await;
     assert_eq!(done(Method::POST, "/todo", json!({ "id": "find" })).await.0, 201);
@@ -232,7 +232,7 @@ async fn a_record_with_the_name_of_a_shortcut_is_reached_by_other_ways() {
 }
 
 #[tokio::test]
-async fn paths_begin_with_their_prefix() {
+async fn configured_prefix_applies_to_all_paths() {
     let server = with_paths(Paths { prefix: "/api".to_owned(), ..Paths::default() }).await;
     assert_eq!(ask(&server, Method::POST, "/API/todo", json!({})).await.0, 201);
     assert_eq!(ask(&server, Method::GET, "/todo", Value::Null).await.0, 404);
@@ -242,7 +242,7 @@ async fn paths_begin_with_their_prefix() {
 }
 
 #[tokio::test]
-async fn a_head_is_a_get_without_its_body_and_options_tells_the_verbs() {
+async fn head_is_get_without_a_body_and_options_lists_the_methods() {
     let server = start(builder()).await;
     ask(&server, Method::POST, "/todo", json!({})).await;
     let url = format!("http://{}/todo/1", server.addr());
@@ -272,7 +272,7 @@ async fn a_head_is_a_get_without_its_body_and_options_tells_the_verbs() {
 }
 
 #[tokio::test]
-async fn creates_go_on_after_a_client_gives_the_largest_id() {
+async fn creates_continue_after_a_client_gives_the_largest_id() {
     let server = start(builder()).await;
     let mut socket = Socket::runtime(&server).await;
     for given in ["9007199254740991", "9007199254740990"] {

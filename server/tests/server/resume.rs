@@ -1,4 +1,4 @@
-//! What was missed.
+//! Resumes, which return missed changes.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::client::{Socket, builder, position, server, start};
 
 #[tokio::test]
-async fn a_resume_tells_what_was_missed_in_each_room_and_subscribes() {
+async fn resume_returns_missed_changes_of_each_room_and_subscribes() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     a.post("/todo", json!({ "id": 7 })).await;
@@ -33,7 +33,7 @@ async fn a_resume_tells_what_was_missed_in_each_room_and_subscribes() {
 }
 
 #[tokio::test]
-async fn who_was_away_longer_than_the_log_reaches_is_told_to_read_again() {
+async fn resume_beyond_the_log_requires_a_new_read() {
     let window = Window { count: 3, age: Duration::from_secs(3600), ..Window::default() };
     let server = start(builder().window(window)).await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
@@ -48,21 +48,21 @@ async fn who_was_away_longer_than_the_log_reaches_is_told_to_read_again() {
 }
 
 #[tokio::test]
-async fn another_log_and_no_room_at_all_are_told_to_read_again() {
+async fn resume_of_another_log_or_an_invalid_room_requires_a_new_read() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     let (epoch, _) = position(&a.post("/todo", json!({})).await);
     let rooms = json!([["todo", epoch + 1, 1], ["no room", epoch, 1]]);
     let missed = b.ask(json!(["resume", rooms])).await;
     assert_eq!(missed, json!([["todo", null], ["no room", null]]));
-    // The room has been joined all the same.
+    // The connection has joined the room nevertheless.
     a.post("/todo", json!({})).await;
     assert_eq!(b.event().await[1], "todo");
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_one_resume_tells_has_an_end() {
+async fn size_of_a_resume_answer_is_limited() {
     let server = start(builder().body_limit(1000)).await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     let (epoch, _) = position(&a.get("/todo").await);
@@ -72,18 +72,18 @@ async fn what_one_resume_tells_has_an_end() {
     let mut rooms = vec![json!(["todo", epoch, 0]); 100];
     rooms.push(json!(["cart", epoch, 0]));
     let missed = b.ask(json!(["resume", rooms])).await;
-    // The second is begun when there is less than four bodies.
-    let told = |index: usize| missed[index].as_array().unwrap().len() == 4;
-    assert_eq!([0, 1, 2, 99, 100].map(told), [true, true, false, false, false]);
+    // The second room begins while the answer is smaller than four bodies.
+    let has_changes = |index: usize| missed[index].as_array().unwrap().len() == 4;
+    assert_eq!([0, 1, 2, 99, 100].map(has_changes), [true, true, false, false, false]);
     assert_eq!(missed[100], json!(["cart", null]));
-    // It has been joined all the same.
+    // The connection has joined the room nevertheless.
     a.post("/cart", json!({})).await;
     assert_eq!(b.event().await[1], "cart");
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn one_connection_is_in_no_more_than_ten_thousand_rooms() {
+async fn connection_joins_at_most_ten_thousand_rooms() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     let rooms = Vec::from_iter((1..=10_000).map(|id| json!([format!("todo/{id}"), 0, 0])));

@@ -1,4 +1,4 @@
-//! How much work a client that comes back can make.
+//! Limits of the work that a reconnecting client causes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::client::{Socket, builder, position, socket_of, start};
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 use crate::limits_reached::{CapturedLog, count};
 
-/// Counts reads, and holds those of lists up.
+/// Counts reads, and blocks reads of lists.
 struct Reads {
     logs: AtomicUsize,
     lists: AtomicUsize,
@@ -45,7 +45,7 @@ impl Interceptor for Reads {
 }
 
 #[tokio::test]
-async fn one_resume_reads_the_log_once_however_many_rooms_and_repeats_it_has() {
+async fn resume_reads_the_log_once_for_all_rooms_and_repeats() {
     let reads = Reads::new(0);
     let mut limits = Limits::default();
     limits.rooms_per_connection = 30_000;
@@ -86,14 +86,14 @@ async fn work_of_a_resume_is_limited_and_the_rest_is_resynced() {
     assert_eq!(missed[4], json!([filter(4), null]));
     assert_eq!(count(&server, Limit::ResumeWork).await, 1);
     assert!(log.lines_of(Limit::ResumeWork)[0].contains("client=127.0.0.1"));
-    // The filters have been joined all the same.
+    // The connection has joined the rooms of the filters nevertheless.
     a.post("/todo", json!({ "n": 1004 })).await;
     assert_eq!(b.event().await[1], json!(filter(4)));
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn resume_of_more_rooms_than_a_connection_may_be_in_is_answered_without_any_work() {
+async fn resume_over_the_room_limit_is_answered_without_reads() {
     let log = CapturedLog::start();
     let reads = Reads::new(0);
     let mut limits = Limits::default();
@@ -117,7 +117,7 @@ async fn resume_of_more_rooms_than_a_connection_may_be_in_is_answered_without_an
 }
 
 #[tokio::test]
-async fn queued_reads_of_a_gone_socket_are_dropped_and_its_writes_are_committed() {
+async fn queued_reads_of_a_disconnected_socket_are_dropped_and_writes_committed() {
     let reads = Reads::new(0);
     let (met, client) = tokio::sync::oneshot::channel();
     let met = Arc::new(Mutex::new(Some(met)));
@@ -132,7 +132,7 @@ async fn queued_reads_of_a_gone_socket_are_dropped_and_its_writes_are_committed(
         gone.send(r#"421["get",{"url":"/todo"}]"#).await;
     }
     gone.send(r#"422["post",{"url":"/todo","data":{"title":"Milk"}}]"#).await;
-    // The server has taken all of them when it has taken the disconnect behind them.
+    // The server has received all of them when it has handled the disconnect that follows them.
     gone.send("41").await;
     while client.is_connected() || reads.lists.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;

@@ -1,11 +1,11 @@
-//! Our own dialect, frame by frame.
+//! The dialect of the runtime, frame by frame.
 
 use serde_json::{Value, json};
 
 use crate::client::{Socket, position, server};
 
 #[tokio::test]
-async fn requests_over_a_socket_have_the_answers_of_http() {
+async fn socket_requests_have_the_same_answers_as_http() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     let created = socket.post("/todo", json!({ "title": "Milk" })).await;
@@ -38,7 +38,7 @@ async fn requests_over_a_socket_have_the_answers_of_http() {
 }
 
 #[tokio::test]
-async fn an_ack_is_spelled_as_in_the_protocol() {
+async fn ack_has_the_documented_format() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     let head = r#"["post",{"url":"/todo","headers":{"idempotency-key":"5f0c-1"},"#;
@@ -52,7 +52,7 @@ async fn an_ack_is_spelled_as_in_the_protocol() {
 }
 
 #[tokio::test]
-async fn news_of_a_resource_names_the_room_the_place_and_what_changed() {
+async fn push_of_a_resource_has_room_position_and_changed_attributes() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     let (epoch, _) = position(&b.get("/todo").await);
@@ -69,12 +69,12 @@ async fn news_of_a_resource_names_the_room_the_place_and_what_changed() {
 
     a.delete("/todo/1").await;
     assert_eq!(b.event().await, json!(["push", "todo", epoch, 2, [[3, 3, 1, null, 0]]]));
-    assert!(a.heard().await.is_empty());
+    assert!(a.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn news_of_one_record_comes_with_the_records_own_previous_change() {
+async fn push_of_one_record_has_the_previous_offset_of_that_record() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     a.post("/todo", json!({ "id": 7 })).await;
@@ -92,7 +92,7 @@ async fn news_of_one_record_comes_with_the_records_own_previous_change() {
 }
 
 #[tokio::test]
-async fn who_is_in_both_rooms_hears_it_once_in_the_class_room() {
+async fn client_in_both_rooms_receives_a_change_once_in_the_class_room() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     a.post("/todo", json!({ "id": 7 })).await;
@@ -100,12 +100,12 @@ async fn who_is_in_both_rooms_hears_it_once_in_the_class_room() {
     b.get("/todo").await;
     a.put("/todo/7", json!({ "done": true })).await;
     assert_eq!(b.event().await[1], "todo");
-    assert!(b.heard().await.is_empty());
+    assert!(b.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn ones_own_change_comes_back_with_its_mark() {
+async fn own_change_is_pushed_with_its_mark() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     socket.get("/todo").await;
@@ -113,14 +113,14 @@ async fn ones_own_change_comes_back_with_its_mark() {
     let post = json!(["post", { "url": "/todo", "headers": headers, "data": {} }]);
     socket.ask(post.clone()).await;
     assert_eq!(socket.event().await[4][0][4], backwire_protocol::mark("k"));
-    // A repeat is answered and is no news.
+    // A repeated write is answered but not pushed.
     assert_eq!(socket.ask(post).await["statusCode"], 201);
-    assert!(socket.heard().await.is_empty());
+    assert!(socket.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn changes_that_come_fast_share_frames_and_none_is_lost_or_out_of_order() {
+async fn rapid_changes_share_frames_and_stay_complete_and_ordered() {
     let server = server().await;
     let mut reader = Socket::runtime(&server).await;
     let (epoch, _) = position(&reader.get("/todo").await);
@@ -136,14 +136,14 @@ async fn changes_that_come_fast_share_frames_and_none_is_lost_or_out_of_order() 
     for writer in writers {
         writer.await.unwrap();
     }
-    let (mut heard, mut frames) = (0, 0);
-    while heard < 1000 {
+    let (mut count, mut frames) = (0, 0);
+    while count < 1000 {
         let push = reader.event().await;
         frames += 1;
-        assert_eq!(json!([push[2], push[3]]), json!([epoch, heard]));
+        assert_eq!(json!([push[2], push[3]]), json!([epoch, count]));
         for change in push[4].as_array().unwrap() {
-            heard += 1;
-            assert_eq!(change[0], heard);
+            count += 1;
+            assert_eq!(change[0], count);
         }
     }
     assert!(frames <= 1000);
@@ -151,7 +151,7 @@ async fn changes_that_come_fast_share_frames_and_none_is_lost_or_out_of_order() 
 }
 
 #[tokio::test]
-async fn a_record_destroyed_and_made_again_is_still_heard_of() {
+async fn recreated_record_is_still_followed() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     a.post("/todo", json!({ "id": 7 })).await;
@@ -164,28 +164,28 @@ async fn a_record_destroyed_and_made_again_is_still_heard_of() {
 }
 
 #[tokio::test]
-async fn who_unsubscribes_hears_no_more() {
+async fn unsubscribed_client_receives_no_pushes() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     b.get("/todo").await;
     b.ask(json!(["unsubscribe", "todo"])).await;
     a.post("/todo", json!({})).await;
-    assert!(b.heard().await.is_empty());
+    assert!(b.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn who_asked_for_a_record_that_is_not_there_does_not_listen() {
+async fn read_of_a_missing_record_does_not_subscribe() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     assert_eq!(b.get("/todo/7").await["statusCode"], 404);
     a.post("/todo", json!({ "id": 7 })).await;
-    assert!(b.heard().await.is_empty());
+    assert!(b.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_version_that_is_not_spoken_is_refused() {
+async fn unsupported_protocol_version_is_refused() {
     let server = server().await;
     for version in ["2", "\"1\"", "null"] {
         let mut socket = Socket::open(&server, &[]).await.unwrap();

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::client::{Socket, refusal, server};
 
 #[tokio::test]
-async fn a_create_is_a_200_and_the_listeners_of_the_resource_hear_of_it() {
+async fn create_is_200_and_subscribers_of_the_resource_receive_it() {
     let server = server().await;
     let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
     assert_eq!(b.get("/todo").await["body"], json!([]));
@@ -17,7 +17,7 @@ async fn a_create_is_a_200_and_the_listeners_of_the_resource_hear_of_it() {
 }
 
 #[tokio::test]
-async fn who_listens_to_the_resource_hears_of_changes_to_old_and_new_records() {
+async fn subscriber_of_a_resource_receives_changes_of_old_and_new_records() {
     let server = server().await;
     let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
     let old = a.post("/todo", json!({ "title": "Milk" })).await["body"].clone();
@@ -37,7 +37,7 @@ async fn who_listens_to_the_resource_hears_of_changes_to_old_and_new_records() {
 }
 
 #[tokio::test]
-async fn who_asked_for_one_record_hears_of_that_one_only() {
+async fn reader_of_one_record_receives_only_its_changes() {
     let server = server().await;
     let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
     a.post("/todo", json!({})).await;
@@ -47,24 +47,24 @@ async fn who_asked_for_one_record_hears_of_that_one_only() {
     a.post("/todo", json!({})).await;
     a.put("/todo/2", json!({ "done": true })).await;
     assert_eq!(b.event().await[1]["id"], 2);
-    assert!(b.heard().await.is_empty());
+    assert!(b.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn the_connection_that_made_a_change_does_not_hear_of_it() {
+async fn connection_does_not_receive_its_own_changes() {
     let server = server().await;
     let mut socket = Socket::stock(&server).await;
     socket.get("/todo").await;
     socket.post("/todo", json!({})).await;
     socket.put("/todo/1", json!({ "done": true })).await;
     socket.delete("/todo/1").await;
-    assert!(socket.heard().await.is_empty());
+    assert!(socket.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_http_and_our_runtime_change_is_heard_too_and_the_other_way_round() {
+async fn changes_are_pushed_across_http_runtime_and_stock_clients() {
     let server = server().await;
     let (mut stock, mut ours) = (Socket::stock(&server).await, Socket::runtime(&server).await);
     stock.get("/todo").await;
@@ -81,7 +81,7 @@ async fn what_http_and_our_runtime_change_is_heard_too_and_the_other_way_round()
 }
 
 #[tokio::test]
-async fn a_stock_client_has_no_events_of_our_runtime() {
+async fn stock_client_cannot_send_runtime_events() {
     let server = server().await;
     let mut socket = Socket::stock(&server).await;
     let ack = socket.ask(json!(["resume", [["todo", 1, 1]]])).await;
@@ -90,7 +90,7 @@ async fn a_stock_client_has_no_events_of_our_runtime() {
 }
 
 #[tokio::test]
-async fn who_makes_or_changes_a_record_hears_what_becomes_of_it() {
+async fn author_of_a_record_receives_later_changes_of_it() {
     let server = server().await;
     let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
     a.post("/todo", json!({ "title": "Milk" })).await;
@@ -98,15 +98,15 @@ async fn who_makes_or_changes_a_record_hears_what_becomes_of_it() {
     assert_eq!(a.event().await[1]["data"]["title"], "Oats");
     a.put("/todo/1", json!({ "title": "Eggs" })).await;
     assert_eq!(b.event().await[1]["data"]["title"], "Eggs");
-    // They do not listen to the resource by that.
+    // These writes do not subscribe to the resource.
     let mut c = Socket::stock(&server).await;
     c.post("/todo", json!({})).await;
-    assert!(a.heard().await.is_empty() && b.heard().await.is_empty());
+    assert!(a.pushes().await.is_empty() && b.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn head_is_a_read_without_a_body_and_options_names_the_verbs() {
+async fn head_is_a_read_without_a_body_and_options_lists_the_methods() {
     let server = server().await;
     let (mut a, mut b) = (Socket::stock(&server).await, Socket::stock(&server).await);
     let head = b.ask(json!(["head", { "url": "/todo" }])).await;
@@ -116,7 +116,7 @@ async fn head_is_a_read_without_a_body_and_options_names_the_verbs() {
     assert_eq!(options["headers"]["allow"], "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS");
     let options = b.ask(json!(["options", { "url": "/todo/7/" }])).await;
     assert_eq!(options["headers"]["allow"], "GET,HEAD,PUT,PATCH,DELETE,OPTIONS");
-    // Asked with either verb, it is the read that subscribes.
+    // HEAD subscribes, because it is a read.
     a.post("/todo", json!({})).await;
     assert_eq!(b.event().await[1]["verb"], "created");
     server.shutdown().await;

@@ -1,4 +1,4 @@
-//! The Sails 0.9 dialect: a request is JSON in a string, and so is its answer.
+//! The Sails 0.9 dialect: requests and answers are JSON in strings.
 
 use axum::routing::get;
 use backwire::Server;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Socket, builder, events, refusal, server, start};
 
-/// What a client of Sails 0.9 sends and is answered, as its code writes it.
+/// A client of Sails 0.9.
 struct Old(Socket);
 
 impl Old {
@@ -14,12 +14,12 @@ impl Old {
         Self(Socket::stock(server).await)
     }
 
-    /// The one argument of the ack, as it comes.
+    /// Sends an event, and returns the argument of its ack.
     async fn ask(&mut self, event: &str, payload: &Value) -> Value {
         self.0.ask(json!([event, payload.to_string()])).await
     }
 
-    /// An answer that is JSON.
+    /// Sends an event, and returns its answer as parsed JSON.
     async fn json(&mut self, event: &str, payload: Value) -> Value {
         let answer = self.ask(event, &payload).await;
         serde_json::from_str(answer.as_str().expect("it is a string")).unwrap()
@@ -29,16 +29,16 @@ impl Old {
         self.json("get", json!({ "url": url })).await
     }
 
-    /// All pushes so far.
-    async fn heard(&mut self) -> Vec<Value> {
+    /// Returns all pushes so far.
+    async fn pushes(&mut self) -> Vec<Value> {
         let fence = self.0.emit(&json!(["get", r#"{"url":"/fence/1"}"#])).await;
         self.0.ack(fence).await;
-        events(&self.0.early())
+        events(&self.0.buffered_frames())
     }
 }
 
 #[tokio::test]
-async fn the_frames_are_those_of_the_original() {
+async fn frames_equal_those_of_sails_0_9() {
     let server = server().await;
     let mut socket = Socket::stock(&server).await;
     socket.send(r#"421["get","{\"url\":\"/user\"}"]"#).await;
@@ -63,7 +63,7 @@ async fn the_frames_are_those_of_the_original() {
 }
 
 #[tokio::test]
-async fn listeners_of_a_resource_hear_of_creates_and_of_all_that_follows() {
+async fn subscribers_of_a_resource_receive_creates_and_later_changes() {
     let server = server().await;
     let (mut a, mut b) = (Old::connected(&server).await, Old::connected(&server).await);
     assert_eq!(a.get("/user").await, json!([]));
@@ -78,27 +78,27 @@ async fn listeners_of_a_resource_hear_of_creates_and_of_all_that_follows() {
         a.0.event().await,
         json!(["message", { "model": "user", "verb": "destroy", "id": 1 }])
     );
-    // Who only writes hears nothing.
-    assert!(b.heard().await.is_empty());
+    // A client that only writes receives no pushes.
+    assert!(b.pushes().await.is_empty());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn the_author_of_a_change_hears_of_it_too() {
+async fn author_of_a_change_receives_it_too() {
     let server = server().await;
     let mut socket = Old::connected(&server).await;
     socket.get("/user").await;
     socket.json("post", json!({ "url": "/user", "data": {} })).await;
     socket.json("put", json!({ "url": "/user", "data": { "id": 1, "name": "b" } })).await;
     socket.json("delete", json!({ "url": "/user", "data": { "id": 1 } })).await;
-    let heard = socket.heard().await;
-    let verbs: Vec<_> = heard.iter().map(|push| &push[1]["verb"]).collect();
+    let pushes = socket.pushes().await;
+    let verbs: Vec<_> = pushes.iter().map(|push| &push[1]["verb"]).collect();
     assert_eq!(verbs, ["create", "update", "destroy"]);
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn who_asked_for_one_record_hears_of_that_one_only() {
+async fn reader_of_one_record_receives_only_its_changes() {
     let server = server().await;
     let (mut a, mut b) = (Old::connected(&server).await, Old::connected(&server).await);
     for _ in 0..2 {
@@ -108,14 +108,14 @@ async fn who_asked_for_one_record_hears_of_that_one_only() {
     a.json("put", json!({ "url": "/user/1", "data": { "n": 1 } })).await;
     a.json("post", json!({ "url": "/user", "data": {} })).await;
     a.json("put", json!({ "url": "/user/2", "data": { "n": 2 } })).await;
-    let heard = b.heard().await;
-    assert_eq!(heard.len(), 1);
-    assert_eq!(heard[0][1]["id"], 2);
+    let pushes = b.pushes().await;
+    assert_eq!(pushes.len(), 1);
+    assert_eq!(pushes[0][1]["id"], 2);
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_model_that_is_read_is_sent_along_and_may_be_where_its_id_is() {
+async fn read_takes_the_id_from_the_sent_model() {
     let server = server().await;
     let mut socket = Old::connected(&server).await;
     let created = socket.json("post", json!({ "url": "/User/", "data": { "name": "a" } })).await;
@@ -129,7 +129,7 @@ async fn a_model_that_is_read_is_sent_along_and_may_be_where_its_id_is() {
 }
 
 #[tokio::test]
-async fn the_message_event_says_its_verb_in_the_payload() {
+async fn message_event_has_its_verb_in_the_payload() {
     let server = server().await;
     let mut socket = Old::connected(&server).await;
     let payload = json!({ "url": "/user", "verb": "post", "data": { "name": "a" } });
@@ -141,7 +141,7 @@ async fn the_message_event_says_its_verb_in_the_payload() {
 }
 
 #[tokio::test]
-async fn a_route_of_ones_own_answers_with_the_text_it_gave() {
+async fn custom_route_is_answered_with_its_text() {
     let server = start(builder().route("/hello", get(async || "hello"))).await;
     let mut socket = Old::connected(&server).await;
     assert_eq!(socket.ask("get", &json!({ "url": "/hello" })).await, "hello");
@@ -149,29 +149,29 @@ async fn a_route_of_ones_own_answers_with_the_text_it_gave() {
 }
 
 #[tokio::test]
-async fn the_first_request_decides_and_nobody_is_told_in_two_ways() {
+async fn first_request_decides_the_dialect_of_a_connection() {
     let server = server().await;
     let (mut old, mut new) = (Old::connected(&server).await, Socket::stock(&server).await);
     let mut ours = Socket::runtime(&server).await;
-    // An event that shows nothing decides nothing.
+    // An event that does not identify a dialect decides nothing.
     assert_eq!(refusal(&old.0.ask(json!(["chat", "hi"])).await), json!([405, "E_UNKNOWN_VERB"]));
     old.get("/user").await;
     new.get("/user").await;
     ours.get("/user").await;
-    // The original understood objects, too, and answered in its own way.
+    // Sails 0.9 also accepted objects, and answered with a string.
     let created = old.0.post("/user", json!({ "name": "a" })).await;
     assert!(created.as_str().is_some_and(|text| text.starts_with(r#"{"name":"a""#)), "{created}");
-    // The other two dialects never understood strings.
+    // The other two dialects do not accept strings.
     let string = json!(["get", r#"{"url":"/user"}"#]);
     assert_eq!(refusal(&new.ask(string.clone()).await), json!([400, "E_BAD_URL"]));
     assert_eq!(refusal(&ours.ask(string).await), json!([400, "E_BAD_URL"]));
-    assert_eq!(old.heard().await.len(), 1);
-    let heard = new.heard().await;
+    assert_eq!(old.pushes().await.len(), 1);
+    let pushes = new.pushes().await;
     assert!(
-        heard.len() == 1 && heard[0].starts_with(r#"42["user",{"verb":"created""#),
-        "{heard:?}"
+        pushes.len() == 1 && pushes[0].starts_with(r#"42["user",{"verb":"created""#),
+        "{pushes:?}"
     );
-    let heard = ours.heard().await;
-    assert!(heard.len() == 1 && heard[0].starts_with(r#"42["push","user","#), "{heard:?}");
+    let pushes = ours.pushes().await;
+    assert!(pushes.len() == 1 && pushes[0].starts_with(r#"42["push","user","#), "{pushes:?}");
     server.shutdown().await;
 }

@@ -1,11 +1,11 @@
-//! Sessions over HTTP and sockets, and the cookies that find them.
+//! Sessions over HTTP and sockets, and their cookies.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Json;
 use axum::routing::get;
-use backwire::engine::{Edit, Engine, Memory, Window};
+use backwire::engine::{Engine, Memory, SessionEdit, Window};
 use backwire::error::Result;
 use backwire::server::Builder;
 use backwire::settings::Store;
@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use crate::browser::Browser;
 use crate::client::{Socket, builder, refusal, start};
 
-/// `GET /session/{key}` shows what is kept under a key, `PUT` keeps the body there, `DELETE` nothing.
+/// Adds `/session/{key}`: `GET` returns a value of the session, `PUT` stores the body, and `DELETE`
+/// removes the value.
 fn notes(server: Builder) -> Builder {
     use axum::extract::Path;
     async fn show(session: Session, Path(key): Path<String>) -> Result<Json<Value>> {
@@ -36,7 +37,7 @@ async fn notes_of(socket: &mut Socket, key: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_session_is_the_same_over_http_and_over_sockets() {
+async fn session_is_shared_by_http_and_sockets() {
     let server = start(notes(builder())).await;
     let mut browser = Browser::new(&server);
     browser.keep("name", json!("Ann")).await;
@@ -48,13 +49,13 @@ async fn a_session_is_the_same_over_http_and_over_sockets() {
     assert_eq!(notes_of(&mut socket, "name").await, "Bob");
     socket.delete("/session/name").await;
     assert_eq!(browser.get("/session/name").await, Value::Null);
-    // Also for a socket that comes later.
+    // A socket that connects later sees the value too.
     assert_eq!(notes_of(&mut browser.socket(&server).await, "cart").await, json!(["Milk"]));
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn the_url_of_a_handshake_may_bring_the_cookie_instead_of_its_header() {
+async fn handshake_url_may_contain_the_cookie() {
     let server = start(notes(builder())).await;
     let (mut ann, mut bob) = (Browser::new(&server), Browser::new(&server));
     ann.keep("name", json!("Ann")).await;
@@ -62,15 +63,15 @@ async fn the_url_of_a_handshake_may_bring_the_cookie_instead_of_its_header() {
     let encode = |cookie: &str| cookie.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     let query = format!("&cookie={}", encode(&ann.cookie.unwrap()));
     let header = [("cookie", bob.cookie.as_deref().unwrap())];
-    let mut socket = Socket::introduced(&server, &query, &header, "").await;
+    let mut socket = Socket::connect_with(&server, &query, &header, "").await;
     assert_eq!(notes_of(&mut socket, "name").await, "Ann");
-    let mut socket = Socket::introduced(&server, "&cookie=%00", &header, "").await;
+    let mut socket = Socket::connect_with(&server, "&cookie=%00", &header, "").await;
     assert_eq!(notes_of(&mut socket, "name").await, "Bob");
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_socket_without_a_cookie_has_a_session_of_its_own() {
+async fn socket_without_a_cookie_has_its_own_session() {
     let server = start(notes(builder())).await;
     let (mut one, mut other) = (Socket::runtime(&server).await, Socket::stock(&server).await);
     let kept = one.put("/session/name", json!({ "of": "one" })).await;
@@ -82,7 +83,7 @@ async fn a_socket_without_a_cookie_has_a_session_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_cookie_is_given_when_there_is_something_to_keep() {
+async fn cookie_is_set_when_the_session_has_a_value() {
     let server = start(notes(builder())).await;
     let mut browser = Browser::new(&server);
     for (method, path) in
@@ -102,7 +103,7 @@ async fn a_cookie_is_given_when_there_is_something_to_keep() {
 }
 
 #[tokio::test]
-async fn who_opens_a_page_or_comes_for_a_cookie_gets_one_and_keeps_it() {
+async fn opened_page_and_cookie_request_set_a_cookie_once() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("page.html"), "<h1>hi</h1>").unwrap();
     let server = start(notes(builder().pages(home.path()))).await;
@@ -125,9 +126,10 @@ async fn who_opens_a_page_or_comes_for_a_cookie_gets_one_and_keeps_it() {
     server.shutdown().await;
 }
 
-/// As seed 000 did: a request for the sake of the cookie, then the socket, then the rest.
+/// As in an early test app: one request sets the cookie, then the socket connects, then other
+/// requests follow.
 #[tokio::test]
-async fn a_cookie_from_the_root_is_that_of_the_handshake_and_of_what_follows() {
+async fn cookie_of_the_root_is_used_by_the_handshake_and_later_requests() {
     let server = start(notes(builder())).await;
     let mut browser = Browser::new(&server);
     assert_eq!(browser.send(Method::GET, "/", None).await.status(), 404);
@@ -138,7 +140,7 @@ async fn a_cookie_from_the_root_is_that_of_the_handshake_and_of_what_follows() {
 }
 
 #[tokio::test]
-async fn a_route_that_is_opened_as_a_page_has_the_session_of_the_cookie_it_gives() {
+async fn route_opened_as_a_page_uses_the_session_of_its_new_cookie() {
     let server = start(notes(builder())).await;
     let url = format!("http://{}/session/a", server.addr());
     let request = Client::new().put(&url).header("accept", "text/html").json(&json!(1));
@@ -157,7 +159,7 @@ async fn a_route_that_is_opened_as_a_page_has_the_session_of_the_cookie_it_gives
 }
 
 #[tokio::test]
-async fn a_cookie_that_was_tampered_with_is_like_no_cookie() {
+async fn tampered_cookie_is_ignored() {
     let server = start(notes(builder())).await;
     let mut browser = Browser::new(&server);
     browser.keep("name", json!("Ann")).await;
@@ -175,7 +177,7 @@ async fn a_cookie_that_was_tampered_with_is_like_no_cookie() {
 }
 
 #[tokio::test]
-async fn a_session_whose_time_is_up_is_empty() {
+async fn expired_session_is_empty() {
     let server = start(notes(builder().session_age(Duration::ZERO))).await;
     let mut browser = Browser::new(&server);
     browser.keep("name", json!("Ann")).await;
@@ -185,7 +187,7 @@ async fn a_session_whose_time_is_up_is_empty() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_only_read_is_kept_on() {
+async fn read_of_a_session_extends_its_lifetime() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let engines = Arc::new(OnceLock::new());
     let of_server = engines.clone();
@@ -204,7 +206,7 @@ async fn a_session_that_is_only_read_is_kept_on() {
     assert_eq!(browser.get("/session/name").await, "Ann");
     assert_eq!(end().await, at_first, "read so soon, it need not be written down");
     let hour = 60 * 60 * 1000;
-    let aged = Edit { id: id.into(), until: at_first - 2 * hour, ..Edit::default() };
+    let aged = SessionEdit { id: id.into(), until: at_first - 2 * hour, ..SessionEdit::default() };
     sessions.edit(aged).await.unwrap();
     assert_eq!(browser.get("/session/name").await, "Ann");
     assert!(end().await >= at_first);
@@ -212,7 +214,7 @@ async fn a_session_that_is_only_read_is_kept_on() {
 }
 
 #[tokio::test]
-async fn a_restart_keeps_sessions_and_another_secret_does_not() {
+async fn sessions_survive_a_restart_but_not_another_secret() {
     let home = tempfile::tempdir().unwrap();
     let file = || Store::Sqlite(home.path().join("backwire.db"));
     let server = start(notes(builder().store(file()))).await;
@@ -232,7 +234,7 @@ async fn a_restart_keeps_sessions_and_another_secret_does_not() {
 }
 
 #[tokio::test]
-async fn requests_at_the_same_time_lose_nothing_of_each_others() {
+async fn concurrent_requests_keep_each_others_session_values() {
     let server = start(notes(builder())).await;
     let mut browser = Browser::new(&server);
     browser.send(Method::GET, "/__getcookie", None).await;
@@ -250,7 +252,7 @@ async fn requests_at_the_same_time_lose_nothing_of_each_others() {
 }
 
 #[tokio::test]
-async fn what_a_handler_keeps_it_sees_itself_and_clearing_forgets_the_rest() {
+async fn handler_sees_its_own_session_changes_and_clear_removes_all_values() {
     let handler = get(async |session: Session| -> Result<Json<Value>> {
         let mut seen = Map::new();
         session.insert("a", 1)?;
@@ -276,7 +278,7 @@ async fn what_a_handler_keeps_it_sees_itself_and_clearing_forgets_the_rest() {
 }
 
 #[tokio::test]
-async fn a_value_of_another_kind_is_an_error_that_names_its_key() {
+async fn session_value_of_another_type_is_an_error_that_names_its_key() {
     let number = get(async |session: Session| -> Result<String> {
         Ok(session.get::<u64>("name").await?.unwrap_or(0).to_string())
     });
@@ -290,14 +292,14 @@ async fn a_value_of_another_kind_is_an_error_that_names_its_key() {
 }
 
 #[tokio::test]
-async fn a_write_over_a_resources_own_handler_keeps_its_session_too() {
+async fn write_by_a_custom_handler_saves_its_session() {
     let create = axum::routing::post(
         async |cx: Context, session: Session, Json(record): Json<Map<String, Value>>| {
             session.insert("last", record["title"].clone())?;
             cx.create("todo", record).await
         },
     );
-    let server = start(notes(builder().instead("/todo", create))).await;
+    let server = start(notes(builder().override_route("/todo", create))).await;
     let mut socket = Socket::stock(&server).await;
     for title in ["Milk", "Oats"] {
         socket.emit(&json!(["post", { "url": "/todo", "data": { "title": title } }])).await;

@@ -1,4 +1,4 @@
-//! What Socket.IO would get wrong by itself.
+//! Cases that Socket.IO alone does not handle.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use crate::client::{Socket, builder, server, socket_of, start};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn events_of_one_connection_are_taken_in_the_order_they_were_sent() {
+async fn events_of_one_connection_are_handled_in_send_order() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
-    // Two thousand, in volleys as large as may be in flight.
+    // Two thousand events, in groups as large as the limit of events in flight.
     for volley in 0..8 {
         let numbers = (volley * 250 + 1)..=(volley * 250 + 250);
         for number in numbers.clone() {
@@ -34,7 +34,7 @@ async fn events_of_one_connection_are_taken_in_the_order_they_were_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn events_right_behind_the_connect_are_answered() {
+async fn events_sent_directly_after_the_connect_are_answered() {
     let server = server().await;
     let mut sockets = Vec::new();
     for _ in 0..300 {
@@ -57,22 +57,22 @@ async fn events_right_behind_the_connect_are_answered() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_gone_joins_nothing() {
+async fn closed_connection_cannot_join_a_room() {
     let (arrived, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (has_arrived, is_gone) = (arrived.clone(), gone.clone());
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let tell = Arc::new(std::sync::Mutex::new(Some(tell)));
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let sender = Arc::new(std::sync::Mutex::new(Some(sender)));
     let late = get(async move |cx: Context| {
         has_arrived.notify_one();
         is_gone.notified().await;
         let client = socket_of(&cx);
-        // The server learns of the end when it learns of it; until then a join is in order.
+        // The server notices the end of the connection at some time. Before that, a join is valid.
         while client.is_connected() {
             tokio::task::yield_now().await;
         }
         let joined = client.join([Room::parse("todo").unwrap()]);
-        let tell = tell.lock().unwrap().take().unwrap();
-        tell.send((joined, client.rooms())).unwrap();
+        let sender = sender.lock().unwrap().take().unwrap();
+        sender.send((joined, client.rooms())).unwrap();
     });
     let server = start(builder().route("/late", late)).await;
     let mut socket = Socket::runtime(&server).await;
@@ -81,11 +81,11 @@ async fn a_connection_that_is_gone_joins_nothing() {
     arrived.notified().await;
     drop(socket);
     gone.notify_one();
-    assert_eq!(told.await.unwrap(), (false, Vec::<String>::new()));
+    assert_eq!(receiver.await.unwrap(), (false, Vec::<String>::new()));
     server.shutdown().await;
 }
 
-/// The answer to a handshake with this header.
+/// Sends a handshake with this header that is refused. Returns status and body.
 async fn refused(server: &Server, name: &'static str, value: &str) -> (u16, String) {
     let refused = Socket::open(server, &[(name, value)]).await;
     let Err(tokio_tungstenite::tungstenite::Error::Http(refused)) = refused.map(drop) else {
@@ -96,19 +96,19 @@ async fn refused(server: &Server, name: &'static str, value: &str) -> (u16, Stri
 }
 
 #[tokio::test]
-async fn a_handshake_for_another_host_is_refused_though_the_page_is_of_that_host() {
+async fn handshake_for_a_foreign_host_is_refused() {
     let server = server().await;
     let evil = format!("evil.example:{}", server.addr().port());
-    let (status, told) = refused(&server, "host", &evil).await;
-    assert!(status == 421 && told.contains("E_HOST"), "{status} {told}");
+    let (status, body) = refused(&server, "host", &evil).await;
+    assert!(status == 421 && body.contains("E_HOST"), "{status} {body}");
     assert!(Socket::open(&server, &[("host", "push.example")]).await.is_ok());
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_handshake_for_a_page_of_another_origin_is_refused() {
+async fn handshake_of_a_foreign_origin_is_refused() {
     let server = server().await;
-    // The longest name of a host has 253 characters.
+    // A host name has at most 253 characters.
     let long = format!("https://{}example", "evil.".repeat(49));
     for origin in ["https://evil.example", &long] {
         let (status, body) = refused(&server, "origin", origin).await;

@@ -1,7 +1,7 @@
-//! Join, then read: there is no gap between what was fetched and what is pushed.
+//! Join, then read: no change is lost between a fetch and the pushes after it.
 //!
-//! First with an engine that stops between the read and its answer, so that a change falls into the
-//! very gap there must not be; then in a crowd.
+//! The first tests use an engine that stops between the read and its answer, so that a change falls
+//! between them. The others use many concurrent clients.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use tokio::sync::mpsc::{Sender, channel};
 use crate::client::{Socket, builder, position, server, socket_of, start};
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 
-/// When it is closed, the next `find`, or `commit`, that has been done waits for leave to answer.
+/// Blocks the answer to the next `find` or `commit` while it is closed.
 #[derive(Default)]
 struct Gate {
     is_closed: AtomicBool,
     is_closed_for_writers: AtomicBool,
-    /// Or written.
+    /// Notified when a read, or a write, has reached the gate.
     has_read: Notify,
     may_answer: Notify,
 }
@@ -42,8 +42,8 @@ impl Interceptor for Gate {
     }
 }
 
-/// What a reader is answered if record 1 changes while its `find` is between read and answer, and
-/// everyone else has heard of that.
+/// Changes record 1 while the `find` of a reader is between read and answer, and waits until all
+/// others have received the change. Returns the reader and its answer.
 async fn changed_in_the_gap(connect: impl AsyncFn(&Server) -> Socket) -> (Socket, Value) {
     let gate = Arc::new(Gate::default());
     let server = start(builder().engine(intercepted_by(&gate))).await;
@@ -62,15 +62,15 @@ async fn changed_in_the_gap(connect: impl AsyncFn(&Server) -> Socket) -> (Socket
 }
 
 #[tokio::test]
-async fn what_changes_between_read_and_answer_is_pushed() {
+async fn change_between_read_and_answer_is_pushed() {
     let (mut reader, answer) = changed_in_the_gap(Socket::runtime).await;
     assert_eq!(json!([position(&answer).1, answer["body"][0]["n"]]), json!([1, 0]));
-    let heard = reader.heard().await;
-    assert!(heard[0].contains(r#",1,[[2,2,1,{"n":1,"#), "{heard:?}");
+    let pushes = reader.pushes().await;
+    assert!(pushes[0].contains(r#",1,[[2,2,1,{"n":1,"#), "{pushes:?}");
 }
 
 #[tokio::test]
-async fn what_changes_before_its_author_is_in_the_room_of_a_new_record_is_in_the_answer() {
+async fn change_before_the_author_joins_the_room_of_a_new_record_is_in_the_answer() {
     let gate = Arc::new(Gate::default());
     let server = start(builder().engine(intercepted_by(&gate))).await;
     let (mut author, mut other) = (Socket::stock(&server).await, Socket::runtime(&server).await);
@@ -89,12 +89,12 @@ async fn what_changes_before_its_author_is_in_the_room_of_a_new_record_is_in_the
 }
 
 #[tokio::test]
-async fn what_changes_before_a_stock_client_is_in_the_room_of_the_record_is_in_its_answer() {
+async fn change_before_a_stock_client_joins_the_room_of_a_record_is_in_its_answer() {
     let (_, answer) = changed_in_the_gap(Socket::stock).await;
     assert_eq!(json!([position(&answer).1, answer["body"][0]["n"]]), json!([2, 1]));
 }
 
-/// Records by id, as a client has them.
+/// The records of a client, by id.
 type Records = BTreeMap<u64, Map<String, Value>>;
 
 fn records(body: &Value) -> Records {
@@ -104,7 +104,7 @@ fn records(body: &Value) -> Records {
     records.map(record).collect()
 }
 
-/// Writes without a pause until it is told to stop.
+/// Writes without a pause until `stop` is set.
 async fn hammer(server: &Server, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<()> {
     let mut socket = Socket::runtime(server).await;
     tokio::spawn(async move {
@@ -125,7 +125,7 @@ async fn hammer(server: &Server, stop: Arc<AtomicBool>) -> tokio::task::JoinHand
     })
 }
 
-/// Fetches, says so, and follows the pushes until the last record has come.
+/// Fetches, reports that, and applies pushes until the last record has arrived.
 async fn follow_as_runtime(url: &str, mut socket: Socket, fetched: Sender<()>) -> Records {
     let read = socket.get(url).await;
     fetched.send(()).await.unwrap();
@@ -154,7 +154,8 @@ fn apply(mine: &mut Records, verb: u64, id: u64, data: Option<Map<String, Value>
     }
 }
 
-/// As a Sails app does it: no positions, so creates and updates are merged and old news may come.
+/// Does the same like a Sails app, which has no positions: it merges creates and updates, and may
+/// receive old changes.
 async fn follow_as_stock(mut socket: Socket, fetched: Sender<()>) -> Records {
     let mut mine = records(&socket.get("/todo").await["body"]);
     fetched.send(()).await.unwrap();
@@ -175,7 +176,7 @@ async fn follow_as_stock(mut socket: Socket, fetched: Sender<()>) -> Records {
     mine
 }
 
-/// What twenty readers have in the end, who fetched while others wrote, and what the server has.
+/// Returns the final records of twenty readers that fetched during writes, and those of the server.
 async fn read_while_others_write<F: Future<Output = Records> + Send + 'static>(
     connect: impl AsyncFn(&Server) -> Socket,
     follow: impl Fn(Socket, Sender<()>) -> F,
@@ -205,7 +206,7 @@ async fn read_while_others_write<F: Future<Output = Records> + Send + 'static>(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn clients_that_fetch_while_others_write_end_equal_to_the_server() {
+async fn clients_that_fetch_during_writes_end_equal_to_the_server() {
     const OPEN: &str = r#"/todo?where={"or":[{"open":true},{"last":true}]}"#;
     for url in ["/todo", OPEN] {
         let follow = move |socket, fetched| follow_as_runtime(url, socket, fetched);
@@ -217,7 +218,7 @@ async fn clients_that_fetch_while_others_write_end_equal_to_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn stock_clients_that_fetch_while_others_write_miss_no_change_of_what_they_have() {
+async fn stock_clients_that_fetch_during_writes_miss_no_change_of_their_records() {
     let (all, truth) = read_while_others_write(Socket::stock, follow_as_stock, "/todo").await;
     for mine in all {
         for (id, record) in &truth {
@@ -227,9 +228,9 @@ async fn stock_clients_that_fetch_while_others_write_miss_no_change_of_what_they
     }
 }
 
-/// socketioxide answers a CONNECT before it allows that anything else is sent, and another thread may be quicker.
+/// socketioxide answers a CONNECT before it allows other packets, and another thread may be faster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn stock_clients_that_read_as_soon_as_they_are_connected_stay_connected() {
+async fn stock_clients_that_read_directly_after_connecting_stay_connected() {
     const CLIENTS: usize = 400;
     let server = server().await;
     let stop = Arc::new(AtomicBool::new(false));
@@ -254,9 +255,9 @@ async fn stock_clients_that_read_as_soon_as_they_are_connected_stay_connected() 
 }
 
 #[tokio::test]
-async fn who_writes_reads_and_destroys_records_is_in_no_more_rooms_after_that() {
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let rooms = async move |cx: Context| tell.send(socket_of(&cx).rooms().len()).unwrap();
+async fn client_leaves_the_rooms_of_destroyed_records() {
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let rooms = async move |cx: Context| sender.send(socket_of(&cx).rooms().len()).unwrap();
     let server = start(builder().route("/rooms", get(rooms))).await;
     let (mut writer, mut other) = (Socket::stock(&server).await, Socket::stock(&server).await);
     let mut fence = Socket::stock(&server).await;
@@ -269,11 +270,11 @@ async fn who_writes_reads_and_destroys_records_is_in_no_more_rooms_after_that() 
             writer.get(&format!("/todo/{id}")).await;
             writer.delete(&format!("/todo/{id}")).await;
         }
-        // Heard when all that was done before has been said.
+        // This push arrives after all earlier ones.
         other.post("/fence", json!({})).await;
         fence.event().await;
         writer.get("/rooms").await;
-        counts.push(told.recv().await.unwrap());
+        counts.push(receiver.recv().await.unwrap());
     }
     assert_eq!(counts[1], counts[2], "{counts:?}");
     server.shutdown().await;

@@ -1,4 +1,4 @@
-//! How much one client may follow.
+//! Limits of the subscriptions of a client.
 
 use backwire::Server;
 use backwire::settings::{Limit, Limits};
@@ -18,14 +18,14 @@ fn is_followed(ack: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn one_address_follows_so_many_different_filters_and_others_are_not_refused() {
+async fn filters_of_one_address_are_limited_and_others_are_not_refused() {
     let log = CapturedLog::start();
     let server = limited(|limits| limits.filters_per_client = 3).await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     for n in 0..3 {
         assert!(is_followed(&a.get(&format!("/todo?n={n}")).await));
     }
-    // The same filters are free for all connections.
+    // Filters that are already in use do not count again.
     assert!(is_followed(&b.get("/todo?n=1").await));
     assert!(!is_followed(&b.get("/todo?n=3").await));
     assert_eq!(count(&server, Limit::FiltersPerClient).await, 1);
@@ -37,7 +37,7 @@ async fn one_address_follows_so_many_different_filters_and_others_are_not_refuse
 }
 
 #[tokio::test]
-async fn one_resource_has_so_many_filters_and_fewer_that_are_compared_with_each_change() {
+async fn filters_of_one_resource_are_limited_and_unindexed_ones_more_strictly() {
     let server = limited(|limits| {
         limits.filters_per_resource = 4;
         limits.unindexed_filters_per_resource = 2;
@@ -67,7 +67,7 @@ async fn filters_of_one_record_with_long_texts_are_limited_by_their_bytes() {
         let filter = json!({ "Attribute": ["text", { "OneOf": [text] }] });
         json!([format!("todo?[{id},{filter}]"), 0, 0])
     };
-    // 4 MB, of which the server keeps 100 KB.
+    // These filters have 4 MB, of which the server keeps 100 KB.
     let rooms: Vec<_> = (1..2_000).map(room).collect();
     socket.ask(json!(["resume", rooms])).await;
     assert_eq!(count(&server, Limit::SubscriptionBytes).await, 1_999 - 12);
@@ -75,7 +75,7 @@ async fn filters_of_one_record_with_long_texts_are_limited_by_their_bytes() {
 }
 
 #[tokio::test]
-async fn subscriptions_of_all_connections_are_limited_and_each_has_a_part_of_its_own() {
+async fn total_subscriptions_are_limited_with_a_share_for_each_client() {
     let server = limited(|limits| {
         limits.subscription_bytes = 640_000;
         limits.subscription_bytes_total = 100_000;
@@ -106,10 +106,10 @@ async fn stock_client_that_reads_more_records_than_it_may_follow_gets_an_error()
     assert_eq!(refusal(&refused), json!([413, "E_TOO_MANY_ROOMS"]));
     assert_eq!(refused["body"]["limit"], 20);
     assert_eq!(count(&server, Limit::RoomsPerConnection).await, 1);
-    // It hears of nothing that it has not read.
+    // The client receives no changes of records that it has not read.
     writer.post("/todo", json!({})).await;
-    assert!(stock.heard().await.is_empty());
-    // To read the same again takes no more rooms.
+    assert!(stock.pushes().await.is_empty());
+    // Reading the same records again needs no more rooms.
     for _ in 0..5 {
         assert_eq!(stock.get("/todo?limit=15").await["statusCode"], 200);
     }
@@ -117,13 +117,13 @@ async fn stock_client_that_reads_more_records_than_it_may_follow_gets_an_error()
 }
 
 #[tokio::test]
-async fn stock_client_that_is_led_to_more_records_than_it_may_follow_is_disconnected() {
+async fn stock_client_introduced_to_too_many_records_is_disconnected() {
     let (server, mut writer) = with_records(10, |limits| limits.rooms_per_connection = 20).await;
     let mut stock = Socket::stock(&server).await;
     stock.get("/todo").await;
     let list: Value = (0..30).map(|n| json!({ "n": n })).collect();
     writer.post("/todo", list).await;
-    stock.is_ended().await;
+    stock.wait_for_close().await;
     assert!(count(&server, Limit::RoomsPerConnection).await > 0);
     server.shutdown().await;
 }
@@ -145,10 +145,10 @@ async fn filters_that_would_search_too_much_text_read_again_and_others_get_the_p
     let created = writer.post("/todo", json!({ "title": "0".repeat(2_500) })).await;
     assert_eq!(created["statusCode"], 201);
     assert_eq!(follower.changes(&cheap, 1).await[0][1], 1);
-    // It says no more than where the room stands, which is beyond what the client has.
+    // The push has only the position of the room, which is ahead of the client's.
     let push = follower.event().await;
     assert_eq!((&push[1], push[3].as_u64(), &push[4]), (&json!(costly), Some(1), &json!([])));
-    stock.is_ended().await;
+    stock.wait_for_close().await;
     assert_eq!(count(&server, Limit::SearchedBytes).await, 2);
     server.shutdown().await;
 }

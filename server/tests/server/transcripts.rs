@@ -1,7 +1,7 @@
-//! What the originals said, and what is said here: exchanges recorded with Sails 1.5 and Sails 0.9.
+//! Exchanges recorded with Sails 1.5 and Sails 0.9, compared with the answers of this server.
 //!
-//! An exchange has what the original answered and pushed. Where we do something else on purpose, it has
-//! that, too, and the name of the reason; then no more of ours is given than matters.
+//! An exchange contains the answer and the pushes of the original. If this server differs on
+//! purpose, the exchange also contains the relevant part of our answer, and the name of the reason.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
@@ -21,11 +21,11 @@ use crate::client::{Socket, builder, start};
 
 #[derive(Deserialize)]
 struct Transcript {
-    /// Attributes that are no matter of comparison, and why.
+    /// Attributes that are not compared, with the reasons.
     left_out: BTreeMap<String, String>,
-    /// Reasons by their names.
+    /// The reasons for differences, by name.
     because: BTreeMap<String, String>,
-    /// Each begins with nothing stored.
+    /// Runs of exchanges. Each begins with an empty store.
     runs: Vec<Vec<Exchange>>,
 }
 
@@ -33,33 +33,33 @@ struct Transcript {
 struct Exchange {
     /// `s1` or `s2`
     by: String,
-    /// `get /user`; without a url where there was none.
+    /// The request, such as `get /user`. The url may be missing.
     ask: String,
     data: Option<Value>,
     #[serde(flatten)]
-    theirs: Said,
-    ours: Option<Said>,
+    theirs: Response,
+    ours: Option<Response>,
     because: Option<String>,
 }
 
-/// What came of a request.
+/// The response to a request, and the pushes that it caused.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Said {
+struct Response {
     ack: Value,
-    /// By whom it was heard, the event and what it carried.
+    /// The client that received the push, the event and its data.
     #[serde(default)]
     pushes: Vec<(String, String, Value)>,
 }
 
-/// How a kind of client asks, and reads what it is told.
-trait Tongue {
+/// The encoding of requests and answers in a dialect.
+trait Dialect {
     fn payload(url: Option<&str>, data: Option<&Value>) -> Value;
     fn ack(ack: Value) -> Value;
 }
 
-struct Today;
+struct Sails1;
 
-impl Tongue for Today {
+impl Dialect for Sails1 {
     fn payload(url: Option<&str>, data: Option<&Value>) -> Value {
         let mut payload = Map::new();
         payload.extend(url.map(|url| ("url".to_owned(), url.into())));
@@ -73,11 +73,11 @@ impl Tongue for Today {
     }
 }
 
-struct Old;
+struct Sails09;
 
-impl Tongue for Old {
+impl Dialect for Sails09 {
     fn payload(url: Option<&str>, data: Option<&Value>) -> Value {
-        Today::payload(url, data).to_string().into()
+        Sails1::payload(url, data).to_string().into()
     }
 
     fn ack(ack: Value) -> Value {
@@ -88,25 +88,25 @@ impl Tongue for Old {
     }
 }
 
-async fn replay<T: Tongue>(text: &str, routes: impl Fn(Builder) -> Builder) {
+async fn replay<T: Dialect>(text: &str, routes: impl Fn(Builder) -> Builder) {
     let transcript: Transcript = serde_json::from_str(text).unwrap();
     for run in &transcript.runs {
         let (server, engine) = with_engine(routes(builder())).await;
         let mut sockets = BTreeMap::new();
         for name in ["s1", "s2"] {
             let mut socket = Socket::stock(&server).await;
-            // The first request shows which dialect it is.
+            // The first request selects the dialect.
             fence::<T>(&mut socket).await;
             sockets.insert(name, socket);
         }
         for exchange in run {
-            transcript.compare(exchange, say::<T>(&mut sockets, &engine, exchange).await);
+            transcript.compare(exchange, perform::<T>(&mut sockets, &engine, exchange).await);
         }
         server.shutdown().await;
     }
 }
 
-/// A server, and its engine.
+/// Starts a server, and returns it with its engine.
 async fn with_engine(builder: Builder) -> (Server, Arc<dyn Engine>) {
     let (opened, engine) = mpsc::channel();
     let open = move |tail| {
@@ -118,63 +118,63 @@ async fn with_engine(builder: Builder) -> (Server, Arc<dyn Engine>) {
     (server, engine.recv().unwrap())
 }
 
-async fn say<T: Tongue>(
+async fn perform<T: Dialect>(
     sockets: &mut BTreeMap<&str, Socket>,
     engine: &Arc<dyn Engine>,
     exchange: &Exchange,
-) -> Said {
+) -> Response {
     let (verb, url) = match exchange.ask.split_once(' ') {
         Some((verb, url)) => (verb, Some(url)),
         None => (&*exchange.ask, None),
     };
-    let asker = sockets.get_mut(&*exchange.by).unwrap();
-    let ack = asker.ask(json!([verb, T::payload(url, exchange.data.as_ref())])).await;
-    // What follows from a destroy is not part of its answer.
+    let requester = sockets.get_mut(&*exchange.by).unwrap();
+    let ack = requester.ask(json!([verb, T::payload(url, exchange.data.as_ref())])).await;
+    // The changes of a cascade are not part of the answer to a destroy.
     while !engine.cascades().unfinished().await.unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
     let mut pushes = Vec::new();
     for (name, socket) in sockets {
         fence::<T>(socket).await;
-        for frame in socket.early() {
+        for frame in socket.buffered_frames() {
             let (event, data) = serde_json::from_str(&frame[2..]).unwrap();
             pushes.push(((*name).to_owned(), event, data));
         }
     }
-    Said { ack: T::ack(ack), pushes }
+    Response { ack: T::ack(ack), pushes }
 }
 
-/// What has been said to a socket is there before the answer to a new question.
-async fn fence<T: Tongue>(socket: &mut Socket) {
+/// Sends a request whose answer arrives after all earlier pushes to this socket.
+async fn fence<T: Dialect>(socket: &mut Socket) {
     socket.ask(json!(["get", T::payload(Some("/fence/1"), None)])).await;
 }
 
 impl Transcript {
-    fn compare(&self, exchange: &Exchange, said: Said) {
-        let said = self.normal(said);
+    fn compare(&self, exchange: &Exchange, response: Response) {
+        let response = self.normal(response);
         let theirs = self.normal(exchange.theirs.clone());
         let what = format!("{} {} {:?}", exchange.by, exchange.ask, exchange.data);
         match (&exchange.ours, &exchange.because) {
-            (None, None) => assert_eq!(said, theirs, "{what}"),
+            (None, None) => assert_eq!(response, theirs, "{what}"),
             (Some(ours), Some(reason)) => {
                 assert!(self.because.contains_key(reason), "{reason} is no reason");
-                assert_ne!(said, theirs, "{what}: there is no difference any more");
+                assert_ne!(response, theirs, "{what}: there is no difference any more");
                 let ours = self.normal(ours.clone());
-                assert!(ours.is_in(&said), "{what}: {said:#?}\nis not\n{ours:#?}");
+                assert!(ours.is_in(&response), "{what}: {response:#?}\nis not\n{ours:#?}");
             }
             _ => panic!("{what}: a difference has a reason"),
         }
     }
 
-    fn normal(&self, said: Said) -> Said {
-        let pushes = said.pushes.into_iter();
-        Said {
-            ack: self.plain(said.ack),
+    fn normal(&self, response: Response) -> Response {
+        let pushes = response.pushes.into_iter();
+        Response {
+            ack: self.plain(response.ack),
             pushes: pushes.map(|(by, event, data)| (by, event, self.plain(data))).collect(),
         }
     }
 
-    /// Without what differs from run to run.
+    /// Removes values that differ from run to run.
     fn plain(&self, value: Value) -> Value {
         match value {
             Value::Array(values) => values.into_iter().map(|value| self.plain(value)).collect(),
@@ -192,17 +192,17 @@ impl Transcript {
     }
 }
 
-impl Said {
-    fn is_in(&self, said: &Self) -> bool {
-        is_in(&self.ack, &said.ack)
-            && self.pushes.len() == said.pushes.len()
-            && self.pushes.iter().zip(&said.pushes).all(|(ours, said)| {
-                (&ours.0, &ours.1) == (&said.0, &said.1) && is_in(&ours.2, &said.2)
+impl Response {
+    fn is_in(&self, response: &Self) -> bool {
+        is_in(&self.ack, &response.ack)
+            && self.pushes.len() == response.pushes.len()
+            && self.pushes.iter().zip(&response.pushes).all(|(ours, response)| {
+                (&ours.0, &ours.1) == (&response.0, &response.1) && is_in(&ours.2, &response.2)
             })
     }
 }
 
-/// Whether a value has all that another one asks for.
+/// Returns whether `whole` contains everything in `part`.
 fn is_in(part: &Value, whole: &Value) -> bool {
     match (part, whole) {
         (Value::Object(part), Value::Object(whole)) => part
@@ -213,7 +213,7 @@ fn is_in(part: &Value, whole: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn sails_1_5_is_answered_for_but_for_what_is_listed() {
+async fn sails_1_5_is_emulated_except_for_listed_differences() {
     let routes = |server: Builder| {
         server
             .route("/str", get(async || "hello"))
@@ -221,11 +221,11 @@ async fn sails_1_5_is_answered_for_but_for_what_is_listed() {
             .route("/thr", get(boom))
             .route("/forb", put(async || (StatusCode::FORBIDDEN, "Forbidden")))
     };
-    replay::<Today>(include_str!("../transcripts/sails-1.5.json"), routes).await;
+    replay::<Sails1>(include_str!("../transcripts/sails-1.5.json"), routes).await;
 }
 
 #[tokio::test]
-async fn sails_1_5_is_answered_for_about_associations_but_for_what_is_listed() {
+async fn sails_1_5_associations_are_emulated_except_for_listed_differences() {
     let model = |attributes: Value| -> Model {
         let find = json!({ "populate": true });
         let model = json!({ "unknown": "drop", "find": find, "attributes": attributes });
@@ -245,11 +245,11 @@ async fn sails_1_5_is_answered_for_about_associations_but_for_what_is_listed() {
         server.resource("user", user.clone()).unwrap().resource("pet", pet.clone()).unwrap()
     };
     let transcript = include_str!("../transcripts/sails-1.5-associations.json");
-    replay::<Today>(transcript, declared).await;
+    replay::<Sails1>(transcript, declared).await;
 }
 
 #[tokio::test]
-async fn sails_0_9_is_answered_for_but_for_what_is_listed() {
+async fn sails_0_9_is_emulated_except_for_listed_differences() {
     let routes = |server: Builder| {
         server
             .route("/echo/pub", get(publish))
@@ -262,7 +262,7 @@ async fn sails_0_9_is_answered_for_but_for_what_is_listed() {
             .route("/echo/forb", get(async || (StatusCode::FORBIDDEN, "no")))
             .route("/echo/boom", get(boom))
     };
-    replay::<Old>(include_str!("../transcripts/sails-0.9.json"), routes).await;
+    replay::<Sails09>(include_str!("../transcripts/sails-0.9.json"), routes).await;
 }
 
 async fn boom() {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::client::{Socket, ask, position, server};
 
 #[tokio::test]
-async fn a_save_that_changes_nothing_is_answered_and_not_pushed() {
+async fn save_without_changes_is_answered_and_not_pushed() {
     let server = server().await;
     let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
     let (mut sails, mut instance) = (Socket::stock(&server).await, Socket::runtime(&server).await);
@@ -30,7 +30,7 @@ async fn a_save_that_changes_nothing_is_answered_and_not_pushed() {
         assert_eq!((status, &body), (200, record));
     }
     for socket in [&mut a, &mut b, &mut sails, &mut instance] {
-        assert_eq!(socket.heard().await, [""; 0]);
+        assert_eq!(socket.pushes().await, [""; 0]);
     }
     a.put("/todo/1", json!({ "title": "Oats" })).await;
     let changes = instance.changes("todo/1", 1).await;
@@ -39,7 +39,7 @@ async fn a_save_that_changes_nothing_is_answered_and_not_pushed() {
 }
 
 #[tokio::test]
-async fn a_repeated_save_that_changed_nothing_does_not_undo_what_came_after_it() {
+async fn repeated_save_without_changes_does_not_undo_later_changes() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
     let created = socket.post("/todo", json!({ "done": true })).await;
@@ -48,7 +48,7 @@ async fn a_repeated_save_that_changed_nothing_does_not_undo_what_came_after_it()
     let first = socket.ask(save.clone()).await;
     socket.put("/todo/1", json!({ "done": false })).await;
     assert_eq!(first["body"], created["body"]);
-    // Nothing of the save is in the log, so its repeat shows the record as it is.
+    // The log has no entry for the save, so its repeat returns the current record.
     let repeat = socket.ask(save).await;
     assert_eq!((&repeat["statusCode"], &repeat["body"]["done"]), (&json!(200), &json!(false)));
     assert_eq!(socket.get("/todo/1").await["body"]["done"], false);
@@ -84,7 +84,7 @@ async fn addition_of_an_existing_member_is_not_pushed() {
         assert_eq!(a.put(url.trim_end_matches("/1"), json!([1])).await["statusCode"], 200);
     }
     assert_eq!(a.put("/pet/1", json!({ "owner": 1 })).await["statusCode"], 200);
-    assert_eq!(a.heard().await, [""; 0]);
-    assert_eq!(b.heard().await, [""; 0]);
+    assert_eq!(a.pushes().await, [""; 0]);
+    assert_eq!(b.pushes().await, [""; 0]);
     server.shutdown().await;
 }

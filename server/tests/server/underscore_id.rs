@@ -76,7 +76,7 @@ async fn refused_first_record_does_not_decide_the_key() {
 }
 
 #[tokio::test]
-async fn the_key_stays_underscore_id_after_a_restart() {
+async fn key_stays_underscore_id_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(file(folder.path())).await;
     assert_eq!(query(&server, "/doc").await, "whole;undeclared");
@@ -92,7 +92,7 @@ async fn the_key_stays_underscore_id_after_a_restart() {
 }
 
 #[tokio::test]
-async fn the_key_is_underscore_id_in_memory_too() {
+async fn key_is_underscore_id_in_memory_too() {
     let server = start(builder()).await;
     let first = Socket::runtime(&server).await.post("/doc", json!({ "_id": "a" })).await;
     assert_eq!(first["headers"]["backwire-record"], "doc/a");
@@ -101,7 +101,7 @@ async fn the_key_is_underscore_id_in_memory_too() {
 }
 
 #[tokio::test]
-async fn the_key_stays_id_once_there_was_a_record_by_it() {
+async fn key_stays_id_after_the_first_record() {
     let folder = tempfile::tempdir().unwrap();
     for first in [json!({ "title": "x" }), json!({ "id": 7, "_id": "a" })] {
         let server = start(file(folder.path())).await;

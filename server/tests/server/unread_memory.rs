@@ -1,4 +1,4 @@
-//! The memory of small answers that clients do not read.
+//! Limits of the memory for small unread answers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::answer_memory::{claimed, nothing_is_claimed};
 use crate::client::{RUNTIME, Socket, builder, start};
 use crate::limits_reached::{count, limits};
 
-/// The bytes of an answer: as many as need no claim.
+/// The bytes of an answer, which needs no claim.
 const SIZE: usize = 60_000;
 
-/// Requests until nothing new happens: each gives others a turn.
+/// Sends requests until the count is stable. Each request lets other tasks run.
 async fn settle(server: &Server, count: &AtomicUsize) -> usize {
     let mut other = Socket::runtime(server).await;
     let mut before = usize::MAX;
@@ -39,7 +39,7 @@ async fn settle(server: &Server, count: &AtomicUsize) -> usize {
 }
 
 #[tokio::test]
-async fn sockets_that_read_nothing_share_what_one_client_may_have_unread() {
+async fn sockets_of_one_client_share_its_unread_limit() {
     const SOCKETS: usize = 5;
     const REQUESTS: u64 = 60;
     let made = Arc::new(AtomicUsize::new(0));
@@ -52,13 +52,14 @@ async fn sockets_that_read_nothing_share_what_one_client_may_have_unread() {
     let server = start(builder().limits(limits).route("/big", big)).await;
     let mut sockets = Vec::new();
     for _ in 0..SOCKETS {
-        let mut socket = Socket::small(&server, RUNTIME).await;
+        let mut socket = Socket::with_small_buffer(&server, RUNTIME).await;
         for number in 0..REQUESTS {
             socket.send(format!(r#"42{number}["get",{{"url":"/big"}}]"#)).await;
         }
         sockets.push(socket);
     }
-    // Half a megabyte for all of them, an answer for each, and what the kernel takes. Each could have all of them.
+    // The limit is half a megabyte for all sockets, plus an answer for each, plus the buffers of
+    // the kernel. Without the limit, each socket could have all its answers.
     let made = settle(&server, &made).await;
     assert!(made < SOCKETS * 20, "{made} are made");
     assert!(claimed(&server).await > 0);
@@ -73,12 +74,12 @@ async fn sockets_that_read_nothing_share_what_one_client_may_have_unread() {
 }
 
 #[tokio::test]
-async fn client_that_leaves_the_namespace_and_comes_back_has_as_much_unread_as_before() {
+async fn unread_bytes_are_kept_when_a_client_rejoins_the_namespace() {
     const LARGE: usize = 12 << 20;
     let large = get(async || "x".repeat(LARGE));
     let limits = limits(|limits| limits.total_unread_bytes = 4 * LARGE);
     let server = start(builder().limits(limits).route("/large", large)).await;
-    let mut socket = Socket::small(&server, RUNTIME).await;
+    let mut socket = Socket::with_small_buffer(&server, RUNTIME).await;
     socket.send(r#"421["get",{"url":"/large"}]"#).await;
     while claimed(&server).await < LARGE {}
     socket.send("41").await;
@@ -97,8 +98,11 @@ async fn stock_clients_that_do_not_read_small_pushes_are_disconnected_when_their
 {
     let limits = limits(|limits| limits.total_unread_bytes = 400_000);
     let server = start(builder().limits(limits)).await;
-    // One alone may use more than the share.
-    let mut slow = [Socket::small(&server, "").await, Socket::small(&server, "").await];
+    // One client alone may use more than its share.
+    let mut slow = [
+        Socket::with_small_buffer(&server, "").await,
+        Socket::with_small_buffer(&server, "").await,
+    ];
     for socket in &mut slow {
         socket.emit(&json!(["get", { "url": "/todo" }])).await;
     }
@@ -108,19 +112,19 @@ async fn stock_clients_that_do_not_read_small_pushes_are_disconnected_when_their
         let todo = json!({ "title": "x".repeat(3_000) });
         assert_eq!(writer.post("/todo", todo).await["statusCode"], 201);
         written += 1;
-        // Without a claim, it is disconnected behind 512 packets.
+        // Without a claim, the server disconnects the client after 512 packets.
         assert!(written < 400, "everything was sent to a client that does not read");
     }
     let [first, second] = &mut slow;
     tokio::select! {
-        () = first.is_ended() => {}
-        () = second.is_ended() => {}
+        () = first.wait_for_close() => {}
+        () = second.wait_for_close() => {}
     }
     assert_eq!(writer.get("/todo?limit=1").await["statusCode"], 200);
     server.shutdown().await;
 }
 
-/// The memory is that of the default limits for 1,000 of them.
+/// The default limits have memory for 1,000 of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_clients_of_one_address_get_a_burst_of_changes() {
     const LISTENERS: usize = 70;
@@ -150,7 +154,7 @@ async fn stock_clients_of_one_address_get_a_burst_of_changes() {
     server.shutdown().await;
 }
 
-/// A connection that has requested many answers of a handler, and reads none.
+/// Opens a connection that requests many answers of a handler and reads none.
 async fn pipelined(server: &Server, requests: usize) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -161,7 +165,7 @@ async fn pipelined(server: &Server, requests: usize) -> TcpStream {
 }
 
 #[tokio::test]
-async fn unread_small_answers_over_http_are_counted_for_their_client_alone() {
+async fn unread_small_answers_over_http_count_for_their_client_only() {
     const CONNECTIONS: usize = 24;
     const REQUESTS: usize = 200;
     let big = get(async || "x".repeat(SIZE));
@@ -183,7 +187,7 @@ async fn unread_small_answers_over_http_are_counted_for_their_client_alone() {
     assert_eq!((answer.status(), answer.bytes().await.unwrap().len()), (StatusCode::OK, SIZE));
     let mut stream = streams.swap_remove(0);
     drop(streams);
-    // What has been answered is complete.
+    // The answers that were sent are complete.
     for _ in 0..REQUESTS {
         let head = read_head(&mut stream).await;
         let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();

@@ -1,4 +1,4 @@
-//! JSON that is small as text and large once it is parsed.
+//! JSON that is small as text and large when parsed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::client::{Socket, builder, refusal, start};
 use crate::limits_reached::{count, limits};
 
-/// An attribute of so many objects, each with one value: `[{"":0},…]`.
+/// Returns a list of this many objects, each with one value: `[{"":0},…]`.
 fn objects(count: usize) -> String {
     format!(r#"{{"a":[{}{{}}]}}"#, r#"{"":0},"#.repeat(count))
 }
@@ -30,7 +30,7 @@ const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test]
-async fn request_with_more_values_than_body_values_is_refused_however_it_arrives() {
+async fn request_over_body_values_is_refused_over_each_transport() {
     let set = |limits: &mut Limits| limits.body_values = 1_000;
     let echo = post(async |body: Bytes| body.len().to_string());
     let key = "secret".parse().unwrap();
@@ -54,7 +54,7 @@ async fn request_with_more_values_than_body_values_is_refused_however_it_arrives
     }
     assert_eq!(count(&server, Limit::BodyValues).await, 6);
     assert_eq!(send(&server, "/todo", JSON, few.clone()).await.0, 201);
-    // Text is no list of values, whatever is in it.
+    // Text counts as one value, whatever it contains.
     let text = json!({ "csv": "1,[2],{3}".repeat(1_000) }).to_string();
     assert_eq!(send(&server, "/todo", JSON, text).await.0, 201);
     let csv = post_csv(&server).await;
@@ -69,13 +69,13 @@ async fn request_with_more_values_than_body_values_is_refused_however_it_arrives
         assert_eq!(refusal(&refused), json!([413, "E_TOO_LARGE"]), "{refused}");
         assert_eq!(refused["body"]["limit"], 1_000);
     }
-    // A form is a string in the event, and its model is JSON in the form.
+    // In an event, a form is a string, and its model is JSON in the form.
     let headers = json!({ "content-type": FORM });
     let event = json!(["post", { "url": "/todo", "headers": headers, "data": form }]);
     assert_eq!(refusal(&socket.ask(event).await), json!([413, "E_TOO_LARGE"]));
     let query = json!(["get", { "url": "/todo", "data": { "where": many } }]);
     assert_eq!(refusal(&socket.ask(query).await)[0], 400);
-    // The rooms of a resume have a limit of their own.
+    // The rooms of a resume have their own limit.
     let (epoch, _) = crate::client::position(&socket.post("/todo", json!({})).await);
     let rooms = vec![json!(["todo", epoch, 0]); 1_000];
     assert_eq!(socket.ask(json!(["resume", rooms])).await.as_array().map(Vec::len), Some(1_000));
@@ -93,7 +93,8 @@ async fn post_csv(server: &Server) -> u16 {
     request.body("1,2,3\n".repeat(1_000)).send().await.unwrap().status().as_u16()
 }
 
-/// A server whose route `/hold` reports that it has its body, and answers when it is let go.
+/// Starts a server whose route `/hold` reports that it has received its body, and answers when it
+/// gets a permit.
 async fn holding(
     set: impl FnOnce(&mut Limits),
 ) -> (Server, mpsc::UnboundedReceiver<usize>, Arc<Semaphore>) {
@@ -114,7 +115,7 @@ async fn hold(server: &Server, body: String) -> u16 {
 
 /// Each body has 7 KB as text, and takes about half a megabyte.
 #[tokio::test]
-async fn bodies_that_are_small_as_text_and_large_as_values_wait_for_memory() {
+async fn bodies_with_small_text_and_large_values_wait_for_memory() {
     let (server, mut begins, gate) = holding(|limits| limits.total_request_bytes = 8 << 20).await;
     let (server, body) = (&server, objects(1_000));
     let requests = join_all((0..20).map(|_| hold(server, body.clone())));
@@ -123,9 +124,9 @@ async fn bodies_that_are_small_as_text_and_large_as_values_wait_for_memory() {
         for _ in 0..20 {
             begins.recv().await.unwrap();
             held += 1;
-            // A quarter of the budget has room for three of them.
+            // A quarter of the budget has room for three bodies.
             if held == 3 {
-                // Requests that are small as values wait for nothing.
+                // Requests with few values do not wait.
                 for _ in 0..5 {
                     let small = json!({ "a": [1, 2, 3] }).to_string();
                     assert_eq!(send(server, "/todo", JSON, small).await.0, 201);
@@ -154,7 +155,7 @@ async fn request_that_waits_too_long_for_memory_is_refused() {
     begins.recv().await.unwrap();
     let (status, refused) = loop {
         match send(&server, "/hold", JSON, objects(1_000)).await {
-            // The machine is slow.
+            // The timeout is long, because the machine may be slow.
             (408, _) => {}
             answer => break answer,
         }
@@ -163,7 +164,7 @@ async fn request_that_waits_too_long_for_memory_is_refused() {
     assert_eq!(refused["limit"], 1 << 20);
     let event: Value = serde_json::from_str(&event).unwrap();
     assert_eq!(refusal(&socket.ask(event.clone()).await), json!([503, "E_BUSY"]));
-    // The values of a query count as well.
+    // The values of a query count too.
     let query = format!("/todo?where={}", objects(1_000).replace('"', "%22"));
     let get = reqwest::get(format!("http://{}{query}", server.addr())).await.unwrap();
     assert_eq!(get.status(), 503);

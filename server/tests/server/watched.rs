@@ -1,4 +1,4 @@
-//! Associations over an engine that counts what it is asked, and fails when it is told to.
+//! Associations with an engine that counts its calls and fails on demand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -61,7 +61,7 @@ async fn server() -> (Server, Socket, Arc<Watch>) {
 }
 
 #[tokio::test]
-async fn what_is_filled_in_costs_the_same_however_many_records_there_are() {
+async fn populate_uses_a_constant_number_of_reads() {
     let (server, mut socket, watch) = server().await;
     for (url, finds) in [
         ("/user", 1),
@@ -69,7 +69,7 @@ async fn what_is_filled_in_costs_the_same_however_many_records_there_are() {
         ("/pet?populate=owner", 2),
         ("/user?populate=teams", 3),
         ("/user?populate=pets,teams", 4),
-        // The record with its pets is a part, so the server also finds the record by its id.
+        // A record with its pets has kind part, so the server also finds the record by its id.
         ("/user/1?populate=pets", 2),
     ] {
         watch.finds.store(0, Ordering::SeqCst);

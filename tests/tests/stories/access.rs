@@ -1,4 +1,4 @@
-//! People who may not read everything.
+//! Users who may not read everything.
 
 use backwire::settings::Store;
 use backwire_tests::{Browser, Page, Server, Site};
@@ -7,7 +7,8 @@ use backwire_tests::{Browser, Page, Server, Site};
 #[path = "../../../server/examples/access.rs"]
 mod example;
 
-/// The server of the pages has no doors of its own; the records are another's, on the same host.
+/// Returns a page whose records are on another server on the same host. The server of the pages has
+/// no sign-in.
 fn page(server: &str) -> String {
     format!(
         r#"
@@ -39,7 +40,7 @@ async fn shows(page: &Page, texts: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everyone_sees_their_own_notes_and_loses_what_is_no_longer_theirs() {
+async fn page_shows_only_notes_that_its_user_may_read() {
     let builder = example::routes(backwire::Server::builder()).expect("its rules are sound");
     let records = builder.port(0).store(Store::Memory).bind().await.expect("there is a free port");
     let site = Site::new();

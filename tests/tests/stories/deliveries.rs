@@ -1,4 +1,4 @@
-//! What back ends send to people, in their browsers.
+//! Messages of back ends in the browsers of users.
 
 use axum::Router;
 use axum::routing::get;
@@ -9,7 +9,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// A page of the site `shop`, of somebody whose token says who they are.
+/// Returns a page of the site `shop` for the person of a token.
 fn page(server: &str, token: &str) -> String {
     format!(
         r#"
@@ -30,7 +30,7 @@ fn page(server: &str, token: &str) -> String {
     )
 }
 
-/// Its people are known by tokens that are their rooms.
+/// Starts a back end. The token of a person consists of the person's rooms.
 async fn back_end() -> String {
     async fn rooms(headers: axum::http::HeaderMap) -> axum::Json<Vec<String>> {
         let shown = headers["authorization"].to_str().unwrap_or_default();
@@ -52,11 +52,11 @@ async fn send(server: &str, event: &str, args: Value) {
 }
 
 async fn heard(page: &Page, numbers: &str) {
-    page.until(&format!("heard.join() === '{numbers}'"), format!("{numbers} to be heard")).await;
+    page.until(&format!("heard.join() === '{numbers}'"), format!("{numbers} to be received")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_sent_is_told_once_in_order_and_again_if_its_handler_fails() {
+async fn message_is_delivered_once_in_order_and_again_if_its_handler_fails() {
     let mut site = backwire::sites::Site::new(
         back_end().await.parse().expect("it is an address"),
         "54321".parse().expect("it is a key"),
@@ -85,7 +85,7 @@ async fn what_was_sent_is_told_once_in_order_and_again_if_its_handler_fails() {
     send(&origin, "news", json!([5])).await;
     ann.run("Backwire.connect()").await;
     heard(&ann, "1,2,3,4,5").await;
-    // The same tab, loaded again, is told nothing a second time.
+    // The same tab receives nothing again after a reload.
     ann.run("location.reload()").await;
     ann.until("Backwire.status.state === 'online' && todos", "the page again".to_owned()).await;
     send(&origin, "news", json!([6])).await;

@@ -11,7 +11,7 @@ use std::fs;
 use std::process::{Command, Output};
 
 use backwire_tests::documentation::{Block, all_pages, blocks, page};
-use backwire_tests::{Server, places};
+use backwire_tests::{Server, paths};
 use tempfile::TempDir;
 
 /// Returns the blocks of a language on all pages, each with the name of its page.
@@ -48,7 +48,7 @@ fn check(yaml: &str) -> Output {
     let yaml: String = words.collect();
     let is_sites = yaml.contains("authUrl");
     let (config, sites) = if is_sites { ("", &*yaml) } else { (&*yaml, "") };
-    let mut command = Command::new(places::server());
+    let mut command = Command::new(paths::server());
     command.arg("check").arg("--config").arg(write("config.yml", config));
     if is_sites {
         command.arg("--sites").arg(write("sites.yml", sites));
@@ -88,7 +88,7 @@ fn every_script_is_valid() {
     }
 }
 
-/// Runs each command that asks a server on this machine, page by page.
+/// Runs each curl command that sends a request to this machine, page by page.
 #[test]
 fn every_curl_command_is_answered() {
     let mut count = 0;

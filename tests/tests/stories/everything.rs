@@ -1,37 +1,37 @@
-//! Everything at once: two people at one list, a line that fails, a reload before it is back, a server
-//! that dies meanwhile.
+//! All faults together: two people with one list, a failing line, a reload before it is repaired,
+//! and a server that is killed in the meantime.
 
 use std::io::Write;
 
 use backwire_tests::{Stage, Window};
 
-/// What happens while the second person is away.
+/// The fault while the second person is disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     /// The line is cut.
     Cut,
     /// The line is cut, and the server is killed and started again.
     CutAndKill,
-    /// The line stands, and nothing gets through: neither side is told.
+    /// The line is frozen, and neither side notices.
     Freeze,
 }
 
 #[tokio::test]
-async fn nothing_is_lost_through_everything_with_a_line_that_is_cut() {
-    through_everything(Fault::Cut).await;
+async fn page_and_server_stay_equal_with_a_cut_line() {
+    page_and_server_stay_equal(Fault::Cut).await;
 }
 
 #[tokio::test]
-async fn nothing_is_lost_through_everything_with_a_server_that_is_killed() {
-    through_everything(Fault::CutAndKill).await;
+async fn page_and_server_stay_equal_with_a_killed_server() {
+    page_and_server_stay_equal(Fault::CutAndKill).await;
 }
 
 #[tokio::test]
-async fn nothing_is_lost_through_everything_with_a_line_that_is_frozen() {
-    through_everything(Fault::Freeze).await;
+async fn page_and_server_stay_equal_with_a_frozen_line() {
+    page_and_server_stay_equal(Fault::Freeze).await;
 }
 
-async fn through_everything(fault: Fault) {
+async fn page_and_server_stay_equal(fault: Fault) {
     let mut stage = Stage::with_pages_elsewhere();
     let (a, b) = stage.two_windows().await;
     for title in ["Milk", "Eggs", "Bread"] {
@@ -55,20 +55,20 @@ async fn through_everything(fault: Fault) {
     b.shows(["[x] Milk", "[ ] Bread", "[x] Sea salt"]).await;
     a.shows(["[ ] Oat milk", "[ ] Eggs", "[ ] Bread"]).await;
     b.reload().await;
-    // What it did not write itself it has not read yet.
+    // The page has not read the changes of others yet.
     b.shows(["[x] Milk", "[x] Sea salt"]).await;
-    b.line.mend();
+    b.line.repair();
     let together = ["[x] Oat milk", "[ ] Bread", "[x] Sea salt"];
     for window in [&a, &b, &stage.window().await] {
         window.is("online").await;
         window.shows(together).await;
         window.is_saved().await;
-        window.was_calm().await;
+        window.was_consistent().await;
     }
-    tell(fault, faults + b.line.faults());
+    log_faults(fault, faults + b.line.faults());
 }
 
-/// Fails the line; how many faults that were which the line does not count.
+/// Causes the fault. Returns the number of faults that the line does not count.
 async fn fail(fault: Fault, window: &Window) -> usize {
     if fault == Fault::Freeze {
         window.line.freeze();
@@ -79,8 +79,8 @@ async fn fail(fault: Fault, window: &Window) -> usize {
     0
 }
 
-/// Not by `println!`, which nobody sees of a test that passes.
-fn tell(fault: Fault, faults: usize) {
+/// Prints the number of faults. `println!` would not show it for a test that passes.
+fn log_faults(fault: Fault, faults: usize) {
     assert!(faults > 0, "the line was never down");
     let said = writeln!(std::io::stderr(), "{fault:?}: {faults} faults injected");
     said.expect("stderr is there");

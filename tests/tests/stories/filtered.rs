@@ -1,4 +1,4 @@
-//! Lists that were read with a filter.
+//! Filtered lists.
 
 use backwire_tests::{Browser, Page, Server};
 
@@ -25,7 +25,7 @@ async fn shows(page: &Page, list: &str, titles: &str) {
 }
 
 #[tokio::test]
-async fn todos_enter_and_leave_lists_that_are_filtered_or_limited() {
+async fn todos_enter_and_leave_filtered_and_limited_lists() {
     let (server, _site) = Server::with_page(PAGE);
     let browser = Browser::start();
     let url = format!("{}/index.html", server.origin());

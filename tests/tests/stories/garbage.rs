@@ -1,4 +1,4 @@
-//! Lists that the page has let go of.
+//! Lists that the page no longer references.
 
 use backwire_tests::{Browser, Server};
 
@@ -36,7 +36,7 @@ const PAGE: &str = r#"
     </script>"#;
 
 #[tokio::test]
-async fn a_list_that_a_page_has_let_go_of_is_not_followed_any_more_and_one_that_it_holds_is() {
+async fn garbage_collected_list_is_unsubscribed_and_referenced_list_is_not() {
     let (server, _site) = Server::with_page(PAGE);
     let browser = Browser::start();
     let url = format!("{}/index.html", server.origin());
@@ -50,7 +50,7 @@ async fn a_list_that_a_page_has_let_go_of_is_not_followed_any_more_and_one_that_
     a.until("isGone()", "the list to be gone").await;
     b.run("todos.create({title: 'Eggs'}); notes.create({title: 'Call Bob'})").await;
     a.until("notes.length === 2", "the note").await;
-    // Had it been told of the other, then before.
+    // A push for the other list would have arrived before this one.
     assert_eq!(a.value("has(heard, 'Milk') && !has(heard, 'Eggs')").await, true);
     a.run("Backwire.disconnect(); Backwire.connect()").await;
     b.run("notes.create({title: 'Call Cem'})").await;

@@ -1,4 +1,4 @@
-//! Clients that know nothing of Backwire, as npm has them, under Node.
+//! Unmodified clients from npm, under Node.js.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use backwire::model::{Attribute, Model};
 use backwire::settings::{Settings, Store};
 use backwire::sites::{EventNames, Site, Sites};
-use backwire_tests::{Browser, Server, places};
+use backwire_tests::{Browser, Server, paths};
 use percent_encoding::percent_decode_str;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -24,12 +24,12 @@ use tokio::task::spawn_blocking;
 mod session;
 
 #[test]
-fn the_stock_client_speaks_the_sails_dialect() {
+fn stock_client_uses_the_sails_dialect() {
     pass("sails.test.mjs");
 }
 
 #[test]
-fn the_stock_client_of_socket_io_2_speaks_both_sails_dialects() {
+fn stock_client_of_socket_io_2_uses_both_sails_dialects() {
     pass("old-client.test.mjs");
 }
 
@@ -44,12 +44,12 @@ fn backbone_iobind_is_served_unmodified() {
 }
 
 #[test]
-fn a_page_of_sails_0_9_with_a_sync_of_its_own_needs_one_more_line() {
+fn sails_0_9_page_with_a_custom_sync_needs_one_more_line() {
     pass("socketsync.test.mjs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stock_clients_have_sessions() {
+async fn stock_clients_use_sessions() {
     let server = session::routes(backwire::Server::builder()).port(0).store(Store::Memory);
     let server = server.bind().await.expect("there is a free port");
     pass_at(&format!("http://{}", server.addr()), "sessions.test.mjs");
@@ -57,7 +57,7 @@ async fn stock_clients_have_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sails_io_js_has_associations() {
+async fn sails_io_js_uses_associations() {
     let user = Model::default()
         .attribute("pets", Attribute::collection("pet", "owner"))
         .attribute("teams", Attribute::collection("team", "members"));
@@ -74,14 +74,14 @@ async fn sails_io_js_has_associations() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stock_clients_have_the_push_service() {
+async fn stock_clients_use_the_push_service() {
     let server = push_service(None).await;
     pass_at(&format!("http://{}", server.addr()), "push-service.test.mjs");
     server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stock_clients_come_back_after_a_restart_of_the_push_service() {
+async fn stock_clients_reconnect_after_a_restart_of_the_push_service() {
     let folder = TempDir::new().expect("there is room for a file");
     let sites = folder.path().join("sites.yml");
     let back_end = listen(Router::new().route("/rooms", get(rooms))).await;
@@ -89,7 +89,7 @@ async fn stock_clients_come_back_after_a_restart_of_the_push_service() {
         format!("shop: {{authUrl: '{back_end}/rooms', apiKey: 54321, userRoomPrefix: user_}}\n");
     fs::write(&sites, site).expect("the folder is ours");
     let arguments = ["--sites".to_owned(), sites.display().to_string()];
-    let server = Server::with_arguments(&places::demo(), "", &arguments);
+    let server = Server::with_arguments(&paths::demo(), "", &arguments);
     let origin = server.origin();
     let server = Arc::new(Mutex::new(server));
     let restart = async move || {
@@ -112,12 +112,13 @@ async fn documented_programs_in_other_languages_send_messages() {
     server.shutdown().await;
 }
 
-/// In a browser, Socket.IO 1 sends and reads bytes when it polls, which it does not under Node.
+/// In a browser, Socket.IO 1 uses binary payloads when it polls, which it does not do under
+/// Node.js.
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_with_old_clients_have_the_push_service_over_polling() {
+async fn pages_with_old_clients_use_the_push_service_over_polling() {
     let folder = TempDir::new().expect("there is room for two pages");
     for generation in ["socket.io-client-1", "socket.io-client-2"] {
-        let script = places::node_modules().join(generation).join("dist/socket.io.js");
+        let script = paths::node_modules().join(generation).join("dist/socket.io.js");
         let script = fs::read_to_string(script).expect("npm has installed it");
         let page = folder.path().join(generation);
         fs::create_dir(&page).expect("the folder is ours");
@@ -141,8 +142,8 @@ async fn pages_with_old_clients_have_the_push_service_over_polling() {
     server.shutdown().await;
 }
 
-/// The client code that the documentation of the SocketIO Web Service shows, with each generation
-/// of the stock client.
+/// Runs the client code of the documentation of the SocketIO Web Service with each generation of
+/// the stock client.
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_page_of_the_socketio_web_service_works_with_every_generation_of_its_client() {
     let folder = TempDir::new().expect("there is room for a few pages");
@@ -153,7 +154,7 @@ async fn documented_page_of_the_socketio_web_service_works_with_every_generation
     let generations =
         ["socket.io-client-1", "socket.io-client-2", "socket.io-client-3", "socket.io-client"];
     for generation in generations {
-        let script = places::node_modules().join(generation).join("dist/socket.io.js");
+        let script = paths::node_modules().join(generation).join("dist/socket.io.js");
         let script = fs::read_to_string(script).expect("npm has installed it");
         fs::create_dir(folder.path().join(generation)).expect("the folder is ours");
         write(&format!("{generation}/socket.io.js"), &script);
@@ -183,7 +184,7 @@ async fn documented_page_of_the_socketio_web_service_works_with_every_generation
         send("['staff']", "{id: 2}", false).await;
         has("['loaded', 'connected', 'user 1 with callback', 'user 2']").await;
 
-        // What it has missed is a batch, and what it has acked is not in it.
+        // The missed messages arrive as a batch without the acked ones.
         page.go(&format!("{origin}/sender.html")).await;
         send(&own, "{id: 3}", false).await;
         send(&own, "{id: 4}", false).await;
@@ -191,7 +192,7 @@ async fn documented_page_of_the_socketio_web_service_works_with_every_generation
         page.go(&url).await;
         has("['loaded', 'connected', 'user 3', 'user 4']").await;
 
-        // A handler that fails acks nothing. The next ack is out of order, so the page reads again.
+        // A failing handler sends no ack. The next ack is out of order, so the page reads again.
         send(&own, "{id: 5, fails: true}", true).await;
         send(&own, "{id: 6}", true).await;
         has("['loaded', 'connected', 'user 3', 'user 4', 'user 6 with callback', 'loaded', 'connected']")
@@ -201,7 +202,7 @@ async fn documented_page_of_the_socketio_web_service_works_with_every_generation
     server.shutdown().await;
 }
 
-/// The sites `shop`, `desk` and that of the documentation, and perhaps pages.
+/// Starts a server with the sites `shop`, `desk` and `newsite`, and optional pages.
 async fn push_service(pages: Option<PathBuf>) -> backwire::Server {
     let back_end = format!("{}/rooms", listen(Router::new().route("/rooms", get(rooms))).await);
     let site = |event_names| {
@@ -225,8 +226,9 @@ async fn push_service(pages: Option<PathBuf>) -> backwire::Server {
     server.bind().await.expect("there is a free port")
 }
 
-/// A site's own back end, which knows people by tokens such as `user_1+staff`, percent-encoded: these are their
-/// rooms. For a token that begins with `user_late` it is unavailable to the first four requests.
+/// The back end of a site. It accepts percent-encoded tokens such as `user_1+staff`, whose parts
+/// are the rooms of the person. It answers the first four requests with a token that begins with
+/// `user_late` as unavailable.
 async fn rooms(headers: HeaderMap) -> Response {
     static LATE: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
     fn is_one_of_four(token: &str) -> bool {
@@ -249,7 +251,7 @@ async fn rooms(headers: HeaderMap) -> Response {
     }
 }
 
-/// Where this is served.
+/// Serves an app, and returns its address.
 async fn listen(app: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
     let address = listener.local_addr().expect("it is bound");
@@ -257,7 +259,7 @@ async fn listen(app: Router) -> String {
     format!("http://{address}")
 }
 
-/// Runs the tests of a file against a server of their own.
+/// Runs the tests of a file against their own server.
 fn pass(file: &str) {
     pass_at(&Server::start().origin(), file);
 }
@@ -269,7 +271,7 @@ fn pass_at(server: &str, file: &str) {
 fn pass_with(variables: &[(&str, &str)], file: &str) {
     let output = Command::new("node")
         .args(["--test", "--test-reporter=spec", &format!("tests/interop/{file}")])
-        .current_dir(places::root())
+        .current_dir(paths::root())
         .envs(variables.iter().copied())
         .output()
         .expect("Node.js 20 or later is installed, as the README asks");

@@ -1,9 +1,9 @@
-//! Two people look at one list.
+//! Two people with one list.
 
 use backwire_tests::Stage;
 
 #[tokio::test]
-async fn what_one_adds_the_other_sees() {
+async fn added_todo_appears_in_the_other_window() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     a.add("Milk").await;
@@ -11,12 +11,12 @@ async fn what_one_adds_the_other_sees() {
     b.add("Eggs").await;
     a.shows(["[ ] Milk", "[ ] Eggs"]).await;
     b.shows(["[ ] Milk", "[ ] Eggs"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn what_one_changes_the_other_sees() {
+async fn changed_todo_changes_in_the_other_window() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     a.add("Milk").await;
@@ -25,12 +25,12 @@ async fn what_one_changes_the_other_sees() {
     a.shows(["[x] Milk"]).await;
     a.rename("Milk", "Oat milk").await;
     b.shows(["[x] Oat milk"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn what_one_deletes_the_other_sees_no_more() {
+async fn deleted_todo_disappears_in_the_other_window() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     for title in ["Milk", "Eggs", "Bread"] {
@@ -43,12 +43,12 @@ async fn what_one_deletes_the_other_sees_no_more() {
     a.shows(["[x] Milk", "[ ] Bread"]).await;
     a.clear_completed().await;
     b.shows(["[ ] Bread"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn who_comes_later_sees_what_there_is_and_then_what_comes() {
+async fn later_window_shows_existing_todos_and_new_ones() {
     let stage = Stage::set();
     let a = stage.window().await;
     a.add("Milk").await;
@@ -58,5 +58,5 @@ async fn who_comes_later_sees_what_there_is_and_then_what_comes() {
     b.shows(["[x] Milk"]).await;
     a.add("Eggs").await;
     b.shows(["[x] Milk", "[ ] Eggs"]).await;
-    b.was_calm().await;
+    b.was_consistent().await;
 }

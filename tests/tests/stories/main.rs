@@ -1,4 +1,4 @@
-//! The stories that only real browsers, a real server and bad lines can tell.
+//! Stories that need real browsers, a real server and unreliable connections.
 
 mod access;
 mod ajax_layer;

@@ -1,4 +1,4 @@
-//! Lists of a many-to-many.
+//! Lists of a many-to-many association.
 
 use backwire_tests::{Browser, Page, Server, Site};
 

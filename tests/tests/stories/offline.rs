@@ -1,9 +1,9 @@
-//! A line breaks, and nothing is lost or done twice.
+//! After an interrupted connection, no write is lost or committed twice.
 
 use backwire_tests::Stage;
 
 #[tokio::test]
-async fn what_was_missed_while_the_line_was_cut_arrives_once() {
+async fn changes_missed_during_an_interruption_arrive_once() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     a.add("Milk").await;
@@ -14,18 +14,18 @@ async fn what_was_missed_while_the_line_was_cut_arrives_once() {
     a.toggle("Milk").await;
     a.shows(["[x] Milk", "[ ] Eggs"]).await;
     b.shows(["[ ] Milk"]).await;
-    b.line.mend();
+    b.line.repair();
     b.shows(["[x] Milk", "[ ] Eggs"]).await;
     b.is("online").await;
-    // What comes after it comes as before, and nothing comes again.
+    // Later changes arrive as before, and no change arrives again.
     a.add("Bread").await;
     b.shows(["[x] Milk", "[ ] Eggs", "[ ] Bread"]).await;
     assert!(b.line.faults() > 0);
-    b.was_calm().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn what_was_written_while_the_line_was_cut_is_sent_once() {
+async fn writes_made_during_an_interruption_are_sent_once() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     b.add("Milk").await;
@@ -37,21 +37,21 @@ async fn what_was_written_while_the_line_was_cut_is_sent_once() {
     b.shows(["[x] Milk", "[ ] Eggs"]).await;
     b.has_unsent(2).await;
     a.shows(["[ ] Milk"]).await;
-    b.line.mend();
+    b.line.repair();
     a.shows(["[x] Milk", "[ ] Eggs"]).await;
     b.is("online").await;
     b.shows(["[x] Milk", "[ ] Eggs"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn what_was_written_offline_survives_a_reload_and_is_done_once() {
+async fn offline_writes_survive_a_reload_and_are_committed_once() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     a.add("Milk").await;
     b.shows(["[ ] Milk"]).await;
-    b.drop_or_return().await;
+    b.toggle_connection().await;
     b.is("offline").await;
     b.add("Eggs").await;
     b.toggle("Eggs").await;
@@ -65,12 +65,12 @@ async fn what_was_written_offline_survives_a_reload_and_is_done_once() {
     b.reload().await;
     b.is("online").await;
     b.shows(["[x] Milk", "[x] Eggs"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn two_people_who_change_different_things_of_one_todo_both_keep_their_change() {
+async fn changes_of_different_attributes_of_one_todo_are_both_kept() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     a.add("Milk").await;
@@ -81,15 +81,15 @@ async fn two_people_who_change_different_things_of_one_todo_both_keep_their_chan
     a.is_saved().await;
     b.toggle("Milk").await;
     b.has_unsent(1).await;
-    b.line.mend();
+    b.line.repair();
     a.shows(["[x] Oat milk"]).await;
     b.shows(["[x] Oat milk"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn both_sides_of_a_cut_line_come_together() {
+async fn both_sides_of_an_interruption_converge() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     for title in ["Milk", "Eggs", "Bread"] {
@@ -106,52 +106,52 @@ async fn both_sides_of_a_cut_line_come_together() {
     b.toggle("Eggs").await;
     b.add("Pepper").await;
     b.has_unsent(2).await;
-    b.line.mend();
+    b.line.repair();
     let together = ["[x] Milk", "[x] Eggs", "[ ] Salt", "[ ] Pepper"];
     a.shows(together).await;
     b.shows(together).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_is_lost_is_done_once() {
+async fn write_whose_answer_is_lost_is_committed_once() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
-    b.line.deafen();
+    b.line.hold_responses();
     b.add("Milk").await;
-    // The server has it, and b does not know.
+    // The server has committed the write, and b does not know that.
     a.shows(["[ ] Milk"]).await;
     b.line.cut();
     b.is("connecting or offline").await;
-    b.line.mend();
+    b.line.repair();
     b.is("online").await;
     b.toggle("Milk").await;
     a.shows(["[x] Milk"]).await;
     b.shows(["[x] Milk"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn a_todo_that_is_changed_before_its_creation_is_answered_is_one_todo() {
+async fn todo_changed_before_its_create_is_answered_is_one_todo() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
-    b.line.deafen();
+    b.line.hold_responses();
     b.add("Milk").await;
     a.shows(["[ ] Milk"]).await;
     b.toggle("Milk").await;
     b.rename("Milk", "Oat milk").await;
-    b.line.mend();
+    b.line.repair();
     a.shows(["[x] Oat milk"]).await;
     b.shows(["[x] Oat milk"]).await;
     b.is_saved().await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn a_todo_that_is_made_and_deleted_offline_never_was() {
+async fn todo_created_and_deleted_offline_is_never_sent() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     b.line.cut();
@@ -161,18 +161,18 @@ async fn a_todo_that_is_made_and_deleted_offline_never_was() {
     b.toggle("Milk").await;
     b.delete("Milk").await;
     b.shows(["[ ] Eggs"]).await;
-    b.line.mend();
-    // Whatever was made before the eggs has arrived before them.
+    b.line.repair();
+    // Earlier writes arrive before the eggs.
     a.shows(["[ ] Eggs"]).await;
     b.is_saved().await;
     a.add("Bread").await;
     b.shows(["[ ] Eggs", "[ ] Bread"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn a_line_that_was_frozen_delivers_what_it_kept_back() {
+async fn repaired_frozen_line_delivers_held_data() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     b.line.freeze();
@@ -180,29 +180,29 @@ async fn a_line_that_was_frozen_delivers_what_it_kept_back() {
     a.is_saved().await;
     b.add("Eggs").await;
     b.shows(["[ ] Eggs"]).await;
-    b.line.mend();
+    b.line.repair();
     a.shows(["[ ] Milk", "[ ] Eggs"]).await;
     b.shows(["[ ] Milk", "[ ] Eggs"]).await;
     assert_eq!(b.line.faults(), 0);
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn who_goes_offline_on_purpose_stays_there_until_they_return() {
+async fn page_that_disconnects_stays_offline_until_it_reconnects() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
-    b.drop_or_return().await;
+    b.toggle_connection().await;
     b.is("offline").await;
     b.add("Milk").await;
     b.has_unsent(1).await;
     a.add("Eggs").await;
     a.is_saved().await;
     b.shows(["[ ] Milk"]).await;
-    b.drop_or_return().await;
+    b.toggle_connection().await;
     b.is("online").await;
     a.shows(["[ ] Eggs", "[ ] Milk"]).await;
     b.shows(["[ ] Eggs", "[ ] Milk"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }

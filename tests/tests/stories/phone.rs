@@ -31,7 +31,7 @@ async fn tap_on_the_pencil_edits_a_title() {
     let (phone, computer) = phone_that_edits_milk(&stage).await;
     phone.enter("Oat milk" + Key::Enter).await;
     computer.shows(["[ ] Oat milk"]).await;
-    phone.was_calm().await;
+    phone.was_consistent().await;
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn cancel_button_ends_an_edit_without_saving() {
     phone.add("Eggs").await;
     computer.shows(["[ ] Milk", "[ ] Eggs"]).await;
     phone.shows(["[ ] Milk", "[ ] Eggs"]).await;
-    phone.was_calm().await;
+    phone.was_consistent().await;
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-use backwire_tests::{Browser, Stage, places};
+use backwire_tests::{Browser, Stage, paths};
 use serde_json::json;
 
 #[tokio::test]
-async fn two_windows_on_one_list_make_a_picture() {
+async fn two_windows_on_one_list_are_captured() {
     let stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     for title in ["Put one script tag on a page", "Open it in two windows", "Tick this off in one"]
@@ -30,9 +30,9 @@ async fn two_windows_on_one_list_make_a_picture() {
     };
     for window in [&a, &b] {
         window.shows(list("[ ] Open it in two windows")).await;
-        window.has_settled().await;
+        window.has_no_highlights().await;
     }
-    // The one piece of news in the picture: a sees what b has just done.
+    // The picture shows one highlighted change: a sees the change of b.
     b.toggle("Open it in two windows").await;
     for window in [&a, &b] {
         window.shows(list("[x] Open it in two windows")).await;
@@ -42,16 +42,16 @@ async fn two_windows_on_one_list_make_a_picture() {
     fs::write(destination(), picture).unwrap();
 }
 
-/// Where the picture goes: into the docs only if that was asked for, so that tests change no file of
-/// the repository.
+/// Returns the path of the picture. It is in the docs only on request, so that tests do not change
+/// files of the repository.
 fn destination() -> PathBuf {
     match env::var_os("BACKWIRE_SCREENSHOT") {
-        Some(_) => places::root().join("docs/demo.png"),
-        None => places::target().join("demo.png"),
+        Some(_) => paths::root().join("docs/demo.png"),
+        None => paths::target().join("demo.png"),
     }
 }
 
-/// Lays pictures side by side, which is what browsers are good at.
+/// Combines two pictures side by side, in a browser.
 async fn side_by_side(browser: &Browser, pictures: [String; 2]) -> Vec<u8> {
     let page = browser.open("about:blank").await;
     page.resize(1600, 1200).await;

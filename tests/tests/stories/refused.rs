@@ -1,4 +1,4 @@
-//! What a person sees of a refusal.
+//! Refusals as a person sees them.
 
 use backwire_tests::{Browser, Page, Server, Site};
 
@@ -21,7 +21,7 @@ const PAGE: &str = r#"
 
 const CONFIG: &str = "resources: {todo: {attributes: {title: {max: 5}}}}";
 
-/// A page with one todo, whose form has a title in it that is too long, and a server that knows.
+/// Opens a page with one todo and a form with a title that the server refuses as too long.
 async fn too_long(browser: &Browser, server: &Server) -> Page {
     let page = browser.open(&format!("{}/index.html", server.origin())).await;
     page.until("todos.length === 1 && todos.at(0).id", "the todo").await;
@@ -35,7 +35,7 @@ fn server(site: &Site) -> Server {
 }
 
 #[tokio::test]
-async fn a_refusal_while_online_calls_error_and_leaves_the_form_and_the_model_alone() {
+async fn refusal_while_online_calls_error_and_keeps_form_and_model() {
     let (site, browser) = (Site::new(), Browser::start());
     let server = server(&site);
     let page = too_long(&browser, &server).await;
@@ -43,13 +43,13 @@ async fn a_refusal_while_online_calls_error_and_leaves_the_form_and_the_model_al
     page.until("told.includes('400 title')", "the refusal").await;
     assert_eq!(page.value("input.value").await, "Oat milk");
     assert_eq!(page.value("todos.at(0).get('title')").await, "Oat milk");
-    // The person corrects it, and all is well.
+    // The person corrects the title, and the save succeeds.
     page.run("input.value = 'Oats'; told.length = 0; save()").await;
     page.until("told.includes('sync')", "the correction to be saved").await;
 }
 
 #[tokio::test]
-async fn a_refusal_of_what_had_waited_offline_is_taken_back() {
+async fn refused_offline_write_is_reverted() {
     let (site, browser) = (Site::new(), Browser::start());
     let server = server(&site);
     let page = too_long(&browser, &server).await;

@@ -1,9 +1,9 @@
-//! The server dies, and comes back.
+//! The server is killed and restarted.
 
 use backwire_tests::Stage;
 
 #[tokio::test]
-async fn after_a_server_was_killed_and_started_again_both_windows_are_live_by_themselves() {
+async fn both_windows_reconnect_after_the_server_was_killed_and_restarted() {
     let mut stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     a.add("Milk").await;
@@ -24,12 +24,12 @@ async fn after_a_server_was_killed_and_started_again_both_windows_are_live_by_th
     a.shows(["[x] Milk", "[ ] Eggs", "[ ] Bread"]).await;
     a.delete("Eggs").await;
     b.shows(["[x] Milk", "[ ] Bread"]).await;
-    a.was_calm().await;
-    b.was_calm().await;
+    a.was_consistent().await;
+    b.was_consistent().await;
 }
 
 #[tokio::test]
-async fn what_was_shown_as_saved_is_there_after_the_server_was_killed() {
+async fn saved_todos_survive_a_kill_of_the_server() {
     let mut stage = Stage::set();
     let (a, b) = stage.two_windows().await;
     for title in ["Milk", "Eggs", "Bread"] {
@@ -64,7 +64,7 @@ async fn windows_show_what_a_restored_backup_has_and_are_live() {
     }
     let todos = ["[ ] Milk", "[ ] Bread", "[ ] Rice", "[ ] Tea", "[ ] Salt"];
     connected.shows(todos).await;
-    away.line.mend();
+    away.line.repair();
     away.is("online").await;
     away.shows(todos).await;
     away.toggle("Tea").await;

@@ -1,8 +1,8 @@
-//! What one script tag does to a page, and what it leaves alone.
+//! The effects of the script tag on a page.
 
 use backwire_tests::{Browser, Page, Proxy, Server, Site};
 
-/// What a page of our own needs beside the tag: Backbone, and a note of its sync before and after.
+/// The scripts before the tag: Backbone, and a copy of its original sync.
 const BEFORE: &str = r#"
     <!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
     <script src="vendor/jquery.min.js"></script>
@@ -10,7 +10,7 @@ const BEFORE: &str = r#"
     <script src="vendor/backbone-min.js"></script>
     <script>var original = Backbone.sync, atOnce = {}, done = [];</script>"#;
 
-/// The very next script: looks around, and reads.
+/// The script right after the tag: it checks the state and reads.
 const AFTER: &str = r#"
     <script>
       atOnce.hasBackwire = Boolean(window.Backwire);
@@ -22,7 +22,7 @@ const AFTER: &str = r#"
       list.fetch(noted('list'));
     </script>"#;
 
-/// A server with pages of our own, and a browser.
+/// A server with pages of the test, and a browser.
 struct Stage {
     site: Site,
     server: Server,
@@ -36,7 +36,7 @@ impl Stage {
         Self { site, server, browser: Browser::start() }
     }
 
-    /// Opens a page with this between Backbone and the first script of its own.
+    /// Opens a page with this tag between Backbone and the first script of the page.
     async fn open(&self, origin: &str, tag: &str) -> Page {
         self.site.write("index.html", &[BEFORE, tag, AFTER].concat());
         self.browser.open(&format!("{origin}/index.html")).await
@@ -54,14 +54,14 @@ async fn success(page: &Page, name: &str) {
 }
 
 #[tokio::test]
-async fn the_tag_has_taken_over_before_the_next_script_runs() {
+async fn tag_replaces_backbone_sync_before_the_next_script_runs() {
     let page = Stage::set().open_with_tag().await;
     assert_eq!(page.value("atOnce.hasBackwire").await, true);
     assert_eq!(page.value("atOnce.isReplaced").await, true);
 }
 
 #[tokio::test]
-async fn the_fetch_of_the_next_script_goes_by_socket() {
+async fn fetch_of_the_next_script_uses_the_socket() {
     let stage = Stage::set();
     let page = stage.open_with_tag().await;
     success(&page, "list").await;
@@ -72,7 +72,7 @@ async fn the_fetch_of_the_next_script_goes_by_socket() {
 }
 
 #[tokio::test]
-async fn what_is_not_realtime_goes_by_http() {
+async fn non_realtime_requests_use_http() {
     let stage = Stage::set();
     let page = stage.open_with_tag().await;
     success(&page, "list").await;
@@ -82,17 +82,17 @@ async fn what_is_not_realtime_goes_by_http() {
     page.run("new List().fetch({realtime: false, ...noted('option')})").await;
     success(&page, "option").await;
     assert_eq!(page.requests_to("/todo").await, 2);
-    // What went by HTTP is news on sockets all the same.
+    // Changes made over HTTP are pushed over sockets too.
     page.until("list.length === 1 && list.first().get('title') === 'Milk'", "the news").await;
 }
 
 #[tokio::test]
-async fn a_page_from_elsewhere_talks_to_the_server_of_its_tag() {
+async fn page_of_another_origin_uses_the_server_of_its_tag() {
     let stage = Stage::set();
     let elsewhere = Proxy::to(stage.server.address()).await;
     let tag = format!(r#"<script src="{}/backwire.js"></script>"#, stage.server.origin());
     let page = stage.open(&elsewhere.localhost(), &tag).await;
-    // Whatever works from here on does not come from where the page did.
+    // From here on, everything comes from another server than the page.
     elsewhere.cut();
     success(&page, "list").await;
     page.run("list.create({title: 'Milk'}, noted('create'))").await;
@@ -105,7 +105,7 @@ async fn a_page_from_elsewhere_talks_to_the_server_of_its_tag() {
 }
 
 #[tokio::test]
-async fn where_wasm_is_forbidden_backbone_works_as_it_did() {
+async fn backbone_works_unchanged_where_wasm_is_forbidden() {
     let stage = Stage::set();
     let tag = r#"
         <meta http-equiv="Content-Security-Policy" content="script-src 'self' 'unsafe-inline'">
@@ -120,7 +120,7 @@ async fn where_wasm_is_forbidden_backbone_works_as_it_did() {
 }
 
 #[tokio::test]
-async fn after_uninstall_backbone_is_as_it_was() {
+async fn uninstall_restores_backbone() {
     let stage = Stage::set();
     let page = stage.open_with_tag().await;
     success(&page, "list").await;

@@ -12,7 +12,7 @@ use serde_json::json;
 const APP: &str = "public/app.js";
 const CONFIG: &str = "config/config.yml";
 
-/// The files of the tutorial's folder, as they are after some of its steps.
+/// The files of the tutorial's folder after some of its steps.
 #[derive(Default)]
 struct Files(BTreeMap<String, String>);
 
@@ -30,7 +30,7 @@ impl Files {
         steps.try_into().ok().expect("the tutorial has five steps")
     }
 
-    /// Does what the line before a block asks for.
+    /// Carries out the instruction in the line before a block.
     fn take(&mut self, block: &Block) {
         let lead = block.lead.strip_suffix(':').unwrap_or_default();
         let names = |at: &str| lead.split(at).nth(1)?.split('`').nth(1).map(str::to_owned);
@@ -162,7 +162,7 @@ async fn app_of_the_tutorial_shows_why_a_todo_is_refused() {
     shows(&page, "Milk").await;
 }
 
-/// The back end runs as it is shown, but for its port and the page's origin.
+/// The back end runs as shown, except for its port and the page's origin.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_of_the_tutorial_have_lists_of_their_own() {
     let [.., files] = Files::of_each_step();

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_in_one_direction_are_no_cycle() {
+    fn imports_in_one_direction_are_not_a_cycle() {
         assert!(cycles(&[("a", "b"), ("a", "c"), ("b", "c"), ("c", "d")]).is_empty());
     }
 

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn name_that_a_module_has_from_another_crate_is_no_item_of_its_file() {
+    fn reexported_name_of_another_crate_is_not_an_item_of_the_file() {
         let a = "use crate::b::B;\npub use other::{A, *};\npub struct C(B);";
         let files = |b| [("lib.rs", "mod a;\nmod b;"), ("a.rs", a), ("b.rs", b)];
         assert!(cycles(&files("pub struct B;\nuse crate::a::{A, D};")).is_empty());
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn module_of_the_same_name_as_a_function_is_told_from_it() {
+    fn module_and_function_of_the_same_name_are_distinguished() {
         let files = [
             ("lib.rs", "mod list;\nmod user;\npub use list::list;\npub fn user() { list() }"),
             ("list.rs", "pub struct Item;\npub fn list() -> crate::user::User { todo!() }"),

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_packages_are_no_imports_of_files() {
+    fn comments_and_packages_are_not_file_imports() {
         assert!(paths("// import {a} from './a.js';\n/* @type {import('./b.js').B} */").is_empty());
         assert!(paths("import $ from 'jquery';").is_empty());
         assert!(paths("export function load() { return './a.js'; }").is_empty());

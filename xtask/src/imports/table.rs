@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn crates_as_in_the_table_are_right_also_with_a_few_lines_more() {
+    fn crates_may_exceed_the_table_by_a_few_lines() {
         let core = || row(1_400, &[]);
         assert!(
             problems_of([("core", core()), ("server", row(24_000, &["base", "core"]))]).is_empty()
@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn import_that_is_gone_needs_another_row() {
+    fn removed_import_needs_another_row() {
         let actual = [("core", row(1_200, &[])), ("server", row(25_000, &["core"]))];
         assert_eq!(problems_of(actual), ["  it needs the row | `server` | 25,000 | `core` |"]);
     }
 
     #[test]
-    fn new_crate_needs_a_row_and_a_former_one_has_none() {
+    fn new_crate_needs_a_row_and_a_removed_one_must_have_none() {
         let actual = [("core", row(1_200, &[])), ("engine", row(987, &["core"]))];
         let engine = "  it needs the row | `engine` | 990 | `core` |";
         let server = "  it has `server`, which is no crate of the workspace";

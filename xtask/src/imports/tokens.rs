@@ -84,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_words_are_found_also_in_groups() {
+    fn paths_and_words_are_found_in_groups_too() {
         assert_eq!(paths("\"{}\", crate::a::B, f(c::D)"), ["crate::a::B", "f", "c::D"]);
         assert_eq!(paths("$crate::a::B { name: e::F }"), ["crate::a::B", "name", "e::F"]);
     }
 
     #[test]
-    fn fields_methods_and_parts_of_types_are_no_paths() {
+    fn fields_methods_and_parts_of_types_are_not_paths() {
         assert_eq!(paths("self.list.len()"), ["self"]);
         assert_eq!(paths("Vec::<u8>::new()"), ["Vec", "u8"]);
     }

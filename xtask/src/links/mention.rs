@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use regex::Regex;
 
-use super::page::has_extension;
+use crate::repository_files::has_extension;
 
 /// The kinds of files that are searched.
 const SOURCES: [&str; 5] = ["rs", "js", "mjs", "ts", "toml"];

@@ -16,12 +16,10 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::outcome::Outcome;
+use crate::repository_files::{has_extension, repository_files};
 use crate::workspace::Workspace;
 
-use page::{Link, Page, has_extension};
-
-/// Folders without files of ours.
-const SKIPPED: [&str; 5] = ["target", "node_modules", "dist", "data", "corpus"];
+use page::{Link, Page};
 
 /// The list of pages that the site has.
 const SUMMARY: &str = "docs/SUMMARY.md";
@@ -47,8 +45,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
 
 impl Repository {
     fn read(root: &Path) -> Result<Self> {
-        let mut files = Vec::new();
-        collect(root, Path::new(""), &mut files)?;
+        let files = repository_files(root)?;
         let mut pages = BTreeMap::new();
         for file in files.iter().filter(|file| has_extension(file, "md")) {
             let text = fs::read_to_string(root.join(file))
@@ -116,26 +113,6 @@ impl Repository {
     }
 }
 
-/// Adds the files of a folder and of the folders in it.
-fn collect(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let path = root.join(folder);
-    let entries = fs::read_dir(&path).with_context(|| format!("{} is missing", path.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let file = folder.join(&name);
-        let name = name.to_string_lossy();
-        // A symbolic link is neither: it may lead to a folder above.
-        let kind = entry.file_type()?;
-        if kind.is_dir() && !name.starts_with('.') && !SKIPPED.contains(&&*name) {
-            collect(root, &file, files)?;
-        } else if kind.is_file() {
-            files.push(file);
-        }
-    }
-    Ok(())
-}
-
 /// Returns a path without `.` and `..`, or `None` if it leads out of the first folder.
 fn normalize(path: &Path) -> Option<PathBuf> {
     let mut normal = PathBuf::new();
@@ -193,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn page_of_the_site_links_to_no_file_outside_of_it() {
+    fn page_of_the_site_must_not_link_to_files_outside() {
         let files = [("docs/a.md", "[x](../x.md)"), ("x.md", "[y](../y.md)")];
         let expected = [
             "docs/a.md:1: ../x.md: the site has no files outside of docs; name it without a link",

@@ -2,7 +2,6 @@
 //! make them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use regex::Regex;
 
@@ -148,12 +147,6 @@ fn slug(heading: &str) -> String {
     let kept = text.chars().filter(|it| it.is_alphanumeric() || ['-', '_', ' '].contains(it));
     kept.map(|it| if it == ' ' { '-' } else { it }).collect()
 }
-
-/// Whether the name of a file ends like this, without the dot.
-pub(super) fn has_extension(file: &Path, extension: &str) -> bool {
-    file.extension().is_some_and(|it| it == extension)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

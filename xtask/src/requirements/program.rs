@@ -55,14 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_does_not_start_is_a_problem() {
+    fn program_that_does_not_start_is_a_problem() {
         let no_program = Program::new("no-such-program", "no-such-package");
         let problem = no_program.problem(&Workspace::find());
         assert_eq!(problem.as_deref(), Some("`no-such-program` is missing or does not start"));
     }
 
     #[test]
-    fn a_program_that_fails_its_probe_is_a_problem() {
+    fn program_that_fails_its_probe_is_a_problem() {
         let fails = Program { probe: "--no-such-option", ..Program::new("ls", "coreutils") };
         assert!(fails.problem(&Workspace::find()).is_some());
         assert!(Program::new("ls", "coreutils").problem(&Workspace::find()).is_none());

@@ -1,10 +1,14 @@
-//! `backwire send`: what a back end does with `POST /send`, from a shell.
+//! `backwire send`: sends messages with `POST /send` from a shell.
 //!
-//! In reading order: `options`: what is said on the command line; `lined`: what goes into one request; `sender`: one request after the other; `answer`:
-//! what came of it.
+//! In reading order:
+//!
+//! - `options`: the command line;
+//! - `line_batch`: the lines of one request;
+//! - `sender`: sends one request after the other;
+//! - `answer`: the answers of the server.
 
 mod answer;
-mod lined;
+mod line_batch;
 mod options;
 mod sender;
 
@@ -17,22 +21,23 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 pub(super) use options::Send;
 use sender::Sender;
 
-/// As it goes out.
+/// A message in the form of `POST /send`.
 #[derive(Serialize)]
 struct Message<'a> {
     rooms: &'a [String],
     event: &'a str,
-    /// None at all are one that is null, as for every sender.
+    /// If there are none, the event has one argument, `null`, as for every sender.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     args: &'a [Box<RawValue>],
 }
 
 impl Send {
-    /// Sends what was said, or what is read. An error says why something was not sent.
+    /// Sends the event of the options, or the messages of the standard input. An error is why a
+    /// message was not sent.
     pub(super) async fn run(self) -> io::Result<()> {
-        // Large enough that many lines of a file are there at once.
-        const AHEAD: usize = 256 << 10;
-        self.send(BufReader::with_capacity(AHEAD, tokio::io::stdin())).await
+        // Large enough that many lines of a file are buffered at once.
+        const READ_AHEAD: usize = 256 << 10;
+        self.send(BufReader::with_capacity(READ_AHEAD, tokio::io::stdin())).await
     }
 
     async fn send(self, input: impl AsyncBufRead + Unpin) -> io::Result<()> {
@@ -41,7 +46,7 @@ impl Send {
             Some(event) => {
                 let message = Message { rooms: &self.rooms, event, args: &self.args };
                 let json = serde_json::to_vec(&message)?;
-                sender.ask("application/json", json).await.map(drop)
+                sender.post("application/json", json).await.map(drop)
             }
             None => sender.send_lines(input.lines()).await,
         }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::Process;
 use crate::client::{Socket, position};
 
-/// A folder with a database, and the servers that use it one after the other.
+/// A folder with a database, and the servers that use it in turn.
 struct Home(TempDir);
 
 impl Home {
@@ -31,7 +31,7 @@ impl Home {
         command
     }
 
-    /// What a command prints, or what it logs if it fails.
+    /// Runs a command. Returns its output, or its log if it fails.
     fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let output = self.command(arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -40,7 +40,7 @@ impl Home {
 
     fn serve(&self) -> (Process, SocketAddr) {
         let mut process = Process::run(&mut self.command(&["serve", "--port", "0"]));
-        let port = process.told().trim().rsplit(':').next().unwrap().parse().unwrap();
+        let port = process.first_line().trim().rsplit(':').next().unwrap().parse().unwrap();
         (process, ([127, 0, 0, 1], port).into())
     }
 }
@@ -50,7 +50,7 @@ fn stop(mut process: Process) {
     assert!(process.ends_well());
 }
 
-/// What our runtime is told of a room that stands at a position.
+/// Resumes a room at a position, as the runtime does, and returns the answer.
 async fn resume(addr: SocketAddr, (epoch, offset): (u64, u64)) -> Value {
     let mut runtime = Socket::runtime_at(addr).await;
     runtime.ask(json!(["resume", [["todo", epoch, offset]]])).await[0].clone()
@@ -79,15 +79,15 @@ async fn clients_read_again_after_a_backup_is_restored_however_late_they_return(
     assert!(printed.starts_with("sqlite:data/backwire.db is restored from monday.db\n"));
     let (process, addr) = home.serve();
     assert_eq!(titles(addr).await, ["kept"]);
-    // One that was connected throughout, and one that was away.
+    // A client that was connected all the time, and a client that was disconnected.
     assert_eq!(resume(addr, lost).await, json!(["todo", null]));
     let caught_up = resume(addr, common).await;
     assert_eq!((&caught_up[2], &caught_up[3]), (&json!(1), &json!([])));
-    // One that had the answer to its write, and not yet the changes before it.
+    // A client that had the answer to its write, but not yet the changes before it.
     let mut ahead = Socket::runtime_at(addr).await;
     let resumed = ahead.ask(json!(["resume", [["todo", common.0, common.1, lost.1]]])).await;
     assert_eq!(resumed[0], json!(["todo", null]));
-    // One that returns when there are other changes at its position.
+    // A client that returns when there are other changes at its position.
     let mut writer = Socket::runtime_at(addr).await;
     for number in 0..5 {
         writer.post("/todo", json!({ "title": format!("new {number}") })).await;
@@ -95,7 +95,7 @@ async fn clients_read_again_after_a_backup_is_restored_however_late_they_return(
     assert_eq!(resume(addr, lost).await, json!(["todo", null]));
     assert_eq!(resume(addr, common).await[3].as_array().unwrap().len(), 5);
     stop(process);
-    // The same after an ordinary restart.
+    // The same holds after an ordinary restart.
     let (_process, addr) = home.serve();
     assert_eq!(resume(addr, lost).await, json!(["todo", null]));
     assert_eq!(resume(addr, common).await[3].as_array().unwrap().len(), 5);
@@ -109,7 +109,7 @@ async fn former_database_is_kept_with_all_its_changes() {
     Socket::runtime_at(addr).await.post("/todo", json!({ "title": "first" })).await;
     home.run(&["backup", "first.db"]).unwrap();
     Socket::runtime_at(addr).await.post("/todo", json!({ "title": "second" })).await;
-    // Its last changes are in the journal.
+    // The last changes are in the journal.
     process.signal("-KILL");
     drop(process);
     let printed = home.run(&["restore", "first.db"]).unwrap();
@@ -124,7 +124,7 @@ async fn former_database_is_kept_with_all_its_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn backup_while_clients_write_has_all_that_was_answered_before_and_nothing_in_part() {
+async fn backup_during_writes_has_all_answered_writes_and_no_partial_ones() {
     let home = Home::new();
     let (process, addr) = home.serve();
     let writers: Vec<_> = (0..4)
@@ -160,7 +160,7 @@ async fn backup_while_clients_write_has_all_that_was_answered_before_and_nothing
 }
 
 #[test]
-fn backup_is_for_its_owner_alone_and_replaces_no_file() {
+fn backup_is_readable_by_its_owner_only_and_replaces_no_file() {
     let home = Home::new();
     let (process, _) = home.serve();
     assert!(home.run(&["backup", "copy.db"]).unwrap().contains("is copied to copy.db, "));

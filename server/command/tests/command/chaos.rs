@@ -1,14 +1,14 @@
-//! People with several devices each, whose connections are cut and whose server is killed and
-//! restored from backups, while back ends send to them.
+//! Back ends send messages to people with several devices each, while connections are cut, and the
+//! server is killed and restored from backups.
 //!
-//! The checker compares with the list of the messages that were answered with 200. Each device gets
-//! all of them that are for its person, each once to a handler that knows ids, and in the order of
-//! sending. A restore takes back what was sent after the backup began, so those messages may be
-//! missing on a device. A message that was not answered before a restore is sent again after it, and is
-//! then another message to the server.
+//! The test compares the received messages with those that were answered with 200. Each device
+//! receives all of them that are for its person, in send order, and a handler that knows ids sees
+//! each once. A restore loses messages that were sent after the backup began, so these may be
+//! missing on a device. A message that was not answered before a restore is sent again after it,
+//! and is then another message to the server.
 //!
-//! `BACKWIRE_SEED` draws the cuts, messages and kills of a former run again; what is going on at that
-//! moment is up to the machine.
+//! `BACKWIRE_SEED` repeats the cuts, messages and kills of a former run. The timing still depends
+//! on the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -34,35 +34,36 @@ use crate::crashes::{Process, Stream, connect, next};
 const PEOPLE: usize = 50;
 const DEVICES: usize = 3;
 
-/// Back ends that send at a time, each to its share of the people.
+/// Back ends that send concurrently, each to its share of the people.
 const SENDERS: usize = 10;
 const KILLS: usize = 20;
 
-/// Messages that are answered between two kills, at most.
+/// The maximum number of answered messages between two kills.
 const MESSAGES_PER_KILL: usize = 30;
 
-/// One kill in so many ends with the last backup.
+/// One of this many kills is followed by a restore of the last backup.
 const RESTORE_EACH: usize = 5;
 
-/// After this long, a test that waits has failed.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// A test fails if it waits for longer than this.
+const TEST_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Where the server is, if there is one.
+/// The address of the server, if it runs.
 type Address = watch::Receiver<Option<SocketAddr>>;
 
 /// The messages that were answered, by person, and those of them that a restore may have lost.
 #[derive(Default)]
 struct Sent {
-    /// By number: the message is for this person.
+    /// The person of each message, by number.
     answered: BTreeMap<usize, usize>,
-    /// How many there are, for those who wait for more.
+    /// The number of answered messages.
     count: watch::Sender<usize>,
-    /// Answered after the last backup had begun.
+    /// Messages that were answered after the last backup began.
     since_backup: BTreeSet<usize>,
     may_be_lost: BTreeSet<usize>,
-    /// By back end: what is not answered yet.
+    /// The unanswered message of each back end.
     open: BTreeMap<usize, usize>,
-    /// Not answered when a backup was restored. The server may have known and delivered it before.
+    /// Messages that were unanswered when a backup was restored. The server may have stored and
+    /// delivered them before.
     may_come_again: BTreeSet<usize>,
 }
 
@@ -70,24 +71,24 @@ struct Device {
     token: String,
     name: String,
     random: StdRng,
-    /// The numbers that its handler was given, in their order.
+    /// The numbers that its handler received, in order.
     handled: Arc<watch::Sender<Vec<usize>>>,
     seen: BTreeSet<u64>,
-    /// Dropped when it has connected: its queue is there from then on.
+    /// Dropped when the device has connected. Its queue exists from then on.
     unconnected: Option<mpsc::Sender<()>>,
 }
 
 impl Device {
     /// Connects again and again, until it is aborted.
-    async fn live(mut self, mut address: Address) {
+    async fn keep_connected(mut self, mut address: Address) {
         loop {
-            let addr = there(&mut address).await;
+            let addr = server_address(&mut address).await;
             let auth = json!({
                 "backwire": 1, "site": "shop", "token": self.token, "deviceId": self.name,
             });
             if let Some(stream) = connect(addr, &auth).await {
                 self.unconnected = None;
-                // That the server is gone, or the connection was cut, is no news.
+                // The server may be down, or the connection may be cut.
                 let _ = self.listen(stream).await;
             }
             sleep(Duration::from_millis(self.random.random_range(1..40))).await;
@@ -109,7 +110,7 @@ impl Device {
                 }
             }
             if self.random.random_ratio(1, 10) {
-                // Cut between the handler and its ack.
+                // Cuts the connection between the handler and its ack.
                 return None;
             }
             let last = deliveries.last()?[2].as_str()?.to_owned();
@@ -119,12 +120,12 @@ impl Device {
     }
 }
 
-/// Resolves when there is a server.
-async fn there(address: &mut Address) -> SocketAddr {
+/// Waits until a server runs, and returns its address.
+async fn server_address(address: &mut Address) -> SocketAddr {
     address.wait_for(Option::is_some).await.expect("it comes back").expect("it was waited for")
 }
 
-/// Sends messages to a share of the people, one after the other, each until it is answered.
+/// Sends messages to a share of the people, one after the other. Repeats each until it is answered.
 async fn send(
     share: usize,
     mut address: Address,
@@ -142,7 +143,7 @@ async fn send(
         });
         sent.lock().unwrap().open.insert(share, number);
         loop {
-            let addr = there(&mut address).await;
+            let addr = server_address(&mut address).await;
             let url = format!("http://{addr}/send?site=shop&apiKey=54321");
             let request = http.post(url).header("idempotency-key", number.to_string());
             match request.json(&message).send().await {
@@ -155,7 +156,7 @@ async fn send(
                     sent.since_backup.insert(number);
                     break;
                 }
-                // The server was killed, and `there` waits for the next one.
+                // The server was killed. `server_address` waits for the next one.
                 Err(_) => yield_now().await,
             }
         }
@@ -172,7 +173,7 @@ struct World {
 impl World {
     fn start(&mut self) {
         let mut server = Process::start(self.home.path());
-        self.place.send_replace(Some(server.listens()));
+        self.place.send_replace(Some(server.wait_for_address()));
         self.server = Some(server);
     }
 
@@ -194,7 +195,7 @@ impl World {
         self.backwire("backup", copy);
     }
 
-    /// The server is not there meanwhile.
+    /// Restores a backup while the server does not run.
     fn restore(&self, copy: &Path) {
         self.backwire("restore", copy);
         let mut sent = self.sent.lock().unwrap();
@@ -206,10 +207,10 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn devices_get_all_messages_through_cuts_kills_and_restores() {
+async fn devices_receive_all_messages_through_cuts_kills_and_restores() {
     let seed = std::env::var("BACKWIRE_SEED").ok().map(|seed| seed.parse().unwrap());
     let seed: u64 = seed.unwrap_or_else(rand::random);
-    // It is shown if the test fails.
+    // The output is shown if the test fails.
     println!("BACKWIRE_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let home = tempfile::tempdir().unwrap();
@@ -237,10 +238,10 @@ async fn devices_get_all_messages_through_cuts_kills_and_restores() {
             unconnected: Some(unconnected.clone()),
         };
         handled.push((person, Arc::clone(&device.handled)));
-        devices.push(tokio::spawn(device.live(address.clone())));
+        devices.push(tokio::spawn(device.keep_connected(address.clone())));
     }
     drop(unconnected);
-    timeout(PATIENCE, all_connected.recv()).await.expect("all devices connect");
+    timeout(TEST_TIMEOUT, all_connected.recv()).await.expect("all devices connect");
     let (stop, is_stopped) = watch::channel(false);
     let senders: Vec<_> = (0..SENDERS)
         .map(|share| {
@@ -253,9 +254,9 @@ async fn devices_get_all_messages_through_cuts_kills_and_restores() {
     let mut copy = None;
     let mut count = sent.lock().unwrap().count.subscribe();
     for kill in 1..=KILLS {
-        // However busy the machine is, something was sent between two kills.
+        // Some messages are sent between two kills, even on a busy machine.
         let enough = *count.borrow() + random.random_range(1..MESSAGES_PER_KILL);
-        let is_enough = timeout(PATIENCE, count.wait_for(|count| *count >= enough)).await;
+        let is_enough = timeout(TEST_TIMEOUT, count.wait_for(|count| *count >= enough)).await;
         is_enough.expect("messages are answered").unwrap();
         sleep(Duration::from_millis(random.random_range(0..100))).await;
         if kill % RESTORE_EACH == 2 {
@@ -271,13 +272,13 @@ async fn devices_get_all_messages_through_cuts_kills_and_restores() {
     }
     stop.send_replace(true);
     for sender in senders {
-        timeout(PATIENCE, sender).await.expect("the last message is answered").unwrap();
+        timeout(TEST_TIMEOUT, sender).await.expect("the last message is answered").unwrap();
     }
-    let all_came = timeout(
-        PATIENCE,
-        join_all(handled.iter().map(|(person, handled)| come(*person, handled, &sent))),
+    let all_received = timeout(
+        TEST_TIMEOUT,
+        join_all(handled.iter().map(|(person, handled)| receives_all(*person, handled, &sent))),
     );
-    if all_came.await.is_err() {
+    if all_received.await.is_err() {
         for (person, handled) in &handled {
             let missing = missing(*person, &handled.borrow(), &sent.lock().unwrap());
             assert!(missing.is_empty(), "a device of person {person} misses {missing:?}");
@@ -295,8 +296,8 @@ async fn devices_get_all_messages_through_cuts_kills_and_restores() {
     println!("{} messages, of which {} may be lost", sent.answered.len(), sent.may_be_lost.len());
 }
 
-/// Resolves when a device has all that has to come.
-async fn come(person: usize, handled: &watch::Sender<Vec<usize>>, sent: &Mutex<Sent>) {
+/// Waits until a device has received all its messages.
+async fn receives_all(person: usize, handled: &watch::Sender<Vec<usize>>, sent: &Mutex<Sent>) {
     let has_all = |handled: &Vec<usize>| missing(person, handled, &sent.lock().unwrap()).is_empty();
     handled.subscribe().wait_for(has_all).await.expect("the sender is here");
 }
@@ -307,7 +308,7 @@ fn missing(person: usize, handled: &[usize], sent: &Sent) -> Vec<usize> {
     own.filter(|number| !handled.contains(number) && !sent.may_be_lost.contains(number)).collect()
 }
 
-/// Each message is one that was sent to the person, came once, and came in the order of sending.
+/// Checks that each message was sent to this person, and that it arrived once and in send order.
 fn check(person: usize, handled: &[usize], sent: &Sent) {
     let mut known = BTreeSet::new();
     for number in handled {

@@ -1,10 +1,10 @@
-//! Servers that are killed at any moment, again and again, while back ends send and devices ack.
+//! Servers are killed at random times while back ends send and devices ack.
 //!
-//! Facts: what was answered with 200 is not lost; a handler that knows ids sees each message once, in
-//! the order of sending; and what was in a batch that is certainly done with does not come again.
+//! A message that was answered with 200 is not lost. A handler that knows ids sees each message
+//! once, in send order. A message of a batch that was certainly removed is not sent again.
 //!
-//! Where it is killed is drawn at random, from `BACKWIRE_SEED` if that is set; what is going on at
-//! that moment is up to the machine. `BACKWIRE_KILLS` says how often.
+//! `BACKWIRE_SEED` sets the seed of the random times, and `BACKWIRE_KILLS` the number of kills. The
+//! timing still depends on the machine.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -32,24 +32,24 @@ use crate::back_end::back_end;
 
 pub(crate) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// In a run of all tests. `cargo xtask crash` does more.
+/// The number of kills in a normal test run. `cargo xtask crash` uses more.
 const KILLS: usize = 100;
 
-/// Servers that are killed beside each other.
+/// The number of servers that run in parallel.
 const LANES: usize = 4;
 
-/// After this long, a test that waits has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A test fails if it waits for longer than this.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the device is for its site: two persons, so that a message may be for both of them.
+/// The token of the device. It stands for two persons, so that a message may be for both of them.
 const TOKEN: &str = "user_1+user_a";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_server_that_is_killed_loses_nothing_and_repeats_nothing_that_is_done_with() {
+async fn killed_server_loses_no_message_and_repeats_none_that_was_removed() {
     let number = |name| env::var(name).ok().map(|number| number.parse::<u64>().unwrap());
     let seed = number("BACKWIRE_SEED").unwrap_or_else(rand::random);
     let kills = number("BACKWIRE_KILLS").map_or(KILLS, |kills| kills.try_into().unwrap());
-    // It is shown if the test fails.
+    // The output is shown if the test fails.
     println!("BACKWIRE_SEED={seed} BACKWIRE_KILLS={kills}");
     let authority = back_end().await;
     let lanes: Vec<_> = (0..LANES)
@@ -58,55 +58,58 @@ async fn a_server_that_is_killed_loses_nothing_and_repeats_nothing_that_is_done_
             thread::spawn(move || Lane::new(seed, &authority).run(kills.div_ceil(LANES)))
         })
         .collect();
-    let mut hit = Hit::default();
+    let mut interruptions = Interruptions::default();
     for lane in lanes {
         let lane = lane.join().expect("a lane has failed: the seed is above");
-        hit.answered += lane.answered;
-        hit.told += lane.told;
-        hit.acked += lane.acked;
+        interruptions.answered += lane.answered;
+        interruptions.delivered += lane.delivered;
+        interruptions.acked += lane.acked;
     }
-    println!("killed while something was {hit:?}");
-    assert!(hit.answered > 0 && hit.told > 0 && hit.acked > 0, "{hit:?}");
+    println!("killed while something was {interruptions:?}");
+    assert!(
+        interruptions.answered > 0 && interruptions.delivered > 0 && interruptions.acked > 0,
+        "{interruptions:?}"
+    );
 }
 
-/// Lives that ended in the middle of something.
+/// The number of server runs that ended between two steps.
 #[derive(Debug, Default, Clone, Copy)]
-struct Hit {
-    /// Stored and answered, but not told.
+struct Interruptions {
+    /// A message was answered but not delivered.
     answered: usize,
-    /// Told, but not acked.
-    told: usize,
-    /// Acked, but not removed: it came again.
+    /// A message was delivered but not acked.
+    delivered: usize,
+    /// A message was acked but not removed, so it was delivered again.
     acked: usize,
 }
 
-/// What has happened in the life of a server.
+/// The number of events in one run of a server.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 struct Events {
     answered: usize,
-    told: usize,
+    delivered: usize,
     acked: usize,
 }
 
-/// From the start of a server to when it is killed.
+/// A run of a server, from its start to its kill.
 #[derive(Default)]
-struct Life {
+struct ServerRun {
     events: watch::Sender<Events>,
     is_over: Cell<bool>,
 }
 
-impl Life {
+impl ServerRun {
     fn count(&self, change: impl FnOnce(&mut Events)) {
         self.events.send_modify(change);
     }
 
-    /// Kills the server some time after something has happened for the so manyth time.
+    /// Kills the server some time after a random number of events of a random kind.
     async fn end(&self, server: Process, random: &mut StdRng) {
         let (what, count) = (random.random_range(0..4), random.random_range(1..8));
         let is_time = |events: &Events| match what {
             0 => true,
             1 => events.answered >= count,
-            2 => events.told >= count,
+            2 => events.delivered >= count,
             _ => events.acked >= count,
         };
         self.events.subscribe().wait_for(is_time).await.expect("the events are ours");
@@ -120,13 +123,13 @@ impl Life {
     }
 }
 
-/// One server with its database, a back end and a device.
+/// A server with its database, a back end and a device.
 struct Lane {
     home: TempDir,
     random: StdRng,
     sender: Sender,
     device: Device,
-    hit: Hit,
+    interruptions: Interruptions,
 }
 
 impl Lane {
@@ -139,65 +142,65 @@ impl Lane {
         let mut random = StdRng::seed_from_u64(seed);
         let sender = Sender::new(StdRng::seed_from_u64(random.random()));
         let device = Device::new(StdRng::seed_from_u64(random.random()));
-        Self { home, random, sender, device, hit: Hit::default() }
+        Self { home, random, sender, device, interruptions: Interruptions::default() }
     }
 
-    fn run(mut self, kills: usize) -> Hit {
+    fn run(mut self, kills: usize) -> Interruptions {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for _ in 0..kills {
-                timeout(PATIENCE, self.live()).await.expect("a life has its end");
-                self.look();
+                timeout(TEST_TIMEOUT, self.run_once()).await.expect("a run has its end");
+                self.record_interruption();
             }
-            timeout(PATIENCE, self.end()).await.expect("all that was sent comes");
+            timeout(TEST_TIMEOUT, self.end()).await.expect("all sent messages arrive");
         });
-        self.hit
+        self.interruptions
     }
 
-    /// From one start of the server to when it is killed.
-    async fn live(&mut self) {
+    /// Runs the server from its start to its kill.
+    async fn run_once(&mut self) {
         let mut server = Process::start(self.home.path());
         if self.random.random_ratio(1, 16) {
-            // Before it is ready.
+            // Kills the server before it is ready.
             sleep(Duration::from_micros(self.random.random_range(0..30_000))).await;
             return;
         }
-        let addr = server.listens();
-        let life = Life::default();
-        let killed = life.end(server, &mut self.random);
-        tokio::join!(self.sender.send(addr, &life), self.device.listen(addr, &life), killed);
+        let addr = server.wait_for_address();
+        let run = ServerRun::default();
+        let killed = run.end(server, &mut self.random);
+        tokio::join!(self.sender.send(addr, &run), self.device.listen(addr, &run), killed);
     }
 
-    /// What the last life was in the middle of.
-    fn look(&mut self) {
-        self.hit.answered += usize::from(self.sender.answered > self.device.handled);
-        self.hit.told += usize::from(self.device.is_told);
-        self.hit.acked += usize::from(self.device.is_acked_again);
+    /// Records the step that the last run interrupted.
+    fn record_interruption(&mut self) {
+        self.interruptions.answered += usize::from(self.sender.answered > self.device.handled);
+        self.interruptions.delivered += usize::from(self.device.has_unacked);
+        self.interruptions.acked += usize::from(self.device.is_acked_again);
     }
 
-    /// All that was sent comes, and once it is acked nothing comes any more.
+    /// Checks that all messages arrive, and that acked messages do not arrive again.
     async fn end(&mut self) {
         let mut server = Process::start(self.home.path());
-        let addr = server.listens();
-        let life = Life::default();
+        let addr = server.wait_for_address();
+        let run = ServerRun::default();
         self.sender.is_last = true;
-        self.sender.send(addr, &life).await;
+        self.sender.send(addr, &run).await;
         let Self { sender, device, .. } = self;
-        assert_eq!(sender.answered, sender.sent, "whoever repeats is answered in the end");
+        assert_eq!(sender.answered, sender.sent, "a repeated send is answered in the end");
         device.last = Some(sender.sent);
-        device.listen(addr, &life).await;
+        device.listen(addr, &run).await;
         assert_eq!(device.handled, sender.sent);
     }
 }
 
-/// A back end that has each message answered before it sends the next, or a list of them.
+/// A back end that sends one message or a list at a time, and repeats it until it is answered.
 struct Sender {
     random: StdRng,
     http: Client,
-    /// How many are sent, and how many of these are answered.
+    /// The numbers of sent and of answered messages.
     sent: usize,
     answered: usize,
-    /// What is not answered yet.
+    /// The unanswered messages.
     open: Option<Value>,
     is_last: bool,
 }
@@ -207,8 +210,8 @@ impl Sender {
         Self { random, http: Client::new(), sent: 0, answered: 0, open: None, is_last: false }
     }
 
-    /// Sends until the server is gone, or nothing is open at last.
-    async fn send(&mut self, addr: SocketAddr, life: &Life) {
+    /// Sends until the server stops, or until everything is answered in the last run.
+    async fn send(&mut self, addr: SocketAddr, run: &ServerRun) {
         let url = format!("http://{addr}/send?site=shop&apiKey=54321");
         while !(self.is_last && self.open.is_none()) {
             let messages = match self.open.take() {
@@ -221,11 +224,11 @@ impl Sender {
             let Ok(response) = request.send().await else { return };
             assert_eq!(response.status(), StatusCode::OK);
             (self.open, self.answered) = (None, self.sent);
-            life.count(|events| events.answered += 1);
+            run.count(|events| events.answered += 1);
         }
     }
 
-    /// One message or some, each with its number, for one of the persons or both.
+    /// Returns one message or a list, each with its number, for one person or both.
     fn next(&mut self) -> Value {
         let is_list = self.random.random_ratio(1, 4);
         let count = if is_list { self.random.random_range(1..100) } else { 1 };
@@ -244,22 +247,22 @@ impl Sender {
     }
 }
 
-/// A page with our runtime, which lives on when its server does not.
+/// A page with the runtime, which survives its server.
 struct Device {
     random: StdRng,
-    /// How many messages its handlers have been given: they come in their order.
+    /// The number of messages that its handlers have received, in order.
     handled: usize,
     seen: HashSet<u64>,
-    /// What has been acked, and what has certainly been removed, too.
+    /// The acked messages, and those that the server has certainly removed.
     acked: HashSet<u64>,
     removed: HashSet<u64>,
-    /// What has been told on this connection.
-    told: HashSet<u64>,
-    /// Whether something is told that is not acked yet.
-    is_told: bool,
-    /// Whether, in this life, something has come again that had been acked.
+    /// The messages that were delivered on this connection.
+    delivered_here: HashSet<u64>,
+    /// Whether a delivered message is not acked yet.
+    has_unacked: bool,
+    /// Whether an acked message was delivered again in this run.
     is_acked_again: bool,
-    /// With which message it is done.
+    /// The number of the last message.
     last: Option<usize>,
 }
 
@@ -271,59 +274,62 @@ impl Device {
             seen: HashSet::new(),
             acked: HashSet::new(),
             removed: HashSet::new(),
-            told: HashSet::new(),
-            is_told: false,
+            delivered_here: HashSet::new(),
+            has_unacked: false,
             is_acked_again: false,
             last: None,
         }
     }
 
-    /// Listens until the server is gone, or it has all.
-    async fn listen(&mut self, addr: SocketAddr, life: &Life) {
-        (self.is_told, self.is_acked_again) = (false, false);
-        // That the server is gone is no news.
-        let _ = self.try_listen(addr, life).await;
+    /// Receives messages until the server stops, or until the last message has arrived.
+    async fn listen(&mut self, addr: SocketAddr, run: &ServerRun) {
+        (self.has_unacked, self.is_acked_again) = (false, false);
+        // The server may be killed at any time.
+        let _ = self.try_listen(addr, run).await;
     }
 
-    async fn try_listen(&mut self, addr: SocketAddr, life: &Life) -> Option<()> {
+    async fn try_listen(&mut self, addr: SocketAddr, run: &ServerRun) -> Option<()> {
         let auth = json!({ "backwire": 1, "site": "shop", "token": TOKEN });
         let mut stream = connect(addr, &auth).await?;
-        self.told.clear();
-        // What was acked in this life: by the next batch it is removed.
+        self.delivered_here.clear();
+        // The messages acked in this run. The server has removed them when it sends the next batch.
         let mut before = Vec::new();
         while self.last.is_none_or(|last| self.handled < last) {
             let deliveries = next(&mut stream).await?;
             self.removed.extend(before.drain(..));
             before = self.handle(&deliveries);
-            self.is_told = true;
-            life.count(|events| events.told += 1);
+            self.has_unacked = true;
+            run.count(|events| events.delivered += 1);
             if self.random.random() {
-                // Its handlers take their time.
+                // The handlers of the page may be slow.
                 sleep(Duration::from_millis(self.random.random_range(0..4))).await;
             }
             let last = before.last().expect("something is delivered");
             stream.send(format!(r#"42["delivered","{last}"]"#).into()).await.ok()?;
-            if life.is_over.get() {
+            if run.is_over.get() {
                 return None;
             }
-            self.is_told = false;
+            self.has_unacked = false;
             self.acked.extend(&before);
             if before.len() == 1 {
-                // Not before a batch is waited for what was acked.
+                // The server waits for acks only before a batch, so this removal is not certain.
                 before.clear();
             }
-            life.count(|events| events.acked += 1);
+            run.count(|events| events.acked += 1);
         }
         Some(())
     }
 
-    /// Gives to its handlers what is new, and tells which ids there were.
+    /// Passes new messages to the handlers. Returns all ids.
     fn handle(&mut self, deliveries: &[Value]) -> Vec<u64> {
         let mut ids = Vec::new();
         for delivery in deliveries {
             let id = delivery[2].as_str().unwrap().parse().unwrap();
             assert!(!self.removed.contains(&id), "{delivery} was acked and removed");
-            assert!(self.told.insert(id), "{delivery} is told twice on one connection");
+            assert!(
+                self.delivered_here.insert(id),
+                "{delivery} is delivered twice on one connection"
+            );
             self.is_acked_again |= self.acked.contains(&id);
             if self.seen.insert(id) {
                 self.handled += 1;
@@ -335,7 +341,7 @@ impl Device {
     }
 }
 
-/// Connects our runtime with this auth, unless the server is gone.
+/// Connects a runtime with this auth. Returns `None` if the server is down.
 pub(crate) async fn connect(addr: SocketAddr, auth: &Value) -> Option<Stream> {
     let url = format!("ws://{addr}/socket.io/?EIO=4&transport=websocket");
     let (mut stream, _) = connect_async(url).await.ok()?;
@@ -346,7 +352,7 @@ pub(crate) async fn connect(addr: SocketAddr, auth: &Value) -> Option<Stream> {
     Some(stream)
 }
 
-/// The next frame, unless the server is gone.
+/// Receives the next frame, or returns `None` if the server is down.
 async fn frame(stream: &mut Stream) -> Option<String> {
     loop {
         match stream.next().await?.ok()? {
@@ -359,12 +365,12 @@ async fn frame(stream: &mut Stream) -> Option<String> {
     }
 }
 
-/// What is delivered next.
+/// Receives the next deliveries.
 pub(crate) async fn next(stream: &mut Stream) -> Option<Vec<Value>> {
     let frame = frame(stream).await?;
-    let said = frame.strip_prefix("42").expect("it is an event");
+    let event_text = frame.strip_prefix("42").expect("it is an event");
     let (event, room, _, _, deliveries): (String, String, u8, u8, Vec<Value>) =
-        serde_json::from_str(said).unwrap();
+        serde_json::from_str(event_text).unwrap();
     assert_eq!((&*event, &*room), ("push", ""));
     Some(deliveries)
 }
@@ -384,8 +390,8 @@ impl Process {
         Self(child.unwrap())
     }
 
-    /// Waits until it listens, and tells where.
-    pub(crate) fn listens(&mut self) -> SocketAddr {
+    /// Waits until the server listens, and returns its address.
+    pub(crate) fn wait_for_address(&mut self) -> SocketAddr {
         let mut line = String::new();
         BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let port = line.trim().rsplit_once(':').expect("it has started").1.parse().unwrap();

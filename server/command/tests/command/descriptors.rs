@@ -1,4 +1,4 @@
-//! A process that may not open many files.
+//! A process with a limit of open files.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,13 +6,13 @@ use std::process::Command;
 
 use super::Process;
 
-/// Starts `backwire serve`, which may have this many files open.
+/// Starts `backwire serve` with this limit of open files.
 fn limited(files: usize, engine: &str) -> (Process, SocketAddr) {
     let script = format!("ulimit -n {files}; exec \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_backwire"), "serve"]);
     let mut process = Process::spawn(&mut command, engine);
-    let line = process.told();
+    let line = process.first_line();
     let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
     (process, SocketAddr::from(([127, 0, 0, 1], port)))
 }
@@ -26,7 +26,7 @@ fn status(addr: SocketAddr, request: &str) -> String {
 }
 
 #[test]
-fn connections_that_are_waited_for_do_not_keep_others_out() {
+fn waiting_connections_do_not_block_new_ones() {
     const READ: &str = "GET /todo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     const WRITE: &str = "POST /todo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
     let home = tempfile::tempdir().unwrap();
@@ -39,7 +39,7 @@ fn connections_that_are_waited_for_do_not_keep_others_out() {
     ] {
         let clients = (0..110).map(|_| {
             let mut client = TcpStream::connect(addr).unwrap();
-            // The server may have closed it already to make room.
+            // The server may have closed the connection already to make room.
             let _ = client.write_all(begin.as_bytes());
             client
         });

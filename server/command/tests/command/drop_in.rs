@@ -1,4 +1,4 @@
-//! The files of a SocketIO Web Service, as they are in its documentation.
+//! The files of the documentation of the SocketIO Web Service.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ const SITES: &str = "newsite:
   userRoomPrefix: user_
 ";
 
-/// A folder with both files in `config`.
+/// Creates a folder with both files in `config`.
 fn folder(config: &str, sites: &str) -> TempDir {
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join("config")).unwrap();
@@ -38,7 +38,7 @@ fn folder(config: &str, sites: &str) -> TempDir {
     home
 }
 
-/// `backwire serve` in a folder, on a port that is free.
+/// Starts `backwire serve` in a folder, on a free port.
 fn serve(home: &Path, variables: &[(&str, &str)]) -> (Process, u16) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_backwire"));
     command.arg("serve").current_dir(home);
@@ -47,7 +47,7 @@ fn serve(home: &Path, variables: &[(&str, &str)]) -> (Process, u16) {
     }
     command.envs(variables.iter().copied());
     let mut process = Process::run(&mut command);
-    let port = process.told().trim().rsplit(':').next().unwrap().parse().unwrap();
+    let port = process.first_line().trim().rsplit(':').next().unwrap().parse().unwrap();
     (process, port)
 }
 
@@ -59,8 +59,7 @@ async fn post(port: u16, path: &str, origin: Option<&str>, body: &'static str) -
 }
 
 #[tokio::test]
-async fn files_of_a_socketio_web_service_are_served_to_other_machines_and_to_pages_of_their_sites()
-{
+async fn files_of_a_socketio_web_service_serve_other_machines_and_pages_of_their_sites() {
     let home = folder(CONFIG, SITES);
     let (mut process, port) = serve(home.path(), &[("PORT", "0")]);
     let start = process.logged("the server has started");
@@ -74,7 +73,7 @@ async fn files_of_a_socketio_web_service_are_served_to_other_machines_and_to_pag
     ] {
         assert!(start.contains(part), "{part} in {start}");
     }
-    // A proxy forwards everybody, and asks by the name that it is known by.
+    // A proxy forwards all clients, and uses its own host name.
     assert_eq!(post(port, "/junk", None, "{}").await, 404);
     let message = r#"{"rooms":["user_1"],"event":"update_store","args":["user"]}"#;
     assert_eq!(post(port, "/send?site=newsite&apiKey=54321", None, message).await, 200);
@@ -86,7 +85,7 @@ async fn files_of_a_socketio_web_service_are_served_to_other_machines_and_to_pag
 }
 
 #[test]
-fn check_summarizes_address_engine_sites_and_what_is_open() {
+fn check_summarizes_address_engine_sites_and_open_access() {
     let home = folder(CONFIG, &format!("{SITES}  origins: '*'\n"));
     let file = |name: &str| home.path().join("config").join(name);
     let (is_good, printed, _) = check(&file("config.yml"), &file("sites.yml"));
@@ -107,7 +106,7 @@ fn check_summarizes_address_engine_sites_and_what_is_open() {
 }
 
 #[test]
-fn settings_in_the_file_count_before_the_defaults_of_a_push_service() {
+fn settings_in_the_file_override_the_defaults_of_a_push_service() {
     for (config, lines) in [
         ("host: 127.0.0.1\n", ["# address: 127.0.0.1:1337", "undeclared: refuse"]),
         ("undeclared: allow\n", ["# address: 0.0.0.0:1337", "undeclared: allow"]),
@@ -124,7 +123,7 @@ fn settings_in_the_file_count_before_the_defaults_of_a_push_service() {
 }
 
 #[test]
-fn port_of_the_platform_counts_before_the_file_and_after_our_own_variable() {
+fn port_variable_overrides_the_file_and_backwire_port_overrides_both() {
     let home = folder("port: 80\nengine: memory\n", SITES);
     let address = |variables: &[(&str, &str)]| {
         let (mut process, _) = serve(home.path(), variables);

@@ -1,5 +1,5 @@
-//! What one client can make a server spend. The server is a process of its own, so that its memory
-//! can be measured; other clients have to be answered all the while.
+//! The memory that one client can make a server use. The server is a separate process, so that the
+//! tests can measure its memory. It must answer other clients in the meantime.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -15,14 +15,13 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{Socket, Stream};
 
-/// Of events of one kilobyte each: kept, they would be a hundred megabytes.
-const MANY: usize = 100_000;
+/// The number of events of one kilobyte. If the server kept them, they would use 100 megabytes.
+const EVENTS: usize = 100_000;
 
-/// What a server may need more than before at worst. The largest share of it is what sockets and the
-/// allocator keep at hand.
-const BOUND: usize = 40 << 20;
+/// The maximum growth of the memory in bytes. Most of it is kept by sockets and the allocator.
+const MAX_GROWTH: usize = 40 << 20;
 
-/// `backwire serve` with a store on disk, where each commit takes its time.
+/// `backwire serve` with a store on disk, where each commit takes some time.
 struct Process {
     child: Child,
     addr: SocketAddr,
@@ -33,7 +32,7 @@ impl Process {
     fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let engine = format!("sqlite:{}", home.path().join("backwire.db").display());
-        // Clients of these tests answer no pings.
+        // The clients of these tests do not answer pings.
         let config = home.path().join("config.yml");
         std::fs::write(&config, "io: {pingTimeout: 600000}\n").unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_backwire"))
@@ -49,49 +48,49 @@ impl Process {
         Self { child, addr: ([127, 0, 0, 1], port).into(), _home: home }
     }
 
-    /// The most memory it has had so far, in bytes.
+    /// Returns the peak memory in bytes.
     fn peak(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
     }
 
-    /// The memory it has now, in bytes.
+    /// Returns the current memory in bytes.
     fn memory(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
     }
 
-    /// How many sockets it has open.
+    /// Returns the number of open sockets.
     fn sockets(&self) -> usize {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
         let opened = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
         opened.filter(|opened| opened.to_string_lossy().starts_with("socket:")).count()
     }
 
-    /// Ends it, and gives what it had to say.
+    /// Kills the process, and returns its log.
     fn end(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let mut said = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        said
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended already if all went well.
+        // The process has ended already if the test has passed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Sends as fast as the connection takes it. Stops when the connection is ended.
+/// Sends events as fast as the connection accepts them, until it is closed.
 async fn flood(mut sink: SplitSink<Stream, Message>) {
     let data = json!({ "title": "x".repeat(1000) });
-    for number in 0..MANY {
+    for number in 0..EVENTS {
         let request = format!(r#"42{number}["post",{{"url":"/flood","data":{data}}}]"#);
         if sink.feed(Message::text(request)).await.is_err() {
             return;
@@ -100,10 +99,10 @@ async fn flood(mut sink: SplitSink<Stream, Message>) {
     let _ = sink.flush().await;
 }
 
-/// How many answers there are of each status, to all or until the connection is ended.
+/// Counts the answers with 201 and 429, until all are answered or the connection is closed.
 async fn count(mut stream: SplitStream<Stream>) -> [usize; 2] {
     let mut counts = [0, 0];
-    while counts.iter().sum::<usize>() < MANY
+    while counts.iter().sum::<usize>() < EVENTS
         && let Some(Ok(Message::Text(frame))) = stream.next().await
     {
         let Some((_, ack)) = frame.strip_prefix("43").and_then(|ack| ack.split_once('[')) else {
@@ -119,7 +118,7 @@ async fn count(mut stream: SplitStream<Stream>) -> [usize; 2] {
     counts
 }
 
-/// Asks until something else is done, and is answered each time.
+/// Sends requests until a task is finished, and checks that each is answered.
 async fn asks_until_done<T>(socket: &mut Socket, task: tokio::task::JoinHandle<T>) -> T {
     while !task.is_finished() {
         assert_eq!(socket.get("/todo/1").await["statusCode"], 404);
@@ -128,7 +127,7 @@ async fn asks_until_done<T>(socket: &mut Socket, task: tokio::task::JoinHandle<T
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_with_100_000_events_in_flight_costs_bounded_memory_and_is_told_429() {
+async fn client_with_100_000_events_in_flight_uses_bounded_memory_and_gets_429() {
     let process = Process::start();
     let (mut other, greedy) =
         tokio::join!(Socket::runtime_at(process.addr), Socket::runtime_at(process.addr),);
@@ -137,14 +136,15 @@ async fn a_client_with_100_000_events_in_flight_costs_bounded_memory_and_is_told
     tokio::spawn(flood(sink));
     let [done, refused] = asks_until_done(&mut other, tokio::spawn(count(stream))).await;
     let grown = process.peak() - before;
-    assert!(grown < BOUND, "it took {grown} bytes more");
-    // One that could not take all the refusals in time was disconnected after those it took.
+    assert!(grown < MAX_GROWTH, "it took {grown} bytes more");
+    // A client that does not read all refusals in time is disconnected after those that it has
+    // read.
     assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
     assert!(!process.end().contains("panicked"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_does_not_read_its_answers_either_is_disconnected() {
+async fn client_that_does_not_read_its_answers_is_disconnected_by_the_server() {
     let process = Process::start();
     let mut other = Socket::runtime_at(process.addr).await;
     let sockets = process.sockets();
@@ -153,21 +153,21 @@ async fn one_that_does_not_read_its_answers_either_is_disconnected() {
     let before = process.peak();
     let (sink, mut stream) = greedy.split();
     let flood = tokio::spawn(flood(sink));
-    // The client's own kernel may take minutes to find out that nobody takes what it has to send.
+    // The kernel of the client may need minutes to notice that nobody reads its data.
     let mut asked = 0;
     while process.sockets() > sockets {
         assert_eq!(other.get("/todo/1").await["statusCode"], 404);
         asked += 1;
-        assert!(asked < MANY, "it is still connected");
+        assert!(asked < EVENTS, "it is still connected");
     }
     flood.abort();
     let mut answers = 0;
     while let Some(Ok(Message::Text(_))) = stream.next().await {
         answers += 1;
     }
-    assert!(answers < MANY, "it is ended before all is answered");
+    assert!(answers < EVENTS, "it is ended before all is answered");
     let grown = process.peak() - before;
-    assert!(grown < BOUND, "it took {grown} bytes more");
+    assert!(grown < MAX_GROWTH, "it took {grown} bytes more");
     assert!(!process.end().contains("panicked"));
 }
 
@@ -194,7 +194,7 @@ async fn write_much(addr: SocketAddr) -> Vec<String> {
     tokio::join!(write, read).1
 }
 
-/// The status in an ack. To parse all of a large one takes too long.
+/// Returns the status in an ack. Parsing a whole large ack takes too long.
 fn status_in(frame: &str) -> Option<String> {
     const NAME: &str = r#""statusCode":"#;
     let ack = frame.strip_prefix("43")?;
@@ -203,7 +203,7 @@ fn status_in(frame: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_connections_with_large_writes_cost_bounded_memory_and_give_it_back() {
+async fn ten_connections_with_large_writes_use_bounded_memory_and_release_it() {
     let process = Process::start();
     let mut other = Socket::runtime_at(process.addr).await;
     let before = process.peak();
@@ -215,9 +215,9 @@ async fn ten_connections_with_large_writes_cost_bounded_memory_and_give_it_back(
     assert!(statuses.iter().any(|status| status == "201"));
     let grown = process.peak() - before;
     println!("the peak is {grown} bytes higher");
-    assert!(grown < 3 * BOUND, "it took {grown} bytes more");
+    assert!(grown < 3 * MAX_GROWTH, "it took {grown} bytes more");
     let end = Instant::now() + Duration::from_secs(60);
-    while process.memory() > before + BOUND {
+    while process.memory() > before + MAX_GROWTH {
         assert!(Instant::now() < end, "{} bytes are kept", process.memory() - before);
         assert_eq!(other.get("/todo/1").await["statusCode"], 404);
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -7,21 +7,21 @@ use serde_json::{Value, json};
 
 use super::Process;
 
-/// Starts `backwire serve`, whose files may have this many bytes.
+/// Starts `backwire serve` with this limit of file sizes in bytes.
 fn limited(bytes: usize, engine: &str) -> (Process, SocketAddr) {
-    // POSIX counts blocks of 512 bytes, which is what `sh` does. Without the trap the signal would
-    // end the server, where a full disk is an error.
+    // POSIX, and so `sh`, counts blocks of 512 bytes. Without the trap, the signal would end the
+    // server, while a full disk is only an error.
     let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 512);
     let mut command = Command::new("sh");
     command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_backwire"), "serve"]);
     let mut process = Process::spawn(&mut command, engine);
-    let line = process.told();
+    let line = process.first_line();
     let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
     (process, SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_is_a_503_once_the_disk_is_full_and_the_process_is_live() {
+async fn health_is_503_on_a_full_disk_and_liveness_stays_200() {
     let home = tempfile::tempdir().unwrap();
     let engine = format!("sqlite:{}", home.path().join("backwire.db").display());
     let (_process, addr) = limited(2 << 20, &engine);
@@ -38,7 +38,7 @@ async fn health_is_a_503_once_the_disk_is_full_and_the_process_is_live() {
     for bytes in [100_000, 1000, 1] {
         while create(bytes).await == 201 {}
     }
-    // A check needs less room than a record, and a good report is repeated for a second.
+    // A health check needs less room than a record, and a good result is cached for a second.
     let failed = loop {
         match get("/health").await {
             (200, _) => tokio::task::yield_now().await,

@@ -13,12 +13,13 @@ use tokio::net::TcpListener;
 use super::{Process, backwire};
 use crate::client::Socket;
 
-/// A server that logs at this level, with the site `shop`, whose `authUrl` is at the listener.
+/// Starts a server that logs at this level, with the site `shop`, whose `authUrl` is at the
+/// listener.
 async fn logging(level: &str, authority: &TcpListener) -> (TempDir, Process, SocketAddr) {
     logging_with("allowed_hosts: [push.example]\n", level, authority).await
 }
 
-/// With these settings.
+/// Starts such a server with these settings.
 async fn logging_with(
     settings: &str,
     level: &str,
@@ -37,12 +38,13 @@ async fn logging_with(
     let mut command = backwire("serve", &config, &sites);
     let command = command.env("RUST_LOG", level).env_remove("BACKWIRE_ENV").env_remove("NODE_ENV");
     let mut process = Process::spawn(command, "memory");
-    let line = process.told();
+    let line = process.first_line();
     let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
     (home, process, SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
-/// Connects to the shop: the first frame that answers, or `None` if the transport ends.
+/// Connects to the site `shop`. Returns the first frame of the answer, or `None` if the transport
+/// ends.
 async fn connect(addr: SocketAddr, token: &str) -> Option<String> {
     let mut socket = Socket::open_at(addr, &[]).await.unwrap();
     socket.send(format!(r#"40/shop,{{"token":"{token}"}}"#)).await;
@@ -72,7 +74,7 @@ async fn log_has_one_line_for_the_start_the_first_failure_of_an_auth_url_and_its
     let down = async {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // A connection that ends before its request would be opened again and again.
+            // The server would reconnect repeatedly if the connection ended before its request.
             tokio::spawn(async move { stream.read(&mut [0; 4096]).await });
         }
     };
@@ -102,7 +104,7 @@ async fn log_has_one_line_for_the_start_the_first_failure_of_an_auth_url_and_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_at_debug_has_connects_refusals_and_sends_with_their_ids_and_no_secrets() {
+async fn debug_log_has_connects_refusals_and_sends_with_ids_and_no_secrets() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_home, mut process, addr) = logging("backwire=debug", &listener).await;
     serve(listener);
@@ -131,7 +133,7 @@ async fn log_at_debug_has_connects_refusals_and_sends_with_their_ids_and_no_secr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_that_other_machines_reach_by_any_name_logs_a_warning() {
+async fn server_reachable_by_any_host_name_logs_a_warning() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     for (settings, is_warned) in [("", true), ("host: 127.0.0.1\n", false)] {
         let (_home, mut process, _) = logging_with(settings, "info", &listener).await;

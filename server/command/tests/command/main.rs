@@ -1,4 +1,4 @@
-//! The command, as a process of its own.
+//! Tests of the command as a separate process.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "whatever fails in a test fails the test")]
@@ -29,7 +29,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// A folder with the files of the documentation, and a key.
+/// A folder with the files of the documentation and a key.
 struct Documented {
     home: TempDir,
     config: PathBuf,
@@ -51,10 +51,10 @@ fn documented() -> Documented {
     Documented { home, config, sites }
 }
 
-fn backwire(deed: &str, config: &Path, sites: &Path) -> Command {
+fn backwire(subcommand: &str, config: &Path, sites: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backwire"));
     let (config, sites) = (config.to_str().unwrap(), sites.to_str().unwrap());
-    command.args([deed, "--config", config, "--sites", sites]);
+    command.args([subcommand, "--config", config, "--sites", sites]);
     for name in ["BACKWIRE_ENV", "NODE_ENV", "RUST_LOG"] {
         command.env_remove(name);
     }
@@ -68,9 +68,9 @@ fn check(config: &Path, sites: &Path) -> (bool, String, String) {
 }
 
 #[test]
-fn check_tells_what_the_documented_files_put_in_force_without_keys() {
+fn check_prints_the_effective_settings_without_keys() {
     let Documented { home: _home, config, sites } = documented();
-    let (is_good, told, warned) = check(&config, &sites);
+    let (is_good, output, warned) = check(&config, &sites);
     assert!(is_good && warned.is_empty(), "{warned}");
     for line in [
         "port: 80",
@@ -85,44 +85,47 @@ fn check_tells_what_the_documented_files_put_in_force_without_keys() {
         "  mostDevices: 100",
         "  batchTimeout: 10",
     ] {
-        assert!(told.lines().any(|told| told == line), "{line} in {told}");
+        assert!(output.lines().any(|printed| printed == line), "{line} in {output}");
     }
-    assert!(!told.contains("54321"));
+    assert!(!output.contains("54321"));
 }
 
 #[test]
-fn check_points_at_what_is_wrong_and_warns_of_what_changes_nothing() {
+fn check_locates_errors_and_warns_of_settings_without_effect() {
     let Documented { home: _home, config, sites } = documented();
     let yaml = std::fs::read_to_string(&sites).unwrap();
     std::fs::write(&sites, yaml.replace("authUrl", "authURL")).unwrap();
-    let (is_good, _, told) = check(&config, &sites);
+    let (is_good, _, output) = check(&config, &sites);
     assert!(!is_good);
-    assert!(told.contains("sites.yml:2:3: unknown key authURL; did you mean authUrl?"), "{told}");
+    assert!(
+        output.contains("sites.yml:2:3: unknown key authURL; did you mean authUrl?"),
+        "{output}"
+    );
     std::fs::write(&sites, yaml).unwrap();
     std::fs::write(&config, "io: {cookie: false}\nredis: {port: 6380}\n").unwrap();
-    let (is_good, told, warned) = check(&config, &sites);
-    assert!(is_good && told.contains("redis: {host: 127.0.0.1, port: 6380, auth_pass: ~}"));
+    let (is_good, output, warned) = check(&config, &sites);
+    assert!(is_good && output.contains("redis: {host: 127.0.0.1, port: 6380, auth_pass: ~}"));
     assert!(warned.contains("config.yml:1:6: io.cookie changes nothing: "), "{warned}");
     assert!(warned.contains("there is no engine yet that uses it"), "{warned}");
 }
 
 #[test]
-fn the_section_is_that_of_the_environment() {
+fn environment_variable_selects_the_section() {
     let Documented { home, config, sites } = documented();
     let yaml = "development: {port: 1}\nproduction: {port: 2}\nstaging: {port: 3}\n";
     std::fs::write(&config, yaml).unwrap();
     let port = |variables: &[(&str, &str)]| {
         let mut command = backwire("check", &config, &sites);
-        let told = command.envs(variables.iter().copied()).current_dir(&home).output().unwrap();
-        let told = String::from_utf8(told.stdout).unwrap();
-        told.lines().find_map(|line| Some(line.strip_prefix("port: ")?.to_owned())).unwrap()
+        let output = command.envs(variables.iter().copied()).current_dir(&home).output().unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        output.lines().find_map(|line| Some(line.strip_prefix("port: ")?.to_owned())).unwrap()
     };
     assert_eq!(port(&[]), "2");
     assert_eq!(port(&[("NODE_ENV", "development")]), "1");
     assert_eq!(port(&[("NODE_ENV", "development"), ("BACKWIRE_ENV", "staging")]), "3");
 }
 
-/// `backwire serve`, and what it logs.
+/// `backwire serve` and its log.
 struct Process {
     child: Child,
     log: BufReader<ChildStderr>,
@@ -141,12 +144,13 @@ impl Process {
 
     fn start(command: &mut Command, engine: &str) -> Self {
         let mut process = Self::spawn(command, engine);
-        assert!(process.told().starts_with("listening on"));
+        assert!(process.first_line().starts_with("listening on"));
         process
     }
 
-    /// The first line on its standard output; empty if it has ended without one.
-    fn told(&mut self) -> String {
+    /// Returns the first line of standard output, or an empty text if the process has ended without
+    /// one.
+    fn first_line(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         line
@@ -161,14 +165,14 @@ impl Process {
         self.child.wait().unwrap().success()
     }
 
-    /// All that it logs until it ends.
+    /// Returns the rest of the log after the process has ended.
     fn rest(&mut self) -> String {
         let mut lines = String::new();
         self.log.read_to_string(&mut lines).unwrap();
         lines
     }
 
-    /// The next line with this in it.
+    /// Returns the next log line that contains this text.
     fn logged(&mut self, part: &str) -> String {
         let mut line = String::new();
         while self.log.read_line(&mut line).unwrap() > 0 {
@@ -183,14 +187,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended already if something is wrong with it.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 #[test]
-fn a_hangup_has_the_sites_read_again_and_a_bad_file_changes_nothing() {
+fn sighup_reloads_the_sites_and_an_invalid_file_changes_nothing() {
     let Documented { home: _home, config, sites } = documented();
     let mut process = Process::start(&mut backwire("serve", &config, &sites), "memory");
     let yaml = std::fs::read_to_string(&sites).unwrap();
@@ -206,7 +210,7 @@ fn a_hangup_has_the_sites_read_again_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
-fn a_server_waits_for_one_that_still_has_its_file_and_stops_waiting_when_it_is_told() {
+fn server_waits_for_a_locked_database_until_it_is_released_or_a_signal_arrives() {
     const WAITS: &str = "is open in another process: waiting for it to stop";
     let Documented { home, config, sites } = documented();
     let file = home.path().join("backwire.db");
@@ -214,10 +218,10 @@ fn a_server_waits_for_one_that_still_has_its_file_and_stops_waiting_when_it_is_t
     let serve = || backwire("serve", &config, &sites);
     let mut old = Process::start(&mut serve(), &engine);
 
-    let mut told_to_stop = Process::spawn(&mut serve(), &engine);
-    assert!(told_to_stop.logged(WAITS).contains("backwire.db"));
-    told_to_stop.signal("-TERM");
-    assert_eq!((told_to_stop.told(), told_to_stop.ends_well()), (String::new(), true));
+    let mut terminated = Process::spawn(&mut serve(), &engine);
+    assert!(terminated.logged(WAITS).contains("backwire.db"));
+    terminated.signal("-TERM");
+    assert_eq!((terminated.first_line(), terminated.ends_well()), (String::new(), true));
 
     let mut new = Process::spawn(&mut serve(), &engine);
     new.logged(WAITS);
@@ -227,24 +231,24 @@ fn a_server_waits_for_one_that_still_has_its_file_and_stops_waiting_when_it_is_t
     let count = |sql| reads.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM records"), 0);
     old.signal("-TERM");
-    assert!(new.told().starts_with("listening on"));
+    assert!(new.first_line().starts_with("listening on"));
     assert!(old.ends_well());
 }
 
 #[test]
-fn a_message_that_can_not_be_sent_is_told_and_fails_also_while_more_may_come() {
+fn failed_send_is_reported_at_once_while_standard_input_stays_open() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let mut command = Command::new(env!("CARGO_BIN_EXE_backwire"));
     command.args(["send", "--url", &url, "--site", "newsite", "--api-key", "54321"]);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It stays open until the process has ended.
+    // The input stays open until the process has ended.
     let mut input = child.stdin.take().unwrap();
     input.write_all(b"{\"rooms\":\"a\",\"event\":\"e\"}\n").unwrap();
     assert!(!child.wait().unwrap().success());
-    let mut told = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    assert!(told.contains("lines 1 to 1: ") && told.contains("refused"), "{told}");
-    assert!(!told.contains("54321"));
+    let mut output = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut output).unwrap();
+    assert!(output.contains("lines 1 to 1: ") && output.contains("refused"), "{output}");
+    assert!(!output.contains("54321"));
 }

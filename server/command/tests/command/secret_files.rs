@@ -1,17 +1,17 @@
-//! Files with secrets that are in the folder of pages.
+//! Files with secrets in the folder of pages.
 
 use std::path::Path;
 
 use super::{Process, backwire};
 
-/// In each file that has a secret, and long enough for one.
+/// The content of each secret file. It is long enough for a session secret.
 const SECRET: &str = "a-secret-of-this-server-that-nobody-else-knows";
 
 fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).unwrap();
 }
 
-/// A server whose folder of pages has all its files with secrets, and the url that it listens on.
+/// Starts a server whose folder of pages contains all its secret files. Returns it with its url.
 fn serve(folder: &Path) -> (Process, String) {
     let site = |name: &str, file: &str| {
         format!(
@@ -27,20 +27,20 @@ fn serve(folder: &Path) -> (Process, String) {
     let mut command = backwire("serve", &folder.join("app.yml"), &folder.join("shops.yml"));
     command.current_dir(folder).args(["--static", ".", "--session-secret-file", "session.key"]);
     let mut process = Process::spawn(&mut command, "memory");
-    let port = process.told().trim().rsplit(':').next().unwrap().to_owned();
+    let port = process.first_line().trim().rsplit(':').next().unwrap().to_owned();
     write(folder, "shops.yml", &format!("# {SECRET}\n{}", site("late", "late.key")));
     (process, format!("http://127.0.0.1:{port}"))
 }
 
 #[tokio::test]
-async fn files_that_secrets_were_read_from_are_not_served() {
+async fn secret_files_are_not_served() {
     let home = tempfile::tempdir().unwrap();
     let (mut process, url) = serve(home.path());
     let served = async |file: &str| {
         let answer = reqwest::get(format!("{url}/{file}")).await.unwrap();
         answer.text().await.unwrap().contains(SECRET)
     };
-    // Nothing has named it.
+    // No setting has named this file yet.
     assert!(served("other.txt").await && served("late.key").await);
     for file in ["session.key", "site.key", "publish.key", "app.yml", "shops.yml"] {
         assert!(!served(file).await, "{file}");
@@ -48,7 +48,7 @@ async fn files_that_secrets_were_read_from_are_not_served() {
     process.signal("-HUP");
     process.logged("sites are read again");
     assert!(!served("late.key").await);
-    // One that replaces it has a secret, too, and so has another name of it.
+    // A replaced file is secret too, and so is another name of the file.
     std::fs::remove_file(home.path().join("session.key")).unwrap();
     write(home.path(), "session.key", SECRET);
     std::fs::hard_link(home.path().join("session.key"), home.path().join("page.html")).unwrap();

@@ -1,5 +1,6 @@
-//! A full disk. Each server has a small disk of its own, so these tests need a machine that lets them mount one. Where
-//! it does not, they fail, and `cargo xtask test` leaves them out by the name of this module.
+//! A full disk. Each server has its own small disk, so these tests need a machine that allows them
+//! to mount one. On other machines they fail, and `cargo xtask test` excludes them by the name of
+//! this module.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -8,13 +9,15 @@ use serde_json::{Value, json};
 
 use super::Process;
 
-/// A disk of its own for each server: a file system in memory, which only the server's processes see.
+/// Mounts a file system in memory, which only the processes of one server see.
 const SMALL_DISK: &str = "mount -t tmpfs -o size=24m tmpfs \"$0\" && ";
 
-/// The options of `unshare` with which a process may mount a file system: in a user namespace of its own, or as root.
+/// The options of `unshare` that allow a process to mount a file system: in its own user namespace,
+/// or as root.
 const WAYS: [&str; 2] = ["-rm", "-m"];
 
-/// A process that may mount a file system, which no other process sees. The machine has to allow that.
+/// Returns a command that may mount a file system that no other process sees. The machine must
+/// allow that.
 fn unshare() -> Command {
     let unshare = |way: &str| {
         let mut unshare = Command::new("unshare");
@@ -40,7 +43,7 @@ fn on_small_disk(home: &std::path::Path, before: &str) -> (Process, SocketAddr) 
     command.args([env!("CARGO_BIN_EXE_backwire"), "serve"]);
     let engine = format!("sqlite:{}", home.join("backwire.db").display());
     let mut process = Process::spawn(&mut command, &engine);
-    let line = process.told();
+    let line = process.first_line();
     let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
     (process, SocketAddr::from(([127, 0, 0, 1], port)))
 }
@@ -70,14 +73,14 @@ impl Http {
     async fn health(&self) -> (u16, Value) {
         loop {
             match self.get("/health").await {
-                // A good report is repeated for a second.
+                // A good result is cached for a second.
                 (200, _) => tokio::task::yield_now().await,
                 failed => return failed,
             }
         }
     }
 
-    /// Until there is room for a record.
+    /// Waits until there is room for a record.
     async fn recovers(&self) {
         while self.create().await.0 != 201 {
             tokio::task::yield_now().await;
@@ -87,7 +90,7 @@ impl Http {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_disk_takes_deletes_until_there_is_room_again() {
+async fn full_disk_accepts_deletes_until_there_is_room_again() {
     let home = tempfile::tempdir().unwrap();
     let (_process, addr) = on_small_disk(home.path(), "");
     let http = Http(reqwest::Client::new(), addr);
@@ -108,7 +111,7 @@ async fn full_disk_takes_deletes_until_there_is_room_again() {
     );
     assert_eq!(http.get("/health/live").await.0, 200);
     assert_eq!(http.get("/todo?limit=1").await.0, 200);
-    // What is deleted stays in the log for a while, so it takes some to have room.
+    // Deleted records stay in the log for a while, so several deletes are needed to make room.
     for id in 1..=last {
         assert_eq!(http.delete(id).await, 200, "{id} of {last}");
     }
@@ -131,14 +134,14 @@ async fn server_starts_on_a_full_disk_and_recovers_without_a_restart() {
     );
     assert_eq!(http.get("/todo").await, (200, json!([])));
     assert_eq!(http.create().await.0, 503);
-    // The disk as the server sees it.
+    // The disk in the mount namespace of the server.
     let disk = format!("/proc/{}/root{}", process.child.id(), home.path().display());
     std::fs::remove_file(std::path::Path::new(&disk).join("filler")).unwrap();
     http.recovers().await;
 }
 
 #[test]
-fn start_on_a_full_disk_without_a_reserve_fails_with_what_to_do_and_changes_nothing() {
+fn start_on_a_full_disk_without_a_reserve_fails_with_instructions_and_changes_nothing() {
     let home = tempfile::tempdir().unwrap();
     let script = format!(
         "{SMALL_DISK} cd \"$0\" && \"$@\" --open-for 1 > /dev/null 2>&1; rm backwire.db.reserve; \
@@ -148,8 +151,8 @@ fn start_on_a_full_disk_without_a_reserve_fails_with_what_to_do_and_changes_noth
     command.args(["sh", "-c", &script]).arg(home.path());
     command.args([env!("CARGO_BIN_EXE_backwire"), "serve", "--port", "0", "--engine"]);
     let output = command.arg("sqlite:backwire.db").output().unwrap();
-    let [told, error] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+    let [printed, error] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
     assert!(error.contains("the disk is full") && error.contains("free some space"), "{error}");
-    let lines: Vec<_> = told.lines().collect();
-    assert!(lines.len() == 2 && lines[0] == lines[1], "{told}");
+    let lines: Vec<_> = printed.lines().collect();
+    assert!(lines.len() == 2 && lines[0] == lines[1], "{printed}");
 }

@@ -1,7 +1,7 @@
-//! Reading a list from memory.
+//! Reads of lists from memory.
 //!
-//! It is read on the thread that others are served by, too, so it lets them have their turn in between. That
-//! is also where a read ends that nobody waits for any more.
+//! A read runs on a thread that serves other tasks, too, so it yields to them in between. A read
+//! whose future is dropped ends there.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,25 +12,27 @@ use tokio::task::yield_now;
 
 use crate::{Error, ReadOptions, Record};
 
-/// How long a read goes on before others have their turn.
-const SLICE: Duration = Duration::from_millis(1);
+/// How long a read runs before it yields.
+const YIELD_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the criteria pick of all records in the order of their ids.
+/// Returns the records that the criteria pick from all records, which are in the order of their
+/// ids.
 pub(super) async fn find(
     all: Vec<Arc<Attributes>>,
     criteria: &Criteria,
     options: &ReadOptions,
     deadline: Duration,
 ) -> Result<Vec<Record>, Error> {
-    let mut turn = Turn::begin(deadline, options);
-    // Of those that come in their order, no more than are needed.
-    let needed = criteria.reach().filter(|_| criteria.sort.is_by_id()).unwrap_or(usize::MAX);
+    let mut budget = ReadBudget::begin(deadline, options);
+    // If records are in their final order, no more are collected than are needed.
+    let needed =
+        criteria.needed_records().filter(|_| criteria.sort.is_by_id()).unwrap_or(usize::MAX);
     let mut matching = Vec::new();
     for record in all {
         if matching.len() >= needed {
             break;
         }
-        turn.next().await?;
+        budget.next().await?;
         if criteria.matches(&record) {
             matching.push(record);
         }
@@ -39,9 +41,9 @@ pub(super) async fn find(
     options.check_records(chosen.len())?;
     let (mut shown, mut bytes) = (Vec::new(), 0_usize);
     for record in chosen {
-        turn.next().await?;
+        budget.next().await?;
         let record = criteria.projection.of(record);
-        // A whole record is shared, and counted when the answer is written.
+        // A whole record is shared, and its bytes are counted when the answer is written.
         if criteria.projection != Projection::Whole {
             let more = options.json(&record)?.len();
             bytes += more;
@@ -53,23 +55,23 @@ pub(super) async fn find(
     Ok(shown)
 }
 
-/// Time that a read has before others have their turn.
-struct Turn<'o> {
+/// The time of a read. The read yields after each interval, and fails at its deadline.
+struct ReadBudget<'o> {
     begin: Instant,
     slice: Instant,
     deadline: Duration,
     options: &'o ReadOptions,
 }
 
-impl<'o> Turn<'o> {
+impl<'o> ReadBudget<'o> {
     fn begin(deadline: Duration, options: &'o ReadOptions) -> Self {
         let now = Instant::now();
         Self { begin: now, slice: now, deadline, options }
     }
 
-    /// Before each record.
+    /// Yields or fails if it is time. Called before each record.
     async fn next(&mut self) -> Result<(), Error> {
-        if self.slice.elapsed() >= SLICE {
+        if self.slice.elapsed() >= YIELD_INTERVAL {
             yield_now().await;
             self.slice = Instant::now();
         }
@@ -80,7 +82,7 @@ impl<'o> Turn<'o> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for ReadBudget<'_> {
     fn drop(&mut self) {
         self.options.time.spend(self.begin.elapsed());
     }

@@ -1,7 +1,7 @@
 //! Backups of a database that a server uses, and their restore.
 //!
-//! A copy is complete when it has its name. It is written to a file of its own beside it, with
-//! `.partial-` and random digits behind the name, and is on the disk before it gets its name. The same is
+//! A copy is complete when it has its name. It is first written to a file beside it, whose name
+//! ends with `.partial-` and random digits, and is on the disk before it gets its name. The same is
 //! true of a restored database.
 
 use std::fs::{self, File};
@@ -46,15 +46,15 @@ fn exists(copy: &Path) -> Error {
     failed(copy, "the file exists already: name another one")
 }
 
-/// Puts a copy in the place of a store, which no server may have open. Returns where the former
-/// store is now, if there was one.
+/// Replaces a store, which no server may have open, by a copy. Returns the path of the former
+/// store, if there was one.
 pub fn restore(copy: &Path, store: &Path) -> Result<Option<PathBuf>, Error> {
     check(copy)?;
     make_folder_of(store)?;
     let store = &lock::resolved(store);
     let lock = Lock::of(store)?;
     let new = write_partial(copy, store)?;
-    let prepared = give_to_owner_of(store, [&new, lock.place()]).and_then(|()| set_aside(store));
+    let prepared = give_to_owner_of(store, [&new, lock.path()]).and_then(|()| set_aside(store));
     let replaced = prepared.and_then(|former| {
         fs::rename(&new, store).map_err(|error| failed(store, error))?;
         Ok(former)
@@ -107,10 +107,11 @@ fn write_partial(from: &Path, to: &Path) -> Result<PathBuf, Error> {
 
 fn write(from: &Path, partial: &Path) -> Result<(), Error> {
     let failed_here = |error: &dyn std::fmt::Display| failed(partial, error);
-    // SQLite takes an empty file.
+    // SQLite accepts an empty file.
     create_private(partial).map_err(|error| failed_here(&error))?;
     let connection = open(from).map_err(|error| failed(from, error))?;
-    // SQLite takes a name that begins with `file:` for a url, and this does not begin with that.
+    // SQLite parses a name that begins with `file:` as a url. An absolute path does not begin with
+    // that.
     let name = std::path::absolute(partial).map_err(|error| failed_here(&error))?;
     let name = name.to_str().ok_or_else(|| failed_here(&"the name has to be UTF-8"))?;
     let copied = connection.execute("VACUUM INTO ?1", [name]);
@@ -134,14 +135,14 @@ fn give_to_owner_of(store: &Path, files: [&Path; 2]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives the store another name beside its own, which it keeps until something takes its place.
+/// Gives the store a second name. It keeps its own name until another file replaces it.
 fn set_aside(store: &Path) -> Result<Option<PathBuf>, Error> {
     if !store.exists() {
         return Ok(None);
     }
     let now = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");
     let former = with_suffix(store, &format!(".before-restore-{now}"));
-    // Afterwards all is in one file. A store that is too damaged for it keeps its journal.
+    // Afterwards all data is in one file. A store that is too damaged for that keeps its journal.
     let merged = open(store).and_then(|connection| {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     });
@@ -157,7 +158,7 @@ fn set_aside(store: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(Some(former))
 }
 
-/// A name is on the disk when its folder is.
+/// Writes the folder to the disk, and with it the name of the file.
 fn sync_folder_of(path: &Path) -> Result<(), Error> {
     let folder = folder_of(path);
     File::open(folder).and_then(|it| it.sync_all()).map_err(|error| failed(folder, error))

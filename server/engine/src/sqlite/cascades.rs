@@ -10,9 +10,9 @@ use super::row;
 use crate::cascades::{AllCascades, Cascade, ResourceCascades};
 use crate::sqlite::row::{Column, get};
 
-/// In the order of their rowids, the rows are in the order of the destroys.
+/// The cascades. The order of their rowids is the order of the destroys.
 pub(super) const TABLE: &str = "
-    -- until: the head of the holder's log at the destroy. Records that have changed later are not meant.
+    -- until: the head of the holder's log at the destroy. Records that changed later do not count.
     CREATE TABLE cascades (
         holder TEXT NOT NULL,
         attribute TEXT NOT NULL,
@@ -24,7 +24,8 @@ pub(super) const TABLE: &str = "
     );
 ";
 
-/// The table, and of each record where it has changed if something was only published of it since then.
+/// Adds the table, and the offset of the last change of each record that has only publications
+/// after it.
 pub(super) const UPGRADE: &str = "
     ALTER TABLE records ADD COLUMN changed INTEGER;
     CREATE TABLE cascades (
@@ -38,7 +39,7 @@ pub(super) const UPGRADE: &str = "
     );
 ";
 
-/// All of them, beginning with the oldest.
+/// Returns all cascades, beginning with the oldest.
 pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Cascade>> {
     connection
         .prepare_cached("SELECT * FROM cascades ORDER BY rowid")?
@@ -46,14 +47,14 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Cascade>> {
         .collect()
 }
 
-/// The same, to look them up.
+/// Returns all cascades for lookups.
 pub(super) fn all(connection: &Connection) -> Result<AllCascades> {
     let mut all = AllCascades::default();
     unfinished(connection)?.iter().for_each(|cascade| all.insert(cascade));
     Ok(all)
 }
 
-/// Those that concern the records of a resource.
+/// Returns the cascades that concern the records of a resource.
 pub(super) fn of(connection: &Connection, holder: &Resource) -> Result<ResourceCascades> {
     let mut cascades = ResourceCascades::default();
     let mut statement = connection
@@ -66,7 +67,7 @@ pub(super) fn of(connection: &Connection, holder: &Resource) -> Result<ResourceC
     Ok(cascades)
 }
 
-/// Begins one, or extends the one of an earlier destroy.
+/// Adds a cascade, or extends the cascade of an earlier destroy.
 pub(super) fn insert(connection: &Connection, cascade: &Cascade) -> Result<()> {
     let Cascade { reference, id, until, origin } = cascade;
     connection
@@ -85,7 +86,7 @@ pub(super) fn insert(connection: &Connection, cascade: &Cascade) -> Result<()> {
     Ok(())
 }
 
-/// Ends one. Says whether it was there.
+/// Removes a cascade. Returns whether it existed.
 pub(super) fn remove(connection: &Connection, cascade: &Cascade) -> Result<bool> {
     let Cascade { reference, id, until, .. } = cascade;
     let removed = connection
@@ -101,7 +102,7 @@ pub(super) fn remove(connection: &Connection, cascade: &Cascade) -> Result<bool>
     Ok(removed > 0)
 }
 
-/// Whether there may be a record with such a reference.
+/// Whether a record may have such a reference.
 pub(super) fn has_references(
     connection: &Connection,
     reference: &Reference,
@@ -117,8 +118,8 @@ pub(super) fn has_references(
     connection.prepare_cached(&sql)?.exists(params_from_iter(values))
 }
 
-/// The ids of records whose reference dangles. Each form of the id is a range of the attribute's index, in the
-/// order of the ids of the records.
+/// Returns the ids of records whose reference dangles. Each form of the id is a range of the
+/// attribute's index, in the order of the ids of the records.
 pub(super) fn dangling(
     connection: &Connection,
     cascade: &Cascade,
@@ -148,7 +149,7 @@ pub(super) fn dangling(
     Ok(all)
 }
 
-/// How an attribute may hold an id: the value in SQL and its type in JSON.
+/// Returns the forms in which an attribute may hold an id: the value in SQL and its type in JSON.
 fn forms(id: &Id) -> Vec<(Value, &'static str)> {
     let text = (Value::from(id.to_string()), "text");
     match id {

@@ -1,11 +1,12 @@
 //! Checkpoints of the write-ahead log, in a thread of their own.
 //!
-//! A commit appends its pages to the log, and a checkpoint copies them to the database. SQLite restarts the log when all of it
-//! has been copied and no reader needs it. The thread copies while the writer goes on, and
-//! stops it only for the few pages that it has written meanwhile.
+//! A commit appends its pages to the log, and a checkpoint copies them to the database. SQLite
+//! restarts the log when all of it has been copied and no reader needs it. The thread copies while
+//! the writer continues, and stops it only for the few pages that it has written meanwhile.
 //!
-//! A reader keeps pages from being copied that were committed after it began. So lists that overlap all the time would make the log grow
-//! without end. When it is too large, the thread [pauses](ReadPool::pause_lists) them.
+//! Pages that were committed after a reader began cannot be copied before it ends. So lists that
+//! overlap all the time would make the log grow without end. When it is too large, the thread
+//! [pauses](ReadPool::pause_lists) them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,35 +22,37 @@ use rusqlite::{Connection, ErrorCode, Result};
 
 use super::files::with_suffix;
 use super::read_pool::ReadPool;
-use super::schema::PATIENCE;
+use super::schema::BUSY_TIMEOUT;
 use super::{lock, schema};
 use crate::Error;
 
-/// A checkpoint begins when the log has so many pages that are not copied: 4 MiB, the default of SQLite.
+/// A checkpoint begins when the log has this many pages that are not copied: 4 MiB, the default of
+/// SQLite.
 const MIN_PAGES: u32 = 1000;
 
-/// The thread stops the writer to copy the last pages when only so many are left.
+/// The thread stops the writer to copy the last pages when only this many are left.
 const MAX_PAGES_WHILE_WRITER_WAITS: u32 = 64;
 
-/// When the log has so many pages (16 MiB), the thread stops the writer in any case.
+/// When the log has this many pages (16 MiB), the thread stops the writer in any case.
 const PAGES_TO_STOP_WRITER: u32 = 4 * MIN_PAGES;
 
-/// How many times in a row the thread copies beside the writer.
+/// The maximum number of times in a row that the thread copies while the writer continues.
 const MAX_PASSES: usize = 3;
 
-/// The time between two looks at a log that nobody writes to.
+/// The time between two checks of a log without any writes.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The time between two attempts to shrink a log that is too large.
 const SHRINK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The thread pauses lists again so long after a pause that did not help, and logs a warning as often.
+/// After a pause of lists that did not help, the thread waits this long before the next one. It
+/// logs a warning as often.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
-/// How long lists may be paused.
+/// The maximum time of a pause of lists.
 const MAX_LIST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long the writer may wait for short readers.
+/// The maximum time that the writer waits for short readers.
 const MAX_WAIT_FOR_SHORT_READS: Duration = Duration::from_millis(100);
 
 /// The checkpoints of a store, as its writer sees them. The thread ends when this is dropped.
@@ -62,19 +65,19 @@ pub(super) struct Checkpoints {
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// Held by the writer while it commits, and by the thread while the writer has to wait. It is fair, so that
-    /// neither waits for more than one turn of the other.
+    /// Held by the writer while it commits, and by the thread while the writer has to wait. It is
+    /// fair, so that neither waits for more than one turn of the other.
     turn: FairMutex<()>,
-    /// Pages in the log.
+    /// The number of pages in the log.
     written: AtomicU32,
-    /// Pages of the log that are in the database.
+    /// The number of pages of the log that are in the database.
     copied: AtomicU32,
-    /// A checkpoint found the disk full.
+    /// Whether a checkpoint found the disk full.
     needs_room: AtomicBool,
 }
 
 impl Progress {
-    /// Pages that are not in the database.
+    /// Returns the number of pages that are not in the database.
     fn left(&self) -> u32 {
         let written = self.written.load(Ordering::Relaxed);
         // SQLite has restarted the log if it has fewer pages than were copied.
@@ -114,21 +117,21 @@ impl Checkpoints {
         Ok(Self { progress, wake: Some(wake), thread: Some(thread) })
     }
 
-    /// The writer holds this while it commits.
+    /// Locks out checkpoints. The writer holds this while it commits.
     pub(super) fn turn(&self) -> FairMutexGuard<'_, ()> {
         self.progress.turn.lock()
     }
 
-    /// Whether a checkpoint found the disk full since this was asked. The reserve has room for the pages that are left now, but not
-    /// for many more.
+    /// Whether a checkpoint found the disk full since the last call. The reserve has room for the
+    /// pages that are left now, but not for many more.
     pub(super) fn need_room(&self) -> bool {
         self.progress.needs_room.swap(false, Ordering::Relaxed)
     }
 
-    /// After each commit: wakes the thread when there is enough to copy.
+    /// Wakes the thread if there is enough to copy. Called after each commit.
     pub(super) fn committed(&self) {
         if let (true, Some(wake)) = (self.progress.left() >= MIN_PAGES, &self.wake) {
-            // It is awake, or it will be.
+            // If this fails, the thread is awake or will be.
             let _ = wake.try_send(());
         }
     }
@@ -138,13 +141,13 @@ impl Drop for Checkpoints {
     fn drop(&mut self) {
         drop(self.wake.take());
         if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so.
+            // A panic of the thread was logged already.
             let _ = thread.join();
         }
     }
 }
 
-/// The write-ahead log of a store.
+/// Returns the path of the write-ahead log of a store.
 pub(super) fn wal_of(store: &Path) -> PathBuf {
     with_suffix(&lock::resolved(store), "-wal")
 }
@@ -158,7 +161,7 @@ struct Checkpointer {
     progress: Arc<Progress>,
     /// The last attempt to truncate the log.
     last_attempt: Option<Instant>,
-    /// The last time that a pause of lists did not help.
+    /// The last pause of lists that did not help.
     last_failure: Option<Instant>,
 }
 
@@ -194,8 +197,8 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Copies pages beside the writer and readers. The number of those that are left, because they were
-    /// written meanwhile or because of a reader.
+    /// Copies pages while the writer and readers continue. Returns the number of pages that are
+    /// left, because they were written meanwhile or because of a reader.
     fn copy_most(&self) -> Result<u32> {
         let mut left = self.copy(CheckpointMode::PASSIVE)?;
         for _ in 1..MAX_PASSES {
@@ -206,14 +209,15 @@ impl Checkpointer {
         Ok(left)
     }
 
-    /// The number of pages that are left.
+    /// Copies pages. Returns the number of pages that are left.
     fn copy(&self, mode: CheckpointMode) -> Result<u32> {
         let (_, copied) = self.connection.wal_checkpoint_v2(None::<&str>, mode)?;
         self.progress.copied.store(copied.max(0).unsigned_abs(), Ordering::Relaxed);
         Ok(self.progress.left())
     }
 
-    /// Empties a log that is too large. If readers need pages of it, it waits until lists have ended.
+    /// Empties a log that is too large. If readers need pages of it, it waits until lists have
+    /// ended.
     fn shrink(&mut self, left: u32) -> Result<()> {
         let may_pause = self.last_failure.is_none_or(|last| last.elapsed() >= PAUSE_AFTER_FAILURE);
         if left == 0 {
@@ -238,9 +242,9 @@ impl Checkpointer {
         let _turn = self.progress.turn.lock();
         self.connection.busy_timeout(MAX_WAIT_FOR_SHORT_READS)?;
         let truncated = self.copy(CheckpointMode::TRUNCATE);
-        self.connection.busy_timeout(PATIENCE)?;
+        self.connection.busy_timeout(BUSY_TIMEOUT)?;
         match truncated {
-            // A reader needs it.
+            // A reader needs the log.
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
             other => other.map(drop),
         }

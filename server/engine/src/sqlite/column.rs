@@ -1,5 +1,5 @@
-//! Attributes as columns: how SQL names what is inside of a record. An index is used only by a query that
-//! says it in the very words of the index.
+//! Attributes of records as columns in SQL. SQLite uses an index only for a query with the same
+//! expression as the index.
 
 use backwire_records::change::Resource;
 use rusqlite::types::Value;
@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::expression;
 use super::indexes::Indexes;
 
-/// The index of the ids, which SQLite makes by itself.
+/// The index of the ids, which SQLite creates by itself.
 const INDEX_OF_IDS: &str = "sqlite_autoindex_records_1";
 
 /// An attribute of the records of a resource.
@@ -20,7 +20,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// None where an attribute's name cannot stand in SQL.
+    /// Returns the column of an attribute; `None` if its name cannot be in SQL.
     pub(super) fn of(
         name: &str,
         key: &str,
@@ -36,7 +36,7 @@ impl Column {
     }
 }
 
-/// A value as `json_extract` would give it.
+/// Converts a value to what `json_extract` would return.
 pub(super) fn value(value: Json) -> Value {
     match value {
         Json::Null => Value::Null,

@@ -1,8 +1,8 @@
-//! When a read has to end: at its deadline, when nobody waits for it any more, or when there is too much
-//! of the answer.
+//! The control of a read: it ends at its deadline, when its future is dropped, or when the answer
+//! is too large.
 //!
-//! SQLite asks after some steps of a statement, and what is done with a row in Rust asks for each row. A
-//! read that has to end fails as if it had been interrupted.
+//! SQLite calls the control after some steps of a statement, and the Rust code that handles rows
+//! calls it for each row. A read that has to end fails as if it had been interrupted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,18 +17,19 @@ use crate::{Error, ReadOptions};
 #[derive(Debug)]
 pub(super) struct ReadControl {
     begin: Instant,
-    /// For the message, and what of it was left to this read.
+    /// The whole deadline, for the message.
     deadline: Duration,
+    /// The part of the deadline that is left to this read.
     left: Duration,
     is_cancelled: Arc<AtomicBool>,
-    /// What comes after the read itself is not interrupted.
+    /// Whether the read itself has ended. Later work is not interrupted.
     is_done: AtomicBool,
-    /// Why it ends, if not for one of the reasons above.
+    /// The error with which the read ends, if it is neither late nor cancelled.
     refusal: Mutex<Option<Error>>,
 }
 
 impl ReadControl {
-    /// Begins now.
+    /// Begins a read now.
     pub(super) fn begin(
         deadline: Duration,
         options: &ReadOptions,
@@ -54,7 +55,7 @@ impl ReadControl {
         self.begin.elapsed() >= self.left
     }
 
-    /// The same between the rows of a statement.
+    /// Returns an error if the read has to end. Called between the rows of a statement.
     pub(super) fn check(&self) -> rusqlite::Result<()> {
         if self.is_over() { Err(interrupted()) } else { Ok(()) }
     }
@@ -65,13 +66,13 @@ impl ReadControl {
         interrupted()
     }
 
-    /// How long it took.
+    /// Ends the read, and returns how long it took.
     pub(super) fn finish(&self) -> Duration {
         self.is_done.store(true, Ordering::Relaxed);
         self.begin.elapsed()
     }
 
-    /// What an error of the read means.
+    /// Returns the reason for an error of the read.
     pub(super) fn reason(&self, error: SqlError) -> Error {
         match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) => {

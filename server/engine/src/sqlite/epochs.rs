@@ -1,7 +1,7 @@
-//! Epochs: which start of a server made which part of a log.
+//! Epochs, which identify the start of a server that made a part of a log.
 //!
-//! Each start draws an epoch, and every position that is given out until the next start has it. A
-//! position `epoch:offset` so names the log as that start knew it. The file may know less: it was
+//! Each start draws an epoch, and every position that is sent until the next start has it. So a
+//! position `epoch:offset` identifies the log of that start. The file may have less: it was
 //! restored from a backup, or lost its last changes. Its next start then gives the same offsets to
 //! other changes.
 //!
@@ -9,8 +9,8 @@
 //! change at its offset or before. So an ordinary restart leaves all positions valid, and a
 //! position beyond the common part of two logs is recognized however late it comes.
 //!
-//! Reads of one start may be given before its first commit, so all epochs are kept, and for each
-//! resource the first offsets of those that have committed to it.
+//! Clients may get positions of a start before its first commit. So all epochs are stored, and for
+//! each resource the first offsets of those that have committed to it.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Transaction};
 use crate::draw_epoch;
 use crate::sqlite::row::Column;
 
-/// Starts that are remembered. A client that was away during more of them reads again.
+/// The maximum number of stored starts. A client that was away during more of them reads again.
 const MAX_EPOCHS: u32 = 10_000;
 
 /// Later starts have higher numbers. first: the offset of the first change that a start made.
@@ -107,9 +107,9 @@ pub(super) fn is_valid(
     Ok(next.is_none_or(|next| position.offset < next.cast_unsigned()))
 }
 
-/// Deletes the oldest epochs and the first offsets that are no longer needed: those of deleted epochs,
-/// and those below the end of the log except the last of them. No position below that end is
-/// valid, and the last first offset makes all positions of earlier starts above it invalid.
+/// Deletes the oldest epochs and the first offsets that are no longer needed: those of deleted
+/// epochs, and those below the end of the log except the last of them. No position below that end
+/// is valid, and the last first offset makes all positions of earlier starts above it invalid.
 fn forget(transaction: &Transaction<'_>) -> Result<()> {
     transaction.execute(
         "DELETE FROM epochs WHERE number <= (SELECT max(number) FROM epochs) - ?1",
@@ -139,7 +139,7 @@ mod tests {
         Resource::parse("todo").unwrap()
     }
 
-    /// What a restore gives back: a file, and the changes in it as they would be read.
+    /// A backup: a file, and the changes in it.
     #[derive(Clone)]
     struct Backup {
         bytes: Vec<u8>,
@@ -166,7 +166,7 @@ mod tests {
         ]
     }
 
-    /// A file, and the history it stands for: each change is a number that is never used again.
+    /// A file, and its history. Each change is a number that is never used again.
     struct World {
         home: tempfile::TempDir,
         log: Vec<u64>,
@@ -174,7 +174,7 @@ mod tests {
         next: u64,
         current: Option<(Connection, CurrentEpoch)>,
         backups: Vec<Backup>,
-        /// Each position that was given out, with the history up to it.
+        /// Each position that was sent, with the history up to it.
         given: BTreeMap<(u64, u64), Vec<u64>>,
     }
 
@@ -257,7 +257,7 @@ mod tests {
             connection.execute(sql, (self.log.len() as i64, self.floor as i64)).unwrap();
         }
 
-        /// Whether each position is valid if, and only if, the log goes on from it.
+        /// Checks that each position is valid if, and only if, the log continues from it.
         fn check(&mut self) -> std::result::Result<(), TestCaseError> {
             let (connection, current) = self.current.as_mut().unwrap();
             let snapshot = connection.transaction().unwrap();
@@ -285,7 +285,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
         #[test]
-        fn position_is_valid_if_and_only_if_the_log_goes_on_from_it(
+        fn position_is_valid_if_and_only_if_the_log_continues_from_it(
             steps in proptest::collection::vec(step(), 1..30),
         ) {
             let mut world = World::new();

@@ -1,14 +1,16 @@
-//! How SQL names what is inside of a record. An index is used only by a query with the same text.
+//! SQL expressions for attributes. SQLite uses an index only for a query with the same text.
 
 use backwire_records::change::Resource;
 
-/// An attribute. Only of names that are spelled the same everywhere, so that one can stand in a path.
+/// Returns the expression of an attribute. `None` for a name that would have to be escaped in a
+/// path.
 pub(super) fn of(name: &str) -> Option<String> {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     (is_plain && !name.is_empty()).then(|| format!("json_extract(json, '$.\"{name}\"')"))
 }
 
-/// That a record is there and of this resource. Its name can stand in quotes as it is.
+/// Returns the condition that a record exists and is of this resource. The name of a resource needs
+/// no escaping in quotes.
 pub(super) fn resource(resource: &Resource) -> String {
     format!("resource = '{resource}' AND json IS NOT NULL")
 }

@@ -8,7 +8,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::Error;
 
-/// The database holds the secret of the session cookies. Its journal gets the same permissions.
+/// Creates the file of the database, which only its owner may read: it has the secret of the
+/// session cookies. SQLite gives its journal the same permissions.
 pub(super) fn create_database(path: &Path) -> Result<(), Error> {
     match create_private(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -18,7 +19,8 @@ pub(super) fn create_database(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Another folder that is missing may be a volume that is not mounted, so it is not created.
+/// Creates the folder of the database, if it is the default one. Another missing folder may be a
+/// volume that is not mounted, so it is not created.
 pub(super) fn make_folder_of(path: &Path) -> Result<(), Error> {
     let folder = path.parent().unwrap_or(path);
     let shown = folder.display();
@@ -49,7 +51,7 @@ pub(super) fn create_private(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
 }
 
-/// A path with more at the end of its name.
+/// Returns a path with a suffix added to its name.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);

@@ -1,6 +1,6 @@
-//! What a commit leaves behind: changes outside the window, and keys of posts that are too old.
+//! The cleanup in each commit: changes outside of the window, and expired keys of messages.
 //!
-//! Each commit forgets a little more than it adds and looks at no more than it forgets.
+//! Each commit drops a little more than it adds, and reads no more than it drops.
 
 use backwire_records::change::{Resource, Verb};
 use rusqlite::{Connection, Result};
@@ -10,7 +10,7 @@ use crate::counters::{CHANGE_BYTES, Counters};
 use crate::sqlite::row::Column;
 use crate::{Window, ledger};
 
-/// Drops old posts after one was added.
+/// Drops some expired keys of messages after one was added.
 pub(super) fn post(connection: &Connection, cutoff: u64) -> Result<()> {
     connection
         .prepare_cached(
@@ -21,8 +21,8 @@ pub(super) fn post(connection: &Connection, cutoff: u64) -> Result<()> {
     Ok(())
 }
 
-/// The last change that is forgotten, and the bytes of all up to it: the oldest are, as long as they are too
-/// many, too large together or too old.
+/// Returns the new floor of a log, and the bytes of the changes up to it. The oldest changes are
+/// dropped as long as they are too many, too large together or too old.
 pub(super) fn floor(
     connection: &Connection,
     resource: &Resource,
@@ -51,8 +51,8 @@ pub(super) fn floor(
     Ok((floor, bytes))
 }
 
-/// Drops the changes up to a new floor, and with them the last trace of the records that are not there.
-/// The ledger's table has the keys that some of them came with.
+/// Drops the changes up to a new floor, and the rows of records that do not exist and have no later
+/// changes. The ledger's table has to have the keys of these changes already.
 pub(super) fn changes(
     connection: &Connection,
     resource: &Resource,

@@ -1,9 +1,9 @@
-//! Writes that are committed together: one transaction.
+//! A group: operations that are committed together in one transaction.
 //!
-//! Each is decided on the state its predecessors left, whether they were committed yet or not. One that
-//! cannot be stored spoils its group, so that is done again, each operation in a savepoint: it takes none of
-//! the others with it then. Savepoints for all that can be stored would be a sixth of the writing, as
-//! SQLite keeps a copy of each page for each of them.
+//! Each operation is decided on the state that the earlier ones left, whether they are committed
+//! yet or not. If one of them cannot be stored, the group is rolled back and done again with each
+//! operation in a savepoint, so that the others can be stored. Savepoints in every group would cost
+//! a sixth of the writing, because SQLite keeps a copy of each page for each of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use backwire_records::dangling::{Dangling, Reference};
 use backwire_records::json_size::JsonSize;
 use backwire_records::messages::flake::Flake;
 use backwire_records::model::{self, Model};
-use backwire_records::write::{Decision, Key, RecordCounts, Refused, Standing, Write};
+use backwire_records::write::{Decision, Key, RecordCounts, StoredState, Write, WriteError};
 use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 
 use super::epochs::CurrentEpoch;
 use super::expression;
-use super::ledger::{self, Recent};
-use super::operation::{Done, Operation};
+use super::ledger::{self, RecentEntries};
+use super::operation::{Operation, OperationOutcome};
 use super::queues::{self, Step};
-use super::records::{Records, Stored};
+use super::records::{Records, StoredRecord};
 use super::row;
 use super::space::Space;
 use super::{cascades, column, forget, sessions, vacuum};
@@ -29,26 +29,26 @@ use crate::cascades::{AllCascades, Cascade};
 use crate::counters::{Counters, change_bytes, first_free};
 use crate::ledger::{LedgerLimits, Written};
 use crate::sqlite::row::Column;
-use crate::{Committed, Error, Window};
+use crate::{CommitOutcome, Error, Window};
 
-/// What the writer knows of its file.
-pub(super) struct Known {
+/// The state of the writer, which it has in memory.
+pub(super) struct WriterState {
     pub(super) current: CurrentEpoch,
     pub(super) window: Window,
     pub(super) records: Records,
-    /// What is remembered and not in the ledger's table.
-    pub(super) recent: Recent,
-    /// Those of the file and of the group; none if they have to be read from the file.
+    /// The ledger entries that are not in its table yet.
+    pub(super) recent: RecentEntries,
+    /// The cascades of the file and of the group; `None` if they have to be read from the file.
     pub(super) cascades: Option<AllCascades>,
-    /// Records of all resources, those of the group included; none if they have to be counted.
+    /// The number of records of all resources, including the group; `None` if it has to be read.
     pub(super) total_records: Option<u64>,
-    /// Sessions, those of the group included; none if they have to be counted.
+    /// The number of sessions, including the group; `None` if they have to be counted.
     pub(super) sessions: Option<usize>,
     pub(super) space: Space,
 }
 
-impl Known {
-    /// Forgets what a group that was not committed may have changed.
+impl WriterState {
+    /// Drops the state that a group which was not committed may have changed.
     pub(super) fn forget(&mut self) {
         self.records.clear();
         self.cascades = None;
@@ -60,20 +60,20 @@ impl Known {
 /// An open transaction.
 pub(super) struct Group<'c> {
     transaction: Transaction<'c>,
-    known: &'c mut Known,
-    /// The resources that were written to; their counters are stored when the group is committed.
-    grown: HashMap<Resource, Grown>,
-    /// What is remembered of this group.
-    fresh: Recent,
-    /// When the latest write was that is stored or remembered.
+    state: &'c mut WriterState,
+    /// The resources that were written to. Their counters are stored when the group is committed.
+    changed_resources: HashMap<Resource, ChangedResource>,
+    /// The ledger entries of this group.
+    new_entries: RecentEntries,
+    /// The time of the latest write that is stored or remembered.
     latest: Option<u64>,
-    /// What happened to queues.
+    /// The steps of the queues.
     steps: Option<Steps>,
-    /// Bytes of its changes in the logs.
+    /// The bytes of its changes in the logs.
     bytes: u64,
 }
 
-/// Steps that were taken, the last id they have drawn, and when the last of them was.
+/// The number of steps, the last id that was created, and the time of the last step.
 struct Steps {
     count: u32,
     last: Flake,
@@ -82,126 +82,142 @@ struct Steps {
 
 /// A resource's counters, the offset of the group's first change of it, the time of its newest
 /// change, and the model of its first written record. Publications alone have no model.
-struct Grown {
+struct ChangedResource {
     counters: Counters,
     first: u64,
     at: u64,
     model: Option<Arc<Model>>,
 }
 
-/// A resource's counters after a change, how many records it had before, and the bytes of the change in the log.
-struct Counted {
+/// A resource's counters after a change, how many records it had before, and the bytes of the
+/// change in the log.
+struct StoredCounters {
     counters: Counters,
     records_before: u64,
     bytes: u64,
 }
 
 impl<'c> Group<'c> {
-    /// Opens a transaction that nobody else can write beside.
-    pub(super) fn begin(connection: &'c mut Connection, known: &'c mut Known) -> Result<Self> {
+    /// Opens a transaction. Nobody else can write while it is open.
+    pub(super) fn begin(
+        connection: &'c mut Connection,
+        state: &'c mut WriterState,
+    ) -> Result<Self> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        known.records.refresh(&transaction)?;
-        if known.cascades.is_none() {
-            known.cascades = Some(cascades::all(&transaction)?);
+        state.records.refresh(&transaction)?;
+        if state.cascades.is_none() {
+            state.cascades = Some(cascades::all(&transaction)?);
         }
-        if known.total_records.is_none() {
-            known.total_records = Some(row::total_records(&transaction)?);
+        if state.total_records.is_none() {
+            state.total_records = Some(row::total_records(&transaction)?);
         }
-        let (grown, fresh) = (HashMap::new(), Recent::default());
-        Ok(Self { transaction, known, grown, fresh, latest: None, steps: None, bytes: 0 })
+        let (changed_resources, new_entries) = (HashMap::new(), RecentEntries::default());
+        Ok(Self {
+            transaction,
+            state,
+            changed_resources,
+            new_entries,
+            latest: None,
+            steps: None,
+            bytes: 0,
+        })
     }
 
-    /// Bytes of its changes so far.
+    /// Returns the bytes of its changes so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Takes a operation into the group, wholly or not at all. An error concerns this one alone, unless
-    /// the group [`is_given_up`](Self::is_given_up).
-    pub(super) fn take_wholly(&mut self, operation: Operation) -> Result<Done, Error> {
+    /// Does an operation in a savepoint, wholly or not at all. An error concerns only this
+    /// operation, unless the group [`is_rolled_back`](Self::is_rolled_back).
+    pub(super) fn apply_in_savepoint(
+        &mut self,
+        operation: Operation,
+    ) -> Result<OperationOutcome, Error> {
         self.transaction.execute_batch("SAVEPOINT operation")?;
-        let done = self.take(operation);
-        if !self.is_given_up() {
+        let done = self.apply(operation);
+        if !self.is_rolled_back() {
             let undo = if done.is_err() { "ROLLBACK TO operation; " } else { "" };
             self.transaction.execute_batch(&format!("{undo}RELEASE operation"))?;
         }
         if done.is_err() {
-            self.known.records.clear();
-            self.known.sessions = None;
+            self.state.records.clear();
+            self.state.sessions = None;
         }
         done
     }
 
-    /// Takes a operation into the group. One that is refused leaves no trace, but where
-    /// the file [fails](Error::Unavailable), it may be there in part, and the group is spoiled.
-    pub(super) fn take(&mut self, operation: Operation) -> Result<Done, Error> {
+    /// Does an operation. A refused operation leaves no trace. If the file
+    /// [fails](Error::Unavailable), a part of it may be stored, and the group must not be
+    /// committed.
+    pub(super) fn apply(&mut self, operation: Operation) -> Result<OperationOutcome, Error> {
         match operation {
-            Operation::Write(write) => self.write(*write).map(Done::Write),
+            Operation::Write(write) => self.write(*write).map(OperationOutcome::Write),
             Operation::Edit(edit) => {
-                let known = &mut self.known.sessions;
+                let known = &mut self.state.sessions;
                 let count = known.map_or_else(|| sessions::count(&self.transaction), Ok)?;
                 let count = count.saturating_sub(sessions::forget(&self.transaction, edit.at)?);
                 *known = Some(count);
                 *known = Some(sessions::edit(&self.transaction, edit, count)?);
-                Ok(Done::Edit)
+                Ok(OperationOutcome::Edit)
             }
-            // What there is to do is done after the commit.
-            Operation::Maintain => Ok(Done::Maintain),
+            // The maintenance is done after the commit.
+            Operation::Maintain => Ok(OperationOutcome::Maintain),
             Operation::Finish(cascade) => {
                 cascades::remove(&self.transaction, &cascade)?;
-                if let Some(all) = &mut self.known.cascades {
+                if let Some(all) = &mut self.state.cascades {
                     all.remove(&cascade);
                 }
-                Ok(Done::Finish)
+                Ok(OperationOutcome::Finish)
             }
-            Operation::Step(step, at) => self.step(step, at).map(Done::Step),
+            Operation::Step(step, at) => self.step(step, at).map(OperationOutcome::Step),
         }
     }
 
-    fn step(&mut self, step: Step, at: u64) -> Result<queues::Done, Error> {
+    fn step(&mut self, step: Step, at: u64) -> Result<queues::StepOutcome, Error> {
         let (mut last, steps) = match self.steps {
             Some(Steps { count, last, .. }) => (last, count),
             None => (queues::last(&self.transaction)?, 0),
         };
-        let done = queues::take(&self.transaction, step, at, &mut last, &self.known.window)?;
+        let done = queues::run_step(&self.transaction, step, at, &mut last, &self.state.window)?;
         self.steps = Some(Steps { count: steps + 1, last, at });
         Ok(done)
     }
 
-    fn write(&mut self, write: Write) -> Result<Committed, Error> {
+    fn write(&mut self, write: Write) -> Result<CommitOutcome, Error> {
         if let Some(key) = &write.key
             && let Some(written) = self.recall(key, write.at)?
         {
-            return Ok(Committed::repeated(self.answer(written, &write)?));
+            return Ok(CommitOutcome::repeated(self.answer(written, &write)?));
         }
-        let (standing, stored) = self.standing(&write)?;
+        let (stored_state, stored) = self.stored_state(&write)?;
         let json = stored.as_ref().and_then(|stored| stored.json.as_ref());
         write.memory.add(json.map_or(0, |json| JsonSize::of(json).parsed_bytes()))?;
-        let (key, free) = (write.key.clone(), standing.next_id);
+        let (key, free) = (write.key.clone(), stored_state.next_id);
         let model = Arc::clone(&write.model);
         let references = write.references.clone();
-        match write.apply(standing)? {
+        match write.apply(stored_state)? {
             Decision::Changed(change) => {
-                let counted = self.store(&change, free, stored, key.as_ref())?;
+                let counters_after = self.store(&change, free, stored, key.as_ref())?;
                 let cascades = match change.verb {
                     Verb::Destroy => self.begin_cascades(references, &change)?,
                     _ => Vec::new(),
                 };
-                // Nothing fails from here on, so memory and file stay alike.
-                self.remember(&change, key, model, counted, &cascades);
-                Ok(Committed::changed(Arc::new(change)))
+                // Nothing fails from here on, so memory and file stay consistent.
+                self.remember(&change, key, model, counters_after, &cascades);
+                Ok(CommitOutcome::changed(Arc::new(change)))
             }
             Decision::Unchanged(change) => {
                 if let Some(key) = &key {
-                    self.fresh.remember(key, Written::unchanged(&change));
+                    self.new_entries.remember(key, Written::unchanged(&change));
                     self.latest = self.latest.max(Some(change.at));
                 }
-                Ok(Committed::unchanged(change))
+                Ok(CommitOutcome::unchanged(change))
             }
         }
     }
 
-    /// Stores which references to a destroyed record are to be removed.
+    /// Stores the cascades of a destroy.
     fn begin_cascades(&self, references: Vec<Reference>, change: &Change) -> Result<Vec<Cascade>> {
         let mut begun = Vec::new();
         for reference in references {
@@ -219,22 +235,22 @@ impl<'c> Group<'c> {
         Ok(begun)
     }
 
-    /// What dangles in a record that was changed last at this offset.
+    /// Returns the dangling references of a record that was changed last at this offset.
     fn dangling(&self, resource: &Resource, record: &Attributes, changed: u64) -> Dangling {
-        let cascades = self.known.cascades.as_ref().and_then(|all| all.of(resource));
+        let cascades = self.state.cascades.as_ref().and_then(|all| all.of(resource));
         cascades.map(|cascades| cascades.dangling(record, changed)).unwrap_or_default()
     }
 
-    /// Whether a failure (a full disk) made SQLite give up the whole transaction. What came after
-    /// would be committed write by write, so the group has to end.
-    pub(super) fn is_given_up(&self) -> bool {
+    /// Whether a failure (a full disk) made SQLite roll back the whole transaction. Later
+    /// operations would be committed one by one, so the group has to end.
+    pub(super) fn is_rolled_back(&self) -> bool {
         self.transaction.is_autocommit()
     }
 
-    /// Makes it durable.
+    /// Commits the group, and makes it durable.
     pub(super) fn commit(self) -> Result<()> {
         let is_settled = self.forget()?;
-        match self.known.space.is_full() {
+        match self.state.space.is_full() {
             true => vacuum::more(&self.transaction)?,
             false => vacuum::step(&self.transaction)?,
         }
@@ -243,27 +259,28 @@ impl<'c> Group<'c> {
             queues::forget(&self.transaction, count, at)?;
         }
         self.transaction.commit()?;
-        self.known.current.mark_stored(self.grown.into_keys());
+        self.state.current.mark_stored(self.changed_resources.into_keys());
         match is_settled {
-            true => self.known.recent.clear(),
-            false => self.known.recent.append(self.fresh),
+            true => self.state.recent.clear(),
+            false => self.state.recent.append(self.new_entries),
         }
         Ok(())
     }
 
-    /// Stores the counters and drops what the logs have kept long enough. Where there are many, or the log
-    /// forgets one of them, puts what is remembered in its table before. Says whether it did.
+    /// Stores the counters and drops changes that are outside of the window. If there are many
+    /// recent ledger entries, or the log drops one of them, moves them to their table before.
+    /// Returns whether it did.
     fn forget(&self) -> Result<bool> {
         let Some(now) = self.latest else { return Ok(false) };
-        let is_full = self.known.space.is_full();
-        let mut is_due = self.known.recent.are_due(&self.fresh);
+        let is_full = self.state.space.is_full();
+        let mut is_due = self.state.recent.are_due(&self.new_entries);
         let mut forgotten = Vec::new();
-        for (resource, Grown { counters, first, at, model }) in &self.grown {
-            let window = window_of(&self.known.window, counters, is_full);
+        for (resource, ChangedResource { counters, first, at, model }) in &self.changed_resources {
+            let window = window_of(&self.state.window, counters, is_full);
             let (floor, bytes) =
                 forget::floor(&self.transaction, resource, counters, &window, *at)?;
             let log_bytes = counters.log_bytes.saturating_sub(bytes);
-            self.known.current.store_first(&self.transaction, resource, *first)?;
+            self.state.current.store_first(&self.transaction, resource, *first)?;
             let key = model.as_ref().map(|model| &*model.key);
             let stored = Counters { floor, log_bytes, ..*counters };
             store_counters(&self.transaction, resource, stored, key)?;
@@ -276,7 +293,7 @@ impl<'c> Group<'c> {
             ledger::move_to_table(
                 &self.transaction,
                 self.remembered(),
-                LedgerLimits::of(&self.known.window, now),
+                LedgerLimits::of(&self.state.window, now),
             )?;
         }
         for (resource, from, floor) in forgotten {
@@ -285,21 +302,21 @@ impl<'c> Group<'c> {
         Ok(is_due)
     }
 
-    /// The write that had this key, if it is remembered.
+    /// Returns the write that had this key, if the ledger knows it.
     fn recall(&self, key: &Key, now: u64) -> Result<Option<Written>, Error> {
-        let cutoff = self.known.window.ledger_cutoff(now);
+        let cutoff = self.state.window.ledger_cutoff(now);
         let entry = ledger::recall(&self.transaction, self.remembered(), key, cutoff)?;
         Ok(entry.map(|entry| entry.answer(key)).transpose()?)
     }
 
-    /// The answer to a repeat of a write.
+    /// Returns the answer to a repeat of a write.
     fn answer(&mut self, written: Written, write: &Write) -> Result<Change> {
-        let epoch = self.known.current.epoch;
+        let epoch = self.state.current.epoch;
         if let Some(reply) = ledger::reply(&self.transaction, &written, epoch)? {
             return Ok(reply);
         }
         let head = self.counters(&written.resource)?.position(epoch);
-        let records = &mut self.known.records;
+        let records = &mut self.state.records;
         let found = records.look(&self.transaction, &written.resource, &written.id)?;
         let record = found.and_then(|(record, changed)| {
             self.dangling(&written.resource, &record, changed).resolve(record)
@@ -307,13 +324,16 @@ impl<'c> Group<'c> {
         Ok(written.answer(write, record, head))
     }
 
-    /// What is not in the ledger's table.
-    fn remembered(&self) -> [&Recent; 2] {
-        [&self.known.recent, &self.fresh]
+    /// Returns the ledger entries that are not in its table.
+    fn remembered(&self) -> [&RecentEntries; 2] {
+        [&self.state.recent, &self.new_entries]
     }
 
-    /// And the record's row, if it has one.
-    fn standing(&mut self, write: &Write) -> Result<(Standing, Option<Stored>), Error> {
+    /// Returns the state that a write is decided on, and the record's row, if it has one.
+    fn stored_state(
+        &mut self,
+        write: &Write,
+    ) -> Result<(StoredState, Option<StoredRecord>), Error> {
         let counters = self.counters(&write.resource)?;
         let id = write.id()?;
         let next_id = match &id {
@@ -321,22 +341,22 @@ impl<'c> Group<'c> {
             None => self.free_id(&write.resource, &counters)?,
         };
         let id = id.unwrap_or(Id::Integer(next_id));
-        let stored = self.known.records.take(&self.transaction, &write.resource, &id)?;
+        let stored = self.state.records.take(&self.transaction, &write.resource, &id)?;
         let record = stored.as_ref().and_then(|stored| stored.record.clone());
         let previous = stored.as_ref().map_or(counters.floor, |stored| stored.offset);
-        let position = counters.next_position(self.known.current.epoch);
+        let position = counters.next_position(self.state.current.epoch);
         let taken = self.taken(write, &id, record.as_deref())?;
         let dangling = stored
             .as_ref()
             .zip(record.as_deref())
             .map(|(stored, record)| self.dangling(&write.resource, record, stored.changed));
         let dangling = dangling.unwrap_or_default();
-        let total = self.known.total_records.unwrap_or_default();
+        let total = self.state.total_records.unwrap_or_default();
         let records = RecordCounts { total, of_resource: counters.records };
-        Ok((Standing { record, dangling, previous, position, next_id, taken, records }, stored))
+        Ok((StoredState { record, dangling, previous, position, next_id, taken, records }, stored))
     }
 
-    /// The id that a create without one gets.
+    /// Returns the id that a create without an id gets.
     fn free_id(&self, resource: &Resource, counters: &Counters) -> Result<i64, Error> {
         let free = counters.free_id(|range| {
             let mut statement = self.transaction.prepare_cached(
@@ -346,12 +366,12 @@ impl<'c> Group<'c> {
             let taken = (Column(resource), range.start(), range.end());
             first_free(&range, statement.query_map(taken, |row| row.get(0))?)
         })?;
-        free.ok_or_else(|| Refused::NoIdLeft { resource: resource.clone() }.into())
+        free.ok_or_else(|| WriteError::NoIdLeft { resource: resource.clone() }.into())
     }
 
-    /// The first of the write's claims that another record has.
+    /// Returns the first attribute whose unique value another record has.
     fn taken(&self, write: &Write, id: &Id, own: Option<&Attributes>) -> Result<Option<String>> {
-        for (name, value) in write.claims(own) {
+        for (name, value) in write.unique_values(own) {
             let Some(attribute) = expression::of(&name) else { continue };
             let resource = expression::resource(&write.resource);
             let sql = format!(
@@ -360,13 +380,13 @@ impl<'c> Group<'c> {
             );
             let mut statement = self.transaction.prepare_cached(&sql)?;
             let mut rows = statement.query((column::value(value.clone()), Column(id)))?;
-            // To SQLite true is 1.
+            // To SQLite, true is 1, so the values are compared again.
             while let Some(row) = rows.next()? {
                 let changed = row::unsigned(row, "changed")?;
                 let record = row::record(row, "json")?.and_then(|record| {
                     self.dangling(&write.resource, &record, changed).resolve(record)
                 });
-                let record = record.filter(|other| write.is_rival(other, own));
+                let record = record.filter(|other| write.conflicts_with(other, own));
                 let other = record.as_ref().and_then(|record| record.get(&name));
                 if other.is_some_and(|other| model::is_same(other, &value)) {
                     return Ok(Some(name));
@@ -377,8 +397,8 @@ impl<'c> Group<'c> {
     }
 
     fn counters(&self, resource: &Resource) -> Result<Counters> {
-        match self.grown.get(resource) {
-            Some(grown) => Ok(grown.counters),
+        match self.changed_resources.get(resource) {
+            Some(changed_resources) => Ok(changed_resources.counters),
             None => row::counters(&self.transaction, resource),
         }
     }
@@ -387,63 +407,64 @@ impl<'c> Group<'c> {
         &mut self,
         change: &Change,
         free: i64,
-        stored: Option<Stored>,
+        stored: Option<StoredRecord>,
         key: Option<&Key>,
-    ) -> Result<Counted> {
+    ) -> Result<StoredCounters> {
         let mut counters = self.counters(&change.resource)?;
         counters.count(change, free);
         let after = change.after.as_deref().map(row::text);
-        // What is published does not say what was before.
+        // A publication does not have the record before.
         let before = stored.as_ref().and_then(|stored| stored.json.as_deref());
         let before = before.filter(|_| change.before.is_some());
         let bytes = append(&self.transaction, change, [before, after.as_deref()], key)?;
         counters.log_bytes += bytes;
-        let was_there = stored.as_ref().is_some_and(|stored| stored.json.is_some());
+        let existed = stored.as_ref().is_some_and(|stored| stored.json.is_some());
         let records_before = counters.records;
         if !change.published {
-            counters.count_record(was_there, change.after.is_some());
+            counters.count_record(existed, change.after.is_some());
         }
-        self.known.records.store(&self.transaction, stored, change, after)?;
-        Ok(Counted { counters, records_before, bytes })
+        self.state.records.store(&self.transaction, stored, change, after)?;
+        Ok(StoredCounters { counters, records_before, bytes })
     }
 
-    /// Remembers a change that was stored.
+    /// Updates the state in memory after a change was stored.
     fn remember(
         &mut self,
         change: &Change,
         key: Option<Key>,
         model: Arc<Model>,
-        Counted { counters, records_before, bytes }: Counted,
+        StoredCounters { counters, records_before, bytes }: StoredCounters,
         cascades: &[Cascade],
     ) {
         self.bytes += bytes;
         self.latest = self.latest.max(Some(change.at));
         if let Some(key) = key {
-            self.fresh.remember(&key, Written::logged(change));
+            self.new_entries.remember(&key, Written::logged(change));
         }
         let model = (!change.published).then_some(model);
-        let before = self.grown.remove(&change.resource);
+        let before = self.changed_resources.remove(&change.resource);
         let first = before.as_ref().map_or(change.position.offset, |before| before.first);
         let model = before.and_then(|before| before.model).or(model);
-        if let Some(total) = &mut self.known.total_records {
+        if let Some(total) = &mut self.state.total_records {
             *total = (*total + counters.records).saturating_sub(records_before);
         }
-        let grown = Grown { counters, first, at: change.at, model };
-        self.grown.insert(change.resource.clone(), grown);
-        if let Some(all) = &mut self.known.cascades {
+        let changed_resources = ChangedResource { counters, first, at: change.at, model };
+        self.changed_resources.insert(change.resource.clone(), changed_resources);
+        if let Some(all) = &mut self.state.cascades {
             cascades.iter().for_each(|cascade| all.insert(cascade));
         }
     }
 }
 
-/// On a full disk, each commit forgets an eighth of a log: what is deleted is in it.
+/// Returns the window of a log. On a full disk, each commit drops an eighth of a log, because the
+/// log has the deleted records.
 fn window_of(window: &Window, counters: &Counters, is_full: bool) -> Window {
     let kept = counters.head - counters.floor;
     let count = if is_full { window.count.min(kept - kept / 8) } else { window.count };
     Window { count, ..*window }
 }
 
-/// The first record decides the name of the key.
+/// Stores the counters of a resource. The first record decides the name of the key.
 fn store_counters(
     connection: &Connection,
     resource: &Resource,
@@ -471,7 +492,7 @@ fn store_counters(
     Ok(())
 }
 
-/// Appends a change to the log, with the key it is remembered by. Returns what it takes there.
+/// Appends a change to the log, with its idempotency key. Returns the bytes that it takes there.
 fn append(
     connection: &Connection,
     change: &Change,

@@ -1,4 +1,4 @@
-//! Indexes that are asked for by what is declared of resources.
+//! The indexes that the declared models need.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use rusqlite::Connection;
 
 use super::expression;
 
-/// How their names begin.
+/// The prefix of their names.
 const DECLARED: &str = "declared ";
 
-/// The statements that make them, by name.
+/// The statements that create the indexes, by name.
 #[derive(Debug, Default)]
 pub(super) struct Indexes(BTreeMap<String, String>);
 
 impl Indexes {
-    /// One of each attribute that records are looked up by.
+    /// Returns an index for each attribute that records are looked up by.
     pub(super) fn of(models: &Models) -> Self {
         let attributes = models
             .stored()
@@ -24,7 +24,7 @@ impl Indexes {
         let statement = |(resource, attribute): (&Resource, &str)| {
             let (all, column) = (expression::resource(resource), expression::of(attribute)?);
             let name = name(resource, attribute);
-            // With the id, so that what is found comes in its order.
+            // The index has the id, so that equal values are in the order of their ids.
             let statement =
                 format!("CREATE INDEX \"{name}\" ON records ({column}, id) WHERE {all}");
             Some((name, statement))
@@ -32,14 +32,14 @@ impl Indexes {
         Self(attributes.filter_map(statement).collect())
     }
 
-    /// The name of the index of an attribute, if there is one.
+    /// Returns the name of the index of an attribute, if there is one.
     pub(super) fn on(&self, resource: &Resource, attribute: &str) -> Option<String> {
         let name = name(resource, attribute);
         self.0.contains_key(&name).then_some(name)
     }
 
-    /// Makes those that are missing, and drops those that are no longer asked for, or are made in
-    /// another way.
+    /// Creates the missing indexes, and drops those that are no longer needed or have another
+    /// definition.
     pub(super) fn make(&self, connection: &Connection) -> rusqlite::Result<()> {
         let mut query =
             connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'index'")?;
@@ -60,7 +60,8 @@ impl Indexes {
     }
 }
 
-/// To SQLite the names of indexes are the same in upper and lower case; attributes are not.
+/// Returns the name of an index. SQLite compares names of indexes without case, but attributes
+/// differ in case, so upper case letters are marked.
 fn name(resource: &Resource, attribute: &str) -> String {
     let spelled = attribute
         .chars()

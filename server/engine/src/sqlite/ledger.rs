@@ -1,12 +1,13 @@
 //! The ledger of a file.
 //!
 //! A write stores its entry in the row of its change, so it needs no extra row and no insert among
-//! keys that are in random order. Entries of recent writes are also kept in memory, and are rebuilt when
-//! the file is opened. They are moved to the table `ledger` in batches, at the latest before the log
-//! drops them. A write that changed nothing has no row in the log, so its entry is put there at once.
+//! keys that are in random order. Entries of recent writes are also kept in memory, and are rebuilt
+//! when the file is opened. They are moved to the table `ledger` in batches, at the latest before
+//! the log drops them. A write that changed nothing has no row in the log, so its entry is put
+//! there at once.
 //!
-//! Invariant: an entry is in one commit with its change, and is found in memory or in the table from then on.
-//! If both have a key, the entry in memory is newer.
+//! Invariant: an entry is in one commit with its change, and is found in memory or in the table
+//! from then on. If both have a key, the entry in memory is newer.
 
 use std::collections::HashMap;
 
@@ -22,11 +23,12 @@ use crate::ledger::{
 };
 use crate::sqlite::row::{Column, get};
 
-/// Entries that are put in the table together: enough for those of one client to share a page.
-const TOGETHER: usize = 1024;
+/// The number of recent entries that are moved to the table together: enough for the entries of one
+/// client to share a page.
+const MAX_RECENT_ENTRIES: usize = 1024;
 
-/// In the order of n, the entries are in the order they were added; the oldest are dropped first. What all
-/// of them cost is in `meta`.
+/// The entries, in the order of `n`, are in the order in which they were added. The oldest are
+/// dropped first. The bytes of all of them are in `meta`.
 pub(super) const TABLE: &str = "
     -- key: hash of identity and key. offset: in the log, which may have forgotten it.
     -- kind: 0 changed its record, 1 was only published, 2 changed nothing.
@@ -45,8 +47,8 @@ pub(super) const TABLE: &str = "
     INSERT INTO meta (name, value) VALUES ('ledger_bytes', 0);
 ";
 
-/// Makes a table of the tenth version of what the ninth had: keys that lead to the log, which kept whole
-/// changes for them, and whole records of writes that changed nothing.
+/// Makes the table of the tenth version from those of the ninth. That had keys that lead to the
+/// log, which kept whole changes for them, and whole records of writes that changed nothing.
 pub(super) const UPGRADE: &str = "
     DROP TABLE ledger;
     CREATE TABLE ledger (
@@ -87,18 +89,18 @@ pub(super) fn add_functions(connection: &Connection) -> Result<()> {
     })
 }
 
-/// Entries that the table does not have.
+/// The entries that the table does not have.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct RecentEntries {
     entries: HashMap<KeyHash, Entry<Written>>,
-    /// The first of each resource that is in the log.
+    /// The smallest offset of an entry in the log, by resource.
     firsts: HashMap<Resource, u64>,
-    /// Whether one of them is not in the log.
+    /// Whether an entry is not in the log.
     has_unlogged: bool,
 }
 
-impl Recent {
-    /// Those of a file.
+impl RecentEntries {
+    /// Reads the entries of a file.
     pub(super) fn load(connection: &Connection) -> Result<Self> {
         let mut recent = Self::default();
         // If a key occurs twice, the earlier entry has expired, and the later one replaces it.
@@ -116,7 +118,7 @@ impl Recent {
         Ok(recent)
     }
 
-    /// Remembers what a key was used for.
+    /// Adds the outcome of the request that used a key.
     pub(super) fn remember(&mut self, key: &Key, outcome: Written) {
         self.add(key.into(), Entry { fingerprint: key.fingerprint, outcome });
     }
@@ -130,13 +132,14 @@ impl Recent {
         self.entries.insert(key, entry);
     }
 
-    /// Entries come in the order of their time, which is not that of the log if the clock was set back.
+    /// Entries come in the order of their time, which is not that of the log if the clock was set
+    /// back.
     fn add_first(&mut self, resource: Resource, offset: u64) {
         let first = self.firsts.entry(resource).or_insert(offset);
         *first = offset.min(*first);
     }
 
-    /// Adds those that came later.
+    /// Adds later entries.
     pub(super) fn append(&mut self, later: Self) {
         self.entries.extend(later.entries);
         for (resource, offset) in later.firsts {
@@ -149,24 +152,24 @@ impl Recent {
         *self = Self::default();
     }
 
-    /// Whether they have to be put in the table, with those that came later.
+    /// Whether the entries have to be moved to the table, together with later ones.
     pub(super) fn are_due(&self, later: &Self) -> bool {
         self.has_unlogged
             || later.has_unlogged
-            || self.entries.len() + later.entries.len() >= TOGETHER
+            || self.entries.len() + later.entries.len() >= MAX_RECENT_ENTRIES
     }
 
-    /// Whether one of them is at or below an offset of a log.
+    /// Whether an entry is at or below an offset of a log.
     pub(super) fn reaches(&self, resource: &Resource, offset: u64) -> bool {
         self.firsts.get(resource).is_some_and(|first| *first <= offset)
     }
 }
 
-/// The outcome of the request that had this key, if the ledger has it. The entries of `recent[1]` are
-/// newer than those of `recent[0]`.
+/// Returns the entry of a key, if the ledger has it. The entries of `recent[1]` are newer than
+/// those of `recent[0]`.
 pub(super) fn recall(
     connection: &Connection,
-    recent: [&Recent; 2],
+    recent: [&RecentEntries; 2],
     key: &Key,
     cutoff: u64,
 ) -> Result<Option<Entry<Written>>> {
@@ -185,7 +188,7 @@ fn find_in_table(connection: &Connection, key: &KeyHash) -> Result<Option<Entry<
         .optional()
 }
 
-/// The stored reply to a write, if the log still has its change.
+/// Returns the stored reply to a write, if the log still has its change.
 pub(super) fn reply(
     connection: &Connection,
     written: &Written,
@@ -202,11 +205,11 @@ pub(super) fn reply(
         .optional()
 }
 
-/// Moves all entries in memory to the table, and drops some of the oldest. The heads of all resources
-/// have to be stored before.
+/// Moves all entries in memory to the table, and drops some of the oldest. The heads of all
+/// resources have to be stored before.
 pub(super) fn move_to_table(
     connection: &Connection,
-    recent: [&Recent; 2],
+    recent: [&RecentEntries; 2],
     limits: LedgerLimits,
 ) -> Result<()> {
     let mut entries: Vec<_> = recent.into_iter().flat_map(|recent| &recent.entries).collect();
@@ -251,15 +254,15 @@ fn insert(connection: &Connection, key: &KeyHash, entry: &Entry<Written>) -> Res
     Ok(count > 0)
 }
 
-/// Removes the entry of a key, which is used again after its time, and returns what it has cost.
+/// Removes the expired entry of a key that is used again, and returns its bytes.
 fn remove(connection: &Connection, key: &KeyHash) -> Result<u64> {
     let mut delete =
         connection.prepare_cached("DELETE FROM ledger WHERE key = ?1 RETURNING resource, id")?;
     delete.query_row([key], cost)
 }
 
-/// Drops entries from the oldest on, as long as they are too old or all of them cost too much: a few more
-/// than were added. Returns what they have cost.
+/// Drops the oldest entries, as long as they are too old or all of them have too many bytes. It
+/// drops at most a few more than were added. Returns their bytes.
 fn drop_oldest(
     connection: &Connection,
     added: usize,
@@ -284,7 +287,7 @@ fn drop_oldest(
     Ok(dropped)
 }
 
-/// What all entries in the table cost.
+/// Returns the bytes of all entries in the table.
 fn stored_bytes(connection: &Connection) -> Result<u64> {
     connection
         .prepare_cached("SELECT value FROM meta WHERE name = 'ledger_bytes'")?

@@ -1,40 +1,40 @@
-//! Reading a list in the way that looks at the fewest records.
+//! Reads of lists, with the plan that reads the fewest records.
 //!
-//! SQLite passes over what it can tell is not among them; it is the criteria that decide, so they mean the
-//! same everywhere. What is read ends where there is too much of it, or it takes too long: no more is in
-//! memory than an answer may have.
+//! SQLite skips records that it knows do not match. The criteria decide, so they mean the same in
+//! every engine. A read ends if its answer is too large or it takes too long: no more is in memory
+//! than an answer may have.
 
-use backwire_records::criteria::{Best, Look};
+use backwire_records::criteria::{HasAttributes, TopRecords};
 use rusqlite::{Result, Row, Rows, Transaction, params_from_iter};
 use serde_json::Value;
 
-use super::along::Along;
+use super::index_scan::IndexScan;
 use super::prefilter::Clause;
-use super::reading::{Answer, Reading, Stored, fetch};
+use super::reading::{Answer, Reading, RecordRow, fetch};
 use super::statement;
 use crate::Record;
-use crate::sketch::Sketch;
+use crate::partial_record::PartialRecord;
 
-/// Where an index leaves no more than so many, they are looked at one and all rather than in the order
-/// of another until there are enough.
-const FEW: u32 = 1_000;
+/// If an index leaves no more than this many candidates, all of them are read, instead of a scan in
+/// the order of another index until there are enough.
+const MAX_INDEXED_CANDIDATES: u32 = 1_000;
 
-/// The records that the criteria pick.
+/// Returns the records that the criteria pick.
 pub(super) fn read(snapshot: &Transaction<'_>, reading: Reading<'_>) -> Result<Vec<Record>> {
     let prefilter = reading.prefilter;
-    let along = Along::of(reading).filter(|_| !reading.is_concerned());
-    let Some(along) = along else {
+    let scan = IndexScan::of(reading).filter(|_| !reading.depends_on_cascades());
+    let Some(scan) = scan else {
         return all(snapshot, reading, None);
     };
     for (index, clause) in prefilter.indexed() {
-        if !along.is_bounded(&index) && are_few(snapshot, &index, &clause)? {
+        if !scan.is_bounded(&index) && are_few(snapshot, &index, &clause)? {
             return all(snapshot, reading, Some(index));
         }
     }
-    along.read(snapshot)
+    scan.read(snapshot)
 }
 
-/// Looks at all that may be meant.
+/// Reads all records that may match.
 fn all(
     snapshot: &Transaction<'_>,
     reading: Reading<'_>,
@@ -53,7 +53,7 @@ fn all(
     })
 }
 
-/// Those that come in the order they are wanted in.
+/// Reads records that are already in the order of the answer.
 fn in_order(mut rows: Rows<'_>, reading: Reading<'_>) -> Result<Vec<Record>> {
     let criteria = reading.prefilter.criteria;
     let names = reading.names();
@@ -63,29 +63,29 @@ fn in_order(mut rows: Rows<'_>, reading: Reading<'_>) -> Result<Vec<Record>> {
         && let Some(row) = rows.next()?
     {
         reading.bounds.control.check()?;
-        let stored = Stored::of(row)?;
-        let is_meant = |sketch: Sketch<'_>| criteria.matches(&sketch);
-        if is_everything || reading.sketch(stored, &names)?.is_some_and(is_meant) {
+        let stored = RecordRow::of(row)?;
+        let is_meant = |partial: PartialRecord<'_>| criteria.matches(&partial);
+        if is_everything || reading.partial_record(stored, &names)?.is_some_and(is_meant) {
             answer.add(stored)?;
         }
     }
     Ok(answer.records)
 }
 
-/// A record that may be among those that are wanted.
+/// A record that may be in the answer.
 struct Candidate<'n> {
     row: i64,
-    /// What it is sorted by.
-    sketch: Sketch<'n>,
+    /// The attributes that it is sorted by.
+    partial: PartialRecord<'n>,
 }
 
-impl Look for Candidate<'_> {
-    fn look(&self, name: &str) -> &Value {
-        self.sketch.look(name)
+impl HasAttributes for Candidate<'_> {
+    fn attribute(&self, name: &str) -> &Value {
+        self.partial.attribute(name)
     }
 }
 
-/// Sorts all that are meant, with no more of each in memory than it takes to sort.
+/// Sorts all matching records. Only the attributes that they are sorted by are in memory.
 fn sorted(
     snapshot: &Transaction<'_>,
     mut rows: Rows<'_>,
@@ -93,36 +93,36 @@ fn sorted(
 ) -> Result<Vec<Record>> {
     let criteria = reading.prefilter.criteria;
     let (names, sorted_by) = (reading.names(), criteria.sort.names());
-    let bytes = |it: &Candidate<'_>| size_of::<i64>() + it.sketch.bytes();
-    let mut best = Best::new(&criteria.sort, criteria.reach(), bytes);
+    let bytes = |it: &Candidate<'_>| size_of::<i64>() + it.partial.bytes();
+    let mut top = TopRecords::new(&criteria.sort, criteria.needed_records(), bytes);
     let mut answer = Answer::new(reading);
     while let Some(row) = rows.next()? {
         reading.bounds.control.check()?;
-        let sketch = reading.sketch(Stored::of(row)?, &names)?;
-        if let Some(mut sketch) = sketch.filter(|sketch| criteria.matches(sketch)) {
-            sketch.keep(&sorted_by);
-            best.push(Candidate { row: row.get("rowid")?, sketch });
-            reading.may_hold(&mut best, 0)?;
-            answer.may_have(best.count())?;
+        let partial = reading.partial_record(RecordRow::of(row)?, &names)?;
+        if let Some(mut partial) = partial.filter(|partial| criteria.matches(partial)) {
+            partial.keep(&sorted_by);
+            top.push(Candidate { row: row.get("rowid")?, partial });
+            reading.check_sort_memory(&mut top, 0)?;
+            answer.check_count(top.count())?;
         }
     }
     let mut fetch = fetch(snapshot, reading)?;
-    for candidate in best.finish() {
+    for candidate in top.finish() {
         reading.bounds.control.check()?;
-        fetch.query_row([candidate.row], |row| answer.add(Stored::of(row)?))?;
+        fetch.query_row([candidate.row], |row| answer.add(RecordRow::of(row)?))?;
     }
     Ok(answer.records)
 }
 
 fn are_few(snapshot: &Transaction<'_>, index: &str, clause: &Clause) -> Result<bool> {
     let Clause { sql, values, .. } = clause;
-    let limit = FEW + 1;
+    let limit = MAX_INDEXED_CANDIDATES + 1;
     let sql = format!(
         "SELECT count(*) FROM
          (SELECT 1 FROM records INDEXED BY \"{index}\" WHERE {sql} LIMIT {limit})"
     );
     statement::prepared(snapshot, &sql, |statement| {
         let count = |row: &Row<'_>| row.get::<_, u32>(0);
-        Ok(statement.query_row(params_from_iter(values), count)? <= FEW)
+        Ok(statement.query_row(params_from_iter(values), count)? <= MAX_INDEXED_CANDIDATES)
     })
 }

@@ -1,12 +1,14 @@
 //! Invariant: one process at a time has a store open.
 //!
-//! Two would commit to one log, each would tell only its own listeners, and devices that are connected to
-//! one would be away to the other. So whoever opens a store first locks a file beside it, for as long as
-//! it writes. The lock is the system's and goes with the process, whatever that dies of; the file stays, as
-//! whoever removed it could remove one that is locked.
+//! Two processes would commit to one log, each would send changes only to its own listeners, and
+//! devices that are connected to one would be away for the other. So the process that opens a store
+//! first locks a file beside it, as long as it writes. The operating system releases the lock when
+//! the process ends for any reason. The file is not removed, because a process could remove one
+//! that is locked.
 //!
-//! It is not the store's own file: SQLite has locks there, and all of them would be lost when a process
-//! closes any one of its descriptors of it. Who only reads the store, or copies it, needs no lock of ours.
+//! The lock is not on the store's own file: SQLite has locks there, and all of them would be lost
+//! when a process closes any one of its descriptors of the file. A process that only reads or
+//! copies the store needs no lock.
 
 use std::fs::{self, File, TryLockError};
 use std::iter;
@@ -17,48 +19,53 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// How long a process that is being stopped is waited for: a little longer than
-/// [`Server::shutdown`](crate::Server::shutdown) takes at most.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long to wait for another process that is being stopped: a little longer than the maximum
+/// time of [`Server::shutdown`](crate::Server::shutdown).
+const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How soon it is looked again whether it has gone.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The time between two attempts to lock.
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Links that are followed; where there are more, they lead nowhere.
-const LINKS: usize = 40;
+/// The maximum number of symbolic links that are followed.
+const MAX_LINKS: usize = 40;
 
-/// The store is ours as long as this is there.
+/// The lock of a store, which is held until this is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    place: PathBuf,
+    path: PathBuf,
     /// The system unlocks it when it is closed.
     _file: File,
 }
 
 impl Lock {
-    /// Locks a store, which need not be there yet. Waits for a process that is about to end.
+    /// Locks a store, which need not exist yet. Waits for another process that is about to end.
     pub(super) fn of(store: &Path) -> Result<Self, Error> {
-        let pauses = PATIENCE.as_millis() / PAUSE.as_millis();
+        let pauses = LOCK_TIMEOUT.as_millis() / LOCK_POLL_INTERVAL.as_millis();
         let pauses = usize::try_from(pauses).unwrap_or(usize::MAX);
-        Self::within(store, iter::repeat_with(|| thread::sleep(PAUSE)).take(pauses))
+        Self::lock_with_retries(
+            store,
+            iter::repeat_with(|| thread::sleep(LOCK_POLL_INTERVAL)).take(pauses),
+        )
     }
 
-    /// The locked file.
-    pub(super) fn place(&self) -> &Path {
-        &self.place
+    /// Returns the path of the locked file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Looks again after each pause there is.
-    fn within(store: &Path, mut pauses: impl Iterator<Item = ()>) -> Result<Self, Error> {
-        let place = place(store);
-        let failed = |error| Error::Unavailable(format!("{}: {error}", place.display()));
-        let file =
-            File::options().write(true).create(true).truncate(false).mode(0o600).open(&place);
+    /// Locks a store. Tries again after each pause.
+    fn lock_with_retries(
+        store: &Path,
+        mut pauses: impl Iterator<Item = ()>,
+    ) -> Result<Self, Error> {
+        let path = lock_path(store);
+        let failed = |error| Error::Unavailable(format!("{}: {error}", path.display()));
+        let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(failed)?;
         let mut is_waited_for = false;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { place, _file: file }),
+                Ok(()) => return Ok(Self { path, _file: file }),
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
                 Err(TryLockError::WouldBlock) if !is_waited_for => {
                     let store = store.display();
@@ -67,30 +74,31 @@ impl Lock {
                 }
                 Err(TryLockError::WouldBlock) => {}
             }
-            pauses.next().ok_or_else(|| in_use(store, &place))?;
+            pauses.next().ok_or_else(|| in_use(store, &path))?;
         }
     }
 }
 
-fn in_use(store: &Path, place: &Path) -> Error {
-    let (store, place) = (store.display(), place.display());
+fn in_use(store: &Path, path: &Path) -> Error {
+    let (store, path) = (store.display(), path.display());
     Error::Unavailable(format!(
-        "{store} is open in another process, which has locked {place}: stop that server first"
+        "{store} is open in another process, which has locked {path}: stop that server first"
     ))
 }
 
-/// The same whichever link leads to the store, also before there is one.
-fn place(store: &Path) -> PathBuf {
-    let mut place = resolved(store).into_os_string();
-    place.push(".lock");
-    place.into()
+/// Returns the path of the lock file. It is the same for all links to the store, also before the
+/// store exists.
+fn lock_path(store: &Path) -> PathBuf {
+    let mut path = resolved(store).into_os_string();
+    path.push(".lock");
+    path.into()
 }
 
-/// The file that symbolic links lead to. It need not exist.
+/// Returns the file that symbolic links lead to. It need not exist.
 pub(super) fn resolved(store: &Path) -> PathBuf {
     let led_to = |link: &PathBuf| Some(link.parent()?.join(fs::read_link(link).ok()?));
     let links = iter::successors(Some(store.to_owned()), led_to);
-    links.take(LINKS).last().unwrap_or_default()
+    links.take(MAX_LINKS).last().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -107,54 +115,55 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_that_is_open_is_not_opened_by_another_and_both_files_are_named() {
+    async fn open_store_is_refused_with_the_names_of_both_files() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("backwire.db");
         let _open = open(&store);
         let mut looked = 0;
         let pauses = iter::repeat_with(|| looked += 1).take(3);
-        let refused = Lock::within(&store, pauses).unwrap_err().to_string();
+        let refused = Lock::lock_with_retries(&store, pauses).unwrap_err().to_string();
         assert_eq!(looked, 3);
         assert!(refused.contains("backwire.db is open in another process"), "{refused}");
         assert!(refused.contains("backwire.db.lock"), "{refused}");
     }
 
     #[tokio::test]
-    async fn a_store_that_is_being_closed_is_waited_for() {
+    async fn lock_waits_for_a_store_that_is_being_closed() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("backwire.db");
         let mut is_open = Some(open(&store));
         let mut looked = 0;
         let pauses = iter::repeat_with(|| {
             looked += 1;
-            // Its writer has to end, which is a thread of its own.
+            // The thread of its writer has to end.
             is_open.take();
             thread::yield_now();
         });
-        Lock::within(&store, pauses).unwrap();
+        Lock::lock_with_retries(&store, pauses).unwrap();
         assert!(looked > 0);
     }
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn a_link_to_a_store_is_no_way_around_the_lock() {
+    async fn links_to_a_store_share_its_lock() {
         let folder = tempfile::tempdir().unwrap();
         let (store, link) = (folder.path().join("backwire.db"), folder.path().join("link.db"));
         let other = folder.path().join("folder");
-        // Before there is a store.
+        // The store does not exist yet.
         std::os::unix::fs::symlink("folder/link.db", &link).unwrap();
         fs::create_dir(&other).unwrap();
         std::os::unix::fs::symlink("../backwire.db", other.join("link.db")).unwrap();
         let _open = open(&link);
         for way in [link, other.join("link.db"), store, other.join("../backwire.db")] {
-            assert!(Lock::within(&way, iter::empty()).is_err(), "{}", way.display());
+            assert!(Lock::lock_with_retries(&way, iter::empty()).is_err(), "{}", way.display());
         }
     }
 
     #[test]
-    fn where_no_file_can_be_made_its_place_is_told() {
+    fn error_names_the_lock_file_that_cannot_be_created() {
         let folder = tempfile::tempdir().unwrap();
-        let refused = Lock::within(&folder.path().join("nowhere/backwire.db"), iter::empty());
+        let refused =
+            Lock::lock_with_retries(&folder.path().join("nowhere/backwire.db"), iter::empty());
         assert!(refused.unwrap_err().to_string().contains("nowhere/backwire.db.lock"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the writer does, and what comes of it.
+//! The operations of the writer, and their outcomes.
 
 use std::net::IpAddr;
 
@@ -6,43 +6,43 @@ use backwire_records::write::Write;
 use tokio::sync::oneshot;
 
 use super::queues::{self, Step};
-use crate::{Cascade, Committed, Edit, Error};
+use crate::{Cascade, CommitOutcome, Error, SessionEdit};
 
-/// Something to store.
+/// An operation of the writer.
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     Write(Box<Write>),
-    /// Of a session.
-    Edit(Edit),
-    /// The disk is full: looks whether it has room again.
+    /// Edits a session.
+    Edit(SessionEdit),
+    /// Checks whether a full disk has room again.
     Maintain,
-    /// A cascade has ended.
+    /// Removes a cascade that has ended.
     Finish(Cascade),
-    /// Of queues, and when.
+    /// Runs a step of the queues at a time.
     Step(Step, u64),
 }
 
-/// The result of a successful operation.
+/// The outcome of a successful operation.
 #[derive(Debug)]
-pub(super) enum Done {
-    Write(Committed),
+pub(super) enum OperationOutcome {
+    Write(CommitOutcome),
     Edit,
     Finish,
     Maintain,
-    Step(queues::Done),
+    Step(queues::StepOutcome),
 }
 
-/// Something to store, and where its outcome is waited for.
+/// An operation, and the channel for its result.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) operation: Operation,
     pub(super) answer: Answer,
 }
 
-/// Where the outcome of an operation is waited for.
-pub(super) type Answer = oneshot::Sender<Outcome>;
-/// The result of an operation, or why it failed.
-pub(super) type Outcome = Result<Done, Error>;
+/// The channel for the result of an operation.
+pub(super) type Answer = oneshot::Sender<OperationResult>;
+/// The outcome of an operation, or its error.
+pub(super) type OperationResult = Result<OperationOutcome, Error>;
 
 /// The owner of a queue of the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +50,6 @@ pub(super) enum Owner {
     Client(IpAddr),
     /// The server itself.
     Server,
-    /// Work of the server that nobody waits for.
+    /// The server itself, for work that no request waits for.
     Background,
 }

@@ -1,9 +1,10 @@
-//! What SQLite can tell of criteria.
+//! The prefilter: the part of the criteria that SQLite can evaluate.
 //!
-//! Invariant: every record that fulfils the criteria fulfils the clause made from them. The other way
-//! round need not be: what is let through is looked at once more. So whatever the two might see
-//! differently is left out here: the case of letters, the last digits of a number, the order of the
-//! pieces of a pattern. And of what lets too much through, the negation would let too little.
+//! Invariant: every record that fulfils the criteria fulfils the clause made from them. The
+//! converse need not hold: selected records are checked again. So the clause leaves out whatever
+//! SQLite may evaluate differently: the case of letters, the last digits of a number, the order of
+//! the pieces of a pattern. A clause that selects too many records is not negated, because its
+//! negation would select too few.
 
 use backwire_records::change::{Id, Resource};
 use backwire_records::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand};
@@ -14,19 +15,20 @@ use super::expression;
 use super::indexes::Indexes;
 use crate::cascades::ResourceCascades;
 
-/// How many pieces of a pattern are looked for. Of all else criteria have no more than their own
-/// limit, and SQLite understands a clause of twice that depth.
-const PIECES: usize = 8;
+/// The maximum number of pieces of a pattern in a clause. The other parts of criteria have their
+/// own limits, and SQLite accepts a clause of twice their depth.
+const MAX_PIECES: usize = 8;
 
-/// How long a piece may be that is looked for, in bytes. SQLite's `instr` compares it with what is at each
-/// place of a text, so that a long one takes as long as the lengths of both multiplied, which nothing can
-/// interrupt. To look at the records once more takes as long as the sum.
-const PIECE_LENGTH: usize = 64;
+/// The maximum bytes of a piece in a clause. SQLite's `instr` compares the piece with the text at
+/// each position, which takes the product of both lengths and cannot be interrupted. The check in
+/// Rust takes the sum.
+const MAX_PIECE_BYTES: usize = 64;
 
-/// How many values a clause may have. A statement may have 32,766, and a few are added to a clause.
-const VALUES: usize = 32_000;
+/// The maximum number of values in a clause. A statement may have 32,766, and a few are added to a
+/// clause.
+const MAX_VALUES: usize = 32_000;
 
-/// What is asked of a resource, as far as SQLite can tell.
+/// The criteria of a read, and what is needed to translate them to SQL.
 #[derive(Clone, Copy)]
 pub(super) struct Prefilter<'a> {
     pub(super) resource: &'a Resource,
@@ -35,21 +37,23 @@ pub(super) struct Prefilter<'a> {
 }
 
 impl<'a> Prefilter<'a> {
-    /// What all have that may be meant.
+    /// Returns a clause that every matching record fulfils.
     pub(super) fn all(&self) -> Clause {
         let filters = self.filters().filter_map(|filter| self.of(filter));
         self.of_resource(filters)
     }
 
-    /// What fulfils these clauses. If they have more values than SQLite takes, it is all records.
+    /// Returns a clause for the records of the resource that fulfil these clauses. If they have
+    /// more values than SQLite accepts, it selects all records.
     fn of_resource(&self, clauses: impl Iterator<Item = Clause>) -> Clause {
         let all = || Clause::new(expression::resource(self.resource), []);
         Some(clauses.fold(all(), Clause::and))
-            .filter(|clause| clause.values.len() <= VALUES)
+            .filter(|clause| clause.values.len() <= MAX_VALUES)
             .unwrap_or_else(all)
     }
 
-    /// The same, if dangling references are null.
+    /// Returns a clause that every record fulfils which matches with its dangling references as
+    /// null.
     pub(super) fn all_or_dangling(&self, cascades: &ResourceCascades) -> Clause {
         let stored = self.filters().filter_map(|filter| self.of(filter));
         let Some(stored) = Clause::joined("AND", stored.collect()) else { return self.all() };
@@ -62,23 +66,23 @@ impl<'a> Prefilter<'a> {
         self.of_resource(Clause::any(any).into_iter())
     }
 
-    /// Whether records may be meant in which an attribute is null.
+    /// Whether records in which an attribute is null may match.
     fn may_be_null(&self, name: &str) -> bool {
         let mut conditions = self.conditions().into_iter().filter(|(other, _)| *other == name);
         conditions.all(|(_, condition)| condition.holds(&serde_json::Value::Null, Case::Sensitive))
     }
 
-    /// Each thing that all have that may be meant and that an index can find, with its index.
+    /// Returns each condition of all matching records that an index can evaluate, with its index.
     pub(super) fn indexed(&self) -> impl Iterator<Item = (String, Clause)> {
         self.conditions().into_iter().filter_map(|(name, condition)| {
             let column = self.column(name)?;
             let clause = condition_of(&column, condition).filter(|clause| clause.is_range)?;
-            let is_short = clause.values.len() <= VALUES;
+            let is_short = clause.values.len() <= MAX_VALUES;
             is_short.then_some((column.index?, self.of_resource([clause].into_iter())))
         })
     }
 
-    /// What an attribute is compared with.
+    /// Returns the comparisons of an attribute.
     pub(super) fn bounds(&self, name: &str) -> Vec<(Comparison, &'a Operand)> {
         let conditions = self.conditions().into_iter().filter(|(other, _)| *other == name);
         let bounds = conditions.filter_map(|(_, condition)| match condition {
@@ -88,7 +92,7 @@ impl<'a> Prefilter<'a> {
         bounds.collect()
     }
 
-    /// The conditions of which each has to be fulfilled.
+    /// Returns the conditions that every matching record fulfils.
     fn conditions(&self) -> Vec<(&'a str, &'a Condition)> {
         self.filters().flat_map(conjoined).collect()
     }
@@ -97,11 +101,11 @@ impl<'a> Prefilter<'a> {
         Column::of(name, &self.criteria.key, self.resource, self.indexes)
     }
 
-    /// What each has to fulfil, as far as case matters.
+    /// Returns the filters that are case-sensitive. SQLite does not evaluate others.
     fn filters(&self) -> impl Iterator<Item = &'a Filter> + use<'a> {
         let criteria = self.criteria;
-        let asked = (criteria.case == Case::Sensitive).then_some(&criteria.filter);
-        [&criteria.within].into_iter().chain(asked)
+        let sensitive = (criteria.case == Case::Sensitive).then_some(&criteria.filter);
+        [&criteria.within].into_iter().chain(sensitive)
     }
 
     fn of(&self, filter: &Filter) -> Option<Clause> {
@@ -124,12 +128,12 @@ fn conjoined(filter: &Filter) -> Vec<(&str, &Condition)> {
     }
 }
 
-/// A condition in SQL. None at all, as a `None`, is one that is always fulfilled.
+/// A condition in SQL. Where a clause is optional, `None` is a condition that is always fulfilled.
 pub(super) struct Clause {
     pub(super) sql: String,
-    /// What its question marks stand for, in their order.
+    /// The values of its question marks, in their order.
     pub(super) values: Vec<Value>,
-    /// Whether what fulfils it is together in an index.
+    /// Whether the records that fulfil it are together in an index.
     is_range: bool,
 }
 
@@ -151,7 +155,7 @@ impl Clause {
         Self::new(format!("{} {word} {}", self.sql, other.sql), self.values)
     }
 
-    /// One alone stays what it is.
+    /// Joins clauses with `AND` or `OR`. A single clause stays as it is.
     fn joined(word: &str, mut clauses: Vec<Self>) -> Option<Self> {
         if clauses.len() < 2 {
             return clauses.pop();
@@ -160,7 +164,7 @@ impl Clause {
         Some(Self { sql: format!("({})", joined.sql), ..joined })
     }
 
-    /// One of these, if all are known.
+    /// Joins clauses with `OR`, if all of them are translated.
     fn any(clauses: impl Iterator<Item = Option<Self>>) -> Option<Self> {
         let clauses = clauses.collect::<Option<Vec<_>>>()?;
         Self::joined("OR", clauses).or_else(|| Some(Self::new("FALSE", [])))
@@ -177,14 +181,14 @@ fn condition_of(column: &Column, condition: &Condition) -> Option<Clause> {
                 let piece = Value::from(piece.clone());
                 Clause::new(format!("instr({}, ?) > 0", column.sql), [piece])
             };
-            let is_short = |piece: &&String| (1..=PIECE_LENGTH).contains(&piece.len());
+            let is_short = |piece: &&String| (1..=MAX_PIECE_BYTES).contains(&piece.len());
             let pieces = pattern.pieces().iter().filter(is_short);
-            Clause::joined("AND", pieces.take(PIECES).map(has).collect())
+            Clause::joined("AND", pieces.take(MAX_PIECES).map(has).collect())
         }
     }
 }
 
-/// What is found by its very value is in one list, so that an index is made use of.
+/// Translates [`Condition::OneOf`]. Exact values are in one list, so that SQLite uses an index.
 fn one_of(Column { sql, is_id, .. }: &Column, operands: &[Operand]) -> Clause {
     let (mut exact, mut others) = (Vec::new(), Vec::new());
     for operand in operands {
@@ -223,12 +227,13 @@ fn compares(column: &Column, comparison: Comparison, operand: &Operand) -> Optio
     Some(Clause::range(format!("{} {word} ?", column.sql), [value]))
 }
 
-/// Whether the digits of a number can be read in one way only: whole, and not too large.
+/// Whether SQLite parses a number exactly: it is whole and not too large.
 fn is_exact(number: f64) -> bool {
     number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0
 }
 
-/// What SQLite may make of the digits of a number, generously: it keeps to fifteen of them.
+/// Returns the range in which SQLite may parse a number, with a margin: it is exact to fifteen
+/// digits.
 pub(super) fn around(number: f64) -> (f64, f64) {
     let margin = number.abs() * 4e-14 + 1e-300;
     (number - margin, number + margin)

@@ -1,9 +1,9 @@
 //! Queues in the file.
 //!
-//! A message is one row, and so is each person's part in it, in `inbox`. A device adds rows only where it
-//! differs from the others: all that is up to its `floor` it is done with, and `acks` are what it is done
-//! with beyond. A row of the inbox goes with the last device that waits for it and a message with the last
-//! row: triggers count.
+//! A message is one row, and the delivery to each person is one row in `inbox`. A device adds rows
+//! only where it differs from the others: it has acked all deliveries up to its `floor`, and `acks`
+//! has the later ones that it has acked. A row of the inbox is deleted with the last device that
+//! waits for it, and a message with its last row: triggers count them.
 
 mod person;
 mod waiting;
@@ -19,70 +19,70 @@ use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::row::{self, Json};
 use crate::ledger::Entry;
-use crate::queues::{Acked, Device, FORGOTTEN_PER_STEP, Outcome, Post, Posted};
+use crate::queues::{Ack, AckOutcome, Device, Enqueue, Enqueued, MAX_EXPIRED_PER_STEP};
 use crate::sqlite::row::{Column, get};
 use crate::{Error, Window};
 use person::Person;
 
 pub(super) use waiting::waiting;
 
-/// Something that happens to queues.
+/// A step of the queues.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Begin(Node),
-    Post(Post),
+    Enqueue(Enqueue),
     Connect(Device, Ttl, usize),
     Disconnect(Device),
-    Ack(Device, Acked),
+    Ack(Device, Ack),
 }
 
-/// What came of it.
+/// The outcome of a step.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(super) enum StepOutcome {
     Begun,
-    Posted(Posted),
+    Enqueued(Enqueued),
     Connected(Option<Flake>),
     Disconnected,
-    Acked(Outcome),
+    Acked(AckOutcome),
 }
 
-/// Does a step. The last id that was drawn is changed by those who draw one.
-pub(super) fn take(
+/// Runs a step. `last` is the last id that was created, and is changed by steps that create one.
+pub(super) fn run_step(
     connection: &Connection,
     step: Step,
     at: u64,
     last: &mut Flake,
     window: &Window,
-) -> Result<Done, Error> {
+) -> Result<StepOutcome, Error> {
     Ok(match step {
         Step::Begin(node) => {
             *last = last.next_by(node, at);
-            person::everybody_leaves(connection, at)?;
-            Done::Begun
+            person::disconnect_all(connection, at)?;
+            StepOutcome::Begun
         }
-        Step::Post(post) => Done::Posted(self::post(connection, &post, last, window)?),
-        Step::Connect(device, ttl, most) => {
-            let person = Person::met(connection, &device.site, &device.person, at)?;
-            let has_room = person.connect(&device.name, ttl, most, *last)?;
+        Step::Enqueue(post) => StepOutcome::Enqueued(enqueue(connection, &post, last, window)?),
+        Step::Connect(device, ttl, max_devices) => {
+            let person = Person::find_or_create(connection, &device.site, &device.person, at)?;
+            let has_room = person.connect(&device.name, ttl, max_devices, *last)?;
             if !has_room {
-                // It may have been met for nothing.
+                // The person may have been created for nothing.
                 person.forget(at)?;
             }
-            Done::Connected(has_room.then_some(*last))
+            StepOutcome::Connected(has_room.then_some(*last))
         }
         Step::Disconnect(device) => {
-            if let Some(person) = Person::known(connection, &device.site, &device.person, at)? {
+            if let Some(person) = Person::find(connection, &device.site, &device.person, at)? {
                 person.disconnect(&device.name, at)?;
             }
-            Done::Disconnected
+            StepOutcome::Disconnected
         }
-        Step::Ack(device, acked) => Done::Acked(ack(connection, &device, acked, at, last)?),
+        Step::Ack(device, acked) => StepOutcome::Acked(ack(connection, &device, acked, at, last)?),
     })
 }
 
-/// Forgets some of what is due, after so many steps.
+/// Drops some expired devices and deliveries, after this many steps.
 pub(super) fn forget(connection: &Connection, steps: u32, at: u64) -> Result<()> {
-    let due = steps * FORGOTTEN_PER_STEP;
+    let due = steps * MAX_EXPIRED_PER_STEP;
     for table in ["devices", "inbox"] {
         let sql = format!("SELECT person FROM {table} WHERE until <= ?1 ORDER BY until LIMIT ?2");
         let persons: Vec<i64> = connection
@@ -96,7 +96,7 @@ pub(super) fn forget(connection: &Connection, steps: u32, at: u64) -> Result<()>
     Ok(())
 }
 
-/// The last id that was drawn.
+/// Returns the last id that was created.
 pub(super) fn last(connection: &Connection) -> Result<Flake> {
     let mut statement =
         connection.prepare_cached("SELECT value FROM meta WHERE name = 'last_flake'")?;
@@ -113,17 +113,17 @@ pub(super) fn store_last(connection: &Connection, last: Flake) -> Result<()> {
     Ok(())
 }
 
-fn post(
+fn enqueue(
     connection: &Connection,
-    post: &Post,
+    post: &Enqueue,
     last: &mut Flake,
     window: &Window,
-) -> Result<Posted, Error> {
+) -> Result<Enqueued, Error> {
     let cutoff = window.ledger_cutoff(post.at);
     if let Some(key) = &post.key
         && let Some(entry) = recall(connection, &post.site, key, cutoff)?
     {
-        return Ok(Posted { id: entry.answer(key)?, repeated: true });
+        return Ok(Enqueued { id: entry.answer(key)?, repeated: true });
     }
     *last = last.next(post.at);
     let id = *last;
@@ -135,20 +135,21 @@ fn post(
     }
     let mut persons = Vec::with_capacity(post.persons.len());
     for name in BTreeSet::from_iter(&post.persons) {
-        let person = Person::met(connection, &post.site, name, post.at)?;
+        let person = Person::find_or_create(connection, &post.site, name, post.at)?;
         person.add(id, Some(&post.message.event), post.ttl.end(post.at))?;
         persons.push(person);
     }
-    // Not before all have it: the message would go with the only person who had it until then.
+    // Only after all have it: otherwise the message would be deleted with the only person who has
+    // it.
     for person in persons {
         if person.waiting()? > post.cap {
             drop_furthest_behind(&person, post, last)?;
         }
     }
-    Ok(Posted { id, repeated: false })
+    Ok(Enqueued { id, repeated: false })
 }
 
-fn drop_furthest_behind(person: &Person<'_>, post: &Post, last: &mut Flake) -> Result<()> {
+fn drop_furthest_behind(person: &Person<'_>, post: &Enqueue, last: &mut Flake) -> Result<()> {
     *last = last.next(post.at);
     store_message(person.connection, *last, None)?;
     if !person.is_known()? {
@@ -160,39 +161,39 @@ fn drop_furthest_behind(person: &Person<'_>, post: &Post, last: &mut Flake) -> R
         person.clear_queue(*device)?;
     }
     person.drop_unawaited()?;
-    person.tell_to_start_over(&behind, *last)
+    person.add_resync(&behind, *last)
 }
 
 fn ack(
     connection: &Connection,
     device: &Device,
-    acked: Acked,
+    acked: Ack,
     at: u64,
     last: &mut Flake,
-) -> Result<Outcome> {
-    let Some(person) = Person::known(connection, &device.site, &device.person, at)? else {
-        return Ok(Outcome::Removed);
+) -> Result<AckOutcome> {
+    let Some(person) = Person::find(connection, &device.site, &device.person, at)? else {
+        return Ok(AckOutcome::Removed);
     };
-    let Some(device) = person.device(&device.name)? else { return Ok(Outcome::Removed) };
+    let Some(device) = person.device(&device.name)? else { return Ok(AckOutcome::Removed) };
     let id = match acked {
-        Acked::One(id) => id,
-        Acked::Batch(ids) => {
-            person.leave_queue(device, &ids)?;
-            return Ok(Outcome::Removed);
+        Ack::One(id) => id,
+        Ack::Batch(ids) => {
+            person.remove_from_queue(device, &ids)?;
+            return Ok(AckOutcome::Removed);
         }
     };
     let Some(lost) = person.lost_by(device, id)? else {
-        person.leave_queue(device, &[id])?;
-        return Ok(Outcome::Removed);
+        person.remove_from_queue(device, &[id])?;
+        return Ok(AckOutcome::Removed);
     };
-    person.leave_queue(device, &lost)?;
+    person.remove_from_queue(device, &lost)?;
     *last = last.next(at);
     store_message(connection, *last, None)?;
-    person.tell_to_start_over(&[device], *last)?;
-    Ok(Outcome::Resync(*last))
+    person.add_resync(&[device], *last)?;
+    Ok(AckOutcome::Resync(*last))
 }
 
-/// Stores what is said: by a message, or that something was dropped unread.
+/// Stores a message; `None` is a resync.
 fn store_message(connection: &Connection, id: Flake, message: Option<&Arc<Message>>) -> Result<()> {
     connection
         .prepare_cached("INSERT INTO messages (id, event, args, resync) VALUES (?1, ?2, ?3, ?4)")?
@@ -221,8 +222,14 @@ fn recall(
         .optional()
 }
 
-/// Replaces an entry that was forgotten but not dropped yet.
-fn remember(connection: &Connection, post: &Post, key: &Key, id: Flake, cutoff: u64) -> Result<()> {
+/// Stores a key. Replaces an expired entry that is not dropped yet.
+fn remember(
+    connection: &Connection,
+    post: &Enqueue,
+    key: &Key,
+    id: Flake,
+    cutoff: u64,
+) -> Result<()> {
     super::forget::post(connection, cutoff)?;
     connection
         .prepare_cached(

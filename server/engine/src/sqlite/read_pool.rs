@@ -1,13 +1,13 @@
-//! The threads and connections that read.
+//! The pool of threads and connections that read.
 //!
-//! A list may take its time, so lists leave one reader to reads of one record and the like, which are
-//! short: health checks, sessions. And the lists of one client leave a reader to those of the others.
-//! Where several wait, the client that has the fewest readers comes first.
+//! A list may take long, so lists leave one reader to short reads: those of one record, health
+//! checks, sessions. The lists of one client leave a reader to the lists of others. If several
+//! clients wait, the one with the fewest readers comes first.
 //!
-//! A read that nobody waits for any more is taken out of the queue, or ended where it is.
+//! A read whose future is dropped is taken out of the queue, or interrupted.
 //!
-//! Lists that overlap all the time keep SQLite from restarting the write-ahead log. So a checkpoint can
-//! [pause](ReadPool::pause_lists) them.
+//! Lists that overlap all the time keep SQLite from restarting the write-ahead log. So a checkpoint
+//! can [pause](ReadPool::pause_lists) them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -27,30 +27,32 @@ use super::control::ReadControl;
 use super::schema;
 use crate::{Error, ReadOptions};
 
-/// Lists that are read at a time. Most are short and from memory; more would only take turns.
-const LISTS: usize = 4;
+/// The maximum number of concurrent lists. Most are short and from memory, so more of them would
+/// only compete.
+const MAX_LISTS: usize = 4;
 
-/// Lists of one client that are read at a time.
-const LISTS_OF_CLIENT: usize = LISTS - 1;
+/// The maximum number of concurrent lists of one client.
+const MAX_LISTS_PER_CLIENT: usize = MAX_LISTS - 1;
 
-/// All reads at a time.
-const CONNECTIONS: usize = LISTS + 1;
+/// The maximum number of concurrent reads.
+const MAX_CONNECTIONS: usize = MAX_LISTS + 1;
 
-/// After so many steps of a statement SQLite asks whether to go on. One step may be to search a text.
-const STEPS: i32 = 100;
+/// After this many steps of a statement, SQLite calls the progress handler. One step may search a
+/// text.
+const PROGRESS_STEPS: i32 = 100;
 
-/// The connections that are open for reading.
+/// The pool of readers.
 #[derive(Debug, Clone)]
 pub(super) struct ReadPool {
     path: PathBuf,
     deadline: Duration,
     queue: Arc<ReadQueue>,
-    /// Where readers run.
+    /// The runtime on which readers run.
     runtime: Handle,
 }
 
-/// Where readers get their work. One that has begun goes on until there is none: a thread that is asleep is
-/// expensive to wake, and so is who waits for its turn.
+/// The queue of reads. A reader that has begun continues until the queue is empty, because it is
+/// expensive to wake a thread for each read.
 #[derive(Debug, Default)]
 struct ReadQueue {
     state: Mutex<State>,
@@ -65,26 +67,26 @@ struct State {
     short: BTreeMap<u64, Job>,
     /// By client, in the order of their arrival.
     lists: HashMap<Option<IpAddr>, BTreeMap<u64, Job>>,
-    reading: Vec<Reading>,
-    /// Lists begin only as [`ReadPool::pause_lists`] says.
+    reading: Vec<RunningList>,
+    /// Whether lists are paused, see [`ReadPool::pause_lists`].
     are_lists_paused: bool,
     idle: Vec<Connection>,
-    /// Readers that have begun.
+    /// The number of readers that have begun.
     busy: usize,
 }
 
 /// A list that is being read.
-struct Reading {
+struct RunningList {
     number: u64,
     client: Option<IpAddr>,
-    /// It began before lists were paused.
+    /// Whether it began before lists were paused, so that the pause waits for it.
     is_awaited: bool,
 }
 
-/// Something to read, which answers by itself.
+/// A read, which sends its own answer.
 type Job = Box<dyn FnOnce(Result<&mut Connection, Error>) + Send>;
 
-/// Which readers may do it.
+/// The kind of a read, which decides how many may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Short,
@@ -93,7 +95,8 @@ enum Kind {
 }
 
 impl ReadPool {
-    /// Connections are opened when they are first needed. `deadline` limits each read. Needs a runtime of tokio.
+    /// Returns a pool. It opens connections when they are first needed. `deadline` limits each
+    /// read. It needs a tokio runtime.
     pub(super) fn new(path: &Path, deadline: Duration) -> Self {
         let runtime = Handle::current();
         Self { path: path.to_owned(), deadline, queue: Arc::default(), runtime }
@@ -103,7 +106,7 @@ impl ReadPool {
         self.deadline = deadline;
     }
 
-    /// Reads something short in a thread that may wait for the disk.
+    /// Does a short read in a thread that may block.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -112,7 +115,7 @@ impl ReadPool {
         self.run(Kind::Short, self.deadline, options, |snapshot, _| read(snapshot)).await
     }
 
-    /// Reads what the server itself needs, however long it takes.
+    /// Does a read of the server itself, which has no deadline.
     pub(super) async fn read_all<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -121,7 +124,7 @@ impl ReadPool {
         self.run(kind, Duration::MAX, options, |snapshot, _| read(snapshot)).await
     }
 
-    /// Reads something that may be long.
+    /// Does a read that may be long.
     pub(super) async fn read_list<T: Send + 'static>(
         &self,
         options: &ReadOptions,
@@ -142,7 +145,7 @@ impl ReadPool {
         let (options, flag) = (options.clone(), Arc::clone(&is_cancelled));
         let job: Job = Box::new(move |connection| {
             let control = Arc::new(ReadControl::begin(deadline, &options, flag));
-            let value = connection.and_then(|connection| within(connection, &control, read));
+            let value = connection.and_then(|connection| run_read(connection, &control, read));
             options.time.spend(control.finish());
             // The caller may have stopped waiting.
             let _ = answer.send(value);
@@ -156,14 +159,15 @@ impl ReadPool {
         outcome.await.map_err(failed)?
     }
 
-    /// For one that `busy` counts.
+    /// Starts a reader that `busy` counts already.
     fn spawn_reader(&self) {
         let (path, queue) = (self.path.clone(), Arc::clone(&self.queue));
         drop(self.runtime.spawn_blocking(move || queue.work(&path)));
     }
 
-    /// Pauses lists until the result is dropped. Clients whose lists are being read begin no others. When those lists have
-    /// ended, nobody begins one. So others do not wait for the long lists of one client.
+    /// Pauses lists until the result is dropped. Clients whose lists are being read begin no
+    /// others. When those lists have ended, no client begins one. So other clients do not wait for
+    /// the long lists of one client.
     pub(super) fn pause_lists(&self) -> PausedLists<'_> {
         let mut state = self.queue.state();
         state.are_lists_paused = true;
@@ -180,11 +184,11 @@ impl ReadPool {
     }
 }
 
-/// Lists are paused as long as this exists.
+/// A pause of lists, which ends when this is dropped.
 pub(super) struct PausedLists<'p>(&'p ReadPool);
 
 impl PausedLists<'_> {
-    /// Waits until no list is being read. `false` if one still is after this time.
+    /// Waits until no list is being read. Returns `false` if one still is after this time.
     pub(super) fn wait(&self, at_most: Duration) -> bool {
         let queue = &self.0.queue;
         let are_read = |state: &mut State| !state.reading.is_empty();
@@ -197,21 +201,21 @@ impl Drop for PausedLists<'_> {
         let mut state = self.0.queue.state();
         state.are_lists_paused = false;
         let waiting: usize = state.lists.values().map(BTreeMap::len).sum();
-        let new = waiting.min(LISTS).min(CONNECTIONS - state.busy);
+        let new = waiting.min(MAX_LISTS).min(MAX_CONNECTIONS - state.busy);
         state.busy += new;
         drop(state);
         (0..new).for_each(|_| self.0.spawn_reader());
     }
 }
 
-/// One read, which ends when its control says so.
-fn within<T>(
+/// Runs a read, which its control may interrupt.
+fn run_read<T>(
     connection: &mut Connection,
     control: &Arc<ReadControl>,
     read: impl FnOnce(&Transaction<'_>, &ReadControl) -> rusqlite::Result<T>,
 ) -> Result<T, Error> {
     let watch = Arc::clone(control);
-    connection.progress_handler(STEPS, Some(move || watch.is_over()))?;
+    connection.progress_handler(PROGRESS_STEPS, Some(move || watch.is_over()))?;
     let value = connection.transaction().and_then(|snapshot| {
         control.check()?;
         let value = read(&snapshot, control);
@@ -222,7 +226,7 @@ fn within<T>(
     value.map_err(|error| control.reason(error))
 }
 
-/// Somebody who waits for a read.
+/// The future of a read. When it is dropped, the read is cancelled.
 struct Waiting<'q> {
     queue: &'q ReadQueue,
     kind: Kind,
@@ -234,13 +238,13 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         let job = self.queue.state().take(self.kind, self.number);
-        // Not under the lock.
+        // The job is dropped after the lock is released.
         drop(job);
     }
 }
 
 impl ReadQueue {
-    /// The number of a read, and whether there may be one reader more to do it.
+    /// Queues a read. Returns its number, and whether one more reader may begin.
     fn push(&self, kind: Kind, job: Job) -> (u64, bool) {
         let mut state = self.state();
         let number = state.next;
@@ -249,12 +253,12 @@ impl ReadQueue {
             Kind::Short => state.short.insert(number, job),
             Kind::List(client) => state.lists.entry(client).or_default().insert(number, job),
         };
-        let is_room = state.busy < CONNECTIONS && state.may_begin(kind);
+        let is_room = state.busy < MAX_CONNECTIONS && state.may_begin(kind);
         state.busy += usize::from(is_room);
         (number, is_room)
     }
 
-    /// Does what there is to do.
+    /// Does reads until the queue has none that may begin.
     fn work(&self, path: &Path) {
         let (mut own, mut done) = (None, None);
         while let Some((number, job)) = self.next(done, &mut own) {
@@ -269,14 +273,15 @@ impl ReadQueue {
                     None
                 }
             });
-            // If a read panics, its connection and its answer are dropped, and the caller gets an error.
+            // If a read panics, its connection and its answer are dropped, and the caller gets an
+            // error.
             own = catch_unwind(read).ok().flatten();
             done = Some(number);
         }
     }
 
-    /// What is to be done next, after what was done. Where there is nothing the reader ends, and leaves its
-    /// connection here.
+    /// Returns the next read, after a read is done. If there is none, the reader ends, and its
+    /// connection becomes idle.
     fn next(&self, done: Option<u64>, own: &mut Option<Connection>) -> Option<(u64, Job)> {
         let mut state = self.state();
         state.reading.retain(|list| Some(list.number) != done);
@@ -304,9 +309,9 @@ impl State {
     /// Whether a read of this kind may begin now.
     fn may_begin(&self, kind: Kind) -> bool {
         let Kind::List(client) = kind else { return true };
-        let limit = if client.is_some() { LISTS_OF_CLIENT } else { LISTS };
+        let limit = if client.is_some() { MAX_LISTS_PER_CLIENT } else { MAX_LISTS };
         let is_paused = self.are_lists_paused && !self.may_begin_in_pause(client);
-        !is_paused && self.read_by(client) < limit && self.reading.len() < LISTS
+        !is_paused && self.read_by(client) < limit && self.reading.len() < MAX_LISTS
     }
 
     fn may_begin_in_pause(&self, client: Option<IpAddr>) -> bool {
@@ -314,7 +319,7 @@ impl State {
         awaited.peek().is_some() && awaited.all(|list| list.client != client)
     }
 
-    /// Lists of a client that are being read.
+    /// Returns the number of lists of a client that are being read.
     fn read_by(&self, client: Option<IpAddr>) -> usize {
         self.reading.iter().filter(|list| list.client == client).count()
     }
@@ -330,7 +335,7 @@ impl State {
         let client = *turn?.0;
         let number = *self.lists.get(&client)?.keys().next()?;
         let job = self.take(Kind::List(client), number)?;
-        self.reading.push(Reading { number, client, is_awaited: false });
+        self.reading.push(RunningList { number, client, is_awaited: false });
         Some((number, job))
     }
 

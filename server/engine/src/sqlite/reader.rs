@@ -1,6 +1,6 @@
-//! What is read, each in one transaction.
+//! Reads, each in one transaction.
 //!
-//! Invariant: what a read returns and the position it returns are of the same snapshot.
+//! Invariant: the result of a read and the position with it are of the same snapshot.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use super::prefilter::Prefilter;
 use super::reading::{Bounds, Reading};
 use super::{cascades, epochs, list, row};
 use crate::sqlite::row::{Column, get};
-use crate::{AnswerMemory, Error, Record, Since, Snapshot};
+use crate::{AnswerMemory, ChangesSince, Error, Record, Snapshot};
 
-/// The records of a resource that the criteria pick.
+/// Returns the records of a resource that the criteria pick.
 pub(super) fn find(
     snapshot: &Transaction<'_>,
     epoch: u64,
@@ -31,7 +31,8 @@ fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
     record
 }
 
-/// The name of the primary key, by resource. Resources without any written record are left out.
+/// Returns the name of the primary key, by resource. Resources without any written record are left
+/// out.
 pub(super) fn keys(snapshot: &Transaction<'_>) -> rusqlite::Result<HashMap<Resource, String>> {
     let mut statement = snapshot
         .prepare_cached("SELECT name, key_name FROM resources WHERE key_name IS NOT NULL")?;
@@ -39,7 +40,7 @@ pub(super) fn keys(snapshot: &Transaction<'_>) -> rusqlite::Result<HashMap<Resou
     keys.collect()
 }
 
-/// One record, if there is memory for it.
+/// Returns one record, if there is memory for it.
 pub(super) fn find_one(
     snapshot: &Transaction<'_>,
     epoch: u64,
@@ -67,14 +68,14 @@ pub(super) fn find_one(
     Ok(Ok(Snapshot { value, position }))
 }
 
-/// Bytes of the changes that are read at a time. They are all in memory at once, and whoever missed more reads the
-/// records instead.
+/// The maximum bytes of the changes that are read at a time. They are all in memory at once. A
+/// client that missed more reads the records instead.
 const MAX_SINCE_BYTES: usize = 16 << 20;
 
-/// The memory that these changes may take.
+/// The maximum memory of these changes.
 const MAX_SINCE_PARSED: usize = 64 << 20;
 
-/// The size of the changes that one read of a log has found.
+/// The size of the changes in one read of a log.
 #[derive(Default)]
 struct SinceSize {
     bytes: usize,
@@ -82,7 +83,7 @@ struct SinceSize {
 }
 
 impl SinceSize {
-    /// Adds a change. `false` if that is too much.
+    /// Adds a change. Returns `false` if the changes are too large.
     fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<bool> {
         self.bytes += row::change_bytes(row)?;
         for name in ["before", "after"] {
@@ -92,19 +93,19 @@ impl SinceSize {
     }
 }
 
-/// What happened in a room.
+/// Returns the changes of a room after a position.
 pub(super) fn since(
     snapshot: &Transaction<'_>,
     epoch: u64,
     room: &Room,
     position: Position,
-) -> rusqlite::Result<Since> {
+) -> rusqlite::Result<ChangesSince> {
     let resource = &room.resource;
     let counters = row::counters(snapshot, resource)?;
     let is_reached =
         counters.reaches(position.offset) && epochs::is_valid(snapshot, resource, position, epoch)?;
     if !is_reached {
-        return Ok(Since::OutOfReach);
+        return Ok(ChangesSince::OutOfReach);
     }
     let position = Position { epoch, ..position };
     let changes = match &room.id {
@@ -112,8 +113,8 @@ pub(super) fn since(
         Some(id) => instance_since(snapshot, resource, id, position)?,
     };
     Ok(match changes {
-        Some(changes) => Since::Changes { changes, head: counters.position(epoch) },
-        None => Since::OutOfReach,
+        Some(changes) => ChangesSince::Changes { changes, head: counters.position(epoch) },
+        None => ChangesSince::OutOfReach,
     })
 }
 
@@ -150,7 +151,7 @@ fn class_since(
     Ok(Some(changes))
 }
 
-/// Goes back from the record's last change, from each to the one before it.
+/// Returns the changes of a record. It follows the chain back from the record's last change.
 fn instance_since(
     snapshot: &Transaction<'_>,
     resource: &Resource,

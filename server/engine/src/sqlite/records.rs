@@ -1,8 +1,8 @@
 //! The rows of records.
 //!
-//! Those that were written last are in memory, too: who writes to a record often does so again.
+//! Rows that were written last are cached, because a record is often written several times.
 //!
-//! Invariant: what is in memory is what the transaction would read.
+//! Invariant: the cache has what the transaction would read.
 
 use std::sync::Arc;
 
@@ -14,47 +14,48 @@ use rusqlite::{Connection, OptionalExtension, Result};
 use super::row;
 use crate::sqlite::row::Column;
 
-/// Records in memory.
-const MOST: usize = 1024;
+/// The maximum number of cached records.
+const MAX_CACHED_RECORDS: usize = 1024;
 
-/// How long the JSON of one may be, in bytes.
-const LENGTH: usize = 4096;
+/// The maximum bytes of the JSON of a cached record.
+const MAX_CACHED_JSON_BYTES: usize = 4096;
 
-/// How many bytes the values of one may take.
-const PARSED: usize = 32 << 10;
+/// The maximum bytes of the parsed values of a cached record.
+const MAX_CACHED_PARSED_BYTES: usize = 32 << 10;
 
-/// A record's row.
+/// The row of a record.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredRecord {
     row: i64,
-    /// Where the log last speaks of it.
+    /// The offset of its last entry in the log.
     pub(super) offset: u64,
-    /// Where it last changed, which is earlier if something was only published of it since.
+    /// The offset of its last change, which is smaller if something was only published of it since.
     pub(super) changed: u64,
-    /// The record as text and as what that says; none where it is not there.
+    /// The record as text; `None` if the record does not exist.
     pub(super) json: Option<String>,
+    /// The parsed record; `None` if the record does not exist.
     pub(super) record: Option<Arc<Attributes>>,
 }
 
 /// The rows of all records.
 #[derive(Debug)]
 pub(super) struct Records {
-    lately: LruCache<(Resource, Id), Stored>,
-    /// What the file is like, apart from what was written over this connection.
+    cache: LruCache<(Resource, Id), StoredRecord>,
+    /// The version of the data in the file, which changes with writes over other connections.
     version: i64,
 }
 
 impl Records {
     pub(super) fn new() -> Self {
-        Self { lately: LruCache::new(MOST), version: 0 }
+        Self { cache: LruCache::new(MAX_CACHED_RECORDS), version: 0 }
     }
 
-    /// Forgets what is in memory: what was written was not committed.
+    /// Empties the cache, after writes that were not committed.
     pub(super) fn clear(&mut self) {
-        self.lately.clear();
+        self.cache.clear();
     }
 
-    /// Forgets it where somebody else has written to the file. A transaction has begun.
+    /// Empties the cache if somebody else has written to the file. A transaction has to be open.
     pub(super) fn refresh(&mut self, connection: &Connection) -> Result<()> {
         let version = connection
             .prepare_cached("PRAGMA data_version")?
@@ -66,56 +67,60 @@ impl Records {
         Ok(())
     }
 
-    /// A record and where it last changed, for the answer to a repeat.
+    /// Returns a record and the offset of its last change, for the answer to a repeat.
     pub(super) fn look(
         &mut self,
         connection: &Connection,
         resource: &Resource,
         id: &Id,
     ) -> Result<Option<(Arc<Attributes>, u64)>> {
-        let look = |stored: &Stored| Some((stored.record.clone()?, stored.changed));
-        match self.lately.get(&(resource.clone(), id.clone())) {
+        let look = |stored: &StoredRecord| Some((stored.record.clone()?, stored.changed));
+        match self.cache.get(&(resource.clone(), id.clone())) {
             Some(stored) => Ok(look(stored)),
             None => Ok(read(connection, resource, id)?.as_ref().and_then(look)),
         }
     }
 
-    /// A record's row, for whoever is about to write to it.
+    /// Removes the row of a record from the cache, or reads it. The caller is about to write the
+    /// record.
     pub(super) fn take(
         &mut self,
         connection: &Connection,
         resource: &Resource,
         id: &Id,
-    ) -> Result<Option<Stored>> {
-        match self.lately.remove(&(resource.clone(), id.clone())) {
+    ) -> Result<Option<StoredRecord>> {
+        match self.cache.remove(&(resource.clone(), id.clone())) {
             Some(stored) => Ok(Some(stored)),
             None => read(connection, resource, id),
         }
     }
 
-    /// Stores what a change made of a record, and its JSON; one that was destroyed leaves its row until its
-    /// destroy has left the log, and so does one that there never was but that something was published of.
+    /// Stores the record after a change, and its JSON. The row of a destroyed record stays until
+    /// the log drops the destroy. The same holds for a record that never existed, but has a
+    /// publication.
     pub(super) fn store(
         &mut self,
         connection: &Connection,
-        stored: Option<Stored>,
+        stored: Option<StoredRecord>,
         change: &Change,
         after: Option<String>,
     ) -> Result<()> {
         let row = write(connection, stored.map(|stored| stored.row), change, after.as_deref())?;
-        let is_small =
-            |json: &String| json.len() <= LENGTH && JsonSize::of(json).parsed_bytes() <= PARSED;
+        let is_small = |json: &String| {
+            json.len() <= MAX_CACHED_JSON_BYTES
+                && JsonSize::of(json).parsed_bytes() <= MAX_CACHED_PARSED_BYTES
+        };
         let is_kept = !change.published && after.as_ref().is_some_and(is_small);
         if is_kept {
             let (offset, record) = (change.position.offset, change.after.clone());
-            let stored = Stored { row, offset, changed: offset, json: after, record };
-            self.lately.insert((change.resource.clone(), change.id.clone()), stored);
+            let stored = StoredRecord { row, offset, changed: offset, json: after, record };
+            self.cache.insert((change.resource.clone(), change.id.clone()), stored);
         }
         Ok(())
     }
 }
 
-fn read(connection: &Connection, resource: &Resource, id: &Id) -> Result<Option<Stored>> {
+fn read(connection: &Connection, resource: &Resource, id: &Id) -> Result<Option<StoredRecord>> {
     let mut statement = connection.prepare_cached(
         "SELECT rowid, json, offset, coalesce(changed, offset) AS changed FROM records
          WHERE resource = ?1 AND id = ?2",
@@ -123,7 +128,7 @@ fn read(connection: &Connection, resource: &Resource, id: &Id) -> Result<Option<
     let stored = statement.query_row((Column(resource), Column(id)), |row| {
         let (json, record) = (row.get("json")?, row::record(row, "json")?);
         let (offset, changed) = (row::unsigned(row, "offset")?, row::unsigned(row, "changed")?);
-        Ok(Stored { row: row.get("rowid")?, offset, changed, json, record })
+        Ok(StoredRecord { row: row.get("rowid")?, offset, changed, json, record })
     });
     stored.optional()
 }

@@ -1,4 +1,4 @@
-//! How values are stored in columns.
+//! Conversions between values and columns.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::counters::Counters;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column<T>(pub(super) T);
 
-/// The value in a column.
+/// Returns the value in a column.
 pub(super) fn get<T>(row: &Row<'_>, column: impl RowIndex) -> Result<T>
 where
     Column<T>: FromSql,
@@ -49,12 +49,12 @@ impl ToSql for Column<&Resource> {
 
 impl FromSql for Column<Resource> {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        // It was one when it was stored.
+        // The name was valid when it was stored.
         value.as_str().map(|name| Self(Resource::internal(name)))
     }
 }
 
-/// The numbers of the wire.
+/// Verbs have the same numbers as on the wire.
 impl ToSql for Column<&Verb> {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::from(match self.0 {
@@ -92,7 +92,7 @@ impl FromSql for Json<Arc<Attributes>> {
     }
 }
 
-/// The arguments of an event, as a JSON list.
+/// Stores the arguments of an event as a JSON list.
 impl ToSql for Json<&Vec<Box<RawValue>>> {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         let text = serde_json::to_string(self.0).expect("a list of JSON is JSON");
@@ -106,7 +106,7 @@ impl FromSql for Json<Vec<Box<RawValue>>> {
     }
 }
 
-/// Names of attributes, as a JSON list.
+/// Returns the names of attributes as a JSON list.
 pub(super) fn names(attributes: &Attributes) -> String {
     let names: Vec<_> = attributes.keys().collect();
     serde_json::to_string(&names).expect("a list of strings is JSON")
@@ -118,7 +118,7 @@ impl FromSql for Json<Vec<String>> {
     }
 }
 
-/// SQLite's integers have a sign; with the highest bit turned they are in the same order.
+/// SQLite's integers are signed. With the highest bit inverted, ids are in the same order.
 impl ToSql for Column<&Flake> {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::from((u64::from(*self.0) ^ SIGN).cast_signed()))
@@ -133,23 +133,23 @@ impl FromSql for Column<Flake> {
 
 const SIGN: u64 = 1 << 63;
 
-/// A record as JSON text.
+/// Returns a record as JSON text.
 pub(super) fn text(record: &Attributes) -> String {
     serde_json::to_string(record).expect("a map with string keys is JSON")
 }
 
-/// The record in a column, if there is one.
+/// Returns the record in a column, if there is one.
 pub(super) fn record(row: &Row<'_>, column: &str) -> Result<Option<Arc<Attributes>>> {
     let stored: Option<Json<Arc<Attributes>>> = row.get(column)?;
     Ok(stored.map(|Json(record)| record))
 }
 
-/// A number of ours that is not negative; SQLite knows only signed ones.
+/// Returns an unsigned number. SQLite stores it as a signed one.
 pub(super) fn unsigned(row: &Row<'_>, column: &str) -> Result<u64> {
     row.get(column).map(i64::cast_unsigned)
 }
 
-/// What is counted of a resource.
+/// Returns the counters of a resource.
 pub(super) fn counters(connection: &Connection, resource: &Resource) -> Result<Counters> {
     let mut statement = connection.prepare_cached(
         "SELECT head, floor, next_id, records, log_bytes FROM resources WHERE name = ?1",
@@ -166,13 +166,13 @@ pub(super) fn counters(connection: &Connection, resource: &Resource) -> Result<C
     Ok(counters.optional()?.unwrap_or_default())
 }
 
-/// How many records there are.
+/// Returns the number of records of all resources.
 pub(super) fn total_records(connection: &Connection) -> Result<u64> {
     let total = "SELECT ifnull(sum(records), 0) AS total FROM resources";
     connection.prepare_cached(total)?.query_row((), |row| unsigned(row, "total"))
 }
 
-/// Bytes of the texts of a change in the log.
+/// Returns the bytes of the texts of a change in the log.
 pub(super) fn change_bytes(row: &Row<'_>) -> Result<usize> {
     let mut bytes = 0;
     for name in ["before", "after", "attributes"] {
@@ -181,17 +181,17 @@ pub(super) fn change_bytes(row: &Row<'_>) -> Result<usize> {
     Ok(bytes)
 }
 
-/// Bytes that the record in a column takes once it is parsed.
+/// Returns the bytes that the record in a column takes once it is parsed.
 pub(super) fn parsed_bytes(row: &Row<'_>, column: &str) -> Result<usize> {
     let json = row.get_ref(column)?.as_bytes_or_null()?;
     Ok(json.map_or(0, |json| JsonSize::of(json).parsed_bytes()))
 }
 
-/// An entry of the log.
+/// Returns an entry of the log.
 pub(super) fn change(row: &Row<'_>, epoch: u64, resource: &Resource) -> Result<Arc<Change>> {
     let (before, after) = (record(row, "before")?, record(row, "after")?);
     let Json(names): Json<Vec<String>> = row.get("attributes")?;
-    // What was set is what there is after it.
+    // The values that were set are in the record after the change.
     let set = names.into_iter().filter_map(|name| {
         let value = after.as_ref()?.get(&name)?.clone();
         Some((name, value))

@@ -1,4 +1,4 @@
-//! The file: its tables, and how connections to it are made.
+//! The schema of the file, and the connections to it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,13 +10,14 @@ use super::indexes::Indexes;
 use super::{cascades, epochs, ledger, vacuum};
 use crate::Error;
 
-/// A log that is larger than this is truncated.
+/// A write-ahead log that is larger than this is truncated.
 pub(super) const MAX_WAL_BYTES: u64 = 64 << 20;
 
-/// Of the tables below. A file of a later version is left alone, as we cannot know what is in it.
+/// The version of the tables below. A file of a later version is refused, because its tables are
+/// unknown.
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
-/// What each version added to the one before it, beginning with the first.
+/// The upgrades from each version to the next, beginning with the first.
 const UPGRADES: [&str; 13] = [
     "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
     SESSIONS,
@@ -26,7 +27,7 @@ const UPGRADES: [&str; 13] = [
      ALTER TABLE log ADD COLUMN fingerprint INTEGER;
      ALTER TABLE resources ADD COLUMN moved INTEGER NOT NULL DEFAULT 0",
     "UPDATE log SET attributes = (SELECT json_group_array(key) FROM json_each(attributes))",
-    // What the log had forgotten already comes back to it, as far as an answer needs it.
+    // Changes that the log had dropped are added to it again, as far as an answer needs them.
     "INSERT INTO log (resource, offset, previous, verb, id, before, after, attributes, mark, published,
                       at, identity, key, fingerprint)
      SELECT resource, offset, 0, verb, id, iif(verb = 3, shown, NULL), iif(verb = 3, NULL, shown),
@@ -52,20 +53,21 @@ const UPGRADES: [&str; 13] = [
     COUNTS,
 ];
 
-/// How long to wait for another process (a backup, a curious person) to let go of the file.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for another process (a backup, an operator's shell) to unlock the file.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Statements kept prepared by each connection: all there are, with room for those that read lists.
-const STATEMENTS: usize = 128;
+/// The number of prepared statements that each connection caches: all of ours, and some for lists.
+const STATEMENT_CACHE_SIZE: usize = 128;
 
-/// Memory for pages the writer comes back to, in negative KiB as SQLite wants it.
-const WRITER_CACHE: i64 = -16 * 1024;
+/// The page cache of the writer, in negative KiB as SQLite expects it.
+const WRITER_CACHE_SIZE: i64 = -16 * 1024;
 
-/// The same of each reader.
-const READER_CACHE: i64 = -32 * 1024;
+/// The page cache of each reader.
+const READER_CACHE_SIZE: i64 = -32 * 1024;
 
 /// Columns named `id` have no type, so that SQLite keeps integers and texts apart and sorts them as
-/// [`Id`](backwire_records::change::Id) does: integers first and by value, then texts by their bytes.
+/// [`Id`](backwire_records::change::Id) does: integers first and by value, then texts by their
+/// bytes.
 const TABLES: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 
@@ -119,7 +121,7 @@ const TABLES: &str = "
     );
 ";
 
-/// The table that the eighth and the ninth version had of writes with a key that changed nothing.
+/// The table of writes with a key that changed nothing, in the eighth and the ninth version.
 const UNCHANGED: &str = "
     CREATE TABLE unchanged (
         key TEXT NOT NULL,
@@ -135,7 +137,7 @@ const UNCHANGED: &str = "
     );
 ";
 
-/// Counts what the file has.
+/// Adds the counts of records and of bytes in the logs.
 const COUNTS: &str = "
     ALTER TABLE resources ADD COLUMN records INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE resources ADD COLUMN log_bytes INTEGER NOT NULL DEFAULT 0;
@@ -148,7 +150,7 @@ const COUNTS: &str = "
                      FROM log WHERE resource = name AND offset > floor);
 ";
 
-/// The table of sessions, and in `meta` what their cookies are signed with.
+/// The table of sessions, and in `meta` the secret that signs their cookies.
 const SESSIONS: &str = "
     CREATE TABLE sessions (
         id TEXT PRIMARY KEY,
@@ -163,8 +165,8 @@ const SESSIONS: &str = "
     INSERT INTO meta (name, value) VALUES ('session_secret', randomblob(32));
 ";
 
-/// The tables of queues. Ids are flakes with their highest bit turned, so that they sort as numbers with
-/// a sign do. What depends on a row goes with it.
+/// The tables of queues. Ids are flakes with their highest bit inverted, so that they sort as
+/// signed numbers. Dependent rows are deleted with a row.
 const QUEUES: &str = "
     -- waiting: rows of the inbox.
     CREATE TABLE persons (
@@ -252,14 +254,14 @@ const QUEUES: &str = "
     );
 ";
 
-/// Opens the writer's connection, and makes file and tables where they are missing.
+/// Opens the writer's connection, and creates the file and the tables if they are missing.
 pub(super) fn create(path: &Path) -> Result<Connection, Error> {
     let opened = connect(path, OpenFlags::SQLITE_OPEN_CREATE).and_then(|mut connection| {
-        // Before anything is written.
+        // This comes before anything is written.
         vacuum::enable(&connection)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "journal_size_limit", MAX_WAL_BYTES.cast_signed())?;
-        connection.pragma_update(None, "cache_size", WRITER_CACHE)?;
+        connection.pragma_update(None, "cache_size", WRITER_CACHE_SIZE)?;
         // A commit is on the disk when it returns, also if the power goes.
         connection.pragma_update(None, "synchronous", "full")?;
         ledger::add_functions(&connection)?;
@@ -279,7 +281,7 @@ pub(super) fn create(path: &Path) -> Result<Connection, Error> {
     }
 }
 
-/// The version of a file's tables.
+/// Returns the version of a file's tables.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     meta(connection, "version")
 }
@@ -296,7 +298,7 @@ fn of_another_version(path: &Path, version: i64) -> Error {
     ))
 }
 
-/// Makes the indexes there are to be.
+/// Creates and drops indexes, so that the file has the declared ones.
 pub(super) fn index(path: &Path, indexes: &Indexes) -> rusqlite::Result<()> {
     let mut connection = connect(path, OpenFlags::empty())?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -304,11 +306,11 @@ pub(super) fn index(path: &Path, indexes: &Indexes) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// Opens a connection for reading. It may do the housekeeping of a reader, which writes, but is
-/// not allowed to change anything.
+/// Opens a connection for reading. It may do the housekeeping of a reader, which writes, but cannot
+/// change data.
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path, OpenFlags::empty())?;
-    connection.pragma_update(None, "cache_size", READER_CACHE)?;
+    connection.pragma_update(None, "cache_size", READER_CACHE_SIZE)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
@@ -321,7 +323,7 @@ pub(super) fn open_checkpointer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// What session cookies are signed with where no other secret is set.
+/// Returns the secret that signs session cookies if no other secret is configured.
 pub(super) fn secret(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
     let sql = "SELECT value FROM meta WHERE name = 'session_secret'";
     connection.query_row(sql, [], |row| row.get(0))
@@ -331,14 +333,15 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     // Each connection is used by one thread at a time, so SQLite's own locks would only cost.
     let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(PATIENCE)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Our plans do not depend on the values bound; without this each new value is a new preparation.
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE_SIZE);
+    // Our plans do not depend on bound values. Without this, each new value would prepare the
+    // statement again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
-/// Makes the tables of an empty file, and brings those of an older one up to date.
+/// Creates the tables of an empty file, and upgrades those of an older one.
 fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if !transaction.table_exists(None, "meta")? {

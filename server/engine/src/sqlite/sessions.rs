@@ -8,20 +8,20 @@ use serde_json::Value;
 
 use super::row::{self, Json};
 use crate::Error;
-use crate::sessions::{DROPPED_PER_EDIT, Edit, Held};
+use crate::sessions::{DROPPED_PER_EDIT, SessionEdit, StoredSession};
 
 type Result<T, E = rusqlite::Error> = std::result::Result<T, E>;
 
-/// A session whose time is not up.
-pub(super) fn load(connection: &Connection, id: &str, now: u64) -> Result<Option<Held>> {
+/// Returns a session, unless it has expired.
+pub(super) fn load(connection: &Connection, id: &str, now: u64) -> Result<Option<StoredSession>> {
     connection
         .prepare_cached("SELECT json, until FROM sessions WHERE id = ?1 AND until > ?2")?
         .query_row((id, now.cast_signed()), held)
         .optional()
 }
 
-/// The sessions that hold a value under a key, and whose time is not up.
-pub(super) fn holding(
+/// Returns the ids of the sessions that have a value under a key and have not expired.
+pub(super) fn find_by_value(
     connection: &Connection,
     key: &str,
     value: &Value,
@@ -39,12 +39,12 @@ pub(super) fn holding(
     Ok(ids)
 }
 
-fn held(row: &Row<'_>) -> Result<Held> {
+fn held(row: &Row<'_>) -> Result<StoredSession> {
     let Json(values): Json<Arc<Attributes>> = row.get("json")?;
-    Ok(Held { values, until: row::unsigned(row, "until")? })
+    Ok(StoredSession { values, until: row::unsigned(row, "until")? })
 }
 
-/// How many there are, also of those whose time is up and that have not been dropped yet.
+/// Returns the number of sessions, including expired ones that have not been dropped yet.
 pub(super) fn count(connection: &Connection) -> Result<usize> {
     connection
         .prepare_cached("SELECT count(*) AS count FROM sessions")?
@@ -52,10 +52,14 @@ pub(super) fn count(connection: &Connection) -> Result<usize> {
         .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// Edits a session. `count` is how many there are; returns how many there are afterwards.
-pub(super) fn edit(connection: &Connection, edit: Edit, count: usize) -> Result<usize, Error> {
+/// Edits a session. `count` is the number of sessions; returns the number afterwards.
+pub(super) fn edit(
+    connection: &Connection,
+    edit: SessionEdit,
+    count: usize,
+) -> Result<usize, Error> {
     let (was, until, max) = (edit.id.clone(), edit.until, edit.max);
-    let id = edit.becomes.as_ref().unwrap_or(&was).clone();
+    let id = edit.new_id.as_ref().unwrap_or(&was).clone();
     let held = load(connection, &was, edit.at)?;
     let held = held.map(|held| Arc::unwrap_or_clone(held.values));
     let values = edit.apply(held.unwrap_or_default());
@@ -72,10 +76,10 @@ pub(super) fn edit(connection: &Connection, edit: Edit, count: usize) -> Result<
     Ok(others + 1)
 }
 
-/// Makes room for a session that begins. Returns how many there are then.
+/// Makes room for a new session. Returns the number of sessions then.
 fn make_room(connection: &Connection, count: usize, max: Option<usize>) -> Result<usize, Error> {
     let Some(limit) = max.filter(|max| count >= *max) else { return Ok(count) };
-    // As the index has it: `anonymous_sessions_by_end`.
+    // The condition is that of the index `anonymous_sessions_by_end`.
     let removed = connection
         .prepare_cached(
             "DELETE FROM sessions WHERE id =
@@ -89,7 +93,7 @@ fn make_room(connection: &Connection, count: usize, max: Option<usize>) -> Resul
     }
 }
 
-/// Forgets some whose time is up. Returns how many.
+/// Drops some expired sessions. Returns how many.
 pub(super) fn forget(connection: &Connection, now: u64) -> Result<usize> {
     connection
         .prepare_cached(

@@ -1,8 +1,9 @@
-//! A reserve for when the disk is full.
+//! The reserve for a full disk.
 //!
-//! Without a reserve nothing could be deleted on a full disk, as a delete is a write. So a file beside the store
-//! keeps some room. When a commit finds the disk full, the file is removed, and until there is room for it again
-//! only those writes are accepted that make the store smaller.
+//! Without a reserve nothing could be deleted on a full disk, because a delete is a write. So a
+//! file beside the store reserves some space. When a commit finds the disk full, the file is
+//! removed. Until there is space for it again, only writes that make the store smaller are
+//! accepted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,23 +19,24 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::files::with_suffix;
 use super::lock;
-use super::schema::PATIENCE;
+use super::schema::BUSY_TIMEOUT;
 
-/// Bytes of the reserve: enough to copy the write-ahead log to the database, and for some deletes.
-const RESERVE: u64 = 8 << 20;
+/// The bytes of the reserve: enough to copy the write-ahead log to the database, and for some
+/// deletes.
+const RESERVE_BYTES: u64 = 8 << 20;
 
 /// How long a checkpoint on a full disk may wait for readers. Writers wait with it.
-const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(100);
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The time between two attempts to have room again.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The time between two attempts to make room.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The room of a store, as its writer sees it.
+/// The disk space of a store, as its writer sees it.
 #[derive(Debug)]
 pub(super) struct Space {
     store: PathBuf,
     reserve: PathBuf,
-    /// Whether only writes are accepted that make the store smaller.
+    /// Whether the disk is full, so that only writes that make the store smaller are accepted.
     is_full: Arc<AtomicBool>,
     last_attempt: Option<Instant>,
 }
@@ -46,7 +48,7 @@ impl Space {
         Self { store, reserve, is_full: Arc::default(), last_attempt: None }
     }
 
-    /// A flag that others read: whether the disk is full.
+    /// Returns the flag whether the disk is full, for other tasks.
     pub(super) fn flag(&self) -> &Arc<AtomicBool> {
         &self.is_full
     }
@@ -55,7 +57,7 @@ impl Space {
         self.is_full.load(Ordering::Relaxed)
     }
 
-    /// The disk is full: gives up the reserve. `false` if that was done before.
+    /// Removes the reserve, because the disk is full. Returns `false` if that was done before.
     pub(super) fn give_up_reserve(&self) -> bool {
         let is_new = !self.is_full.swap(true, Ordering::Relaxed);
         if is_new {
@@ -73,8 +75,9 @@ impl Space {
         );
     }
 
-    /// The disk is full: empties the write-ahead log, if necessary with the room of the reserve. If there is none for a new
-    /// reserve then, only those writes are accepted that make the store smaller.
+    /// Makes room on a full disk: empties the write-ahead log, if necessary with the space of the
+    /// reserve. If there is no space for a new reserve then, only writes that make the store
+    /// smaller are accepted.
     pub(super) fn make_room(&mut self, connection: &Connection) {
         let was_full = self.is_full();
         if was_full && !self.is_due() {
@@ -93,7 +96,7 @@ impl Space {
         }
     }
 
-    /// Makes the reserve at the start. Without room for it, the disk is full.
+    /// Creates the reserve at the start. Without space for it, the disk counts as full.
     pub(super) fn begin(&self) {
         match make(&self.reserve) {
             Ok(()) => {}
@@ -109,8 +112,8 @@ impl Space {
         }
     }
 
-    /// Makes the reserve again, if there is room for it and for as much again. Otherwise the disk would be
-    /// full again soon.
+    /// Creates the reserve again, if there is space for twice its size. Otherwise the disk would be
+    /// full again soon. Returns whether it did.
     fn has_room(&self) -> bool {
         let probe = with_suffix(&self.reserve, ".probe");
         let made = make(&self.reserve).and_then(|()| make(&probe));
@@ -121,7 +124,7 @@ impl Space {
         made.is_ok()
     }
 
-    /// After each commit: if the disk is full, tries to have room again.
+    /// Tries to make room if the disk is full. Called after each commit.
     pub(super) fn settle(&mut self, connection: &Connection) {
         if self.is_full() && self.is_due() {
             self.make_room(connection);
@@ -129,13 +132,13 @@ impl Space {
     }
 
     fn is_due(&self) -> bool {
-        self.last_attempt.is_none_or(|last| last.elapsed() >= PAUSE)
+        self.last_attempt.is_none_or(|last| last.elapsed() >= RETRY_INTERVAL)
     }
 }
 
 /// Empties the write-ahead log, unless readers need it.
 fn empty_log(connection: &Connection) {
-    let end = Instant::now() + CHECKPOINT_PATIENCE;
+    let end = Instant::now() + CHECKPOINT_TIMEOUT;
     while let Err(error) = truncate_log(connection) {
         // SQLite does not wait for another checkpoint, which takes milliseconds.
         if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || Instant::now() >= end {
@@ -147,15 +150,15 @@ fn empty_log(connection: &Connection) {
 }
 
 fn truncate_log(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(CHECKPOINT_PATIENCE)?;
+    connection.busy_timeout(CHECKPOINT_TIMEOUT)?;
     let truncated = connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE);
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     truncated.map(drop)
 }
 
-/// Makes a file that takes its room on the disk, if it is not there.
+/// Creates a file of the size of the reserve, unless it exists.
 fn make(path: &Path) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|it| it.len() == RESERVE) {
+    if fs::metadata(path).is_ok_and(|it| it.len() == RESERVE_BYTES) {
         return Ok(());
     }
     let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
@@ -166,7 +169,7 @@ fn make(path: &Path) -> io::Result<()> {
     made
 }
 
-/// With bytes that no file system compresses to nothing.
+/// Fills a file with bytes that no file system can compress.
 fn fill(mut file: File) -> io::Result<()> {
     const BLOCK: usize = 1 << 16;
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -177,7 +180,7 @@ fn fill(mut file: File) -> io::Result<()> {
         state ^= state << 17;
         block.extend(state.to_le_bytes());
     }
-    for _ in 0..RESERVE / BLOCK as u64 {
+    for _ in 0..RESERVE_BYTES / BLOCK as u64 {
         file.write_all(&block)?;
     }
     file.flush()

@@ -1,19 +1,19 @@
-//! Statements that are kept for the next read, and those that are not.
+//! Prepared statements, which are cached unless they are long.
 
 use rusqlite::{Result, Statement, Transaction};
 
-/// How long a statement may be to be kept for the next who needs it. There is no end of different ones, and
-/// those that are long take room.
-const KEPT: usize = 2048;
+/// The maximum bytes of a statement that is cached. The number of different statements is not
+/// limited, and long ones take much memory.
+const MAX_CACHED_SQL_BYTES: usize = 2048;
 
-/// Does something with a statement.
+/// Prepares a statement and runs a function with it.
 pub(super) fn prepared<T>(
     snapshot: &Transaction<'_>,
     sql: &str,
     run: impl FnOnce(&mut Statement<'_>) -> Result<T>,
 ) -> Result<T> {
     match sql.len() {
-        ..=KEPT => run(&mut *snapshot.prepare_cached(sql)?),
+        ..=MAX_CACHED_SQL_BYTES => run(&mut *snapshot.prepare_cached(sql)?),
         _ => run(&mut snapshot.prepare(sql)?),
     }
 }

@@ -1,33 +1,35 @@
 //! Returns free pages of the file to the file system.
 //!
-//! Deleted rows leave free pages, which SQLite reuses first. If a commit finds more free pages than are
-//! soon reused, it returns some of them, so the file shrinks little by little and no writer waits long.
+//! Deleted rows leave free pages, which SQLite reuses first. If a commit finds more free pages than
+//! are soon reused, it returns some of them, so the file shrinks little by little and no writer
+//! waits long.
 
 use std::path::Path;
 
 use rusqlite::{Connection, Result};
 
-/// Pages a commit gives back at most: a quarter of a MiB.
+/// The maximum number of pages that a commit gives back: a quarter of a MiB.
 const MAX_PAGES_PER_COMMIT: u64 = 64;
 const VACUUM: &str = "PRAGMA incremental_vacuum(64)";
 
-/// Free pages that a file may always have: a quarter of a MiB.
+/// The number of free pages that a file may always have: a quarter of a MiB.
 const SPARE: u64 = 64;
 
-/// The part of the file that may be free. The log forgets a sixteenth at a time and takes as much again.
+/// One part in this many of the file may be free. The log drops a sixteenth at a time and takes as
+/// much again.
 const SPARE_DIVISOR: u64 = 8;
 
-/// How much there may be in a file that is rewritten when it is opened: it takes a few seconds.
+/// The maximum bytes of a file that is rewritten when it is opened: it takes a few seconds.
 const MAX_REWRITE_BYTES: u64 = 1 << 30;
 
-/// Has free pages kept in a way that they can be given back. In a file that has pages already, this
-/// takes effect when it is rewritten.
+/// Enables the return of free pages. In a file that has pages already, this takes effect when it is
+/// rewritten.
 pub(super) fn enable(connection: &Connection) -> Result<()> {
     connection.pragma_update(None, "auto_vacuum", "incremental")
 }
 
-/// Rewrites a file that cannot give pages back because it was made by an older version. One that would
-/// take long is left as it is.
+/// Rewrites a file that cannot give pages back because it was made by an older version. A large
+/// file, which would take long, stays as it is.
 pub(super) fn rewrite_older(connection: &Connection, path: &Path) {
     let file = path.display();
     match should_rewrite(connection) {
@@ -44,7 +46,7 @@ pub(super) fn rewrite_older(connection: &Connection, path: &Path) {
     }
 }
 
-/// Logs a file that should be rewritten and is too large.
+/// Whether a file should be rewritten. Logs a warning if it is too large.
 fn should_rewrite(connection: &Connection) -> Result<bool> {
     let is_enabled = pragma(connection, "PRAGMA auto_vacuum")? != 0;
     if is_enabled {
@@ -65,11 +67,11 @@ fn should_rewrite(connection: &Connection) -> Result<bool> {
 
 fn rewrite(connection: &Connection) -> Result<()> {
     connection.execute_batch("VACUUM")?;
-    // The journal has all of it once more.
+    // The write-ahead log has a copy of the whole file.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
 }
 
-/// Gives some free pages back, if there are too many.
+/// Gives some free pages back, if there are too many of them.
 pub(super) fn step(connection: &Connection) -> Result<()> {
     let free = free(connection)?;
     if free < SPARE + MAX_PAGES_PER_COMMIT {
@@ -82,7 +84,7 @@ pub(super) fn step(connection: &Connection) -> Result<()> {
     more(connection)
 }
 
-/// The same, if the disk is full: none is spared.
+/// Gives some free pages back, however few there are. Used on a full disk.
 pub(super) fn more(connection: &Connection) -> Result<()> {
     let mut vacuum = connection.prepare_cached(VACUUM)?;
     let mut pages = vacuum.query(())?;

@@ -1,7 +1,8 @@
 //! The queues of the writer.
 //!
-//! Each client has a queue of its own, and the queues take turns: a client that has much to write waits
-//! for itself, and the others do not. The jobs of one queue are done in the order of their arrival.
+//! Each client has a queue of its own, and the queues take turns. So a client that writes much
+//! waits only for its own jobs, and other clients do not wait for them. The jobs of one queue are
+//! done in the order of their arrival.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,13 +11,13 @@ use parking_lot::{Condvar, Mutex};
 
 use super::operation::{Job, Owner};
 
-/// The end where jobs come in. When it is dropped, the writer does what is there and ends.
+/// The sender of jobs. When it is dropped, the writer does the queued jobs and ends.
 #[derive(Debug)]
 pub(super) struct WriteQueue(Arc<Shared>);
 
-/// The end of the writer.
+/// The receiver of jobs, which the writer has.
 #[derive(Debug)]
-pub(super) struct Queued(Arc<Shared>);
+pub(super) struct WriteQueueReceiver(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -42,14 +43,15 @@ struct RoundRobin<T> {
     next: VecDeque<Owner>,
 }
 
-/// Both ends of a queue.
-pub(super) fn queue() -> (WriteQueue, Queued) {
+/// Returns the sender and the receiver of a queue.
+pub(super) fn queue() -> (WriteQueue, WriteQueueReceiver) {
     let shared = Arc::<Shared>::default();
-    (WriteQueue(Arc::clone(&shared)), Queued(shared))
+    (WriteQueue(Arc::clone(&shared)), WriteQueueReceiver(shared))
 }
 
 impl WriteQueue {
-    /// Puts a job in the queue of its owner. If the writer has ended, its answer is dropped.
+    /// Puts a job in the queue of its owner. If the writer has ended, the job is dropped with its
+    /// channel.
     pub(super) fn push(&self, job: Job) {
         let mut state = self.0.state.lock();
         if !state.has_ended {
@@ -70,8 +72,8 @@ impl Drop for WriteQueue {
     }
 }
 
-impl Queued {
-    /// The next job, as soon as there is one. `None` if there will be none.
+impl WriteQueueReceiver {
+    /// Waits for the next job. Returns `None` if there will be none.
     pub(super) fn wait(&self) -> Option<Job> {
         let mut state = self.0.state.lock();
         loop {
@@ -83,14 +85,14 @@ impl Queued {
         }
     }
 
-    /// The next job, if there is one.
+    /// Returns the next job, if there is one.
     pub(super) fn next(&self) -> Option<Job> {
         self.0.state.lock().jobs.pop()
     }
 }
 
-/// Whoever waits for a writer that has panicked is told by the answer that is dropped.
-impl Drop for Queued {
+/// If the writer panics, the jobs are dropped with their channels, so their callers get an error.
+impl Drop for WriteQueueReceiver {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.has_ended = true;
@@ -107,24 +109,24 @@ impl<T> Default for RoundRobin<T> {
 }
 
 impl<T> RoundRobin<T> {
-    fn push(&mut self, owner: Owner, thing: T) {
-        let things = self.queues.entry(owner).or_default();
-        if things.is_empty() {
+    fn push(&mut self, owner: Owner, item: T) {
+        let queue = self.queues.entry(owner).or_default();
+        if queue.is_empty() {
             self.next.push_back(owner);
         }
-        things.push_back(thing);
+        queue.push_back(item);
     }
 
     fn pop(&mut self) -> Option<T> {
         let owner = self.next.pop_front()?;
-        let things = self.queues.get_mut(&owner)?;
-        let thing = things.pop_front();
-        if things.is_empty() {
+        let queue = self.queues.get_mut(&owner)?;
+        let item = queue.pop_front();
+        if queue.is_empty() {
             self.queues.remove(&owner);
         } else {
             self.next.push_back(owner);
         }
-        thing
+        item
     }
 }
 
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn client_with_one_write_does_not_wait_for_all_of_another() {
+    fn client_with_one_write_does_not_wait_for_all_writes_of_another() {
         let mut turns = RoundRobin::default();
         (0..1000).for_each(|n| turns.push(client(1), n));
         turns.push(client(2), 1000);
@@ -147,12 +149,12 @@ mod tests {
     }
 
     proptest! {
-        /// In each line the order of arrival, and no line twice while another waits.
+        /// Each queue keeps the order of arrival, and no queue has two turns while another waits.
         #[test]
-        fn lines_take_turns(steps in prop::collection::vec(prop::option::of(0..4u8), 0..200)) {
+        fn queues_take_turns(steps in prop::collection::vec(prop::option::of(0..4u8), 0..200)) {
             let mut turns = RoundRobin::default();
             let mut model: Vec<VecDeque<usize>> = vec![VecDeque::new(); 4];
-            // Of each line that waits, the lines that have had a turn since then.
+            // For each waiting queue, the queues that have had a turn since then.
             let mut passed: Vec<Vec<u8>> = vec![Vec::new(); 4];
             let pushes_and_pops = steps.into_iter().chain([None; 200]);
             for (n, step) in pushes_and_pops.enumerate() {

@@ -1,5 +1,5 @@
-//! The one thread that writes: takes what is queued and commits it as a group; and the task that tells of it
-//! and answers.
+//! The writer: the one thread that writes. It takes queued operations and commits them as a group.
+//! A task then sends the changes to the tail and answers the callers.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,54 +10,62 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use super::checkpoints::Checkpoints;
-use super::group::{Group, Known};
+use super::group::{Group, WriterState};
 use super::lock::Lock;
-use super::operation::{Answer, Done, Operation, Outcome, Owner};
+use super::operation::{Answer, Operation, OperationOutcome, OperationResult, Owner};
 use super::queues::Step;
-use super::write_queue::{Queued, WriteQueue, queue};
+use super::write_queue::{WriteQueue, WriteQueueReceiver, queue};
 use crate::{Error, Tail};
 
-/// Writes in one group: enough to make the disk cheap, few enough that the first does not wait long
-/// for the last.
-const GROUP: usize = 256;
+/// The maximum number of operations in one group: enough to share the cost of the disk, few enough
+/// that the first does not wait long for the last.
+const MAX_GROUP_OPERATIONS: usize = 256;
 
-/// A group with so many bytes of changes takes no more: others wait for the disk.
-const GROUP_BYTES: u64 = 256 << 10;
+/// A group with this many bytes of changes takes no more operations, because others wait for the
+/// disk.
+const MAX_GROUP_BYTES: u64 = 256 << 10;
 
-/// A group that has taken so long takes no more.
-const GROUP_TIME: Duration = Duration::from_millis(10);
+/// A group that has taken this long takes no more operations.
+const MAX_GROUP_TIME: Duration = Duration::from_millis(10);
 
-/// Groups that may wait to be told of. Whoever listens too slowly makes the writer wait, too.
-const UNTOLD: usize = 1;
+/// The maximum number of committed groups whose results are not delivered yet. A slow receiver of
+/// the tail makes the writer wait.
+const MAX_PENDING_GROUPS: usize = 1;
 
 /// The writer.
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    /// Kept until the last commit.
+    /// The lock is held until the last commit.
     pub(super) _lock: Lock,
-    pub(super) known: Known,
+    pub(super) state: WriterState,
 }
 
-/// Operations that were done together, for each where its outcome is waited for.
-type Told = Vec<(Outcome, Answer)>;
+/// The results of the operations in a group, each with its channel.
+type GroupResults = Vec<(OperationResult, Answer)>;
 
 impl Writer {
-    /// Starts the thread; it ends when the queue is dropped.
+    /// Starts the thread, which ends when the returned queue is dropped.
     pub(super) fn spawn(self, checkpoints: Checkpoints, tail: Tail) -> Result<WriteQueue, Error> {
         let (queue, jobs) = queue();
-        let (telling, told) = mpsc::channel(UNTOLD);
-        tokio::spawn(tell(told, tail));
+        let (results_sender, results) = mpsc::channel(MAX_PENDING_GROUPS);
+        tokio::spawn(deliver_results(results, tail));
         thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || self.run(checkpoints, &jobs, &telling))
+            .spawn(move || self.run(checkpoints, &jobs, &results_sender))
             .map_err(|error| Error::Unavailable(format!("no thread for the writer: {error}")))?;
         Ok(queue)
     }
 
-    /// The checkpoints end before the lock is given back.
+    /// Writes until the queue is closed. The checkpoints end before the lock is released.
     #[expect(clippy::needless_pass_by_value, reason = "they end with this")]
-    fn run(mut self, checkpoints: Checkpoints, queue: &Queued, telling: &mpsc::Sender<Told>) {
-        let (mut operations, mut answers) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
+    fn run(
+        mut self,
+        checkpoints: Checkpoints,
+        queue: &WriteQueueReceiver,
+        results_sender: &mpsc::Sender<GroupResults>,
+    ) {
+        let (mut operations, mut answers) =
+            (Vec::with_capacity(MAX_GROUP_OPERATIONS), Vec::with_capacity(MAX_GROUP_OPERATIONS));
         while let Some(first) = queue.wait() {
             let mut next = Some(first);
             let mut take = || {
@@ -67,15 +75,15 @@ impl Writer {
             };
             let turn = checkpoints.turn();
             if checkpoints.need_room() {
-                self.known.space.make_room(&self.connection);
+                self.state.space.make_room(&self.connection);
             }
             let outcomes = self.outcomes(&mut operations, &mut take);
             drop(turn);
             checkpoints.committed();
             operations.clear();
-            let told = outcomes.into_iter().zip(answers.drain(..)).collect();
-            // Nobody is told any more when the server is closing; what is stored stays stored.
-            let _ = telling.blocking_send(told);
+            let results = outcomes.into_iter().zip(answers.drain(..)).collect();
+            // It fails if the server is closing. The operations are stored nevertheless.
+            let _ = results_sender.blocking_send(results);
         }
     }
 
@@ -84,60 +92,60 @@ impl Writer {
         &mut self,
         operations: &mut Vec<Operation>,
         next: impl FnMut() -> Option<Operation>,
-    ) -> Vec<Outcome> {
+    ) -> Vec<OperationResult> {
         let mut committed = self.commit(operations, next);
         if matches!(committed, Err(Error::DiskFull)) {
-            self.known.space.make_room(&self.connection);
+            self.state.space.make_room(&self.connection);
             committed = self.commit_again(operations);
         }
         let outcomes = committed.unwrap_or_else(|error| failed(operations, &error));
         if outcomes.iter().any(|outcome| matches!(outcome, Err(Error::DiskFull))) {
-            self.known.space.give_up_reserve();
+            self.state.space.give_up_reserve();
         }
-        self.known.space.settle(&self.connection);
+        self.state.space.settle(&self.connection);
         outcomes
     }
 
-    /// Commits the next operations together, and puts them into `operations`. The error is of the group:
-    /// nothing of it was stored.
+    /// Commits the next operations together, and puts them into `operations`. An error concerns the
+    /// whole group: nothing of it was stored.
     fn commit(
         &mut self,
         operations: &mut Vec<Operation>,
         next: impl FnMut() -> Option<Operation>,
-    ) -> Result<Vec<Outcome>, Error> {
+    ) -> Result<Vec<OperationResult>, Error> {
         match self.commit_next(operations, next) {
             Ok(Some(outcomes)) => Ok(outcomes),
             Ok(None) => self.commit_again(operations),
             Err(error) => {
-                self.known.forget();
+                self.state.forget();
                 Err(error)
             }
         }
     }
 
-    /// Commits the next operations together, if each can be stored or is refused. If not, nothing has
-    /// happened.
+    /// Commits the next operations together, if each can be stored or is refused. If not, it
+    /// returns `None` and stores nothing.
     fn commit_next(
         &mut self,
         operations: &mut Vec<Operation>,
         mut next: impl FnMut() -> Option<Operation>,
-    ) -> Result<Option<Vec<Outcome>>, Error> {
-        let (is_full, begin) = (self.known.space.is_full(), Instant::now());
-        // A group that cannot begin fails for the operation that it was to begin with.
+    ) -> Result<Option<Vec<OperationResult>>, Error> {
+        let (is_full, begin) = (self.state.space.is_full(), Instant::now());
+        // If the group cannot begin, its first operation fails.
         operations.extend(next());
-        let mut group = Group::begin(&mut self.connection, &mut self.known)?;
+        let mut group = Group::begin(&mut self.connection, &mut self.state)?;
         let mut outcomes = Vec::with_capacity(operations.len());
         while let Some(operation) = operations.get(outcomes.len()) {
             let outcome = match is_full && operation.needs_room() {
                 true => Err(Error::DiskFull),
-                false => match group.take(operation.clone()) {
+                false => match group.apply(operation.clone()) {
                     Err(Error::Unavailable(_) | Error::DiskFull) => return Ok(None),
                     outcome => outcome,
                 },
             };
             outcomes.push(outcome);
-            let is_large = group.bytes() >= GROUP_BYTES || begin.elapsed() >= GROUP_TIME;
-            if !is_large && operations.len() < GROUP {
+            let is_large = group.bytes() >= MAX_GROUP_BYTES || begin.elapsed() >= MAX_GROUP_TIME;
+            if !is_large && operations.len() < MAX_GROUP_OPERATIONS {
                 operations.extend(next());
             }
         }
@@ -145,28 +153,29 @@ impl Writer {
         Ok(Some(outcomes))
     }
 
-    /// Commits those operations together that can be stored, after a group with them was given up.
-    fn commit_again(&mut self, operations: &[Operation]) -> Result<Vec<Outcome>, Error> {
-        self.known.forget();
+    /// Commits those operations together that can be stored, after a group with them was rolled
+    /// back.
+    fn commit_again(&mut self, operations: &[Operation]) -> Result<Vec<OperationResult>, Error> {
+        self.state.forget();
         let outcomes = self.commit_each(operations);
         if outcomes.is_err() {
-            self.known.forget();
+            self.state.forget();
         }
         outcomes
     }
 
     /// Commits those operations together that can be stored.
-    fn commit_each(&mut self, operations: &[Operation]) -> Result<Vec<Outcome>, Error> {
-        let is_full = self.known.space.is_full();
-        let mut group = Group::begin(&mut self.connection, &mut self.known)?;
+    fn commit_each(&mut self, operations: &[Operation]) -> Result<Vec<OperationResult>, Error> {
+        let is_full = self.state.space.is_full();
+        let mut group = Group::begin(&mut self.connection, &mut self.state)?;
         let mut outcomes = Vec::with_capacity(operations.len());
         for operation in operations {
             if is_full && operation.needs_room() {
                 outcomes.push(Err(Error::DiskFull));
                 continue;
             }
-            match group.take_wholly(operation.clone()) {
-                Err(error) if group.is_given_up() => return Err(error),
+            match group.apply_in_savepoint(operation.clone()) {
+                Err(error) if group.is_rolled_back() => return Err(error),
                 outcome => outcomes.push(outcome),
             }
         }
@@ -175,8 +184,8 @@ impl Writer {
     }
 }
 
-/// The outcome of each operation of a group that was not committed.
-fn failed(operations: &[Operation], error: &Error) -> Vec<Outcome> {
+/// Returns the results of a group that was not committed.
+fn failed(operations: &[Operation], error: &Error) -> Vec<OperationResult> {
     let failed = |_: &Operation| match error {
         Error::DiskFull => Err(Error::DiskFull),
         error => Err(Error::Unavailable(error.to_string())),
@@ -185,7 +194,7 @@ fn failed(operations: &[Operation], error: &Error) -> Vec<Outcome> {
 }
 
 impl Operation {
-    /// In whose queue it waits.
+    /// Returns the owner of the queue in which it waits.
     pub(super) fn owner(&self) -> Owner {
         match self {
             Self::Write(write) if matches!(write.action, Action::Detach(_)) => Owner::Background,
@@ -201,26 +210,27 @@ impl Operation {
             Self::Write(write) => !matches!(write.action, Action::Destroy(_) | Action::Detach(_)),
             Self::Edit(_) => true,
             Self::Finish(_) | Self::Maintain => false,
-            Self::Step(step, _) => matches!(step, Step::Post(_) | Step::Connect(..)),
+            Self::Step(step, _) => matches!(step, Step::Enqueue(_) | Step::Connect(..)),
         }
     }
 }
 
-/// Tells what has come of operations, in the order they were committed. A task of the runtime wakes those who wait at
-/// a fraction of what it would cost another thread.
+/// Sends changes to the tail and results to the callers, in commit order. A task of the runtime
+/// wakes the callers at a fraction of the cost of another thread.
 ///
-/// Invariant: a change is durable before the tail has it, and the tail has it before its writer is answered.
-async fn tell(mut told: mpsc::Receiver<Told>, tail: Tail) {
-    while let Some(group) = told.recv().await {
+/// Invariant: a change is durable before the tail has it, and the tail has it before its writer is
+/// answered.
+async fn deliver_results(mut results: mpsc::Receiver<GroupResults>, tail: Tail) {
+    while let Some(group) = results.recv().await {
         for (outcome, answer) in group {
-            // Nothing but writes is in the log.
-            if let Ok(Done::Write(committed)) = &outcome
-                && let Some(change) = committed.news()
+            // Only writes are in the log.
+            if let Ok(OperationOutcome::Write(committed)) = &outcome
+                && let Some(change) = committed.logged_change()
             {
-                // Nobody listens any more when the server is closing.
+                // It fails if the server is closing.
                 let _ = tail.send(Arc::clone(change)).await;
             }
-            // A writer that has gone away finds its outcome by its key.
+            // A caller that has gone away can get its outcome later by its key.
             let _ = answer.send(outcome);
         }
     }

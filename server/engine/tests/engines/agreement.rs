@@ -1,11 +1,11 @@
-//! Whatever is written, in whatever order and at once, and whatever fails meanwhile: SQLite does what memory
-//! does.
+//! SQLite gives the same results as memory, for random writes in any order, concurrent writes and
+//! failures.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backwire_engine::{Committed, Error, Since, Window};
+use backwire_engine::{ChangesSince, CommitOutcome, Error, Window};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::{Case, Criteria, Filter};
 use backwire_records::model::{Attribute, Model};
@@ -29,20 +29,20 @@ const WINDOW: Window = Window {
     ledger_bytes: u64::MAX,
 };
 
-/// Fewer than there are ids.
+/// Limits that are lower than the number of ids.
 const LIMITS: RecordLimits = RecordLimits { total: 7, per_resource: 4 };
 
-/// Writes with a key after which all keys there are have been put in their table.
+/// The number of keyed writes after which all keys are stored in their table.
 const TOGETHER: usize = 1024;
 
-/// Room for all that is written at once.
+/// The capacity of the tail, for all concurrent writes.
 const TAIL: usize = 2 * TOGETHER;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn sqlite_agrees_with_memory(steps in vec((pause(), step()), 1..30)) {
+    fn sqlite_and_memory_give_the_same_results(steps in vec((pause(), step()), 1..30)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let mut world = World::new();
@@ -61,12 +61,12 @@ proptest! {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// These come at once.
+    /// Concurrent writes.
     Write(Vec<Write>),
-    /// So many with a key that all are put in their table.
+    /// As many keyed writes as needed to store all keys in their table.
     Settle,
     Restart,
-    /// Somebody else tidies the file up: rows move.
+    /// Another process vacuums the file, so rows move.
     Vacuum,
 }
 
@@ -79,7 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Clocks are set back, too.
+/// The clock may be set back.
 fn pause() -> impl Strategy<Value = i64> {
     let hour = HOUR.cast_signed();
     prop_oneof![
@@ -93,12 +93,12 @@ struct World {
     sqlite: Store,
     folder: TempDir,
     now: u64,
-    /// The latest it has ever been.
+    /// The latest time so far.
     latest: u64,
-    /// When a key was used last.
+    /// The time of the last use of each key.
     used: HashMap<(Arc<str>, Arc<str>), u64>,
     model: Ledger,
-    /// Of all that were written together.
+    /// The number of keyed writes so far.
     count: usize,
 }
 
@@ -116,19 +116,19 @@ impl World {
             model: Ledger::default(),
             count: 0,
         };
-        world.visitor().execute_batch(FAILURES).unwrap();
+        world.other_connection().execute_batch(FAILURES).unwrap();
         world
     }
 
-    /// Another connection, as an administrator would have it.
-    fn visitor(&self) -> Connection {
+    /// Opens another connection, as an administrator would.
+    fn other_connection(&self) -> Connection {
         Connection::open(self.folder.path().join("data/backwire.db")).unwrap()
     }
 
-    /// Compares what the file counts with what it has.
+    /// Compares the counters of the file with its contents.
     fn check_counts(&self) -> Result<(), TestCaseError> {
-        let visitor = self.visitor();
-        let mut statement = visitor.prepare(COUNTS).unwrap();
+        let other_connection = self.other_connection();
+        let mut statement = other_connection.prepare(COUNTS).unwrap();
         let counts = statement.query_map((), |row| {
             Ok((row.get(0)?, [row.get(1)?, row.get(2)?], [row.get(3)?, row.get(4)?]))
         });
@@ -147,11 +147,11 @@ impl World {
                 self.write(writes).await?;
             }
             Step::Restart => {
-                // One process at a time has a file open.
+                // Only one process may have the file open.
                 self.sqlite = store::memory(WINDOW, TAIL);
                 self.sqlite = store::sqlite_in(self.folder.path(), WINDOW, TAIL);
             }
-            Step::Vacuum => self.visitor().execute_batch("VACUUM").unwrap(),
+            Step::Vacuum => self.other_connection().execute_batch("VACUUM").unwrap(),
         }
         Ok(())
     }
@@ -162,7 +162,8 @@ impl World {
         Write { action: Action::Upsert(ids()[0].clone(), record(json!({}))), ..write }
     }
 
-    /// Those that could not be stored did not happen. All others came to the same.
+    /// Makes writes. Those that could not be stored have no effect. All others have the same
+    /// outcome in both engines.
     async fn write(&mut self, writes: Vec<Write>) -> Result<(), TestCaseError> {
         self.latest = self.latest.max(self.now);
         let floors_before = self.floors().await;
@@ -191,19 +192,19 @@ impl World {
             outcomes.into_iter().map(|outcome| outcome.above(floors).without_reply()).collect()
         };
         prop_assert_eq!(done(outcomes), done(expected));
-        let [heard, expected] = [&mut self.sqlite, &mut self.memory].map(|store| {
-            let heard = store.heard();
-            heard.iter().map(|change| above(floors, &anywhere(change))).collect::<Vec<_>>()
+        let [received, expected] = [&mut self.sqlite, &mut self.memory].map(|store| {
+            let received = store.tail_changes();
+            received.iter().map(|change| above(floors, &anywhere(change))).collect::<Vec<_>>()
         });
         for change in &expected {
             prop_assert!(is_different(change), "{:?}", change);
         }
-        prop_assert_eq!(heard, expected);
+        prop_assert_eq!(received, expected);
         Ok(())
     }
 
-    /// A key that is old by a clock that has been set back may be remembered and may be forgotten: it is not
-    /// used then.
+    /// Removes a key that may have expired by a clock that was set back. Engines may differ on such
+    /// a key.
     fn at_present(&self, write: Write) -> Write {
         let is_certain = |key: &Key| match self.used.get(&(key.identity.clone(), key.key.clone())) {
             Some(at) => *at + 7 * DAY >= self.latest || *at + 7 * DAY < self.now,
@@ -212,7 +213,7 @@ impl World {
         Write { at: self.now, key: write.key.clone().filter(is_certain), ..write }
     }
 
-    /// Up to where the log of each resource is forgotten.
+    /// Returns the floor of the log of each resource.
     async fn floors(&self) -> [u64; 2] {
         let mut floors = [0; 2];
         for (resource, floor) in resources().into_iter().zip(&mut floors) {
@@ -229,7 +230,7 @@ impl World {
     }
 }
 
-/// The counts of each resource, and what they have to be.
+/// Selects the counters of each resource and their correct values.
 const COUNTS: &str = "
     SELECT name, records, log_bytes,
            (SELECT count(*) FROM records WHERE resource = name AND json IS NOT NULL),
@@ -240,7 +241,7 @@ const COUNTS: &str = "
     FROM resources
 ";
 
-/// Writes that set these fail: one alone, with all of its group, and when that is committed.
+/// Triggers that make writes fail: one write alone, its whole group, and the commit.
 const FAILURES: &str = "
     CREATE TABLE parent (id INTEGER PRIMARY KEY);
     CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
@@ -252,18 +253,18 @@ const FAILURES: &str = "
     BEGIN INSERT INTO child VALUES (1); END;
 ";
 
-/// What a write came to.
+/// The outcome of a write.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    /// The change, whether it is a repeat, and whether it changed nothing.
+    /// The change, whether the write is a repeat, and whether it had no effect.
     Done(Change, [bool; 2]),
     Refused(String),
     NotStored,
 }
 
 impl Outcome {
-    /// Of a repeat, that it is one: the model has checked its answer. In one group, SQLite forgets later
-    /// than memory.
+    /// Removes the answer of a repeat, which the model has checked. SQLite prunes its log after a
+    /// group, and memory after each write.
     fn without_reply(self) -> Self {
         match self {
             Self::Done(change, how @ [true, _]) => {
@@ -299,7 +300,7 @@ impl Outcome {
 
 async fn outcome(store: &Store, write: &Write) -> Outcome {
     match store.engine.commit(write.clone()).await {
-        Ok(Committed { change, repeated, unchanged }) => {
+        Ok(CommitOutcome { change, repeated, unchanged }) => {
             Outcome::Done(anywhere(&change), [repeated, unchanged])
         }
         Err(Error::Refused(refused)) => Outcome::Refused(refused.to_string()),
@@ -308,13 +309,13 @@ async fn outcome(store: &Store, write: &Write) -> Outcome {
     }
 }
 
-/// What the ledger has to answer, by its rules alone.
+/// A model of the ledger.
 #[derive(Default)]
 struct Ledger {
-    /// The records as they are.
+    /// The current records.
     records: HashMap<(Resource, Id), Arc<Attributes>>,
     heads: HashMap<Resource, u64>,
-    /// What each key was used for last, and whether that changed nothing.
+    /// The last change of each key, and whether it had no effect.
     first: HashMap<(Arc<str>, Arc<str>), (Change, bool)>,
 }
 
@@ -337,8 +338,9 @@ impl Ledger {
         }
     }
 
-    /// Checks the answer to a repeat: the first one while the log has the change, and afterwards the
-    /// record as it is. While a group is committed, the log may have forgotten it already or not.
+    /// Checks the answer to a repeat: it is the first answer while the log has the change, and the
+    /// current record after that. During a group commit, the log may or may not have forgotten the
+    /// change.
     fn check(
         &self,
         write: &Write,
@@ -389,7 +391,7 @@ impl Ledger {
     }
 }
 
-/// All that can be read of a store.
+/// Returns everything that a store returns to reads.
 async fn everything(store: &Store, floors: [u64; 2]) -> Vec<String> {
     let mut seen = Vec::new();
     for (resource, floor) in resources().into_iter().zip(floors) {
@@ -420,11 +422,11 @@ async fn head(store: &Store, resource: &Resource) -> Position {
 }
 
 async fn missed(store: &Store, room: &Room, position: Position) -> Option<(Vec<Change>, u64)> {
-    match store.engine.since(room, position).await.unwrap() {
-        Since::Changes { changes, head } => {
+    match store.engine.changes_since(room, position).await.unwrap() {
+        ChangesSince::Changes { changes, head } => {
             Some((changes.iter().map(anywhere).collect(), head.offset))
         }
-        Since::OutOfReach => None,
+        ChangesSince::OutOfReach => None,
     }
 }
 
@@ -440,14 +442,14 @@ fn is_different(change: &Change) -> bool {
         || without_times(&change.before) != without_times(&change.after)
 }
 
-/// A change as those see it who can still ask. Which of what the log has forgotten came before it may
-/// differ: SQLite forgets after a group, and memory after each write.
+/// Returns a change without a `previous` below the floor. That may differ, because SQLite prunes
+/// its log after a group, and memory after each write.
 fn above(floors: [u64; 2], change: &Change) -> Change {
     let index = resources().iter().position(|resource| *resource == change.resource).unwrap();
     Change { previous: change.previous.max(floors[index]), ..change.clone() }
 }
 
-/// A change without what differs from store to store.
+/// Returns a change without the values that differ between stores.
 fn anywhere(change: &Arc<Change>) -> Change {
     let position = Position { epoch: 0, ..change.position };
     Change { position, ..Change::clone(change) }
@@ -474,7 +476,7 @@ fn write() -> impl Strategy<Value = Write> {
     })
 }
 
-/// Sometimes no two records may have the same.
+/// Returns a model. Some models have a unique attribute.
 fn model() -> impl Strategy<Value = Model> {
     let unique = Attribute { unique: true, ..Attribute::default() };
     select(vec![Model::default(), Model::default().attribute("a", unique)])
@@ -523,7 +525,7 @@ fn key() -> impl Strategy<Value = Key> {
         |(identity, key, request)| Key {
             identity: identity.into(),
             key: key.into(),
-            // Mostly the same request, and one that has all bits to be stored.
+            // Mostly the same fingerprint, and one that uses all bits.
             fingerprint: if request == 0 { u64::MAX } else { 1 },
         },
     )
@@ -533,10 +535,11 @@ fn resources() -> [Resource; 2] {
     ["todo", "cart"].map(|name| Resource::parse(name).unwrap())
 }
 
-/// Few, so that writes meet.
+/// Returns a few ids, so that writes conflict.
 fn ids() -> [Id; 11] {
     let small = ["1", "2", "3", "-1", "eggs", "Eggs"];
-    // 2⁵² and what follows, which creates without an id pass over; the largest, and one that is too large.
+    // 2⁵² and the next id, which creates without an id skip, the largest id, and one that is too
+    // large.
     let large = ["4503599627370496", "4503599627370497", "4503599627370499"];
     let largest = ["9007199254740991", "9223372036854775807"];
     let mut texts = small.into_iter().chain(large).chain(largest);

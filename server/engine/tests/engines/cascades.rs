@@ -1,5 +1,5 @@
-//! A destroy and the references to the destroyed record: whatever happens in the meantime, reads never show
-//! a dangling reference, and a cascade removes all of them and no others.
+//! Destroys, and references to destroyed records. Reads never show a dangling reference. A cascade
+//! removes all dangling references and no others, whatever happens in the meantime.
 
 use std::collections::BTreeMap;
 use std::slice::from_ref;
@@ -9,14 +9,14 @@ use backwire_engine::{Cascade, Reference, Window};
 use backwire_records::change::{Attributes, Id, Resource, Verb};
 use backwire_records::criteria::{Criteria, Language, Parameters};
 use backwire_records::model::{Attribute, Model, Models, Timestamps};
-use backwire_records::write::{Action, Publication, Refused, Write};
+use backwire_records::write::{Action, Publication, Write, WriteError};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::store::{self, Open, Store, attributes, id, keyed, milk, roomy};
+use crate::store::{self, Open, Store, attributes, default_store, id, keyed, milk};
 
 fn resource(name: &str) -> Resource {
     Resource::parse(name).unwrap()
@@ -76,13 +76,13 @@ impl Store {
         self.engine.cascades().unfinished().await.unwrap()
     }
 
-    /// Does a part of a cascade. Says whether it has ended.
+    /// Carries out a part of a cascade. Returns whether it has ended.
     async fn advance(&self, cascade: &Cascade, count: usize) -> bool {
         let cascades = self.engine.cascades();
         let ids = cascades.dangling(cascade, None, count).await.unwrap();
         for id in &ids {
             let of = cascade.reference.resource.as_str();
-            self.done(write(of, Action::Detach(id.clone()))).await;
+            self.apply(write(of, Action::Detach(id.clone()))).await;
         }
         if ids.is_empty() {
             cascades.finish(cascade).await.unwrap();
@@ -97,24 +97,24 @@ impl Store {
     }
 }
 
-/// Users 1 and 2, and a pet and a pair of each.
+/// Creates users 1 and 2, with a pet and a pair each.
 async fn filled(open: Open) -> Store {
-    let mut store = roomy(open);
+    let mut store = default_store(open);
     for user in [1, 2] {
-        store.done(create("user", json!({}))).await;
-        store.done(create("pet", json!({ "owner": user }))).await;
-        store.done(create("pair", json!({ "first": user }))).await;
+        store.apply(create("user", json!({}))).await;
+        store.apply(create("pet", json!({ "owner": user }))).await;
+        store.apply(create("pair", json!({ "first": user }))).await;
     }
-    store.heard();
+    store.tail_changes();
     store
 }
 
-pub(crate) async fn destroy_begins_a_cascade_only_if_a_record_holds_the_id(open: Open) {
+pub(crate) async fn destroy_begins_a_cascade_only_if_a_record_references_the_id(open: Open) {
     let store = filled(open).await;
-    store.done(create("user", json!({}))).await;
-    store.done(destroy("user", 3)).await;
+    store.apply(create("user", json!({}))).await;
+    store.apply(destroy("user", 3)).await;
     assert_eq!(store.unfinished().await, []);
-    store.done(destroy("user", 1)).await;
+    store.apply(destroy("user", 1)).await;
     let begun = store.unfinished().await;
     let expected = references().into_iter().map(|reference| Cascade {
         reference,
@@ -129,8 +129,8 @@ pub(crate) async fn destroy_begins_a_cascade_only_if_a_record_holds_the_id(open:
 
 pub(crate) async fn dangling_reference_is_null_before_its_cascade_removes_it(open: Open) {
     let mut store = filled(open).await;
-    store.done(destroy("user", 1)).await;
-    store.heard();
+    store.apply(destroy("user", 1)).await;
+    store.tail_changes();
     let pet = json!({ "owner": null, "id": 1 });
     assert_eq!(store.one("pet", 1).await, pet);
     assert_eq!(store.all("pet", json!({ "owner": 1 })).await, Vec::<Value>::new());
@@ -140,27 +140,27 @@ pub(crate) async fn dangling_reference_is_null_before_its_cascade_removes_it(ope
     assert_eq!(store.all("pet", json!({ "limit": 1 })).await, from_ref(&pet));
     store.finish_all().await;
     assert_eq!(store.one("pet", 1).await, pet);
-    let heard = store.heard();
-    assert_eq!(heard.len(), 2);
-    let before = |at: usize| heard[at].before.as_ref().unwrap();
-    assert_eq!((before(0)["owner"].as_i64(), &heard[0].set["owner"]), (Some(1), &Value::Null));
-    assert_eq!((before(1)["first"].as_i64(), heard[1].verb), (Some(1), Verb::Destroy));
+    let received = store.tail_changes();
+    assert_eq!(received.len(), 2);
+    let before = |at: usize| received[at].before.as_ref().unwrap();
+    assert_eq!((before(0)["owner"].as_i64(), &received[0].set["owner"]), (Some(1), &Value::Null));
+    assert_eq!((before(1)["first"].as_i64(), received[1].verb), (Some(1), Verb::Destroy));
 }
 
-pub(crate) async fn record_that_is_created_again_keeps_its_new_references(open: Open) {
+pub(crate) async fn recreated_record_keeps_its_new_references(open: Open) {
     let store = filled(open).await;
-    store.done(create("pet", json!({ "owner": 1 }))).await;
-    store.done(destroy("user", 1)).await;
-    store.done(create("user", json!({ "id": 1 }))).await;
-    store.done(update("pet", 2, json!({ "owner": 1 }))).await;
-    store.done(update("pet", 3, json!({ "owner": "1" }))).await;
+    store.apply(create("pet", json!({ "owner": 1 }))).await;
+    store.apply(destroy("user", 1)).await;
+    store.apply(create("user", json!({ "id": 1 }))).await;
+    store.apply(update("pet", 2, json!({ "owner": 1 }))).await;
+    store.apply(update("pet", 3, json!({ "owner": "1" }))).await;
     let of_new = || store.all("pet", json!({ "owner": [1, "1"], "select": "owner" }));
     let expected = [json!({ "owner": 1, "id": 2 }), json!({ "owner": "1", "id": 3 })];
     assert_eq!(of_new().await, expected);
     store.finish_all().await;
     assert_eq!(of_new().await, expected);
-    // Destroyed again, it loses these.
-    store.done(destroy("user", 1)).await;
+    // A second destroy removes these references.
+    store.apply(destroy("user", 1)).await;
     assert_eq!(of_new().await, Vec::<Value>::new());
     store.finish_all().await;
     assert_eq!(store.all("pet", json!({ "where": { "owner": null } })).await.len(), 3);
@@ -168,36 +168,36 @@ pub(crate) async fn record_that_is_created_again_keeps_its_new_references(open: 
 
 pub(crate) async fn update_of_a_record_removes_its_dangling_reference(open: Open) {
     let mut store = filled(open).await;
-    store.done(destroy("user", 1)).await;
-    store.heard();
-    store.done(update("pet", 1, json!({ "name": "Rex" }))).await;
-    let heard = store.heard();
-    assert_eq!(heard[0].set, attributes(json!({ "name": "Rex", "owner": null, "id": 1 })));
-    store.done(create("user", json!({ "id": 1 }))).await;
+    store.apply(destroy("user", 1)).await;
+    store.tail_changes();
+    store.apply(update("pet", 1, json!({ "name": "Rex" }))).await;
+    let received = store.tail_changes();
+    assert_eq!(received[0].set, attributes(json!({ "name": "Rex", "owner": null, "id": 1 })));
+    store.apply(create("user", json!({ "id": 1 }))).await;
     store.finish_all().await;
     assert_eq!(store.one("pet", 1).await, json!({ "owner": null, "id": 1, "name": "Rex" }));
 }
 
 pub(crate) async fn publication_does_not_make_a_dangling_reference_valid(open: Open) {
     let store = filled(open).await;
-    store.done(destroy("user", 1)).await;
-    store.done(publish("pet", 1)).await;
-    store.done(publish("pet", 1)).await;
+    store.apply(destroy("user", 1)).await;
+    store.apply(publish("pet", 1)).await;
+    store.apply(publish("pet", 1)).await;
     assert_eq!(store.one("pet", 1).await["owner"], Value::Null);
-    store.done(create("user", json!({ "id": 1 }))).await;
+    store.apply(create("user", json!({ "id": 1 }))).await;
     store.finish_all().await;
     assert_eq!(store.one("pet", 1).await["owner"], Value::Null);
 }
 
 pub(crate) async fn dangling_pair_is_absent_and_can_be_made_again(open: Open) {
     let store = filled(open).await;
-    store.done(destroy("user", 1)).await;
+    store.apply(destroy("user", 1)).await;
     assert_eq!(store.one("pair", 1).await, Value::Null);
     assert_eq!(store.all("pair", json!({})).await.len(), 1);
-    let gone = store.refused(destroy("pair", 1)).await;
-    assert_eq!(gone, Refused::NotFound { resource: resource("pair"), id: id("1") });
+    let gone = store.refusal(destroy("pair", 1)).await;
+    assert_eq!(gone, WriteError::NotFound { resource: resource("pair"), id: id("1") });
     let pair = json!({ "id": 1, "first": 1 });
-    let made = store.done(create("pair", pair.clone())).await;
+    let made = store.apply(create("pair", pair.clone())).await;
     assert_eq!((made.verb, &made.before), (Verb::Create, &None));
     store.finish_all().await;
     assert_eq!(store.one("pair", 1).await, pair);
@@ -205,14 +205,14 @@ pub(crate) async fn dangling_pair_is_absent_and_can_be_made_again(open: Open) {
 
 pub(crate) async fn refused_or_repeated_destroy_begins_no_cascade(open: Open) {
     let store = filled(open).await;
-    store.refused(destroy("user", 7)).await;
-    store.done(keyed("k", destroy("user", 1))).await;
+    store.refusal(destroy("user", 7)).await;
+    store.apply(keyed("k", destroy("user", 1))).await;
     store.finish_all().await;
-    store.done(create("user", json!({ "id": 1 }))).await;
-    store.done(update("pet", 1, json!({ "owner": 1 }))).await;
+    store.apply(create("user", json!({ "id": 1 }))).await;
+    store.apply(update("pet", 1, json!({ "owner": 1 }))).await;
     assert!(store.commit(keyed("k", destroy("user", 1))).await.repeated);
     assert_eq!(store.unfinished().await, []);
-    store.refused(write("pet", Action::Detach(id("1")))).await;
+    store.refusal(write("pet", Action::Detach(id("1")))).await;
     assert_eq!(store.one("pet", 1).await["owner"], 1);
 }
 
@@ -220,7 +220,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn references_are_what_a_model_says_over_destroys_creates_and_restarts(
+    fn references_match_the_model_through_destroys_creates_and_restarts(
         steps in vec(step(), 1..60),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -238,7 +238,7 @@ proptest! {
 #[derive(Debug, Clone)]
 enum Step {
     Write(&'static str, Kind, i64, Value),
-    /// So many references of one cascade are removed.
+    /// Removes this many references of one cascade.
     Advance(usize),
     Restart,
 }
@@ -268,13 +268,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is in the stores, if each destroy removes all references at once.
+/// The model: each destroy removes all references at once.
 type Records = BTreeMap<(&'static str, i64), Attributes>;
 
 struct World {
     model: Records,
-    /// What the tails say of each record.
-    told: [BTreeMap<(String, Id), Attributes>; 2],
+    /// The records that result from the changes of each tail.
+    replayed: [BTreeMap<(String, Id), Attributes>; 2],
     stores: [Store; 2],
     folder: TempDir,
 }
@@ -284,14 +284,14 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let sqlite = indexed(&folder).await;
         let stores = [store::memory(Window::default(), 1024), sqlite];
-        Self { model: Records::new(), told: Default::default(), stores, folder }
+        Self { model: Records::new(), replayed: Default::default(), stores, folder }
     }
 
     async fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match step {
             Step::Restart => {
                 let [_, sqlite] = &mut self.stores;
-                // Its file is free when it is gone.
+                // The file is unlocked when the store is dropped.
                 *sqlite = store::memory(Window::default(), 1);
                 *sqlite = indexed(&self.folder).await;
             }
@@ -314,7 +314,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether it is done, which it is in the model then.
+    /// Applies a write to the model. Returns whether it is valid.
     fn expect(&mut self, of: &'static str, kind: Kind, id: i64, values: &Value) -> bool {
         let values = attributes(values.clone());
         let (at, is_there) = ((of, id), self.model.contains_key(&(of, id)));
@@ -347,18 +347,19 @@ impl World {
     }
 
     fn listen(&mut self) {
-        for (store, told) in self.stores.iter_mut().zip(&mut self.told) {
-            for change in store.heard().into_iter().filter(|change| !change.published) {
+        for (store, replayed) in self.stores.iter_mut().zip(&mut self.replayed) {
+            for change in store.tail_changes().into_iter().filter(|change| !change.published) {
                 let at = (change.resource.to_string(), change.id.clone());
                 match &change.after {
-                    Some(after) => drop(told.insert(at, Attributes::clone(after))),
-                    None => drop(told.remove(&at)),
+                    Some(after) => drop(replayed.insert(at, Attributes::clone(after))),
+                    None => drop(replayed.remove(&at)),
                 }
             }
         }
     }
 
-    /// Each read of each engine is what the criteria pick from the model.
+    /// Checks that each read of each engine returns the records that the criteria select from the
+    /// model.
     async fn agrees(&self) -> Result<(), TestCaseError> {
         for (of, query) in queries() {
             let parameters = Parameters::read(Vec::new(), attributes(query.clone())).unwrap();
@@ -379,7 +380,7 @@ impl World {
         Ok(())
     }
 
-    /// When all cascades have ended, what the logs say is what reads say, too.
+    /// Finishes all cascades, and checks that the logs and the reads agree.
     async fn ends(&mut self) -> Result<(), TestCaseError> {
         for store in &self.stores {
             store.finish_all().await;
@@ -390,14 +391,14 @@ impl World {
         let model = self.model.iter();
         let model = model.map(|((of, id), it)| (((*of).to_owned(), Id::Integer(*id)), it.clone()));
         let model = BTreeMap::from_iter(model);
-        for told in &self.told {
-            prop_assert_eq!(told, &model);
+        for replayed in &self.replayed {
+            prop_assert_eq!(replayed, &model);
         }
         Ok(())
     }
 }
 
-/// SQLite looks references up in indexes, as those of associations are.
+/// Opens a SQLite store with indexes on the references, as associations have.
 async fn indexed(folder: &TempDir) -> Store {
     let store = store::sqlite_in(folder.path(), Window::default(), 1024);
     let mut models = Models::default();

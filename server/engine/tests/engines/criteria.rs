@@ -1,4 +1,4 @@
-//! Whatever is asked of whatever is there: SQLite picks what memory picks.
+//! SQLite selects the same records as memory, for random criteria and records.
 
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn sqlite_picks_what_memory_picks((records, asked) in records_and_questions()) {
+    fn sqlite_and_memory_select_the_same_records((records, asked) in records_and_questions()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let stores = [store::memory, store::sqlite, store::sqlite].map(store::roomy);
+            let stores = [store::memory, store::sqlite, store::sqlite].map(store::default_store);
             stores[2].engine.declare(&indexed()).await.unwrap();
             for record in records {
                 let mut outcomes = Vec::new();
                 for store in &stores {
-                    // Some ids are there already, and some names are none.
+                    // Some ids exist already, and some names are invalid.
                     outcomes.push(outcome(store, create(record.clone())).await);
                 }
                 prop_assert!(outcomes.iter().all(|it| *it == outcomes[0]), "{:?}", outcomes);
@@ -39,7 +39,7 @@ proptest! {
             for (number, data) in asked.into_iter().enumerate() {
                 for language in [Language::Current, Language::Sails09] {
                     let Some(criteria) = criteria(&data, language) else { continue };
-                    // What is left to a caller is put to whatever they ask.
+                    // The access filter of a caller is combined with the criteria.
                     let within = if number % 2 == 1 { part.clone() } else { Filter::default() };
                     let criteria = Criteria { within, ..criteria };
                     let [model, plain, indexed] = &stores;
@@ -55,12 +55,12 @@ proptest! {
     }
 
     #[test]
-    fn unique_values_are_the_same_to_sqlite_and_to_memory_among_hostile_names(
+    fn sqlite_and_memory_enforce_unique_values_alike_with_hostile_names(
         records in vec(vec((hostile_name(), 1..9), 1..5), 2..12),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let stores = [store::memory, store::sqlite].map(store::roomy);
+            let stores = [store::memory, store::sqlite].map(store::default_store);
             let unique = Attribute { unique: true, ..Attribute::default() };
             let model = Arc::new(Model::default().attribute("a", unique));
             for record in records {
@@ -76,13 +76,13 @@ proptest! {
     }
 }
 
-/// The id of a new record, or the refusal.
+/// Returns the id of a new record, or the refusal.
 async fn outcome(store: &Store, write: Write) -> Result<Id, String> {
     let committed = store.engine.commit(write).await;
     committed.map(|it| it.change.id.clone()).map_err(|error| error.to_string())
 }
 
-/// Criteria in data. They are refused only because of a name with control characters.
+/// Parses criteria. They are refused only because of a name with control characters.
 fn criteria(data: &Attributes, language: Language) -> Option<Criteria> {
     let parameters = Parameters::read(Vec::new(), data.clone()).unwrap();
     match Criteria::read(parameters, language) {
@@ -97,12 +97,12 @@ fn criteria(data: &Attributes, language: Language) -> Option<Criteria> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_is_no_trouble_for_any_form_of_a_condition() {
-    let stores = [store::memory, store::sqlite].map(store::roomy);
+async fn index_supports_every_form_of_a_condition() {
+    let stores = [store::memory, store::sqlite].map(store::default_store);
     stores[1].engine.declare(&indexed()).await.unwrap();
     for record in [json!({"a": 1, "A": 1}), json!({"a": "x"}), json!({}), json!({"a": [1]})] {
         for store in &stores {
-            store.done(create(store::attributes(record.clone()))).await;
+            store.apply(create(store::attributes(record.clone()))).await;
         }
     }
     let conditions = [
@@ -133,12 +133,12 @@ async fn an_index_is_no_trouble_for_any_form_of_a_condition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_ids_than_a_statement_of_sqlite_takes_are_no_trouble() {
-    let stores = [store::memory, store::sqlite].map(store::roomy);
+async fn query_with_more_ids_than_a_sqlite_statement_accepts_works() {
+    let stores = [store::memory, store::sqlite].map(store::default_store);
     stores[1].engine.declare(&indexed()).await.unwrap();
     for id in [1, 2, 39_999, 40_001] {
         for store in &stores {
-            store.done(create(store::attributes(json!({"id": id, "a": id})))).await;
+            store.apply(create(store::attributes(json!({"id": id, "a": id})))).await;
         }
     }
     let ids = || (2..40_000).map(|id| Operand::from(&Id::Integer(id))).collect();
@@ -159,9 +159,9 @@ async fn more_ids_than_a_statement_of_sqlite_takes_are_no_trouble() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn criteria_up_to_their_limit_are_no_trouble_for_sqlite() {
-    let store = store::roomy(store::sqlite);
-    store.done(create(store::attributes(json!({"id": 1, "a": "b".repeat(2000)})))).await;
+async fn criteria_of_the_maximum_size_work_in_sqlite() {
+    let store = store::default_store(store::sqlite);
+    store.apply(create(store::attributes(json!({"id": 1, "a": "b".repeat(2000)})))).await;
     let like = json!({"a": {"like": "%b".repeat(600)}});
     let filters = [
         json!({"id": (0..511).collect::<Vec<_>>()}),
@@ -202,7 +202,7 @@ fn create(record: Attributes) -> Write {
     }
 }
 
-/// Made of the same few values, so that they meet.
+/// Returns records and criteria with the same few values, so that they match.
 fn records_and_questions() -> impl Strategy<Value = (Vec<Attributes>, Vec<Attributes>)> {
     vec(scalar(), 1..6)
         .prop_flat_map(|values| (vec(record(values.clone()), 1..12), vec(question(values), 30)))
@@ -219,14 +219,14 @@ fn record(values: Vec<Value>) -> impl Strategy<Value = Attributes> {
     })
 }
 
-/// Mostly a plain one.
+/// Returns a name, which is mostly a plain one.
 fn name() -> impl Strategy<Value = String> {
     let plain = select(vec!["a", "a", "A", "b"]);
     let plain = prop_oneof![8 => plain, 1 => Just("id")].prop_map(str::to_owned);
     prop_oneof![9 => plain, 2 => hostile_name()]
 }
 
-/// One that could trouble a path of SQLite, or be taken for another.
+/// Returns a name that might break a JSON path of SQLite, or be confused with another name.
 fn hostile_name() -> impl Strategy<Value = String> {
     let parts = [
         "\"",
@@ -252,7 +252,7 @@ fn hostile_name() -> impl Strategy<Value = String> {
     prop_oneof![3 => Just("a".to_owned()), 8 => odd, 2 => long]
 }
 
-/// Some plain ones are looked up by, in SQLite names of indexes are the same in upper and lower case.
+/// Returns models with indexes on some plain names. SQLite ignores the case of index names.
 fn indexed() -> Models {
     let mut models = Models::default();
     let attribute = || Attribute { indexed: true, ..Attribute::default() };
@@ -261,7 +261,7 @@ fn indexed() -> Models {
     models
 }
 
-/// What may be stored or asked for, with neighbours that are easily taken for one another.
+/// Returns values to store or to search, including similar ones that are easily confused.
 fn scalar() -> impl Strategy<Value = Value> {
     let exact = 9_007_199_254_740_992_u64;
     let floats = [0.1, 0.1_f64.next_up(), -0.0, 5e-324, 1e308, f64::MAX, 1.234_567e-7, 4.0];

@@ -1,4 +1,4 @@
-//! One list of facts, true of every engine, and what is true of one alone.
+//! Tests that every engine must pass, and tests of single engines.
 
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 
@@ -13,7 +13,7 @@ mod sessions;
 mod sqlite;
 mod store;
 
-/// All the facts there are.
+/// All tests for every engine.
 mod every {
     pub(crate) use crate::cascades::*;
     pub(crate) use crate::facts::*;
@@ -21,7 +21,7 @@ mod every {
     pub(crate) use crate::sessions::*;
 }
 
-/// Makes a test of each fact for each engine.
+/// Defines a test of each function for each engine.
 macro_rules! every_engine {
     ($($fact:ident)*) => {
         mod on_memory {
@@ -40,122 +40,122 @@ macro_rules! every_engine {
 }
 
 every_engine! {
-    destroy_begins_a_cascade_only_if_a_record_holds_the_id
+    destroy_begins_a_cascade_only_if_a_record_references_the_id
     dangling_reference_is_null_before_its_cascade_removes_it
-    record_that_is_created_again_keeps_its_new_references
+    recreated_record_keeps_its_new_references
     update_of_a_record_removes_its_dangling_reference
     publication_does_not_make_a_dangling_reference_valid
     dangling_pair_is_absent_and_can_be_made_again
     refused_or_repeated_destroy_begins_no_cascade
     created_records_get_the_ids_1_2_3
-    an_id_is_not_given_twice
-    an_id_given_by_the_client_is_kept
-    an_integer_id_given_by_the_client_moves_the_next_id_past_it
-    an_id_that_javascript_can_not_hold_is_refused
-    creates_go_on_after_a_client_gives_the_last_id
-    create_without_an_id_passes_over_large_ids_given_by_clients
-    records_come_in_the_order_of_their_ids
-    an_update_keeps_the_other_attributes
-    a_destroyed_record_is_gone
+    id_is_not_assigned_twice
+    id_given_by_the_client_is_kept
+    integer_id_given_by_the_client_advances_the_counter
+    id_that_is_not_a_safe_integer_is_refused
+    creates_continue_after_a_client_gives_the_last_id
+    create_without_an_id_skips_large_ids_given_by_clients
+    records_are_sorted_by_id
+    update_keeps_the_other_attributes
+    destroyed_record_no_longer_exists
     writes_to_a_missing_record_are_refused
-    a_create_of_an_existing_record_is_refused
-    a_refused_write_leaves_nothing_behind
-    a_unique_value_is_had_by_one_record_alone
-    a_unique_value_is_free_again_when_its_record_is_gone
-    owners_have_unique_values_of_their_own
-    who_may_write_only_some_records_finds_no_others
-    of_two_claims_in_a_row_the_first_is_granted
-    an_upsert_creates_what_is_not_there_and_updates_what_is
-    a_model_has_its_own_key_and_checks_its_records
-    answer_beyond_its_bounds_is_an_error_and_no_part
+    create_of_an_existing_record_is_refused
+    refused_write_has_no_effect
+    unique_value_belongs_to_one_record
+    unique_value_is_available_again_after_its_record_is_destroyed
+    unique_values_are_separate_for_each_owner
+    caller_with_partial_write_access_finds_no_other_records
+    first_of_two_concurrent_unique_values_is_accepted
+    upsert_creates_a_missing_record_and_updates_an_existing_one
+    model_defines_its_primary_key_and_validates_records
+    answer_over_its_limits_is_an_error_and_not_a_partial_result
     reads_of_one_request_share_a_deadline
-    a_resource_nobody_has_written_to_is_empty_and_stands_at_0
-    a_repeat_gets_the_first_outcome_and_changes_nothing
-    an_update_without_effect_is_neither_logged_nor_published
-    a_repeated_update_without_effect_does_not_undo_later_changes
-    the_key_of_an_update_without_effect_is_forgotten_after_seven_days
-    repeat_gets_the_outcome_of_the_latest_use_of_its_key
-    the_first_record_decides_the_name_of_the_key
-    a_repeated_destroy_shows_the_record_it_destroyed
-    repeat_after_the_log_has_forgotten_the_write_gets_the_record_as_it_is
-    repeat_of_a_write_whose_record_is_gone_gets_its_id_at_its_own_position
-    destroy_repeated_after_the_log_gets_the_id_though_the_record_is_there_again
-    repeat_after_the_log_shows_no_record_that_the_writer_may_not_write_any_more
-    publication_repeated_after_the_log_gets_its_position
+    unused_resource_is_empty_at_position_0
+    repeated_write_returns_the_first_outcome_and_changes_nothing
+    update_without_effect_is_neither_logged_nor_published
+    repeated_update_without_effect_does_not_undo_later_changes
+    key_of_an_update_without_effect_is_forgotten_after_seven_days
+    repeated_write_returns_the_outcome_of_the_latest_use_of_its_key
+    first_record_decides_the_name_of_the_primary_key
+    repeated_destroy_returns_the_destroyed_record
+    repeated_write_without_log_entry_returns_the_current_record
+    repeated_write_of_a_destroyed_record_returns_its_id_at_the_original_position
+    repeated_destroy_without_log_entry_returns_the_id_of_the_recreated_record
+    repeated_write_without_log_entry_returns_no_record_without_write_access
+    repeated_publication_without_log_entry_returns_its_position
     key_is_forgotten_after_the_ledger_age
-    oldest_keys_are_forgotten_when_the_ledger_is_larger_than_its_bytes
-    log_keeps_to_its_bytes
+    oldest_keys_are_forgotten_when_the_ledger_exceeds_its_byte_limit
+    log_stays_within_its_byte_limit
     write_that_adds_a_record_beyond_the_limits_is_refused
-    a_key_used_for_another_request_is_refused
-    a_key_belongs_to_its_identity
-    a_key_is_not_remembered_by_a_refused_write
-    a_key_is_forgotten_after_seven_days
-    a_key_is_known_at_once_when_it_is_used_again_after_seven_days
-    the_tail_gets_each_change_once_and_in_order
-    a_tail_that_nobody_reads_any_more_stops_no_writer
-    a_writer_that_gives_up_leaves_log_and_tail_alike
-    previous_is_the_offset_of_the_records_last_change
-    a_record_created_again_follows_its_destroy
-    a_record_created_again_follows_the_floor_when_its_destroy_is_forgotten
-    since_gives_a_class_room_what_it_missed
-    since_gives_an_instance_room_what_it_missed
-    since_knows_all_of_a_change
-    a_publication_is_in_the_log_and_leaves_the_records_alone
-    publications_are_links_in_the_chain_of_their_record
-    what_was_published_is_forgotten_with_the_log
-    an_id_that_was_published_is_not_given_to_a_record
-    a_publication_that_is_repeated_is_published_once
-    a_position_older_than_the_count_is_out_of_reach
-    a_position_older_than_the_age_is_out_of_reach
-    a_position_of_another_log_is_out_of_reach
-    a_position_ahead_of_the_log_is_out_of_reach
-    a_snapshot_holds_exactly_what_the_log_says_up_to_its_position
+    key_reused_for_another_request_is_refused
+    key_belongs_to_its_identity
+    refused_write_does_not_store_its_key
+    key_is_forgotten_after_seven_days
+    key_reused_after_seven_days_is_recognized_at_once
+    tail_receives_each_change_once_and_in_order
+    closed_tail_does_not_block_writers
+    cancelled_write_is_in_both_log_and_tail_or_in_neither
+    previous_is_the_offset_of_the_last_change_of_the_record
+    recreated_record_follows_its_destroy
+    recreated_record_follows_the_floor_when_its_destroy_is_forgotten
+    since_returns_the_missed_changes_of_a_class_room
+    since_returns_the_missed_changes_of_an_instance_room
+    since_returns_complete_changes
+    publication_is_logged_and_does_not_change_records
+    publications_are_part_of_the_change_chain_of_their_record
+    publication_is_forgotten_with_the_log
+    published_id_is_not_assigned_to_a_record
+    repeated_publication_is_published_once
+    position_beyond_the_count_limit_is_out_of_reach
+    position_beyond_the_age_limit_is_out_of_reach
+    position_of_another_log_is_out_of_reach
+    position_ahead_of_the_log_is_out_of_reach
+    snapshot_equals_the_log_replayed_up_to_its_position
     concurrent_writes_are_all_committed_once_in_a_gapless_order
     concurrent_repeats_are_committed_once
-    a_session_holds_what_edits_have_made_of_it
-    a_session_that_holds_nothing_is_not_kept
-    a_session_is_kept_from_each_edit_on_until_its_time_is_up
-    a_session_that_gets_another_id_is_found_by_that_alone
-    a_session_may_be_kept_for_ever
-    edits_at_the_same_time_lose_nothing
-    the_secret_stays_and_is_no_other_stores
-    sessions_that_hold_a_value_are_found
-    session_that_begins_takes_the_place_of_the_oldest_anonymous_one
-    what_was_sent_waits_as_it_was_sent
-    order_is_the_order_of_sending_across_events
-    ids_grow_though_the_clock_steps_back
-    who_begins_draws_the_ids
-    each_person_has_a_message_and_acks_it_for_themselves
-    an_ack_removes_what_was_acked_and_nothing_else
-    a_batch_ack_does_not_delete_what_came_after
-    a_batch_may_be_acked_before_one_that_was_sent_earlier
-    what_waits_comes_in_portions
-    two_sites_never_see_each_others_deliveries
-    a_device_named_like_a_pattern_touches_nobody_elses_queue
-    a_person_named_like_a_pattern_gets_nobody_elses_deliveries
-    each_device_has_a_queue_of_its_own
-    a_first_time_device_gets_what_no_device_has_acked
-    an_ack_out_of_order_clears_the_queue_of_its_event_and_device
-    an_ack_of_the_first_of_its_event_loses_nothing
-    an_ack_out_of_order_loses_nothing_where_nobody_asked_for_order
-    acks_in_quick_succession_lose_nothing
-    what_waits_is_dropped_when_the_last_device_was_away_for_the_ttl
-    what_is_not_forgotten_yet_is_found_by_who_comes_back
-    a_ttl_of_0_means_for_ever
-    what_first_came_while_offline_has_a_ttl_too
-    a_device_that_came_back_is_not_dropped_by_its_old_ttl
-    a_device_is_there_for_as_long_as_one_of_its_sockets_is
-    a_device_that_stays_away_is_forgotten_and_others_are_not
-    no_more_devices_of_a_person_are_connected_than_may_be
-    a_new_device_takes_the_place_of_the_one_that_has_been_away_the_longest
-    when_a_process_begins_everybody_is_away
-    beyond_the_cap_a_person_starts_over
-    beyond_the_cap_a_person_who_never_came_starts_over
-    beyond_the_cap_only_devices_that_are_behind_start_over
-    a_message_that_is_too_much_for_one_person_waits_for_the_others
-    a_post_that_is_repeated_is_stored_once
-    posts_that_are_repeated_at_the_same_time_are_stored_once
-    a_key_used_for_another_post_is_refused
-    the_key_of_a_post_is_forgotten_after_seven_days
-    posts_at_the_same_time_are_all_stored_once
+    session_contains_the_result_of_its_edits
+    empty_session_is_removed
+    session_expires_after_its_age_from_the_last_edit
+    session_with_a_new_id_is_found_only_by_that_id
+    session_may_never_expire
+    concurrent_edits_of_a_session_are_all_applied
+    secret_is_stable_and_unique_to_its_store
+    sessions_are_found_by_a_value
+    new_session_replaces_the_oldest_anonymous_one
+    queued_message_is_stored_unchanged
+    messages_are_ordered_by_send_time_across_events
+    message_ids_increase_when_the_clock_is_set_back
+    message_ids_contain_the_node_that_began
+    each_person_acks_a_shared_message_separately
+    ack_removes_only_the_acked_message
+    batch_ack_keeps_later_messages
+    batch_may_be_acked_before_an_earlier_batch
+    queue_is_read_in_portions
+    sites_do_not_share_deliveries
+    device_named_like_a_pattern_does_not_affect_other_queues
+    person_named_like_a_pattern_gets_no_deliveries_of_others
+    each_device_has_its_own_queue
+    new_device_gets_the_messages_that_no_device_has_acked
+    out_of_order_ack_clears_the_queue_of_its_event_and_device
+    ack_of_the_first_message_of_its_event_loses_no_message
+    out_of_order_ack_without_resync_loses_no_message
+    concurrent_acks_lose_no_message
+    queue_is_dropped_when_the_last_device_was_away_for_the_ttl
+    device_that_reconnects_within_the_ttl_finds_its_queue
+    ttl_of_0_never_expires
+    messages_for_a_person_without_devices_expire_too
+    reconnected_device_is_not_dropped_by_its_old_ttl
+    device_stays_connected_while_one_of_its_sockets_is
+    device_that_stays_away_is_forgotten_and_others_are_kept
+    connected_devices_of_a_person_are_limited
+    new_device_replaces_the_one_away_for_longest
+    all_devices_are_disconnected_when_a_process_begins
+    person_over_the_cap_gets_a_resync
+    person_over_the_cap_without_devices_gets_a_resync
+    only_devices_behind_the_cap_get_a_resync
+    message_over_the_cap_of_one_person_is_queued_for_others
+    repeated_post_is_stored_once
+    concurrent_repeats_of_a_post_are_stored_once
+    key_reused_for_another_post_is_refused
+    key_of_a_post_is_forgotten_after_seven_days
+    concurrent_posts_are_all_stored_once
 }

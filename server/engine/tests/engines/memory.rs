@@ -1,8 +1,10 @@
-//! What is true of memory.
+//! Tests of the memory engine only.
 
 use std::collections::BTreeMap;
 
-use backwire_engine::{Acked, Edit, MemoryQueues, MemorySessions, Post, Queues, Sessions, Window};
+use backwire_engine::{
+    Ack, Enqueue, MemoryQueues, MemorySessions, Queues, SessionEdit, Sessions, Window,
+};
 use backwire_records::messages::rules::Ttl;
 use serde_json::json;
 
@@ -10,26 +12,26 @@ use crate::queues::{device, post};
 use crate::store::{DAY, NOON, memory, milk};
 
 #[tokio::test]
-async fn nobody_gets_a_place_in_the_tail_before_those_who_came_earlier() {
+async fn writers_wait_for_the_tail_in_order_of_arrival() {
     let mut store = memory(Window::default(), 2);
-    store.done(milk()).await;
-    store.done(milk()).await;
+    store.apply(milk()).await;
+    store.apply(milk()).await;
     let early = store.begin(milk());
-    // Two places are free now: one is for the early writer, which has not come back for it yet.
-    store.heard();
+    // Two places are free now. One is reserved for the early writer, which has not used it yet.
+    store.tail_changes();
     let late = store.begin(milk());
     assert_eq!((early.await, late.await), (3, 4));
 }
 
 #[tokio::test]
-async fn sessions_whose_time_is_up_are_dropped_by_those_that_come() {
+async fn new_sessions_remove_expired_ones() {
     let sessions = MemorySessions::default();
-    let edit = |id: &str, at: u64| Edit {
+    let edit = |id: &str, at: u64| SessionEdit {
         id: id.into(),
         set: BTreeMap::from([("name".to_owned(), Some(json!("Ann")))]),
         at,
         until: at + 10,
-        ..Edit::default()
+        ..SessionEdit::default()
     };
     for id in ["a", "b", "c"] {
         sessions.edit(edit(id, 0)).await.unwrap();
@@ -39,19 +41,19 @@ async fn sessions_whose_time_is_up_are_dropped_by_those_that_come() {
 }
 
 #[tokio::test]
-async fn persons_whose_time_is_up_are_dropped_by_what_comes() {
+async fn new_messages_remove_expired_persons() {
     let queues = MemoryQueues::default();
     for person in ["ann", "bob", "cid"] {
         queues.connect(device(person, ""), Ttl::seconds(10), 1, NOON).await.unwrap();
         queues.disconnect(device(person, ""), NOON).await.unwrap();
     }
-    queues.post(post(&["dan", "eve"], "e", 1)).await.unwrap();
+    queues.enqueue(post(&["dan", "eve"], "e", 1)).await.unwrap();
     assert_eq!(queues.count(), 5);
-    // Two go for each that comes.
+    // Each new one removes two expired ones.
     let later = NOON + DAY;
-    queues.post(Post { at: later, ..post(&["fay"], "e", 2) }).await.unwrap();
+    queues.enqueue(Enqueue { at: later, ..post(&["fay"], "e", 2) }).await.unwrap();
     assert_eq!(queues.count(), 4);
-    queues.ack(device("nobody", ""), Acked::Batch(Vec::new()), later).await.unwrap();
-    queues.ack(device("nobody", ""), Acked::Batch(Vec::new()), later).await.unwrap();
+    queues.ack(device("nobody", ""), Ack::Batch(Vec::new()), later).await.unwrap();
+    queues.ack(device("nobody", ""), Ack::Batch(Vec::new()), later).await.unwrap();
     assert_eq!(queues.count(), 1);
 }

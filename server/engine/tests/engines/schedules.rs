@@ -1,13 +1,13 @@
-//! Whatever happens to queues, in whatever order: every engine does what a model of a few lines does, and
-//! SQLite does it over restarts.
+//! Random operations on queues. Every engine gives the same results as a small model, and SQLite
+//! also does so over restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use backwire_engine::{Acked, Device, Error, Outcome, Post, Posted, Window};
+use backwire_engine::{Ack, AckOutcome, Device, Enqueue, Enqueued, Error, Window};
 use backwire_records::messages::flake::Node;
 use backwire_records::messages::rules::Ttl;
-use backwire_records::write::Refused;
+use backwire_records::write::WriteError;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -23,15 +23,15 @@ const SITES: [&str; 2] = ["shop", "other"];
 const PERSONS: [&str; 2] = ["ann", "bob"];
 const DEVICES: [&str; 3] = ["", "*", "phone"];
 
-/// Of these, how many one person may have.
-const MOST: usize = 2;
+/// The device limit of a person.
+const MAX_DEVICES: usize = 2;
 const EVENTS: [&str; 2] = ["e", "f"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_engine_agrees_with_the_model(
+    fn every_engine_matches_the_queue_model(
         ttl in select(&[0, 10][..]),
         steps in vec((pause(), step()), 1..60),
     ) {
@@ -54,9 +54,9 @@ enum Step {
     Send(Sent),
     Connect(Device),
     Disconnect(Device),
-    /// What is at this place in the queue.
+    /// Acks the entry at this index of the queue.
     Ack(Device, Index),
-    /// The first of its queue, so many, as they were when the device last looked.
+    /// Acks this many first entries of the queue.
     AckBatch(Device, usize),
     Restart,
 }
@@ -67,12 +67,12 @@ struct Sent {
     persons: Vec<&'static str>,
     event: &'static str,
     resync: bool,
-    /// A key and the fingerprint of what is asked for.
+    /// The key and the fingerprint of the request.
     key: Option<(&'static str, u64)>,
 }
 
 fn pause() -> impl Strategy<Value = u64> {
-    // Mostly none, and often the very moment when something ends.
+    // Mostly no pause, and often exactly the time when something expires.
     prop_oneof![
         6 => Just(0),
         2 => select(vec![1, SECOND, 9_999, 10 * SECOND]),
@@ -94,7 +94,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn sent() -> impl Strategy<Value = Sent> {
     let persons = subsequence(PERSONS.to_vec(), 0..=2);
     let key = option::weighted(0.2, (select(&["j", "k"][..]), 1..3_u64));
-    // Mostly at one site, so that something comes together.
+    // Mostly the same site, so that the queues are not empty.
     let site = prop_oneof![5 => Just(SITES[0]), 1 => Just(SITES[1])];
     let fields = (site, persons, select(&EVENTS[..]), any::<bool>(), key);
     fields.prop_map(|(site, persons, event, resync, key)| Sent {
@@ -117,13 +117,13 @@ fn devices() -> impl Iterator<Item = Device> {
     persons.flat_map(|(site, person)| DEVICES.map(|name| device_at(site, person, name)))
 }
 
-/// The model and what is compared with it.
+/// The model and the engines that are compared with it.
 struct World {
     model: Model,
     memory: Store,
     sqlite: Store,
     folder: TempDir,
-    /// Sees what is in the file.
+    /// Another connection to the file.
     file: Connection,
 }
 
@@ -153,7 +153,8 @@ impl World {
                 let has_room = self.model.connect(device);
                 for store in [&self.memory, &self.sqlite] {
                     let (queues, Model { ttl, now, .. }) = (store.engine.queues(), &self.model);
-                    let connected = queues.connect(device.clone(), *ttl, MOST, *now).await.unwrap();
+                    let connected =
+                        queues.connect(device.clone(), *ttl, MAX_DEVICES, *now).await.unwrap();
                     prop_assert_eq!(connected.is_some(), has_room);
                 }
             }
@@ -171,21 +172,21 @@ impl World {
             }
             Step::Ack(device, place) => {
                 let places = self.model.waiting(device).len();
-                // Or what is nowhere.
+                // The index may also be beyond the queue.
                 let place = place.index(places + 1);
                 let lost = self.model.ack(device, place);
                 for store in [&self.memory, &self.sqlite] {
                     let ids = store.ids(device, self.model.now).await;
                     let id = ids.get(place).copied().unwrap_or_default();
-                    let outcome = store.ack(device, Acked::One(id), self.model.now).await;
-                    prop_assert_eq!(matches!(outcome, Outcome::Resync(_)), lost);
+                    let outcome = store.ack(device, Ack::One(id), self.model.now).await;
+                    prop_assert_eq!(matches!(outcome, AckOutcome::Resync(_)), lost);
                 }
             }
             Step::AckBatch(device, count) => {
                 self.model.ack_first(device, *count);
                 for store in [&self.memory, &self.sqlite] {
                     let ids = store.ids(device, self.model.now).await;
-                    let acked = Acked::Batch(ids.into_iter().take(*count).collect());
+                    let acked = Ack::Batch(ids.into_iter().take(*count).collect());
                     store.ack(device, acked, self.model.now).await;
                 }
             }
@@ -193,7 +194,7 @@ impl World {
         Ok(())
     }
 
-    /// Each device sees the same everywhere, and the ids are the same and in order.
+    /// Checks that each device has the same queue everywhere, with the same ids in order.
     async fn agrees(&self) -> Result<(), TestCaseError> {
         for device in devices() {
             let expected = self.model.waiting(&device);
@@ -210,19 +211,19 @@ impl World {
 }
 
 impl World {
-    /// Nothing is in the file that nobody needs, and what is counted there is what there is.
+    /// Checks that the file has no unused rows, and that its counters are correct.
     fn is_tidy(&self) -> Result<(), TestCaseError> {
-        for untidy in UNTIDY {
-            let sql = format!("SELECT count(*) FROM {untidy}");
+        for violation in VIOLATIONS {
+            let sql = format!("SELECT count(*) FROM {violation}");
             let mut count = self.file.prepare_cached(&sql).unwrap();
             let count: i64 = count.query_row([], |row| row.get(0)).unwrap();
-            prop_assert_eq!(count, 0, "{}", untidy);
+            prop_assert_eq!(count, 0, "{}", violation);
         }
         Ok(())
     }
 }
 
-const UNTIDY: [&str; 5] = [
+const VIOLATIONS: [&str; 5] = [
     "messages m WHERE readers = 0
      OR readers <> (SELECT count(*) FROM inbox WHERE inbox.id = m.id)",
     "inbox WHERE id NOT IN (SELECT id FROM messages)",
@@ -236,40 +237,40 @@ const UNTIDY: [&str; 5] = [
 ];
 
 impl Store {
-    /// Ends the process and begins another with the same file.
+    /// Closes the engine, and opens another with the same file.
     fn restart(&mut self, folder: &TempDir) {
-        // One process at a time has a file open.
+        // Only one process may have the file open.
         *self = store::memory(Window::default(), 1);
         *self = store::sqlite_in(folder.path(), Window::default(), 1);
     }
 
-    /// Whether a post was stored before; none if it was refused.
-    async fn outcome(&self, post: Post) -> Option<bool> {
-        match self.posted(post).await {
-            Ok(Posted { repeated, .. }) => Some(repeated),
-            Err(Error::Refused(Refused::KeyReused)) => None,
+    /// Returns whether a post is a repeat, or `None` if it was refused.
+    async fn outcome(&self, post: Enqueue) -> Option<bool> {
+        match self.try_post(post).await {
+            Ok(Enqueued { repeated, .. }) => Some(repeated),
+            Err(Error::Refused(WriteError::KeyReused)) => None,
             Err(other) => panic!("{other}"),
         }
     }
 }
 
-/// Everything that is to be known, by its rules alone.
+/// The model.
 struct Model {
     now: u64,
     ttl: Ttl,
-    /// Of everything that ever waited, in the order it came.
+    /// The number of entries so far.
     count: u64,
-    /// Of every coming of a device.
+    /// The number of connects so far.
     met: u64,
     persons: BTreeMap<(Arc<str>, Arc<str>), Person>,
-    /// By site and key: the fingerprint and when.
+    /// The fingerprint and time of each key, by site and key.
     keys: BTreeMap<(&'static str, &'static str), (u64, u64)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
     number: u64,
-    /// None: start over.
+    /// `None` is a resync.
     event: Option<&'static str>,
     resync: bool,
     end: u64,
@@ -277,7 +278,7 @@ struct Entry {
 
 #[derive(Default)]
 struct Person {
-    /// What no device is done with.
+    /// Entries that no device has acked.
     unread: Vec<Entry>,
     devices: BTreeMap<Arc<str>, Presence>,
 }
@@ -298,7 +299,7 @@ impl Default for Model {
 }
 
 impl Model {
-    /// A person as they are now.
+    /// Returns a person, after expired devices and entries are removed.
     fn person(&mut self, site: &str, name: &str) -> &mut Person {
         let person = self.persons.entry((site.into(), name.into())).or_default();
         let known = person.devices.len();
@@ -315,12 +316,12 @@ impl Model {
         (unread, devices.get_mut(&device.name), is_alone)
     }
 
-    /// Whether there is room for it.
+    /// Connects a device. Returns false if the device limit is reached.
     fn connect(&mut self, device: &Device) -> bool {
         self.met += 1;
         let number = self.met;
         let person = self.person(&device.site, &device.person);
-        if person.devices.len() == MOST && !person.devices.contains_key(&device.name) {
+        if person.devices.len() == MAX_DEVICES && !person.devices.contains_key(&device.name) {
             let away = person.devices.iter().filter(|(_, presence)| presence.sockets == 0);
             let oldest = away.min_by_key(|(_, presence)| (presence.left, presence.number));
             let Some((oldest, _)) = oldest else { return false };
@@ -354,14 +355,14 @@ impl Model {
         }
     }
 
-    fn post(&self, sent: &Sent) -> Post {
+    fn post(&self, sent: &Sent) -> Enqueue {
         let post = post(&sent.persons, sent.event, self.count + 1);
         let post = if sent.resync { resync(post) } else { post };
         let post = match sent.key {
             Some((key, fingerprint)) => keyed(key, fingerprint, post),
             None => post,
         };
-        Post { site: sent.site.into(), ttl: self.ttl, cap: CAP, at: self.now, ..post }
+        Enqueue { site: sent.site.into(), ttl: self.ttl, cap: CAP, at: self.now, ..post }
     }
 
     fn send(&mut self, sent: &Sent) -> Option<bool> {
@@ -396,7 +397,7 @@ impl Model {
         Entry { number: self.count, ..entry }
     }
 
-    /// Whether the device lost its place.
+    /// Acks an entry. Returns whether the device gets a resync.
     fn ack(&mut self, device: &Device, place: usize) -> bool {
         let (unread, Some(presence), is_alone) = self.device(device) else { return false };
         let Some(acked) = presence.queue.get(place).cloned() else { return false };
@@ -432,7 +433,7 @@ impl Model {
 }
 
 impl Person {
-    /// What anybody waits for.
+    /// Returns the numbers of all queued entries.
     fn waiting(&self) -> BTreeSet<u64> {
         let queues = self.devices.values().map(|device| &device.queue).chain([&self.unread]);
         queues.flatten().map(|entry| entry.number).collect()
@@ -460,7 +461,7 @@ impl Person {
 }
 
 impl Presence {
-    /// Is done with something.
+    /// Removes entries that are done.
     fn leave(&mut self, unread: &mut Vec<Entry>, is_done: impl FnMut(&Entry) -> bool) {
         let (done, left) = std::mem::take(&mut self.queue).into_iter().partition(is_done);
         let done: Vec<Entry> = done;

@@ -1,22 +1,22 @@
-//! Facts about the sessions of every engine.
+//! Tests of the sessions of every engine.
 
 use std::sync::Arc;
 
-use backwire_engine::{Edit, Error};
+use backwire_engine::{Error, SessionEdit};
 use serde_json::{Value, json};
 
-use crate::store::{HOUR, NOON, Open, Store, roomy};
+use crate::store::{HOUR, NOON, Open, Store, default_store};
 
-/// Sets keys of the session `a` at noon, to be kept for an hour; null removes one.
-fn edit(set: Value) -> Edit {
+/// Returns an edit of the session `a`, which expires an hour after noon. Null removes a key.
+fn edit(set: Value) -> SessionEdit {
     let set = set.as_object().unwrap().clone().into_iter();
     let set = set.map(|(key, value)| (key, Some(value).filter(|value| !value.is_null())));
     let set = set.collect();
-    Edit { id: "a".into(), set, at: NOON, until: NOON + HOUR, ..Edit::default() }
+    SessionEdit { id: "a".into(), set, at: NOON, until: NOON + HOUR, ..SessionEdit::default() }
 }
 
 impl Store {
-    async fn edit(&self, edit: Edit) {
+    async fn edit(&self, edit: SessionEdit) {
         self.engine.sessions().edit(edit).await.unwrap();
     }
 
@@ -26,67 +26,68 @@ impl Store {
     }
 }
 
-pub(crate) async fn a_session_holds_what_edits_have_made_of_it(open: Open) {
-    let store = roomy(open);
+pub(crate) async fn session_contains_the_result_of_its_edits(open: Open) {
+    let store = default_store(open);
     assert_eq!(store.session("a", NOON).await, Value::Null);
     store.edit(edit(json!({ "name": "Ann", "cart": [1, { "b": 2.5 }] }))).await;
     store.edit(edit(json!({ "name": null, "seen": true }))).await;
     let held = json!({ "cart": [1, { "b": 2.5 }], "seen": true });
     assert_eq!(store.session("a", NOON).await, held);
     assert_eq!(store.session("b", NOON).await, Value::Null);
-    store.edit(Edit { clears: true, ..edit(json!({ "new": 1 })) }).await;
+    store.edit(SessionEdit { clear: true, ..edit(json!({ "new": 1 })) }).await;
     assert_eq!(store.session("a", NOON).await, json!({ "new": 1 }));
 }
 
-pub(crate) async fn a_session_that_holds_nothing_is_not_kept(open: Open) {
-    let store = roomy(open);
+pub(crate) async fn empty_session_is_removed(open: Open) {
+    let store = default_store(open);
     store.edit(edit(json!({ "name": "Ann" }))).await;
     store.edit(edit(json!({ "name": null }))).await;
     assert_eq!(store.session("a", NOON).await, Value::Null);
 }
 
-pub(crate) async fn a_session_is_kept_from_each_edit_on_until_its_time_is_up(open: Open) {
-    let store = roomy(open);
+pub(crate) async fn session_expires_after_its_age_from_the_last_edit(open: Open) {
+    let store = default_store(open);
     store.edit(edit(json!({ "name": "Ann" }))).await;
     assert_eq!(store.session("a", NOON + HOUR - 1).await, json!({ "name": "Ann" }));
     assert_eq!(store.session("a", NOON + HOUR).await, Value::Null);
-    let later = Edit { at: NOON + 1, until: NOON + 2 * HOUR, ..edit(json!({})) };
+    let later = SessionEdit { at: NOON + 1, until: NOON + 2 * HOUR, ..edit(json!({})) };
     store.edit(later).await;
     let held = store.engine.sessions().load("a", NOON + HOUR).await.unwrap().unwrap();
     assert_eq!(held.until, NOON + 2 * HOUR);
-    // What comes when it is over begins a new one.
-    let after = Edit { at: NOON + 2 * HOUR, until: NOON + 3 * HOUR, ..edit(json!({ "new": 1 })) };
+    // An edit after the expiry begins a new session.
+    let after =
+        SessionEdit { at: NOON + 2 * HOUR, until: NOON + 3 * HOUR, ..edit(json!({ "new": 1 })) };
     store.edit(after).await;
     assert_eq!(store.session("a", NOON + 2 * HOUR).await, json!({ "new": 1 }));
 }
 
-pub(crate) async fn a_session_that_gets_another_id_is_found_by_that_alone(open: Open) {
-    let store = roomy(open);
+pub(crate) async fn session_with_a_new_id_is_found_only_by_that_id(open: Open) {
+    let store = default_store(open);
     store.edit(edit(json!({ "name": "Ann", "cart": 1 }))).await;
-    store.edit(Edit { becomes: Some("b".into()), ..edit(json!({ "cart": 2 })) }).await;
+    store.edit(SessionEdit { new_id: Some("b".into()), ..edit(json!({ "cart": 2 })) }).await;
     assert_eq!(store.session("a", NOON).await, Value::Null);
     assert_eq!(store.session("b", NOON).await, json!({ "name": "Ann", "cart": 2 }));
     assert_eq!(store.session("b", NOON + HOUR).await, Value::Null);
-    // One that is not there, or holds nothing, is as good as any.
-    store.edit(Edit { becomes: Some("c".into()), ..edit(json!({ "new": 1 })) }).await;
+    // A missing or empty session may get a new id too.
+    store.edit(SessionEdit { new_id: Some("c".into()), ..edit(json!({ "new": 1 })) }).await;
     assert_eq!(store.session("c", NOON).await, json!({ "new": 1 }));
     let emptied =
-        Edit { id: "c".into(), becomes: Some("d".into()), ..edit(json!({ "new": null })) };
+        SessionEdit { id: "c".into(), new_id: Some("d".into()), ..edit(json!({ "new": null })) };
     store.edit(emptied).await;
     for id in ["a", "c", "d"] {
         assert_eq!(store.session(id, NOON).await, Value::Null);
     }
 }
 
-pub(crate) async fn a_session_may_be_kept_for_ever(open: Open) {
-    let store = roomy(open);
-    store.edit(Edit { until: u64::MAX, ..edit(json!({ "name": "Ann" })) }).await;
-    store.edit(Edit { until: u64::MAX, ..edit(json!({ "seen": true })) }).await;
+pub(crate) async fn session_may_never_expire(open: Open) {
+    let store = default_store(open);
+    store.edit(SessionEdit { until: u64::MAX, ..edit(json!({ "name": "Ann" })) }).await;
+    store.edit(SessionEdit { until: u64::MAX, ..edit(json!({ "seen": true })) }).await;
     assert_eq!(store.session("a", NOON).await, json!({ "name": "Ann", "seen": true }));
 }
 
-pub(crate) async fn edits_at_the_same_time_lose_nothing(open: Open) {
-    let store = Arc::new(roomy(open));
+pub(crate) async fn concurrent_edits_of_a_session_are_all_applied(open: Open) {
+    let store = Arc::new(default_store(open));
     let edits = (0..32).map(|n| {
         let store = Arc::clone(&store);
         tokio::spawn(async move { store.edit(edit(json!({ format!("k{n}"): n }))).await })
@@ -98,20 +99,20 @@ pub(crate) async fn edits_at_the_same_time_lose_nothing(open: Open) {
     assert_eq!(held.as_object().map(|held| held.len()), Some(32), "{held}");
 }
 
-pub(crate) async fn the_secret_stays_and_is_no_other_stores(open: Open) {
-    let (one, other) = (roomy(open), roomy(open));
+pub(crate) async fn secret_is_stable_and_unique_to_its_store(open: Open) {
+    let (one, other) = (default_store(open), default_store(open));
     let secret = one.engine.sessions().secret().await.unwrap();
     assert_eq!(one.engine.sessions().secret().await.unwrap(), secret);
     assert_ne!(other.engine.sessions().secret().await.unwrap(), secret);
 }
 
-pub(crate) async fn sessions_that_hold_a_value_are_found(open: Open) {
-    let store = roomy(open);
+pub(crate) async fn sessions_are_found_by_a_value(open: Open) {
+    let store = default_store(open);
     for (id, who) in [("a", json!(7)), ("b", json!("7")), ("c", json!(7)), ("d", json!("é\""))] {
-        store.edit(Edit { id: id.into(), ..edit(json!({ "who": who, "x": 7 })) }).await;
+        store.edit(SessionEdit { id: id.into(), ..edit(json!({ "who": who, "x": 7 })) }).await;
     }
     let holding = async |value: Value, now: u64| {
-        let found = store.engine.sessions().holding("who", &value, now).await.unwrap();
+        let found = store.engine.sessions().find_by_value("who", &value, now).await.unwrap();
         let mut found: Vec<_> = found.iter().map(|id| id.to_string()).collect();
         found.sort_unstable();
         found
@@ -123,9 +124,9 @@ pub(crate) async fn sessions_that_hold_a_value_are_found(open: Open) {
     assert!(holding(json!(7), NOON + HOUR).await.is_empty());
 }
 
-pub(crate) async fn session_that_begins_takes_the_place_of_the_oldest_anonymous_one(open: Open) {
-    let store = roomy(open);
-    let begin = |id: &str, key: &str, until| Edit {
+pub(crate) async fn new_session_replaces_the_oldest_anonymous_one(open: Open) {
+    let store = default_store(open);
+    let begin = |id: &str, key: &str, until| SessionEdit {
         id: id.into(),
         until,
         max: Some(3),
@@ -134,9 +135,9 @@ pub(crate) async fn session_that_begins_takes_the_place_of_the_oldest_anonymous_
     store.edit(begin("ann", "backwire.person", NOON + 1)).await;
     store.edit(begin("old", "cart", NOON + 2)).await;
     store.edit(begin("new", "cart", NOON + 3)).await;
-    // Those that are there can be changed, also in their id.
+    // Existing sessions can be changed, and can get a new id.
     store.edit(begin("old", "seen", NOON + 2)).await;
-    store.edit(Edit { becomes: Some("older".into()), ..begin("old", "x", NOON + 2) }).await;
+    store.edit(SessionEdit { new_id: Some("older".into()), ..begin("old", "x", NOON + 2) }).await;
     store.edit(begin("next", "cart", NOON + 4)).await;
     let there = async || {
         let mut there = Vec::new();
@@ -153,8 +154,10 @@ pub(crate) async fn session_that_begins_takes_the_place_of_the_oldest_anonymous_
     let refused = store.engine.sessions().edit(begin("new", "cart", NOON + 6)).await;
     assert!(matches!(refused, Err(Error::TooManySessions { limit: 3 })), "{refused:?}");
     assert_eq!(there().await, ["ann", "bob", "cid"]);
-    // One that is gone makes room.
-    store.edit(Edit { clears: true, set: Default::default(), ..begin("cid", "", NOON) }).await;
+    // A removed session makes room.
+    store
+        .edit(SessionEdit { clear: true, set: Default::default(), ..begin("cid", "", NOON) })
+        .await;
     store.edit(begin("new", "cart", NOON + 6)).await;
     assert_eq!(there().await, ["ann", "new", "bob"]);
 }

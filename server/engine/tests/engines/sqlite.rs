@@ -1,4 +1,4 @@
-//! What is true of a file.
+//! Tests of the SQLite engine only.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backwire_engine::{Acked, Edit, Error, Post, Posted, Reference, Since, Sqlite, Window};
+use backwire_engine::{
+    Ack, ChangesSince, Enqueue, Enqueued, Error, Reference, SessionEdit, Sqlite, Window,
+};
 use backwire_records::change::{Change, Id, Position, Room, Verb};
 use backwire_records::criteria::{Criteria, Language, Parameters};
 use backwire_records::messages::flake::Node;
 use backwire_records::model::{Attribute, Model, Models};
-use backwire_records::write::{RecordLimits, Refused, Write};
+use backwire_records::write::{RecordLimits, Write, WriteError};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -20,8 +22,8 @@ use tokio::task::JoinSet;
 
 use crate::queues::{self, device, post, resync};
 use crate::store::{
-    DAY, HOUR, NOON, Store, attributes, create, destroy, keyed, keyed_by, milk, offsets, publish,
-    roomy, sqlite, sqlite_in, todo, update,
+    DAY, HOUR, NOON, Store, attributes, create, default_store, destroy, keyed, keyed_by, milk,
+    offsets, publish, sqlite, sqlite_in, todo, update,
 };
 
 fn file(folder: &Path) -> PathBuf {
@@ -32,14 +34,15 @@ fn open(folder: &Path) -> Store {
     sqlite_in(folder, Window::default(), 4096)
 }
 
-/// Another connection, as an administrator would have it.
-fn visitor(folder: &Path) -> Connection {
+/// Opens another connection, as an administrator would.
+fn other_connection(folder: &Path) -> Connection {
     Connection::open(file(folder)).unwrap()
 }
 
-/// Up to it, the log kept the changes of keys that the ledger's table led to.
-fn go_back_to_the_ninth_version(visitor: &Connection) {
-    visitor
+/// Converts the file to version 9. Up to that version, the log kept the changes that the table of
+/// the ledger referred to.
+fn go_back_to_the_ninth_version(other_connection: &Connection) {
+    other_connection
         .execute_batch(
             "ALTER TABLE resources DROP COLUMN records;
              ALTER TABLE resources DROP COLUMN log_bytes;
@@ -62,10 +65,11 @@ fn go_back_to_the_ninth_version(visitor: &Connection) {
         .unwrap();
 }
 
-/// Up to it, the log said what was set, and not its names alone.
-fn go_back_to_the_fifth_version(visitor: &Connection) {
-    go_back_to_the_sixth_version(visitor);
-    visitor
+/// Converts the file to version 5. Up to that version, the log stored the set values and not only
+/// their names.
+fn go_back_to_the_fifth_version(other_connection: &Connection) {
+    go_back_to_the_sixth_version(other_connection);
+    other_connection
         .execute_batch(
             r#"UPDATE log SET attributes =
                (SELECT json_group_object(value, after -> ('$."' || value || '"'))
@@ -74,10 +78,11 @@ fn go_back_to_the_fifth_version(visitor: &Connection) {
         .unwrap();
 }
 
-/// The ledger up to the sixth version was a table of all there is to answer.
-fn go_back_to_the_sixth_version(visitor: &Connection) {
-    go_back_to_the_ninth_version(visitor);
-    visitor
+/// Converts the file to version 6. Up to that version, the ledger was a table with complete
+/// answers.
+fn go_back_to_the_sixth_version(other_connection: &Connection) {
+    go_back_to_the_ninth_version(other_connection);
+    other_connection
         .execute_batch(
             "DROP TABLE unchanged;
              ALTER TABLE resources DROP COLUMN key_name;
@@ -100,7 +105,7 @@ async fn unavailable(store: &Store) -> String {
     }
 }
 
-/// The same changes as a later start reads them: their positions have its epoch.
+/// Returns the changes as a later start reads them: with its epoch in their positions.
 async fn after_restart(store: &Store, log: &[Arc<Change>]) -> Vec<Arc<Change>> {
     let epoch = store.head().await.epoch;
     let changes = log.iter().map(|change| {
@@ -111,13 +116,13 @@ async fn after_restart(store: &Store, log: &[Arc<Change>]) -> Vec<Arc<Change>> {
 }
 
 #[tokio::test]
-async fn everything_is_there_after_a_restart() {
+async fn records_log_and_keys_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.done(keyed("k", milk())).await;
-    store.done(create(json!({"id": "eggs"}))).await;
-    store.done(update("1", json!({"done": true}))).await;
-    store.done(destroy("eggs")).await;
+    store.apply(keyed("k", milk())).await;
+    store.apply(create(json!({"id": "eggs"}))).await;
+    store.apply(update("1", json!({"done": true}))).await;
+    store.apply(destroy("eggs")).await;
     let (records, head) = (store.records().await, store.head().await);
     let log = store.since("todo", 0).await;
     drop(store);
@@ -127,15 +132,15 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(store.head().await.offset, head.offset);
     assert_eq!(store.since("todo", 0).await, Some(after_restart(&store, &log.unwrap()).await));
     assert!(store.commit(keyed("k", milk())).await.repeated);
-    assert_eq!(store.done(milk()).await.id, crate::store::id("2"));
-    assert_eq!(offsets(&store.heard()), [5]);
+    assert_eq!(store.apply(milk()).await.id, crate::store::id("2"));
+    assert_eq!(offsets(&store.tail_changes()), [5]);
 }
 
-/// The offsets of what a client has missed, or `None` if it has to read again.
+/// Returns the offsets of the changes that a client has missed, or `None` if it must read again.
 async fn missed(store: &Store, position: Position) -> Option<Vec<u64>> {
-    match store.engine.since(&Room::class(todo()), position).await.unwrap() {
-        Since::Changes { changes, .. } => Some(offsets(&changes)),
-        Since::OutOfReach => None,
+    match store.engine.changes_since(&Room::class(todo()), position).await.unwrap() {
+        ChangesSince::Changes { changes, .. } => Some(offsets(&changes)),
+        ChangesSince::OutOfReach => None,
     }
 }
 
@@ -146,27 +151,27 @@ async fn ordinary_restarts_leave_all_positions_valid() {
     for _ in 0..5 {
         let store = open(folder.path());
         positions.push(store.head().await);
-        store.done(milk()).await;
+        store.apply(milk()).await;
         positions.push(store.head().await);
         for position in &positions {
             let expected = (position.offset + 1..=store.head().await.offset).collect();
             assert_eq!(missed(&store, *position).await, Some(expected), "{position}");
         }
         drop(store);
-        // Another one, which commits nothing.
+        // Another start, which commits nothing.
         positions.push(open(folder.path()).head().await);
     }
 }
 
 #[tokio::test]
-async fn restored_file_has_no_position_of_what_it_lacks_also_when_its_log_is_longer_again() {
+async fn restored_file_rejects_positions_that_it_lacks_even_when_its_log_is_longer_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.done(milk()).await;
+    store.apply(milk()).await;
     let common = store.head().await;
     let backup = folder.path().join("copy.db");
-    visitor(folder.path()).execute("VACUUM INTO ?1", [backup.to_str()]).unwrap();
-    store.done(milk()).await;
+    other_connection(folder.path()).execute("VACUUM INTO ?1", [backup.to_str()]).unwrap();
+    store.apply(milk()).await;
     let lost = store.head().await;
     drop(store);
     // Another start before the restore.
@@ -181,22 +186,24 @@ async fn restored_file_has_no_position_of_what_it_lacks_also_when_its_log_is_lon
             assert_eq!(missed(&store, position).await, None, "{position}");
         }
         if !overtaken {
-            store.done(milk()).await;
-            store.done(milk()).await;
+            store.apply(milk()).await;
+            store.apply(milk()).await;
         }
     }
 }
 
 #[tokio::test]
-async fn nobody_gets_room_in_a_full_queue_before_those_who_came_earlier() {
+async fn writers_wait_for_the_full_queue_in_order_of_arrival() {
     let mut store = sqlite(Window::default(), 1);
-    store.done(milk()).await;
-    // The tail is full, so the writer stands still with at most 256 in hand and 1024 in its queue.
+    store.apply(milk()).await;
+    // The tail is full, so the writer blocks with at most 256 writes in its group and 1024 in its
+    // queue.
     let mut early = VecDeque::from_iter((0..1024 + 256 + 100).map(|_| store.begin(milk())));
     let (_, nothing) = mpsc::channel(1);
     let mut tail = std::mem::replace(&mut store.tail, nothing);
     tokio::spawn(async move { while tail.recv().await.is_some() {} });
-    // When those are written there is room for all who wait, but they have not come back yet.
+    // After these are written, there is room for all waiting writers, but they have not continued
+    // yet.
     for offset in 2..1002 {
         assert_eq!(early.pop_front().unwrap().await, offset);
     }
@@ -210,16 +217,16 @@ async fn nobody_gets_room_in_a_full_queue_before_those_who_came_earlier() {
 }
 
 #[tokio::test]
-async fn the_thread_ends_with_its_engine() {
-    let Store { engine, mut tail, .. } = roomy(sqlite);
+async fn writer_thread_ends_with_its_engine() {
+    let Store { engine, mut tail, .. } = default_store(sqlite);
     drop(engine);
-    // The thread holds the only other end.
+    // The thread has the only sender.
     assert_eq!(tail.recv().await, None);
 }
 
 #[tokio::test]
-async fn what_is_in_the_tail_can_be_read() {
-    let mut store = roomy(sqlite);
+async fn change_in_the_tail_is_already_readable() {
+    let mut store = default_store(sqlite);
     let engine = Arc::clone(&store.engine);
     let writing = tokio::spawn(async move {
         for _ in 0..50 {
@@ -234,10 +241,10 @@ async fn what_is_in_the_tail_can_be_read() {
 }
 
 #[tokio::test]
-async fn repeats_in_one_group_are_recognised() {
+async fn repeats_in_one_group_commit_are_recognized() {
     let mut store = sqlite(Window::default(), 1);
-    store.done(milk()).await;
-    // The writer commits this one and then waits for a place in the tail.
+    store.apply(milk()).await;
+    // The writer commits this write and then waits for a place in the tail.
     let stuck = tokio::spawn({
         let engine = Arc::clone(&store.engine);
         async move { engine.commit(milk()).await }
@@ -246,7 +253,7 @@ async fn repeats_in_one_group_are_recognised() {
         tokio::task::yield_now().await;
     }
     assert!(!stuck.is_finished());
-    // So these are queued behind it, and taken together.
+    // So these are queued behind it, and form one group.
     let queued = |write| store.engine.commit(write);
     let (first, repeat, missing, last, ()) = tokio::join!(
         biased;
@@ -269,14 +276,14 @@ async fn repeats_in_one_group_are_recognised() {
 }
 
 #[tokio::test]
-async fn more_changes_than_fit_in_memory_are_out_of_reach() {
+async fn changes_that_exceed_the_memory_limit_are_out_of_reach() {
     let folder = tempfile::tempdir().unwrap();
     let store = sqlite_in(folder.path(), Window::default(), 4096);
-    store.done(create(json!({ "text": "x".repeat(1 << 20) }))).await;
+    store.apply(create(json!({ "text": "x".repeat(1 << 20) }))).await;
     for n in 0..10 {
-        store.done(update("1", json!({ "n": n }))).await;
+        store.apply(update("1", json!({ "n": n }))).await;
     }
-    // Each has the record before and after it.
+    // Each change contains the record before and after it.
     for room in ["todo", "todo/1"] {
         assert!(store.since(room, 1).await.is_none(), "{room}");
         assert_eq!(store.since(room, 5).await.map(|changes| changes.len()), Some(6), "{room}");
@@ -287,23 +294,23 @@ async fn more_changes_than_fit_in_memory_are_out_of_reach() {
 async fn client_with_one_write_does_not_wait_for_1000_of_another() {
     let folder = tempfile::tempdir().unwrap();
     let store = sqlite_in(folder.path(), Window::default(), 4096);
-    let visitor = visitor(folder.path());
+    let other_connection = other_connection(folder.path());
     let from = |client: [u8; 4], write| Write { client: Some(client.into()), ..write };
-    store.done(milk()).await;
-    // All come while the file is locked.
-    visitor.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.apply(milk()).await;
+    // All writes arrive while the file is locked.
+    other_connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     let many: Vec<_> = (0..1000).map(|_| store.begin(from([10, 0, 0, 1], milk()))).collect();
     let one = store.begin(from([10, 0, 0, 2], milk()));
-    visitor.execute_batch("COMMIT").unwrap();
-    // The writer may have taken one of the others before.
+    other_connection.execute_batch("COMMIT").unwrap();
+    // The writer may have started one of the other writes before.
     assert!(one.await <= 4);
-    // Those of one client are done in their order.
+    // The writes of one client are committed in order.
     let offsets = join_all(many).await;
     assert!(offsets.is_sorted(), "{offsets:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_answered_survives_a_crash() {
+async fn answered_writes_survive_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let mut writers = JoinSet::new();
@@ -323,12 +330,12 @@ async fn what_was_answered_survives_a_crash() {
     for _ in 0..100 {
         last = last.max(answered.recv().await.unwrap());
     }
-    // Taken in the middle of writing, as a power cut would leave it. The open snapshot keeps SQLite
-    // from starting its journal over between the two copies.
+    // Copies the files during a write, as a power failure would leave them. The open snapshot
+    // prevents SQLite from restarting its journal between the two copies.
     let after = tempfile::tempdir().unwrap();
     fs::create_dir(after.path().join("data")).unwrap();
-    let visitor = visitor(folder.path());
-    visitor.execute_batch("BEGIN; SELECT count(*) FROM log").unwrap();
+    let other_connection = other_connection(folder.path());
+    other_connection.execute_batch("BEGIN; SELECT count(*) FROM log").unwrap();
     for suffix in ["", "-wal"] {
         let name = format!("data/backwire.db{suffix}");
         fs::copy(folder.path().join(&name), after.path().join(&name)).unwrap();
@@ -348,21 +355,21 @@ async fn what_was_answered_survives_a_crash() {
 }
 
 #[tokio::test]
-async fn a_write_that_can_not_be_stored_is_unavailable_and_the_writer_goes_on() {
+async fn write_that_cannot_be_stored_is_unavailable_and_later_writes_succeed() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
-    let visitor = visitor(folder.path());
-    visitor.execute_batch("ALTER TABLE log RENAME TO away").unwrap();
+    let other_connection = other_connection(folder.path());
+    other_connection.execute_batch("ALTER TABLE log RENAME TO away").unwrap();
     assert!(unavailable(&store).await.contains("no such table"));
-    visitor.execute_batch("ALTER TABLE away RENAME TO log").unwrap();
-    store.done(milk()).await;
-    assert_eq!(offsets(&store.heard()), [1]);
+    other_connection.execute_batch("ALTER TABLE away RENAME TO log").unwrap();
+    store.apply(milk()).await;
+    assert_eq!(offsets(&store.tail_changes()), [1]);
     assert_eq!(store.records().await.len(), 1);
 }
 
-/// Makes writes of records with this title fail in a way of SQLite's own.
-fn fail_on(visitor: &Connection, title: &str, failure: &str) {
-    visitor
+/// Makes writes of records with this title fail inside of SQLite.
+fn fail_on(other_connection: &Connection, title: &str, failure: &str) {
+    other_connection
         .execute_batch(&format!(
             "CREATE TABLE parent (id INTEGER PRIMARY KEY);
              CREATE TABLE child (id REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
@@ -372,12 +379,13 @@ fn fail_on(visitor: &Connection, title: &str, failure: &str) {
         .unwrap();
 }
 
-/// Commits many writes at once, some of which fail, and checks that everybody was told the truth.
-async fn everybody_is_told_the_truth(failure: &str, is_contained: bool) {
+/// Commits many writes at once, some of which fail, and checks that each reported outcome is
+/// correct.
+async fn check_outcomes(failure: &str, is_contained: bool) {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
-    let visitor = visitor(folder.path());
-    fail_on(&visitor, "bad", failure);
+    let other_connection = other_connection(folder.path());
+    fail_on(&other_connection, "bad", failure);
     let mut writers = JoinSet::new();
     for n in 0..200 {
         let engine = Arc::clone(&store.engine);
@@ -399,7 +407,7 @@ async fn everybody_is_told_the_truth(failure: &str, is_contained: bool) {
         }
     }
     answered.sort_unstable();
-    assert_eq!(offsets(&store.heard()), answered);
+    assert_eq!(offsets(&store.tail_changes()), answered);
     assert_eq!(answered, (1..=answered.len() as u64).collect::<Vec<_>>());
     assert_eq!(store.records().await.len(), answered.len());
     assert_eq!(
@@ -407,34 +415,34 @@ async fn everybody_is_told_the_truth(failure: &str, is_contained: bool) {
         answered.len() as u64
     );
 
-    visitor.execute_batch("DROP TRIGGER failure").unwrap();
-    let next = store.done(create(json!({"title": "bad"}))).await;
+    other_connection.execute_batch("DROP TRIGGER failure").unwrap();
+    let next = store.apply(create(json!({"title": "bad"}))).await;
     assert_eq!(next.position.offset, answered.len() as u64 + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_fails_takes_no_other_with_it() {
-    everybody_is_told_the_truth("SELECT raise(ABORT, 'no')", true).await;
+async fn failed_write_does_not_affect_its_group() {
+    check_outcomes("SELECT raise(ABORT, 'no')", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_is_given_up_takes_its_group_with_it() {
-    everybody_is_told_the_truth("SELECT raise(ROLLBACK, 'disk full')", false).await;
+async fn rolled_back_transaction_fails_its_whole_group() {
+    check_outcomes("SELECT raise(ROLLBACK, 'disk full')", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_fails_takes_its_group_with_it() {
-    everybody_is_told_the_truth("INSERT INTO child VALUES (1)", false).await;
+async fn failed_commit_fails_its_whole_group() {
+    check_outcomes("INSERT INTO child VALUES (1)", false).await;
 }
 
 #[tokio::test]
 async fn destroy_whose_cascade_fails_leaves_no_trace_in_the_log_or_the_keys() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.done(milk()).await;
-    store.done(create(json!({"owner": 1}))).await;
-    let visitor = visitor(folder.path());
-    visitor
+    store.apply(milk()).await;
+    store.apply(create(json!({"owner": 1}))).await;
+    let other_connection = other_connection(folder.path());
+    other_connection
         .execute_batch(
             "CREATE TRIGGER failure BEFORE INSERT ON cascades BEGIN SELECT raise(ABORT, 'no'); END",
         )
@@ -443,79 +451,81 @@ async fn destroy_whose_cascade_fails_leaves_no_trace_in_the_log_or_the_keys() {
     let destroy = || Write { references: vec![owner.clone()], ..keyed("d", destroy("1")) };
     assert!(matches!(store.engine.commit(destroy()).await, Err(Error::Unavailable(_))));
     assert_eq!(store.head().await.offset, 2);
-    visitor.execute_batch("DROP TRIGGER failure").unwrap();
+    other_connection.execute_batch("DROP TRIGGER failure").unwrap();
     let repeat = store.commit(destroy()).await;
     assert_eq!((repeat.repeated, repeat.change.position.offset), (false, 3));
     assert_eq!(store.engine.cascades().unfinished().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_locked_file_is_unavailable_until_it_is_let_go() {
+async fn locked_file_is_unavailable_until_it_is_unlocked() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let visitor = visitor(folder.path());
-    visitor.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other_connection = other_connection(folder.path());
+    other_connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert!(unavailable(&store).await.contains("locked"));
-    visitor.execute_batch("COMMIT").unwrap();
-    store.done(milk()).await;
+    other_connection.execute_batch("COMMIT").unwrap();
+    store.apply(milk()).await;
 }
 
 #[tokio::test]
-async fn a_write_is_decided_on_what_is_in_the_file_whoever_wrote_it() {
+async fn write_is_based_on_the_file_including_changes_of_other_processes() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let visitor = visitor(folder.path());
-    store.done(milk()).await;
-    visitor.execute_batch(r#"UPDATE records SET json = '{"id":1,"title":"Eggs"}'"#).unwrap();
-    store.done(update("1", json!({"done": true}))).await;
+    let other_connection = other_connection(folder.path());
+    store.apply(milk()).await;
+    other_connection
+        .execute_batch(r#"UPDATE records SET json = '{"id":1,"title":"Eggs"}'"#)
+        .unwrap();
+    store.apply(update("1", json!({"done": true}))).await;
     assert_eq!(store.record("1").await.unwrap()["title"], "Eggs");
-    visitor.execute_batch("DELETE FROM records").unwrap();
-    let gone = store.refused(update("1", json!({"done": false}))).await;
-    assert!(matches!(gone, Refused::NotFound { .. }), "{gone}");
+    other_connection.execute_batch("DELETE FROM records").unwrap();
+    let gone = store.refusal(update("1", json!({"done": false}))).await;
+    assert!(matches!(gone, WriteError::NotFound { .. }), "{gone}");
 }
 
 #[tokio::test]
-async fn a_write_is_not_decided_on_one_that_was_not_committed() {
+async fn write_is_not_based_on_an_uncommitted_write() {
     // A failure of the transaction, of one write, and of the commit.
     let failures = ["SELECT raise(ROLLBACK, 'disk full')", "SELECT raise(ABORT, 'too big')"];
     for failure in failures.into_iter().chain(["INSERT INTO child VALUES (1)"]) {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
-        let visitor = visitor(folder.path());
-        fail_on(&visitor, "bad", failure);
-        store.done(milk()).await;
-        store.done(milk()).await;
-        // Those that come while the file is locked make one group.
-        visitor.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let other_connection = other_connection(folder.path());
+        fail_on(&other_connection, "bad", failure);
+        store.apply(milk()).await;
+        store.apply(milk()).await;
+        // Writes that arrive while the file is locked form one group.
+        other_connection.execute_batch("BEGIN IMMEDIATE").unwrap();
         let writes = [
             update("2", json!({"n": 1})),
             update("1", json!({"title": "good"})),
             update("1", json!({"title": "bad"})),
         ];
         let begun: Vec<_> = writes.map(|write| store.engine.commit(write)).into();
-        let commit = async { visitor.execute_batch("COMMIT").unwrap() };
+        let commit = async { other_connection.execute_batch("COMMIT").unwrap() };
         let (outcomes, ()) = tokio::join!(join_all(begun), commit);
         assert!(outcomes[2].is_err(), "{failure}");
-        store.done(update("1", json!({"done": true}))).await;
+        store.apply(update("1", json!({"done": true}))).await;
         let title = if outcomes[1].is_ok() { "good" } else { "Milk" };
         assert_eq!(store.record("1").await.unwrap()["title"], title, "{failure}");
     }
 }
 
 #[tokio::test]
-async fn old_changes_and_old_keys_leave_the_file() {
+async fn old_changes_and_keys_are_removed_from_the_file() {
     const BATCH: u32 = 2048;
     let folder = tempfile::tempdir().unwrap();
     let store = sqlite_in(folder.path(), Window { count: 3, ..Window::default() }, 16 * 1024);
     let count = |what: &str| {
         let sql = format!("SELECT count(*) FROM {what}");
-        visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, u32>(0)).unwrap()
+        other_connection(folder.path()).query_row(&sql, [], |row| row.get::<_, u32>(0)).unwrap()
     };
-    // Nothing of a change stays but, of one with a key, what is needed to answer a repeat.
+    // Only the data to answer repeats of keyed changes stays.
     for n in 0..8 {
-        store.done(create(json!({"id": format!("a{n}")}))).await;
+        store.apply(create(json!({"id": format!("a{n}")}))).await;
     }
-    store.done(destroy("a1")).await;
+    store.apply(destroy("a1")).await;
     assert_eq!((count("records"), count("log")), (8, 3));
     let many = |from: u32, time: u64| {
         let write = move |n: u32| crate::store::at(time, keyed(&n.to_string(), milk()));
@@ -524,10 +534,10 @@ async fn old_changes_and_old_keys_leave_the_file() {
     for write in many(0, NOON) {
         write.await;
     }
-    store.done(keyed("destroyed", destroy("a2"))).await;
-    // The entries of the last changes may be in the log alone.
+    store.apply(keyed("destroyed", destroy("a2"))).await;
+    // The entries of the last changes may be only in the log.
     assert_eq!((count("log"), (BATCH - 2..=BATCH + 1).contains(&count("ledger"))), (3, true));
-    // A week later, as many go as come, and more.
+    // A week later, at least as many entries are removed as are added.
     for batch in 1..4 {
         for write in many(batch * BATCH, NOON + 8 * DAY) {
             write.await;
@@ -538,30 +548,33 @@ async fn old_changes_and_old_keys_leave_the_file() {
     assert_eq!((count("log"), all), (3, 3 * BATCH));
     let sum = "SELECT sum(104 + length(resource) + 8) = (SELECT value FROM meta
                WHERE name = 'ledger_bytes') FROM ledger";
-    assert!(visitor(folder.path()).query_row(sum, [], |row| row.get::<_, bool>(0)).unwrap());
+    assert!(
+        other_connection(folder.path()).query_row(sum, [], |row| row.get::<_, bool>(0)).unwrap()
+    );
     assert_eq!(count("records WHERE json IS NULL"), 0);
 }
 
 #[tokio::test]
-async fn a_long_log_forgets_many_changes_at_a_time_and_never_too_many() {
+async fn long_log_is_pruned_in_batches_down_to_its_limit() {
     let folder = tempfile::tempdir().unwrap();
     let store = sqlite_in(folder.path(), Window { count: 64, ..Window::default() }, 4096);
     let sql = "SELECT count(*) FROM log";
     for written in 1..200_u32 {
-        store.done(milk()).await;
-        let kept: u32 = visitor(folder.path()).query_row(sql, [], |row| row.get(0)).unwrap();
+        store.apply(milk()).await;
+        let kept: u32 =
+            other_connection(folder.path()).query_row(sql, [], |row| row.get(0)).unwrap();
         assert!((written.min(64)..=68).contains(&kept), "{kept} of {written}");
     }
 }
 
 #[tokio::test]
-async fn keys_are_known_after_a_restart_whether_their_changes_are_in_the_log_or_not() {
+async fn keys_survive_a_restart_with_and_without_their_log_entries() {
     let folder = tempfile::tempdir().unwrap();
     let reopen = || sqlite_in(folder.path(), Window { count: 3, ..Window::default() }, 4096);
     let mut first = Vec::new();
     for n in 0..12 {
         let store = reopen();
-        first.push(store.done(keyed(&n.to_string(), milk())).await);
+        first.push(store.apply(keyed(&n.to_string(), milk())).await);
         for (n, first) in first.iter().enumerate() {
             let repeat = store.commit(keyed(&n.to_string(), milk())).await;
             assert!(repeat.repeated);
@@ -582,7 +595,7 @@ async fn keys_are_known_after_a_restart_whether_their_changes_are_in_the_log_or_
 }
 
 #[tokio::test]
-async fn keys_are_put_in_the_table_many_at_a_time_and_are_whose_they_were() {
+async fn keys_are_stored_in_batches_with_their_identities() {
     const KEYS: usize = 3000;
     let folder = tempfile::tempdir().unwrap();
     let write = |n: usize, identity: &str, fingerprint| {
@@ -596,7 +609,7 @@ async fn keys_are_put_in_the_table_many_at_a_time_and_are_whose_they_were() {
     }
     let in_table = |folder: &Path| {
         let sql = "SELECT count(*) FROM ledger";
-        visitor(folder).query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap()
+        other_connection(folder).query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap()
     };
     let settled = in_table(folder.path());
     assert!((1024..3000).contains(&settled), "{settled}");
@@ -608,21 +621,23 @@ async fn keys_are_put_in_the_table_many_at_a_time_and_are_whose_they_were() {
         assert_eq!((repeat.repeated, repeat.change.position.offset), (true, offset));
     }
     for n in [0, KEYS - 1] {
-        assert_eq!(store.refused(write(n, "ann", 2)).await, Refused::KeyReused);
+        assert_eq!(store.refusal(write(n, "ann", 2)).await, WriteError::KeyReused);
         assert!(!store.commit(write(n, "bob", 1)).await.repeated);
     }
     assert_eq!(in_table(folder.path()), settled);
 }
 
 #[tokio::test]
-async fn a_key_whose_group_was_not_committed_is_not_known() {
+async fn key_of_an_uncommitted_group_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let visitor = visitor(folder.path());
+    let other_connection = other_connection(folder.path());
     for failure in ["SELECT raise(ROLLBACK, 'disk full')", "INSERT INTO child VALUES (1)"] {
-        fail_on(&visitor, "Milk", failure);
+        fail_on(&other_connection, "Milk", failure);
         assert!(store.engine.commit(keyed("k", milk())).await.is_err());
-        visitor.execute_batch("DROP TRIGGER failure; DROP TABLE child; DROP TABLE parent").unwrap();
+        other_connection
+            .execute_batch("DROP TRIGGER failure; DROP TABLE child; DROP TABLE parent")
+            .unwrap();
     }
     assert!(!store.commit(keyed("k", milk())).await.repeated);
     assert!(store.commit(keyed("k", milk())).await.repeated);
@@ -633,24 +648,24 @@ async fn keys_of_writes_without_effect_and_names_of_keys_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let write = || keyed("k", update("1", json!({"title": "Milk"})));
     let store = open(folder.path());
-    store.done(milk()).await;
+    store.apply(milk()).await;
     assert!(store.commit(write()).await.unchanged);
     drop(store);
     let store = open(folder.path());
-    store.done(update("1", json!({"title": "Eggs"}))).await;
+    store.apply(update("1", json!({"title": "Eggs"}))).await;
     assert!(store.commit(write()).await.repeated);
     assert_eq!(store.engine.keys().await.unwrap()[&crate::store::todo()], "id");
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_version_is_brought_up_to_date() {
+async fn file_of_the_first_version_is_migrated() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.done(milk()).await;
+    store.apply(milk()).await;
     drop(store);
-    let visitor = visitor(folder.path());
-    go_back_to_the_fifth_version(&visitor);
-    visitor
+    let other_connection = other_connection(folder.path());
+    go_back_to_the_fifth_version(&other_connection);
+    other_connection
         .execute_batch(
             "ALTER TABLE log DROP COLUMN published;
              ALTER TABLE log DROP COLUMN identity;
@@ -669,7 +684,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
         )
         .unwrap();
     let store = open(folder.path());
-    store.done(publish(Verb::Update, "1", json!({}))).await;
+    store.apply(publish(Verb::Update, "1", json!({}))).await;
     let published: Vec<bool> =
         store.since("todo", 0).await.unwrap().iter().map(|change| change.published).collect();
     assert_eq!(published, [false, true]);
@@ -680,14 +695,14 @@ async fn a_file_of_the_first_version_is_brought_up_to_date() {
 }
 
 #[tokio::test]
-async fn keys_of_the_fourth_version_are_known() {
+async fn keys_of_the_fourth_version_are_migrated() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let first = store.done(keyed("k", milk())).await;
+    let first = store.apply(keyed("k", milk())).await;
     drop(store);
-    let visitor = visitor(folder.path());
-    go_back_to_the_fifth_version(&visitor);
-    visitor
+    let other_connection = other_connection(folder.path());
+    go_back_to_the_fifth_version(&other_connection);
+    other_connection
         .execute_batch(
             "ALTER TABLE log DROP COLUMN identity;
              ALTER TABLE log DROP COLUMN key;
@@ -697,7 +712,7 @@ async fn keys_of_the_fourth_version_are_known() {
         )
         .unwrap();
     let store = open(folder.path());
-    store.done(keyed("l", milk())).await;
+    store.apply(keyed("l", milk())).await;
     let repeat = store.commit(keyed("k", milk())).await;
     assert_eq!((repeat.repeated, repeat.change.position.offset), (true, first.position.offset));
     drop(store);
@@ -705,26 +720,26 @@ async fn keys_of_the_fourth_version_are_known() {
 }
 
 #[tokio::test]
-async fn what_was_set_in_the_log_of_the_fifth_version_is_known() {
+async fn log_entries_of_the_fifth_version_are_migrated() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.done(create(json!({"title": "Milk", "done": false, "tags": ["a", null]}))).await;
-    store.done(update("1", json!({"done": true, "title": null}))).await;
-    store.done(publish(Verb::Update, "1", json!({"seen": {"by": "Ann"}}))).await;
-    store.done(destroy("1")).await;
+    store.apply(create(json!({"title": "Milk", "done": false, "tags": ["a", null]}))).await;
+    store.apply(update("1", json!({"done": true, "title": null}))).await;
+    store.apply(publish(Verb::Update, "1", json!({"seen": {"by": "Ann"}}))).await;
+    store.apply(destroy("1")).await;
     let log = store.since("todo", 0).await.unwrap();
     assert_eq!(log[1].set["done"], true);
     assert!(!log[1].set.contains_key("tags"));
     drop(store);
-    let visitor = visitor(folder.path());
-    go_back_to_the_fifth_version(&visitor);
-    visitor.execute_batch("UPDATE meta SET value = 5 WHERE name = 'version'").unwrap();
+    let other_connection = other_connection(folder.path());
+    go_back_to_the_fifth_version(&other_connection);
+    other_connection.execute_batch("UPDATE meta SET value = 5 WHERE name = 'version'").unwrap();
     let store = open(folder.path());
     assert_eq!(store.since("todo", 0).await.unwrap(), after_restart(&store, &log).await);
 }
 
 #[tokio::test]
-async fn keys_of_the_sixth_version_are_known_whether_the_log_has_their_changes_or_not() {
+async fn keys_of_the_sixth_version_are_migrated_with_and_without_their_log_entries() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let write = |n: usize| match n {
@@ -733,13 +748,13 @@ async fn keys_of_the_sixth_version_are_known_whether_the_log_has_their_changes_o
     };
     let mut first = Vec::new();
     for n in 0..12 {
-        first.push(store.done(write(n)).await);
+        first.push(store.apply(write(n)).await);
     }
     let log = store.since("todo", 9).await;
     drop(store);
-    let visitor = visitor(folder.path());
-    go_back_to_the_sixth_version(&visitor);
-    visitor
+    let other_connection = other_connection(folder.path());
+    go_back_to_the_sixth_version(&other_connection);
+    other_connection
         .execute_batch(
             "DELETE FROM log WHERE offset <= 9;
              UPDATE resources SET floor = 9, moved = 10;
@@ -775,7 +790,7 @@ async fn repeat_is_right(store: &Store, write: Write, first: &Change, floor: u64
 }
 
 #[tokio::test]
-async fn file_of_the_ninth_version_keeps_its_keys_and_no_records_for_them() {
+async fn keys_of_the_ninth_version_are_migrated_without_their_records() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let write = |n: usize| match n {
@@ -784,13 +799,14 @@ async fn file_of_the_ninth_version_keeps_its_keys_and_no_records_for_them() {
     };
     let mut first = Vec::new();
     for n in 0..40 {
-        first.push(store.done(write(n)).await);
+        first.push(store.apply(write(n)).await);
     }
     drop(store);
-    let visitor = visitor(folder.path());
-    go_back_to_the_ninth_version(&visitor);
-    // The file is as it was before it could shrink, and the log has forgotten what it kept for keys.
-    visitor
+    let other_connection = other_connection(folder.path());
+    go_back_to_the_ninth_version(&other_connection);
+    // The file has the state before it could shrink, and the log has forgotten the changes that it
+    // kept for keys.
+    other_connection
         .execute_batch(
             r#"PRAGMA auto_vacuum = NONE;
                VACUUM;
@@ -799,55 +815,57 @@ async fn file_of_the_ninth_version_keeps_its_keys_and_no_records_for_them() {
                INSERT INTO unchanged VALUES ('u', 'ann', 1, 'todo', 12, 3, '{"id":3}', 5, 1)"#,
         )
         .unwrap();
-    visitor.execute("UPDATE unchanged SET at = ?1", [NOON.cast_signed()]).unwrap();
+    other_connection.execute("UPDATE unchanged SET at = ?1", [NOON.cast_signed()]).unwrap();
     for _ in 0..2 {
         let store = open(folder.path());
         for (n, first) in first.iter().enumerate() {
             repeat_is_right(&store, write(n), first, 30).await;
         }
         let other = keyed_by("0", "3", 2, milk());
-        assert_eq!(store.refused(other).await, Refused::KeyReused);
+        assert_eq!(store.refusal(other).await, WriteError::KeyReused);
         let unchanged = keyed_by("ann", "u", 1, update("3", json!({"title": "Milk"})));
         let repeat = store.commit(unchanged).await;
         assert_eq!((repeat.repeated, repeat.change.position.offset), (true, 40));
         assert_eq!(repeat.change.after.as_ref().unwrap()["title"], "Milk");
-        let count = |sql: &str| visitor.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+        let count =
+            |sql: &str| other_connection.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
         assert_eq!(count("SELECT count(*) FROM log"), 10);
         assert_eq!(count("SELECT count(*) FROM ledger"), 41);
         assert_eq!(count("PRAGMA auto_vacuum"), 2);
     }
 }
 
-/// Bytes of the file when its journal is in it, and those of them that are in use.
+/// Returns the size of the file after a checkpoint, and the number of its bytes in use.
 fn size(folder: &Path) -> [u64; 2] {
-    let visitor = visitor(folder);
-    let number = |sql| visitor.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+    let other_connection = other_connection(folder);
+    let number = |sql| other_connection.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
     number("PRAGMA wal_checkpoint(TRUNCATE)");
     let free = number("PRAGMA freelist_count") * number("PRAGMA page_size");
     let all = fs::metadata(file(folder)).unwrap().len();
     [all, all - u64::from(free)]
 }
 
-/// How many rows a table has.
+/// Returns the number of rows of a table.
 fn count(folder: &Path, what: &str) -> u64 {
     let sql = format!("SELECT count(*) FROM {what}");
-    visitor(folder).query_row(&sql, [], |row| row.get::<_, u32>(0)).unwrap().into()
+    other_connection(folder).query_row(&sql, [], |row| row.get::<_, u32>(0)).unwrap().into()
 }
 
-/// Updates a record so many times, with keys as the runtime makes them: drawn for each page, and counted.
+/// Updates a record this many times, with keys like those of the runtime: a random prefix for each
+/// page, and a counter.
 async fn many_updates(store: &mut Store, from: u64, count: u64, text: &str, at: u64) {
     let write = |n: u64| {
         let page = (n % 50 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let update = update("1", json!({ "text": text, "n": n }));
         crate::store::at(at, keyed_by("2c1743a3-91ab", &format!("{page:016x}-{n}"), 1, update))
     };
-    // Few at a time, as the log may be longer by as many.
+    // Writes few at a time, because the log may exceed its limit by that many.
     for first in (from..from + count).step_by(64) {
         let begun = (first..(from + count).min(first + 64)).map(|n| store.begin(write(n)));
         for write in Vec::from_iter(begun) {
             write.await;
         }
-        store.heard();
+        store.tail_changes();
     }
 }
 
@@ -857,7 +875,7 @@ async fn keyed_update_of_2_kb_costs_at_most_300_bytes_after_its_log_entry_is_gon
     let folder = tempfile::tempdir().unwrap();
     let mut store = sqlite_in(folder.path(), Window { count: 100, ..Window::default() }, 4096);
     let text = "x".repeat(2000);
-    store.done(milk()).await;
+    store.apply(milk()).await;
     many_updates(&mut store, 0, 1000, &text, NOON).await;
     let before = size(folder.path());
     many_updates(&mut store, 1000, WRITES, &text, NOON).await;
@@ -872,10 +890,10 @@ async fn keyed_update_of_2_kb_costs_at_most_300_bytes_after_its_log_entry_is_gon
 async fn file_shrinks_after_the_entries_of_its_ledger_expire() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = sqlite_in(folder.path(), Window { count: 10, ..Window::default() }, 4096);
-    store.done(milk()).await;
+    store.apply(milk()).await;
     many_updates(&mut store, 0, 24_000, "", NOON).await;
     let [full, _] = size(folder.path());
-    // For each that comes to the table, two go. The last 100 may still be in memory only.
+    // Each new entry of the table removes two. The last 100 may still be only in memory.
     many_updates(&mut store, 24_000, 12_100, "", NOON + 8 * DAY).await;
     let [shrunk, used] = size(folder.path());
     println!("{full} bytes before, {shrunk} after; {used} in use");
@@ -884,11 +902,11 @@ async fn file_shrinks_after_the_entries_of_its_ledger_expire() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn file_shrinks_after_its_log_is_forgotten() {
+async fn file_shrinks_after_its_log_is_pruned() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
     let text = "x".repeat(2000);
-    store.done(milk()).await;
+    store.apply(milk()).await;
     many_updates(&mut store, 0, 2000, &text, NOON).await;
     let [full, used] = size(folder.path());
     println!("a write costs {} bytes with its log entry", used / 2000);
@@ -900,27 +918,27 @@ async fn file_shrinks_after_its_log_is_forgotten() {
 }
 
 #[test]
-fn sqlite_is_built_as_the_workspace_says() {
+fn sqlite_is_built_with_the_options_of_the_workspace() {
     let connection = Connection::open_in_memory().unwrap();
     let mut options = connection.prepare("PRAGMA compile_options").unwrap();
     let options: Vec<String> =
         options.query_map((), |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
-    // What USE_ALLOCA does is not among them.
-    for said in ["DEFAULT_MEMSTATUS=0", "LIKE_DOESNT_MATCH_BLOBS", "OMIT_SHARED_CACHE"] {
-        assert!(options.iter().any(|option| option == said), "{said}: {options:?}");
+    // SQLite does not list the effect of USE_ALLOCA.
+    for expected in ["DEFAULT_MEMSTATUS=0", "LIKE_DOESNT_MATCH_BLOBS", "OMIT_SHARED_CACHE"] {
+        assert!(options.iter().any(|option| option == expected), "{expected}: {options:?}");
     }
     assert!(!options.iter().any(|option| option == "ENABLE_API_ARMOR"), "{options:?}");
 }
 
 #[tokio::test]
-async fn sessions_and_their_secret_are_there_after_a_restart_and_old_ones_are_dropped() {
+async fn sessions_and_their_secret_survive_a_restart_and_expired_ones_are_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let edit = |id: &str, at: u64| Edit {
+    let edit = |id: &str, at: u64| SessionEdit {
         id: id.into(),
         set: BTreeMap::from([("name".to_owned(), Some(json!("Ann")))]),
         at,
         until: at + HOUR,
-        ..Edit::default()
+        ..SessionEdit::default()
     };
     let store = open(folder.path());
     for id in ["a", "b", "c"] {
@@ -931,14 +949,15 @@ async fn sessions_and_their_secret_are_there_after_a_restart_and_old_ones_are_dr
     let store = open(folder.path());
     assert_eq!(store.engine.sessions().secret().await.unwrap(), secret);
     assert!(store.engine.sessions().load("a", NOON).await.unwrap().is_some());
-    // Two go for each that comes.
+    // Each new one removes two expired ones.
     store.engine.sessions().edit(edit("d", NOON + HOUR)).await.unwrap();
-    let count = |sql: &str| visitor(folder.path()).query_row(sql, [], |row| row.get::<_, i64>(0));
+    let count =
+        |sql: &str| other_connection(folder.path()).query_row(sql, [], |row| row.get::<_, i64>(0));
     assert_eq!(count("SELECT count(*) FROM sessions").unwrap(), 2);
 }
 
 #[tokio::test]
-async fn what_waits_is_there_after_a_restart_and_nobody_is_connected() {
+async fn queued_messages_survive_a_restart_and_all_devices_are_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let (phone, desk) = (device("ann", "phone"), device("ann", "desk"));
     let store = open(folder.path());
@@ -951,23 +970,23 @@ async fn what_waits_is_there_after_a_restart_and_nobody_is_connected() {
         );
         store.post(resync(post(&["bob"], "e", arg))).await;
     }
-    store.ack(&phone, Acked::One(ids[1]), NOON).await;
+    store.ack(&phone, Ack::One(ids[1]), NOON).await;
     drop(store);
 
     let store = open(folder.path());
-    // The clock may have been set back meanwhile.
+    // The clock may have been set back in the meantime.
     store.engine.queues().begin(Node::default(), NOON - DAY).await.unwrap();
     assert_eq!(store.ids(&phone, NOON - DAY).await, [ids[0], ids[2]]);
     assert_eq!(store.ids(&desk, NOON - DAY).await, ids);
     let again = queues::keyed("k2", 2, post(&["ann"], "e", 2));
-    assert_eq!(store.posted(again).await.unwrap(), Posted { id: ids[1], repeated: true });
-    let next = store.post(Post { at: NOON - DAY, ..post(&["ann"], "e", 4) }).await;
+    assert_eq!(store.try_post(again).await.unwrap(), Enqueued { id: ids[1], repeated: true });
+    let next = store.post(Enqueue { at: NOON - DAY, ..post(&["ann"], "e", 4) }).await;
     assert!(next > ids[2]);
     assert!(store.ids(&desk, NOON).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_message_is_one_row_however_many_wait_for_it_and_goes_with_the_last() {
+async fn message_is_one_row_for_all_recipients_and_is_removed_with_the_last_ack() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let (phone, desk) = (device("ann", "phone"), device("ann", "desk"));
@@ -979,32 +998,32 @@ async fn a_message_is_one_row_however_many_wait_for_it_and_goes_with_the_last() 
     let tables = ["messages", "inbox", "acks"];
     let count = |table| {
         let sql = format!("SELECT count(*) FROM {table}");
-        visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+        other_connection(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
     };
     assert_eq!(tables.map(count), [50, 100, 0]);
-    // Acks in their turn only move a device on,
+    // Acks in order only advance the floor of a device.
     let ids = store.ids(&phone, NOON).await;
     for id in &ids {
-        store.ack(&phone, Acked::One(*id), NOON).await;
+        store.ack(&phone, Ack::One(*id), NOON).await;
     }
     assert_eq!(tables.map(count), [50, 100, 0]);
-    // others are remembered one by one.
-    store.ack(&desk, Acked::One(ids[9]), NOON).await;
+    // Other acks are stored one by one.
+    store.ack(&desk, Ack::One(ids[9]), NOON).await;
     store.post(post(&["ann"], "e", 50)).await;
     store.post(post(&["ann"], "e", 51)).await;
     let next = store.ids(&phone, NOON).await;
-    store.ack(&phone, Acked::One(next[1]), NOON).await;
+    store.ack(&phone, Ack::One(next[1]), NOON).await;
     assert_eq!(tables.map(count), [52, 101, 1]);
     for device in [phone, desk, device("bob", "")] {
         store.connect(&device, NOON).await;
         let ids = store.ids(&device, NOON).await;
-        store.ack(&device, Acked::Batch(ids), NOON).await;
+        store.ack(&device, Ack::Batch(ids), NOON).await;
     }
     assert_eq!(tables.map(count), [0, 0, 0]);
 }
 
 #[tokio::test]
-async fn persons_whose_time_is_up_and_old_keys_leave_the_file() {
+async fn expired_persons_and_old_keys_are_removed_from_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     for n in 0..8 {
@@ -1016,30 +1035,30 @@ async fn persons_whose_time_is_up_and_old_keys_leave_the_file() {
     }
     for n in 8..13 {
         let key = n.to_string();
-        let later = Post { at: NOON + 8 * DAY, ..post(&["bob"], "e", n) };
+        let later = Enqueue { at: NOON + 8 * DAY, ..post(&["bob"], "e", n) };
         store.post(queues::keyed(&key, 1, later)).await;
     }
     let count = |table| {
         let sql = format!("SELECT count(*) FROM {table}");
-        visitor(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+        other_connection(folder.path()).query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
     };
     let tables = ["persons", "devices", "messages", "inbox", "posts"];
     assert_eq!(tables.map(count), [1, 0, 5, 5, 5]);
 }
 
 #[tokio::test]
-async fn a_file_of_another_version_is_left_alone() {
+async fn file_of_an_unknown_version_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
-    let visitor = visitor(folder.path());
-    visitor.execute_batch("UPDATE meta SET value = 99 WHERE name = 'version'").unwrap();
+    let other_connection = other_connection(folder.path());
+    other_connection.execute_batch("UPDATE meta SET value = 99 WHERE name = 'version'").unwrap();
     let (tail, _) = mpsc::channel(1);
     let error = Sqlite::open(file(folder.path()), Window::default(), tail).unwrap_err();
     assert!(error.to_string().contains("version 99"), "{error}");
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_store_is_left_alone() {
+async fn file_that_is_not_a_store_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("notes.txt");
     let notes = "Buy milk. ".repeat(100);
@@ -1049,7 +1068,7 @@ async fn a_file_that_is_no_store_is_left_alone() {
     assert_eq!(fs::read_to_string(&file).unwrap(), notes);
 }
 
-/// A todo whose records are looked up by these.
+/// Returns models with a todo that has indexes on these attributes.
 fn indexed_by(names: &[&str]) -> Models {
     let indexed = Attribute { indexed: true, ..Attribute::default() };
     let with = |model: Model, name: &&str| model.attribute(*name, indexed.clone());
@@ -1059,15 +1078,15 @@ fn indexed_by(names: &[&str]) -> Models {
 }
 
 #[tokio::test]
-async fn a_declared_index_is_used_and_dropped_when_it_is_no_longer_declared() {
+async fn declared_index_is_used_and_is_dropped_when_no_longer_declared() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     store.engine.declare(&indexed_by(&["owner"])).await.unwrap();
-    // A connection explains what it would do with the indexes it has seen when it was opened.
+    // A connection plans queries with the indexes that existed when it was opened.
     let plan = || -> String {
         let query = "EXPLAIN QUERY PLAN SELECT json FROM records WHERE resource = 'todo'
                      AND json IS NOT NULL AND json_extract(json, '$.\"owner\"') = ? ORDER BY id";
-        visitor(folder.path()).query_row(query, ["ann"], |row| row.get("detail")).unwrap()
+        other_connection(folder.path()).query_row(query, ["ann"], |row| row.get("detail")).unwrap()
     };
     let indexed = Attribute { indexed: true, ..Attribute::default() };
     for owner in [indexed, Attribute::model("user")] {
@@ -1081,30 +1100,30 @@ async fn a_declared_index_is_used_and_dropped_when_it_is_no_longer_declared() {
 }
 
 #[tokio::test]
-async fn an_index_that_was_made_in_another_way_is_made_anew() {
+async fn index_with_another_definition_is_rebuilt() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.done(create(json!({"owner": "ann"}))).await;
+    store.apply(create(json!({"owner": "ann"}))).await;
     let older = "CREATE INDEX \"declared todo owner\" ON records (offset) WHERE resource = 'todo'";
-    visitor(folder.path()).execute(older, ()).unwrap();
+    other_connection(folder.path()).execute(older, ()).unwrap();
     store.engine.declare(&indexed_by(&["owner"])).await.unwrap();
     assert_eq!(found(&store, json!({"sort": "owner", "limit": 1})).await, Ok(1));
 }
 
 #[tokio::test]
-async fn only_a_part_of_a_long_list_is_looked_at() {
+async fn query_with_an_index_reads_only_part_of_a_long_list() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     store.engine.declare(&indexed_by(&["rank", "list", "same"])).await.unwrap();
     for number in 0..100 {
         let text = number.to_string();
         store
-            .done(create(json!({"rank": number, "list": number % 5, "text": text, "same": 7})))
+            .apply(create(json!({"rank": number, "list": number % 5, "text": text, "same": 7})))
             .await;
     }
-    // Whoever looks at it fails: only SQLite understands names without quotes.
+    // A read of this row fails, because only SQLite accepts names without quotes.
     let spoil = "UPDATE records SET json = '{rank:50,list:9,text:\"50\",same:7}' WHERE id = 51";
-    visitor(folder.path()).execute(spoil, ()).unwrap();
+    other_connection(folder.path()).execute(spoil, ()).unwrap();
     for (asked, count) in [
         (json!({"limit": 10}), 10),
         (json!({"sort": "rank", "skip": 10, "limit": 10}), 10),
@@ -1126,7 +1145,7 @@ async fn only_a_part_of_a_long_list_is_looked_at() {
     assert!(found(&store, json!({"sort": "text", "limit": 10})).await.is_err());
 }
 
-/// How many records are found, or why none can be.
+/// Returns the number of found records, or the error.
 async fn found(store: &Store, asked: Value) -> Result<usize, String> {
     let parameters = Parameters::read(Vec::new(), attributes(asked)).unwrap();
     let criteria = Criteria::read(parameters, Language::Current).unwrap();
@@ -1134,24 +1153,24 @@ async fn found(store: &Store, asked: Value) -> Result<usize, String> {
     found.map(|found| found.value.len()).map_err(|error| error.to_string())
 }
 
-/// Earlier versions counted every id that a client gave.
+/// Earlier versions advanced the counter for every id that a client gave.
 #[tokio::test]
-async fn counter_of_an_earlier_version_at_its_end_goes_on() {
+async fn creates_continue_after_an_earlier_version_exhausted_the_id_counter() {
     let folder = tempfile::tempdir().unwrap();
-    open(folder.path()).done(create(json!({"id": "eggs"}))).await;
+    open(folder.path()).apply(create(json!({"id": "eggs"}))).await;
     let set = "UPDATE resources SET next_id = 9007199254740992";
-    visitor(folder.path()).execute_batch(set).unwrap();
+    other_connection(folder.path()).execute_batch(set).unwrap();
     let store = open(folder.path());
     let first = (1_i64 << 52) + 1;
-    store.done(create(json!({"id": first + 1}))).await;
+    store.apply(create(json!({"id": first + 1}))).await;
     for expected in [first, first + 2] {
-        assert_eq!(store.done(milk()).await.id, Id::Integer(expected));
+        assert_eq!(store.apply(milk()).await.id, Id::Integer(expected));
     }
     drop(store);
-    assert_eq!(open(folder.path()).done(milk()).await.id, Id::Integer(first + 3));
+    assert_eq!(open(folder.path()).apply(milk()).await.id, Id::Integer(first + 3));
 }
 
-/// A reader that does not end keeps SQLite from using the write-ahead log again.
+/// A reader that does not end prevents SQLite from reusing the write-ahead log.
 #[tokio::test(flavor = "multi_thread")]
 async fn write_ahead_log_shrinks_after_a_long_reader_of_another_process_has_ended() {
     const LIMIT: u64 = 64 << 20;
@@ -1159,7 +1178,7 @@ async fn write_ahead_log_shrinks_after_a_long_reader_of_another_process_has_ende
     let store = open(folder.path());
     let log = file(folder.path()).with_file_name("backwire.db-wal");
     let size = || std::fs::metadata(&log).map_or(0, |log| log.len());
-    let reader = visitor(folder.path());
+    let reader = other_connection(folder.path());
     let snapshot = reader.unchecked_transaction().unwrap();
     let count = || -> i64 {
         snapshot.query_row("SELECT count(*) FROM records", (), |row| row.get(0)).unwrap()
@@ -1167,7 +1186,7 @@ async fn write_ahead_log_shrinks_after_a_long_reader_of_another_process_has_ende
     assert_eq!(count(), 0);
     let text = "x".repeat(1 << 20);
     while size() <= LIMIT {
-        store.done(create(json!({ "text": text }))).await;
+        store.apply(create(json!({ "text": text }))).await;
     }
     assert_eq!(count(), 0);
     let gauge = || store.engine.gauges().into_iter().find(|it| it.name == "backwire_wal_bytes");
@@ -1180,8 +1199,8 @@ async fn write_ahead_log_shrinks_after_a_long_reader_of_another_process_has_ende
     assert!(count_of_records(&reader) > 0);
 }
 
-fn count_of_records(visitor: &Connection) -> i64 {
-    visitor.query_row("SELECT count(*) FROM records", (), |row| row.get(0)).unwrap()
+fn count_of_records(other_connection: &Connection) -> i64 {
+    other_connection.query_row("SELECT count(*) FROM records", (), |row| row.get(0)).unwrap()
 }
 
 /// After a restart, the keys of the log are read in the order of their time.
@@ -1191,16 +1210,16 @@ async fn key_from_before_the_clock_was_set_back_is_known_after_its_log_entry_is_
     let open = || sqlite_in(folder.path(), Window { count: 6, ..Window::default() }, 64);
     let first = || Write { at: NOON, ..keyed("first", milk()) };
     let store = open();
-    store.done(first()).await;
+    store.apply(first()).await;
     for _ in 0..3 {
-        store.done(milk()).await;
+        store.apply(milk()).await;
     }
-    store.done(Write { at: NOON - HOUR, ..keyed("second", milk()) }).await;
+    store.apply(Write { at: NOON - HOUR, ..keyed("second", milk()) }).await;
     drop(store);
     let store = open();
-    // The log forgets the first change and has the second key's.
+    // The log has forgotten the first change and still has the change of the second key.
     for _ in 0..2 {
-        store.done(milk()).await;
+        store.apply(milk()).await;
     }
     drop(store);
     assert!(open().commit(first()).await.repeated);
@@ -1208,29 +1227,31 @@ async fn key_from_before_the_clock_was_set_back_is_known_after_its_log_entry_is_
 
 /// Earlier versions did not count records and the bytes of the log.
 #[tokio::test]
-async fn file_of_the_thirteenth_version_is_counted_once() {
+async fn records_and_log_bytes_of_the_thirteenth_version_are_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let window = Window { count: 3, ..Window::default() };
     let store = sqlite_in(folder.path(), window, 4096);
     for _ in 0..5 {
-        store.done(milk()).await;
+        store.apply(milk()).await;
     }
-    store.done(destroy("1")).await;
-    store.done(publish(Verb::Update, "9", json!({ "title": "Größe" }))).await;
+    store.apply(destroy("1")).await;
+    store.apply(publish(Verb::Update, "9", json!({ "title": "Größe" }))).await;
     drop(store);
     let counts = || {
         let sql = "SELECT records, log_bytes FROM resources";
-        visitor(folder.path()).query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?])).unwrap()
+        other_connection(folder.path())
+            .query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?]))
+            .unwrap()
     };
     let before: [i64; 2] = counts();
     assert_eq!(before[0], 4);
     let columns = "ALTER TABLE resources DROP COLUMN records;
                    ALTER TABLE resources DROP COLUMN log_bytes;
                    UPDATE meta SET value = 13 WHERE name = 'version'";
-    visitor(folder.path()).execute_batch(columns).unwrap();
+    other_connection(folder.path()).execute_batch(columns).unwrap();
     let store = open(folder.path());
     assert_eq!(counts(), before);
     let limits = RecordLimits { total: 4, ..RecordLimits::default() };
-    let refused = store.refused(Write { limits, ..milk() }).await;
-    assert_eq!(refused, Refused::TooManyRecords { limit: 4 });
+    let refused = store.refusal(Write { limits, ..milk() }).await;
+    assert_eq!(refused, WriteError::TooManyRecords { limit: 4 });
 }

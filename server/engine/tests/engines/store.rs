@@ -1,14 +1,14 @@
-//! An engine with its tail in hand, and short ways to say what should be written.
+//! An engine with the receiver of its tail, and short forms of writes.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use backwire_engine::{Committed, Engine, Error, Memory, Since, Sqlite, Window};
+use backwire_engine::{ChangesSince, CommitOutcome, Engine, Error, Memory, Sqlite, Window};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::Criteria;
-use backwire_records::write::{Action, Key, Publication, Refused, Write};
+use backwire_records::write::{Action, Key, Publication, Write, WriteError};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -17,18 +17,18 @@ use tokio::task::coop::unconstrained;
 pub(crate) const HOUR: u64 = 60 * 60 * 1000;
 pub(crate) const DAY: u64 = 24 * HOUR;
 
-/// When everything happens that does not say otherwise.
+/// The default time of all writes.
 pub(crate) const NOON: u64 = 1_795_190_400_000;
 
-/// An engine and the far end of its log.
+/// An engine and the receiver of its tail.
 pub(crate) struct Store {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) tail: mpsc::Receiver<Arc<Change>>,
-    /// Lives as long as the file in it.
+    /// Keeps the folder of the file.
     _folder: Option<TempDir>,
 }
 
-/// Makes an empty store whose log keeps so much and whose tail holds so many.
+/// Creates an empty store with this window of the log and this capacity of the tail.
 pub(crate) type Open = fn(Window, usize) -> Store;
 
 pub(crate) fn memory(window: Window, capacity: usize) -> Store {
@@ -49,27 +49,27 @@ pub(crate) fn sqlite_in(folder: &Path, window: Window, capacity: usize) -> Store
     Store { engine: Arc::new(engine), tail, _folder: None }
 }
 
-/// With the usual window and room in the tail.
-pub(crate) fn roomy(open: Open) -> Store {
+/// Creates a store with the default window and a large tail.
+pub(crate) fn default_store(open: Open) -> Store {
     open(Window::default(), 4096)
 }
 
-/// With a log that keeps so many changes, for an hour.
-pub(crate) fn forgetful(open: Open, count: u64) -> Store {
-    open(forgetful_window(count), 4096)
+/// Creates a store whose log keeps this many changes for an hour.
+pub(crate) fn short_log_store(open: Open, count: u64) -> Store {
+    open(short_log_window(count), 4096)
 }
 
-pub(crate) fn forgetful_window(count: u64) -> Window {
+pub(crate) fn short_log_window(count: u64) -> Window {
     Window { count, age: Duration::from_millis(HOUR), ..Window::default() }
 }
 
 impl Store {
-    pub(crate) async fn commit(&self, write: Write) -> Committed {
+    pub(crate) async fn commit(&self, write: Write) -> CommitOutcome {
         self.engine.commit(write).await.unwrap()
     }
 
-    /// Asks for a commit once, so that it has its place in line. What is left gives the offset of its
-    /// change.
+    /// Polls a commit once, so that it has its place in the queue. The returned future resolves to
+    /// the offset of its change.
     pub(crate) fn begin(&self, write: Write) -> impl Future<Output = u64> + use<> {
         let engine = Arc::clone(&self.engine);
         let commit = async move { engine.commit(write).await.unwrap() };
@@ -84,21 +84,21 @@ impl Store {
         }
     }
 
-    /// Commits and gives back the change.
-    pub(crate) async fn done(&self, write: Write) -> Arc<Change> {
+    /// Commits a write and returns its change.
+    pub(crate) async fn apply(&self, write: Write) -> Arc<Change> {
         self.commit(write).await.change
     }
 
-    pub(crate) async fn refused(&self, write: Write) -> Refused {
+    pub(crate) async fn refusal(&self, write: Write) -> WriteError {
         match self.engine.commit(write).await {
             Err(Error::Refused(refused)) => refused,
             other => panic!("not refused: {other:?}"),
         }
     }
 
-    /// What the tail has got since the last time. Nothing needs to be waited for: the tail has a
-    /// change before its writer is answered.
-    pub(crate) fn heard(&mut self) -> Vec<Arc<Change>> {
+    /// Returns the changes of the tail since the last call. There is no need to wait, because the
+    /// tail has a change before its writer is answered.
+    pub(crate) fn tail_changes(&mut self) -> Vec<Arc<Change>> {
         std::iter::from_fn(|| self.tail.try_recv().ok()).collect()
     }
 
@@ -115,16 +115,16 @@ impl Store {
         self.engine.find(&todo(), &Criteria::default()).await.unwrap().position
     }
 
-    /// The changes in a room after an offset, or `None` where they are out of reach.
+    /// Returns the changes in a room after an offset, or `None` if they are out of reach.
     pub(crate) async fn since(&self, room: &str, offset: u64) -> Option<Vec<Arc<Change>>> {
         let head = self.head().await;
         let room = Room::parse(room).unwrap();
-        match self.engine.since(&room, Position { offset, ..head }).await.unwrap() {
-            Since::Changes { changes, head: at } => {
+        match self.engine.changes_since(&room, Position { offset, ..head }).await.unwrap() {
+            ChangesSince::Changes { changes, head: at } => {
                 assert_eq!(at, head);
                 Some(changes)
             }
-            Since::OutOfReach => None,
+            ChangesSince::OutOfReach => None,
         }
     }
 }
@@ -141,7 +141,7 @@ pub(crate) fn create(record: Value) -> Write {
     write(Action::Create(attributes(record)))
 }
 
-/// A record like any other.
+/// Returns a create of a plain record.
 pub(crate) fn milk() -> Write {
     create(json!({"title": "Milk"}))
 }
@@ -163,7 +163,7 @@ pub(crate) fn at(at: u64, write: Write) -> Write {
     Write { at, ..write }
 }
 
-/// With a key of nobody in particular.
+/// Adds a key of an anonymous caller.
 pub(crate) fn keyed(key: &str, write: Write) -> Write {
     keyed_by("", key, 1, write)
 }

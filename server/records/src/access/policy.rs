@@ -3,23 +3,26 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Act, Reach, Who};
+use super::{AccessScope, Operation, Principal};
 
-/// A rule in Rust: it can narrow what the other rules leave, for each caller and act.
+/// A rule in Rust. For each caller and operation it can narrow the records that the other rules
+/// allow.
 #[derive(Clone)]
 pub struct Policy(pub(super) Arc<Decide>);
 
-type Decide = dyn Fn(&Who, Act) -> Reach + Send + Sync;
+type Decide = dyn Fn(&Principal, Operation) -> AccessScope + Send + Sync;
 
 impl Policy {
-    /// A policy that asks this.
-    pub fn new(policy: impl Fn(&Who, Act) -> Reach + Send + Sync + 'static) -> Self {
+    /// Returns a policy that calls this function.
+    pub fn new(
+        policy: impl Fn(&Principal, Operation) -> AccessScope + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(policy))
     }
 }
 
 impl PartialEq for Policy {
-    /// Whether it is the same function.
+    /// Whether both are the same function.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -1,43 +1,44 @@
-//! A rule: whom an act is allowed.
+//! A rule: the callers that an operation is allowed to.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// Whom something is allowed.
+/// A group of callers that an operation is allowed to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Grant {
-    /// Whoever asks.
+    /// Every caller.
     Everyone,
-    /// Whoever has signed in.
+    /// Callers that have signed in.
     SignedIn,
-    /// Whose id stands in the record, in the attribute that [`Access::owner`](super::Access::owner) names.
+    /// The caller whose id is in the record, in the attribute that
+    /// [`Access::owner`](super::Access::owner) names.
     Owner,
-    /// Who has a role.
+    /// Callers that have a role.
     Role(String),
-    /// Nobody: the server's own code alone.
+    /// No caller. Only the server's own code may do it.
     Nobody,
 }
 
-/// Any of these.
+/// The grants of a rule. One of them is enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule(pub Vec<Grant>);
 
 impl<'de> Deserialize<'de> for Rule {
-    /// One grant or a list of them.
+    /// Accepts one grant or a list of them.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Said {
+        enum RawRule {
             One(Grant),
             Any(Vec<Grant>),
         }
         const EXPECTED: &str =
             "expected everyone, signedIn, owner, nobody, {role: name}, or a list of these";
-        let said = Said::deserialize(deserializer).map_err(|_| D::Error::custom(EXPECTED))?;
-        Ok(Self(match said {
-            Said::One(grant) => vec![grant],
-            Said::Any(grants) => grants,
+        let raw = RawRule::deserialize(deserializer).map_err(|_| D::Error::custom(EXPECTED))?;
+        Ok(Self(match raw {
+            RawRule::One(grant) => vec![grant],
+            RawRule::Any(grants) => grants,
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! A record: its attributes, and the key it is found by.
+//! A record: its attributes and its primary key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,27 +9,29 @@ use serde_json::Value;
 /// A record's attributes, in the order they were sent.
 pub type Attributes = serde_json::Map<String, Value>;
 
-/// Whether an attribute may have this name. To SQLite, a name ends where it has a NUL, so it would be
-/// found in place of another; and control characters in names confuse everybody who reads them. Names
-/// inside of values are not looked at: nothing is found by them.
+/// Whether an attribute may have this name.
+///
+/// To SQLite, a name ends at a NUL, so one attribute could be found in place of another. Other
+/// control characters in names confuse readers. Names inside of values are not checked, because no
+/// record is looked up by them.
 pub fn is_attribute_name(name: &str) -> bool {
     !name.bytes().any(|byte| byte.is_ascii_control())
 }
 
-/// A record's primary key. A string that reads as an integer *is* that integer, so that `/todo/7`
-/// and `{"id":"7"}` and `{"id":7}` mean one record.
+/// The primary key of a record. A string that reads as an integer *is* that integer, so that
+/// `/todo/7` and `{"id":"7"}` and `{"id":7}` mean one record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Id {
-    /// Sorts before every text.
+    /// An integer. Integers sort before texts.
     Integer(i64),
-    /// At most 255 bytes, not empty.
+    /// A text of 1 to 255 bytes.
     Text(Arc<str>),
 }
 
 impl Id {
-    /// The largest integer that JavaScript can hold.
-    pub const LARGEST: i64 = (1 << 53) - 1;
+    /// The largest integer that JavaScript represents exactly, as `Number.MAX_SAFE_INTEGER`.
+    pub const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 
     /// Reads an id from a url or a string attribute.
     pub fn parse(text: &str) -> Option<Self> {
@@ -49,15 +51,18 @@ impl Id {
         }
     }
 
-    /// Whether JavaScript can hold the id: it would read a larger integer as one of its neighbours.
+    /// Whether JavaScript represents the id exactly. It would read a larger integer as one of its
+    /// neighbours.
     pub fn is_exact(&self) -> bool {
         match self {
-            Self::Integer(integer) => (-Self::LARGEST..=Self::LARGEST).contains(integer),
+            Self::Integer(integer) => {
+                (-Self::MAX_SAFE_INTEGER..=Self::MAX_SAFE_INTEGER).contains(integer)
+            }
             Self::Text(_) => true,
         }
     }
 
-    /// The id as it stands in a record.
+    /// Returns the id as it is written in a record.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Integer(integer) => Value::from(*integer),

@@ -26,12 +26,12 @@ const RESERVED: [&str; 12] = [
     "__getcookie",
 ];
 
-/// Names that are resources only if they are declared. Otherwise they may become routes of the
-/// server.
+/// Names that are resources only if they are declared. Otherwise the server may use them for routes
+/// later.
 const RESERVED_UNLESS_DECLARED: [&str; 3] = ["status", "sites", "docs"];
 
 impl Resource {
-    /// The name in lower case, or `None` where it cannot be a resource.
+    /// Returns the resource with this name in lower case, or `None` if the name is not valid.
     pub fn parse(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         let mut bytes = name.bytes();
@@ -42,12 +42,13 @@ impl Resource {
         (starts_well && goes_on_well && is_free && name.len() <= 64).then(|| Self(name.into()))
     }
 
-    /// One that no path leads to: a dot cannot stand in the name of any other.
+    /// Returns a resource that no path leads to. Its name has a dot, which the names of other
+    /// resources cannot have.
     pub fn internal(name: &str) -> Self {
         Self(name.into())
     }
 
-    /// Whether the resource has to be declared.
+    /// Whether the resource exists only if it is declared.
     pub fn has_to_be_declared(&self) -> bool {
         RESERVED_UNLESS_DECLARED.contains(&self.as_str())
     }

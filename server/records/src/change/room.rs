@@ -1,4 +1,4 @@
-//! Who listens.
+//! Rooms: the listeners of a resource, of a record or of a scope.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,53 +7,53 @@ use super::record::Id;
 use super::resource::Resource;
 use crate::criteria::Scope;
 
-/// Listeners of a resource, or of one record of it, or of what fulfils a filter. Written `todo`, `todo/7`
-/// and `todo?…`.
+/// The listeners of a resource, of one record of it, or of the records in a [`Scope`]. Written
+/// `todo`, `todo/7` and `todo?…`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Room {
     /// The resource.
     pub resource: Resource,
-    /// The record, for the room of one.
+    /// The record, in a room of one record.
     pub id: Option<Id>,
-    /// What is followed of the resource, for the room of some criteria, as the [`Scope`] writes it.
+    /// The encoded [`Scope`], in a room of criteria.
     pub scope: Option<Arc<str>>,
 }
 
-/// Bytes a scope may have in the name of a room.
-const LONGEST_SCOPE: usize = 2048;
+/// The maximum bytes of a scope in the name of a room.
+const MAX_SCOPE_BYTES: usize = 2048;
 
 impl Room {
-    /// Everyone who listens to a resource.
+    /// Returns the room of a resource.
     pub fn class(resource: Resource) -> Self {
         Self { resource, id: None, scope: None }
     }
 
-    /// Everyone who listens to one record.
+    /// Returns the room of one record.
     pub fn instance(resource: Resource, id: Id) -> Self {
         Self { resource, id: Some(id), scope: None }
     }
 
-    /// Everyone who follows the same of a resource; `None` if that takes too many words.
+    /// Returns the room of a scope; `None` if the encoded scope is too long.
     pub fn scoped(resource: Resource, scope: &Scope) -> Option<Self> {
         if scope.is_everything() {
             return Some(Self::class(resource));
         }
         let (id, scope) = (scope.id().cloned(), scope.encode());
-        let is_short = scope.len() <= LONGEST_SCOPE;
+        let is_short = scope.len() <= MAX_SCOPE_BYTES;
         is_short.then(|| Self { resource, id, scope: Some(scope.into()) })
     }
 
-    /// What is followed of the resource, if it is not all of it.
+    /// Returns the scope, unless it is the whole resource.
     pub fn scope(&self) -> Option<Scope> {
         Scope::decode(self.scope.as_deref()?)
     }
 
-    /// Reads `todo`, `todo/7`, or `todo?` and a scope.
+    /// Parses `todo`, `todo/7`, or `todo?` and a scope.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some((resource, scope)) = text.split_once('?')
             && !resource.contains('/')
         {
-            let scope = Scope::decode(scope).filter(|_| scope.len() <= LONGEST_SCOPE)?;
+            let scope = Scope::decode(scope).filter(|_| scope.len() <= MAX_SCOPE_BYTES)?;
             return Self::scoped(Resource::parse(resource)?, &scope);
         }
         match text.split_once('/') {

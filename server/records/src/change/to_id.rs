@@ -1,4 +1,4 @@
-//! Ids, said in any of the ways in which a handler may have them.
+//! Conversion of the values that handlers have into ids.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{Attributes, Id};
 
-/// What can be an id: an integer, a string, or a record that has one.
+/// A value that may be an id: an integer, a string, or a record that has one.
 pub trait ToId {
-    /// The id, or `None` where this is none.
+    /// Returns the id, or `None` if this is not an id.
     fn to_id(&self) -> Option<Id>;
 }
 
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_and_texts_and_records_are_or_have_ids() {
+    fn integers_texts_and_records_are_converted_to_ids() {
         let seven = Some(Id::Integer(7));
         assert_eq!(
             [7_i64.to_id(), 7_i32.to_id(), 7_u32.to_id(), 7_u64.to_id()].as_slice(),

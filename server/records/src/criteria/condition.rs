@@ -1,4 +1,4 @@
-//! What is asked of one attribute.
+//! Conditions on one attribute.
 
 use std::cmp::Ordering;
 
@@ -9,21 +9,21 @@ use super::Case;
 use super::pattern::Pattern;
 use crate::change::Id;
 
-/// Something an attribute fulfils or not. One that is not there is null.
+/// A condition that the value of an attribute fulfils or not. A missing attribute is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Condition {
-    /// It is one of these.
+    /// The value equals one of these.
     OneOf(Vec<Operand>),
-    /// It is none of these.
+    /// The value equals none of these.
     NoneOf(Vec<Operand>),
-    /// It stands so to this. Numbers are compared with numbers and strings with strings; nothing
-    /// else is.
+    /// The value compares to this as stated. Numbers are compared with numbers and strings with
+    /// strings; all other comparisons are false.
     Is(Comparison, Operand),
-    /// It is a string like this.
+    /// The value is a string that matches this.
     Like(Pattern),
 }
 
-/// How a value stands to another.
+/// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Comparison {
     /// `<`
@@ -36,25 +36,27 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// What an attribute is compared with. Numbers are what they are in JavaScript. It is written as it is: names of
-/// rooms may have hundreds.
+/// A value that an attribute is compared with. Numbers are doubles, as in JavaScript. The
+/// serialized form is short, because names of rooms may contain hundreds of operands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Operand {
-    /// null
+    /// `null`.
     Null,
-    /// true or false
+    /// `true` or `false`.
     Bool(bool),
     /// A number.
     Number(f64),
     /// A string.
     Text(String),
-    /// Written where a number, true, false and a string look alike: any of them.
+    /// A value from a text, where a number, `true`, `false` and a string look alike. It equals any
+    /// of them.
     #[serde(with = "listed")]
     Loose(String),
 }
 
-/// A string that is no [`Operand::Text`]: alone in a list.
+/// Serializes an [`Operand::Loose`] as a list with one string, which distinguishes it from an
+/// [`Operand::Text`].
 mod listed {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -70,7 +72,7 @@ mod listed {
 impl From<&Id> for Operand {
     fn from(id: &Id) -> Self {
         match id {
-            // The integers of ids are exact in JavaScript, and so here.
+            // The integers of ids are exact in JavaScript, and so as doubles.
             Id::Integer(integer) => Self::Number(*integer as f64),
             Id::Text(text) => Self::Text(text.to_string()),
         }
@@ -78,7 +80,7 @@ impl From<&Id> for Operand {
 }
 
 impl Condition {
-    /// Does this value fulfil it?
+    /// Whether a value fulfils the condition.
     pub fn holds(&self, value: &Value, case: Case) -> bool {
         let is = |operand: &Operand| operand.is(value, case);
         match self {
@@ -93,7 +95,7 @@ impl Condition {
         }
     }
 
-    /// How many comparisons it has.
+    /// Returns the number of comparisons.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::OneOf(operands) | Self::NoneOf(operands) => operands.len().max(1),
@@ -101,28 +103,28 @@ impl Condition {
         }
     }
 
-    /// Whether a text is searched for a pattern.
+    /// Whether the condition searches a text for a pattern.
     pub(super) fn is_search(&self) -> bool {
         matches!(self, Self::Like(_))
     }
 
-    /// The same, of what it compares with as it is among the values of an attribute; what cannot be among
-    /// them stays.
-    pub(super) fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {
+    /// Coerces the operands to the type of the attribute. Operands that cannot be coerced stay as
+    /// they are.
+    pub(super) fn coerced(self, coerce: &impl Fn(Value) -> Option<Value>) -> Self {
         let each = |operands: Vec<Operand>| {
-            operands.into_iter().map(|operand| operand.brought(bring)).collect()
+            operands.into_iter().map(|operand| operand.coerced(coerce)).collect()
         };
         match self {
             Self::OneOf(operands) => Self::OneOf(each(operands)),
             Self::NoneOf(operands) => Self::NoneOf(each(operands)),
-            Self::Is(comparison, operand) => Self::Is(comparison, operand.brought(bring)),
+            Self::Is(comparison, operand) => Self::Is(comparison, operand.coerced(coerce)),
             Self::Like(pattern) => Self::Like(pattern),
         }
     }
 }
 
 impl Comparison {
-    /// Whether it is about what is smaller.
+    /// Whether it selects smaller values.
     pub fn is_less(self) -> bool {
         matches!(self, Self::Less | Self::LessOrEqual)
     }
@@ -154,7 +156,7 @@ impl Operand {
         }
     }
 
-    /// How a value stands to this.
+    /// Compares a value to this operand.
     fn order(&self, value: &Value, case: Case) -> Option<Ordering> {
         match (self, value) {
             (Self::Number(wanted), Value::Number(value)) => value.as_f64()?.partial_cmp(wanted),
@@ -172,14 +174,14 @@ impl Operand {
         }
     }
 
-    /// What may be several already is left as it is.
-    fn brought(self, bring: &impl Fn(Value) -> Option<Value>) -> Self {
+    /// Coerces the operand. A loose operand stays as it is, because it may have several types.
+    fn coerced(self, coerce: &impl Fn(Value) -> Option<Value>) -> Self {
         let value = match &self {
             Self::Number(number) => whole(*number).map_or_else(|| (*number).into(), Value::from),
             Self::Text(text) => Value::from(text.as_str()),
             Self::Null | Self::Bool(_) | Self::Loose(_) => return self,
         };
-        match bring(value) {
+        match coerce(value) {
             Some(Value::Number(number)) => number.as_f64().map_or(self, Self::Number),
             Some(Value::String(text)) => Self::Text(text),
             Some(Value::Bool(value)) => Self::Bool(value),
@@ -187,7 +189,7 @@ impl Operand {
         }
     }
 
-    /// The number that is meant, if it may be one.
+    /// Returns the operand as a number, if it may be one.
     pub fn number(&self) -> Option<f64> {
         match self {
             Self::Number(number) => Some(*number),
@@ -196,7 +198,7 @@ impl Operand {
         }
     }
 
-    /// The truth that is meant, if it may be one.
+    /// Returns the operand as a boolean, if it may be one.
     pub fn bool(&self) -> Option<bool> {
         match self {
             Self::Bool(value) => Some(*value),
@@ -205,7 +207,7 @@ impl Operand {
         }
     }
 
-    /// The string that is meant, if it may be one.
+    /// Returns the operand as a string, if it may be one.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Loose(text) => Some(text),
@@ -214,15 +216,15 @@ impl Operand {
     }
 }
 
-/// The integer that a number is.
+/// Returns the number as an integer, if it is one.
 fn whole(number: f64) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "what is lost is looked at")]
+    #[expect(clippy::cast_possible_truncation, reason = "the result is compared below")]
     let integer = number as i64;
     #[expect(clippy::cast_precision_loss, reason = "the same")]
     (integer as f64 == number).then_some(integer)
 }
 
-/// The number that a text is.
+/// Parses a finite number.
 fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }

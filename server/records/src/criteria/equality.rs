@@ -1,10 +1,12 @@
-//! Which filters a record can fulfil at all, found by the values that they demand.
+//! Keys by which the filters that a record may fulfil are found.
 //!
-//! Most filters demand that an attribute has one of a few values: `{"owner": 7}`. A record that fulfils such a
-//! filter has one of its keys. So the filters that a record may fulfil are found by the keys of the record.
+//! Most filters demand that an attribute has one of a few values: `{"owner": 7}`. A record that
+//! fulfils such a filter has one of its keys. So the filters that a record may fulfil are found by
+//! the keys of the record.
 //!
-//! Invariant: each record that fulfils a filter has a key of each set of the filter's keys. The converse does not hold: keys
-//! are hashes, and a filter demands other things as well, so what was found is asked whether it matches.
+//! Invariant: each record that fulfils a filter has a key of each set of the filter's keys. The
+//! converse does not hold: keys are hashes, and a filter demands other things as well. So the
+//! caller has to check whether a filter that was found matches.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -15,23 +17,24 @@ use super::condition::{Condition, Operand};
 use super::filter::Filter;
 use crate::change::Attributes;
 
-/// Keys that one filter may have. One with more would take much memory.
+/// The maximum number of keys in a set. More would take much memory.
 const MAX_KEYS: usize = 64;
 
-/// Parts of one filter that are looked at.
+/// The maximum number of sets for one filter. More parts of it are ignored.
 const MAX_SETS: usize = 16;
 
 /// A value that is compared for equality.
 #[derive(Hash)]
 enum Comparable<'a> {
     Bool(bool),
-    /// The bits of a number. Zero has no sign.
+    /// The bits of a number, without the sign of zero.
     Number(u64),
     Text(&'a str),
 }
 
-/// The keys of a filter: a set for each part of it that demands one of a few values. A record that fulfils the
-/// filter has a key of each set. No set means that it may be any record.
+/// Returns the keys of a filter: a set for each part of it that demands one of a few values. A
+/// record that fulfils the filter has a key of each set. If there is no set, any record may fulfil
+/// it.
 pub fn keys_of_filter(filter: &Filter) -> Vec<Vec<u64>> {
     match filter {
         Filter::All(parts) => parts.iter().flat_map(keys_of_filter).take(MAX_SETS).collect(),
@@ -50,7 +53,8 @@ pub fn keys_of_filter(filter: &Filter) -> Vec<Vec<u64>> {
     }
 }
 
-/// The keys of a record. An attribute that is null has none, because one that is not there is null, too.
+/// Returns the keys of a record. An attribute that is null has none, because a missing attribute is
+/// null, too.
 pub fn keys_of_record(record: &Attributes) -> impl Iterator<Item = u64> {
     record.iter().filter_map(|(name, value)| {
         let value = match value {
@@ -63,7 +67,7 @@ pub fn keys_of_record(record: &Attributes) -> impl Iterator<Item = u64> {
     })
 }
 
-/// What equals an operand; `None` if null does.
+/// Returns the keys of all values that equal an operand; `None` if null does.
 fn keys_of_operand(name: &str, operand: &Operand) -> Option<Vec<u64>> {
     let values = match operand {
         Operand::Null => return None,
@@ -83,7 +87,8 @@ fn number(number: f64) -> Comparable<'static> {
     Comparable::Number(if number == 0.0 { 0 } else { number.to_bits() })
 }
 
-/// Clients do not know the seed, so they cannot choose filters with equal keys.
+/// Returns the key of a value. Clients do not know the seed, so they cannot choose filters with
+/// equal keys.
 fn key(name: &str, value: &Comparable<'_>) -> u64 {
     static HASHER: OnceLock<RandomState> = OnceLock::new();
     HASHER.get_or_init(RandomState::new).hash_one((name, value))

@@ -1,37 +1,37 @@
-//! Which records are meant.
+//! Filters, which select records.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::condition::{Condition, Operand};
-use super::{Case, Look};
+use super::{Case, HasAttributes};
 use crate::change::Id;
 
-/// Something a record fulfils or not.
+/// A condition that a record fulfils or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Filter {
-    /// All of these; where there are none, nothing is asked.
+    /// All of these. If the list is empty, every record fulfils it.
     All(Vec<Filter>),
-    /// One of these at least; where there are none, no record does.
+    /// At least one of these. If the list is empty, no record fulfils it.
     Any(Vec<Filter>),
     /// Not this.
     Not(Box<Filter>),
-    /// This attribute is so.
+    /// The value of an attribute fulfils a condition.
     Attribute(String, Condition),
 }
 
 impl Default for Filter {
-    /// Every record.
+    /// Returns a filter that every record fulfils.
     fn default() -> Self {
         Self::All(Vec::new())
     }
 }
 
 impl Filter {
-    /// An attribute holds this id, as a number or as a string.
+    /// Returns a filter for records that hold this id in an attribute, as a number or as a string.
     pub fn refers(name: &str, id: &Id) -> Self {
         let operands = match id {
-            #[expect(clippy::cast_precision_loss, reason = "larger ids are none")]
+            #[expect(clippy::cast_precision_loss, reason = "ids are exact as doubles")]
             Id::Integer(number) => {
                 vec![Operand::Number(*number as f64), Operand::Text(id.to_string())]
             }
@@ -40,7 +40,7 @@ impl Filter {
         Self::Attribute(name.to_owned(), Condition::OneOf(operands))
     }
 
-    /// Both of them.
+    /// Returns a filter that demands both.
     pub fn and(self, other: Self) -> Self {
         let everything = Self::default();
         match (self, other) {
@@ -58,45 +58,45 @@ impl Filter {
         }
     }
 
-    /// Whether it says, among other things, this. It is not asked what follows from what: `false` only
-    /// means that it does not say so in these words.
-    pub fn demands(&self, part: &Self) -> bool {
+    /// Whether this filter contains `part` as one of its demands. Only equal terms count: `false`
+    /// does not mean that `part` does not follow.
+    pub fn implies(&self, part: &Self) -> bool {
         let has = |part: &Self| match self {
-            Self::All(own) => own.iter().any(|own| own.demands(part)),
+            Self::All(own) => own.iter().any(|own| own.implies(part)),
             _ => false,
         };
         match part {
             _ if self == part => true,
-            Self::All(parts) => parts.iter().all(|part| self.demands(part)),
+            Self::All(parts) => parts.iter().all(|part| self.implies(part)),
             part => has(part),
         }
     }
 
-    /// Does this record fulfil it?
-    pub fn matches(&self, record: &impl Look, case: Case) -> bool {
+    /// Whether a record fulfils the filter.
+    pub fn matches(&self, record: &impl HasAttributes, case: Case) -> bool {
         match self {
             Self::All(parts) => parts.iter().all(|part| part.matches(record, case)),
             Self::Any(parts) => parts.iter().any(|part| part.matches(record, case)),
             Self::Not(part) => !part.matches(record, case),
-            Self::Attribute(name, condition) => condition.holds(record.look(name), case),
+            Self::Attribute(name, condition) => condition.holds(record.attribute(name), case),
         }
     }
 
-    /// The same, of what attributes are compared with as it is among the values they have.
-    pub fn brought(self, bring: &impl Fn(&str, Value) -> Option<Value>) -> Self {
-        let each = |parts: Vec<Self>| parts.into_iter().map(|part| part.brought(bring)).collect();
+    /// Coerces the operands to the types of their attributes.
+    pub fn coerced(self, coerce: &impl Fn(&str, Value) -> Option<Value>) -> Self {
+        let each = |parts: Vec<Self>| parts.into_iter().map(|part| part.coerced(coerce)).collect();
         match self {
             Self::All(parts) => Self::All(each(parts)),
             Self::Any(parts) => Self::Any(each(parts)),
-            Self::Not(part) => Self::Not(Box::new(part.brought(bring))),
+            Self::Not(part) => Self::Not(Box::new(part.coerced(coerce))),
             Self::Attribute(name, condition) => {
-                let condition = condition.brought(&|value| bring(&name, value));
+                let condition = condition.coerced(&|value| coerce(&name, value));
                 Self::Attribute(name, condition)
             }
         }
     }
 
-    /// How many comparisons it has.
+    /// Returns the number of comparisons.
     pub fn size(&self) -> usize {
         match self {
             Self::All(parts) | Self::Any(parts) => {
@@ -107,7 +107,7 @@ impl Filter {
         }
     }
 
-    /// How many times it searches a text for a pattern.
+    /// Returns how many times the filter searches a text for a pattern.
     pub fn searches(&self) -> usize {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::searches).sum(),
@@ -116,7 +116,7 @@ impl Filter {
         }
     }
 
-    /// The attributes it is about.
+    /// Returns the attributes that the filter reads.
     pub fn names(&self) -> Vec<&str> {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::names).collect(),
@@ -138,19 +138,19 @@ mod tests {
     }
 
     #[test]
-    fn one_of_two_filters_is_demanded_by_both_together() {
+    fn conjunction_implies_each_of_its_filters() {
         let (a, b) = (filter(json!({ "a": 1 })), filter(json!({ "b": 1, "c": 2 })));
         for both in [a.clone().and(b.clone()), b.clone().and(a.clone())] {
-            assert!(both.demands(&a) && both.demands(&b) && both.demands(&Filter::default()));
-            assert!(!a.demands(&both));
+            assert!(both.implies(&a) && both.implies(&b) && both.implies(&Filter::default()));
+            assert!(!a.implies(&both));
         }
-        assert!(!Filter::Any(vec![a.clone(), b]).demands(&a));
-        assert!(!Filter::Not(Box::new(a.clone())).demands(&a));
+        assert!(!Filter::Any(vec![a.clone(), b]).implies(&a));
+        assert!(!Filter::Not(Box::new(a.clone())).implies(&a));
         assert_eq!(a.clone().and(Filter::default()), a);
     }
 
     #[test]
-    fn an_id_is_referred_to_by_number_or_text_and_no_other_way() {
+    fn reference_to_an_id_is_its_number_or_its_text() {
         let matches = |id: Id, value: Value| {
             let record = Attributes::from_iter([("owner".to_owned(), value)]);
             Filter::refers("owner", &id).matches(&record, Case::Sensitive)

@@ -1,14 +1,14 @@
-//! How the query language was spelled over the years.
+//! The versions of the query language.
 
 use std::borrow::Cow;
 
-/// Whether `Milk` is `milk`.
+/// Whether comparisons of strings are case-sensitive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Case {
-    /// No.
+    /// `Milk` is not `milk`.
     #[default]
     Sensitive,
-    /// Yes, as in Sails 0.9.
+    /// `Milk` is `milk`, as in Sails 0.9.
     Ignored,
 }
 
@@ -21,13 +21,13 @@ impl Case {
     }
 }
 
-/// The ways a query language was spelled.
+/// A version of the query language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
-    /// Sails 1.x and our own clients.
+    /// Of Sails 1.x and our own clients.
     Current,
-    /// Case does not matter, a string that looks like a number is that number, `offset` is `skip`,
-    /// `order` is `sort`, and `limit=0` is no limit.
+    /// Of Sails 0.9: case does not matter, a string that looks like a number is that number,
+    /// `offset` is `skip`, `order` is `sort`, and `limit=0` is no limit.
     Sails09,
 }
 

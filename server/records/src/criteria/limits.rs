@@ -1,8 +1,8 @@
-//! How much there may be of criteria.
+//! The limits of criteria.
 
-/// How deep `and`, `or` and `not` may be nested.
-pub const DEPTH: usize = 8;
+/// The maximum depth of nested `and`, `or` and `not`.
+pub const MAX_FILTER_DEPTH: usize = 8;
 
-/// How many attributes, modifiers and values criteria may have, and how many names `sort`, `select`
-/// and `omit`.
-pub const SIZE: usize = 512;
+/// The maximum number of attributes, modifiers and values in criteria, and of names in each of
+/// `sort`, `select` and `omit`.
+pub const MAX_CRITERIA_SIZE: usize = 512;

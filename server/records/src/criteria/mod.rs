@@ -1,32 +1,34 @@
-//! Which records, in which order, how many and how much of each: the query language of Sails.
+//! The query language of Sails: it selects, sorts, limits and projects records.
 //!
-//! All of it is pure: what was asked is read once into [`Criteria`], and those pick from any records
-//! that are given to them. In reading order:
+//! All of it is pure: a request is parsed once into [`Criteria`], which then pick from any records.
+//! In reading order:
 //!
-//! - `language`: in which spelling; `parameters`: what a request brought; `reader`: what that says of
-//!   attributes, within limits;
-//! - `filter`, `condition`, `pattern`: which records; `sort`: in which order, and `best`, the first in it;
-//!   `window`: how many; `projection`: how much of each;
-//! - `scope`: what a read follows; `summary`: how the server reports the query to the client;
-//! - `bad`: what was wrong with it; `limits`: how much there may be of it; `look`: what has attributes.
+//! - `language`: the versions of the language; `parameters`: the parameters of a request;
+//!   `filter_parser`: the filter in them, within limits;
+//! - `filter`, `condition`, `pattern`: the selected records; `sort`: their order, and
+//!   `top_records`, the first in it; `window`: limit and skip; `projection`: the attributes in the
+//!   answer;
+//! - `scope`: the records that a read follows; `summary`: the query as the server reports it to the
+//!   client; `equality`: an index of filters;
+//! - `error`: the errors; `limits`: the limits; `has_attributes`: access to attributes.
 //!
 //! Invariant: criteria that are not understood are refused. They never select everything.
 
-mod bad;
-mod best;
 mod condition;
 mod equality;
+mod error;
 mod filter;
+mod filter_parser;
+mod has_attributes;
 mod language;
 mod limits;
-mod look;
 mod parameters;
 mod pattern;
 mod projection;
-mod reader;
 mod scope;
 mod sort;
 mod summary;
+mod top_records;
 mod window;
 
 use std::collections::BTreeSet;
@@ -36,49 +38,50 @@ use serde_json::Value;
 
 use crate::change::{Attributes, Id};
 
-pub use bad::{Bad, Problem, shown};
-pub use best::Best;
 pub use condition::{Comparison, Condition, Operand};
 pub use equality::{keys_of_filter, keys_of_record};
+pub use error::{CriteriaError, Problem, escaped_name};
 pub use filter::Filter;
+pub use has_attributes::HasAttributes;
 pub use language::{Case, Language};
-pub use limits::{DEPTH, SIZE};
-pub use look::Look;
+pub use limits::{MAX_CRITERIA_SIZE, MAX_FILTER_DEPTH};
 pub use parameters::Parameters;
 pub use pattern::Pattern;
 pub use projection::Projection;
 pub use scope::{Collection, Scope};
 pub use sort::{Direction, Rank, Sort};
 pub use summary::QuerySummary;
+pub use top_records::TopRecords;
 pub use window::Window;
 
-use reader::Reader;
+use filter_parser::FilterParser;
 
-/// What is asked of a resource. The default is everything, in the order of the ids.
+/// A query of a resource. The default is all records, in the order of the ids.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Criteria {
     /// The name of the primary key.
     pub key: Arc<str>,
-    /// Which records.
+    /// The filter that selects records.
     pub filter: Filter,
-    /// Of which records: what is left of them to the caller. Case always matters there.
+    /// The filter of the access rules, which records have to fulfil as well. Case always matters in
+    /// it.
     pub within: Filter,
-    /// How their strings are compared. Those of the filter are in lower case where it is ignored.
+    /// How strings are compared. If case is ignored, the strings in the filter are in lower case.
     pub case: Case,
-    /// In which order.
+    /// The order of the records.
     pub sort: Sort,
-    /// How many.
+    /// Limit and skip.
     pub window: Window,
-    /// How much of each.
+    /// The attributes in the answer.
     pub projection: Projection,
-    /// How many are given at once whatever is asked for.
-    pub most: Option<usize>,
-    /// Associations that are filled in. They do not select records, but the answer contains them.
+    /// The server's limit of records in one answer, whatever the request asks for.
+    pub max_records: Option<usize>,
+    /// The associations that are filled in. They do not select records, but are in the answer.
     pub populate: BTreeSet<String>,
 }
 
 impl Default for Criteria {
-    /// Of records whose key is `id`.
+    /// Returns criteria for records whose key is `id`.
     fn default() -> Self {
         Self {
             key: "id".into(),
@@ -88,14 +91,14 @@ impl Default for Criteria {
             sort: Sort::default(),
             window: Window::default(),
             projection: Projection::default(),
-            most: None,
+            max_records: None,
             populate: BTreeSet::new(),
         }
     }
 }
 
 impl Criteria {
-    /// Reads what a request brought.
+    /// Parses the parameters of a request.
     ///
     /// ```
     /// use backwire_records::criteria::{Criteria, Language, Parameters};
@@ -103,22 +106,23 @@ impl Criteria {
     /// let query = vec![("where".to_owned(), r#"{"age":{">=":18}}"#.to_owned())];
     /// let parameters = Parameters::read(query, Default::default())?;
     /// let criteria = Criteria::read(parameters, Language::Current)?;
-    /// let ann: serde_json::Map<_, _> = serde_json::from_str(r#"{"name":"Ann","age":30}"#).unwrap();
+    /// let ann = r#"{"name":"Ann","age":30}"#;
+    /// let ann: serde_json::Map<_, _> = serde_json::from_str(ann).unwrap();
     /// assert!(criteria.matches(&ann));
-    /// # Ok::<_, backwire_records::criteria::Bad>(())
+    /// # Ok::<_, backwire_records::criteria::CriteriaError>(())
     /// ```
-    pub fn read(parameters: Parameters, language: Language) -> Result<Self, Bad> {
+    pub fn read(parameters: Parameters, language: Language) -> Result<Self, CriteriaError> {
         Self::of_request("id", parameters, language)
     }
 
-    /// The same, for records whose key has another name.
+    /// Parses the parameters of a request for records whose key has this name.
     pub fn of_request(
         key: &str,
         mut parameters: Parameters,
         language: Language,
-    ) -> Result<Self, Bad> {
+    ) -> Result<Self, CriteriaError> {
         let is_old = language == Language::Sails09;
-        no_populate(parameters.take("populate"))?;
+        refuse_populate(parameters.take("populate"))?;
         let sort = parameters.take_either("sort", is_old.then_some("order"))?;
         let skip = parameters.take_either("skip", is_old.then_some("offset"))?;
         let limit = parameters.take("limit");
@@ -128,25 +132,25 @@ impl Criteria {
                 .map_or_else(|| Ok(Sort::default()), |(name, sort)| Sort::read(name, sort))?,
             window: Window::read(skip, limit, language)?,
             projection: Projection::read(select, omit, key)?,
-            filter: Reader::new(key, language).filter(parameters)?,
+            filter: FilterParser::new(key, language).filter(parameters)?,
             within: Filter::default(),
             key: key.into(),
-            most: None,
+            max_records: None,
             populate: BTreeSet::new(),
             case: language.case(),
         })
     }
 
-    /// Reads what came beside the id of a record: there is nothing left to say but how much of it.
-    pub fn of_one(key: &str, mut parameters: Parameters) -> Result<Projection, Bad> {
-        no_populate(parameters.take("populate"))?;
+    /// Parses the parameters of a read of one record: only a projection is allowed.
+    pub fn of_one(key: &str, mut parameters: Parameters) -> Result<Projection, CriteriaError> {
+        refuse_populate(parameters.take("populate"))?;
         let (select, omit) = (parameters.take("select"), parameters.take("omit"));
         parameters.refuse("a record that is named is not chosen by criteria")?;
         Projection::read(select, omit, key)
     }
 
-    /// Of those that are meant, the ones that have one of these ids in an attribute.
-    pub fn and_holding<'a>(
+    /// Selects only records that also have one of these ids in an attribute.
+    pub fn and_attribute_in<'a>(
         mut self,
         attribute: &str,
         ids: impl IntoIterator<Item = &'a Id>,
@@ -163,70 +167,71 @@ impl Criteria {
         self
     }
 
-    /// Is this record one of those that are meant? Whether it falls into the window is another question.
-    pub fn matches(&self, record: &impl Look) -> bool {
+    /// Whether the criteria select this record. The window does not matter.
+    pub fn matches(&self, record: &impl HasAttributes) -> bool {
         self.within.matches(record, Case::Sensitive) && self.filter.matches(record, self.case)
     }
 
-    /// The criteria with the server's own limit as their limit, if that limit may have shortened an
-    /// answer of `count` records.
-    pub fn cut_at(&self, count: usize) -> Option<Self> {
-        let most = self.most.filter(|most| count >= *most)?;
-        let is_cut = self.window.limit.is_none_or(|limit| limit > most);
-        let window = Window { limit: Some(most), ..self.window };
-        is_cut.then(|| Self { window, ..self.clone() })
+    /// Returns the criteria with the server's own limit as their limit, if that limit may have
+    /// truncated an answer of `count` records.
+    pub fn limited_if_truncated(&self, count: usize) -> Option<Self> {
+        let max = self.max_records.filter(|max| count >= *max)?;
+        let is_truncated = self.window.limit.is_none_or(|limit| limit > max);
+        let window = Window { limit: Some(max), ..self.window };
+        is_truncated.then(|| Self { window, ..self.clone() })
     }
 
-    /// How many, at most as many as are given at once.
+    /// Returns the window, limited by the server's own limit.
     pub fn window(&self) -> Window {
-        let limit = self.window.limit.into_iter().chain(self.most).min();
+        let limit = self.window.limit.into_iter().chain(self.max_records).min();
         Window { limit, ..self.window }
     }
 
-    /// What comes first of all in the order, and from which end.
+    /// Returns the first attribute of the sort, and its direction.
     pub fn first(&self) -> (&str, Direction) {
         let first = self.sort.0.first();
         first.map_or((&self.key, Direction::Ascending), |(name, direction)| (name, *direction))
     }
 
-    /// How many of those that match, in their order, decide what is picked; `None` if all of them do.
-    pub fn reach(&self) -> Option<usize> {
+    /// Returns how many of the first matching records determine the result; `None` if all do.
+    pub fn needed_records(&self) -> Option<usize> {
         let Window { limit, skip } = self.window();
         limit.map(|limit| if limit == 0 { 0 } else { limit.saturating_add(skip) })
     }
 
-    /// Picks from records that come in the order of their ids. No more are taken than are needed.
+    /// Picks from records that are in the order of their ids. Takes no more of them than it needs.
     pub fn pick<E>(
         &self,
         records: impl Iterator<Item = Result<Arc<Attributes>, E>>,
     ) -> Result<Vec<Arc<Attributes>>, E> {
-        // Looked at in the end, so that a failure among those that are passed over is one, too.
+        // Returned at the end, so that a failure among skipped records counts, too.
         let mut failure = None;
-        let sound = records.map_while(|record| record.map_err(|error| failure = Some(error)).ok());
-        let mut matching = sound.filter(|record| self.matches(record));
+        let read = records.map_while(|record| record.map_err(|error| failure = Some(error)).ok());
+        let mut matching = read.filter(|record| self.matches(record));
         let picked = self.arrange(&mut matching).into_iter();
         let picked = picked.map(|record| self.projection.of(record)).collect();
         drop(matching);
         failure.map_or(Ok(picked), Err)
     }
 
-    /// Of those that match and come in the order of their ids, the ones that are picked, in their order.
-    pub fn arrange<R: Look>(&self, matching: impl Iterator<Item = R>) -> Vec<R> {
+    /// Sorts matching records, which are in the order of their ids, and returns those in the
+    /// window.
+    pub fn arrange<R: HasAttributes>(&self, matching: impl Iterator<Item = R>) -> Vec<R> {
         if self.sort.is_by_id() {
             return self.window().of(matching).collect();
         }
-        let mut best = Best::new(&self.sort, self.reach(), |_| 0);
-        matching.for_each(|record| best.push(record));
-        self.window().of(best.finish().into_iter()).collect()
+        let mut top = TopRecords::new(&self.sort, self.needed_records(), |_| 0);
+        matching.for_each(|record| top.push(record));
+        self.window().of(top.finish().into_iter()).collect()
     }
 
-    /// Whether every record is meant.
+    /// Whether the criteria select every record.
     pub fn is_everything(&self) -> bool {
         let everything = Filter::default();
         self.filter == everything && self.within == everything
     }
 
-    /// The attributes that are looked at to choose a record.
+    /// Returns the attributes that the filters and the sort read.
     pub fn names(&self) -> BTreeSet<&str> {
         let sorted = self.sort.0.iter().map(|(name, _)| name.as_str());
         let within = self.within.names().into_iter();
@@ -234,12 +239,16 @@ impl Criteria {
     }
 }
 
-/// Criteria pick records of one resource; what comes along from others is taken out before.
-fn no_populate(populate: Option<Value>) -> Result<(), Bad> {
+/// Refuses `populate`. Criteria pick records of one resource; the caller takes `populate` out
+/// before.
+fn refuse_populate(populate: Option<Value>) -> Result<(), CriteriaError> {
     match populate {
         None | Some(Value::Bool(false)) => Ok(()),
         Some(Value::String(text)) if text == "false" => Ok(()),
-        Some(_) => Err(Bad::new("populate", Problem::Expected("false: nothing is filled in here"))),
+        Some(_) => Err(CriteriaError::new(
+            "populate",
+            Problem::Expected("false: nothing is filled in here"),
+        )),
     }
 }
 

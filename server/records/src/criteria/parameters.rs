@@ -1,16 +1,16 @@
-//! What a request brought to say what it wants: the pairs of its query and the attributes of its data.
+//! The parameters of a request: the pairs of its query and the attributes of its data.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::SIZE;
-use super::bad::{Bad, Problem};
+use super::MAX_CRITERIA_SIZE;
+use super::error::{CriteriaError, Problem};
 use crate::brackets;
 use crate::change::Attributes;
 use crate::json_size::parse_small;
 
-/// Parameters by name, each said in one place only.
+/// Parameters by name. Each is in the query or in the data, and not in both.
 #[derive(Debug, Default)]
 pub struct Parameters(Vec<Parameter>);
 
@@ -18,14 +18,14 @@ pub struct Parameters(Vec<Parameter>);
 pub(super) struct Parameter {
     pub(super) name: String,
     pub(super) value: Value,
-    /// From a query, where `4` and `"4"` look the same.
+    /// Whether it is from a query, where `4` and `"4"` look the same.
     pub(super) is_text: bool,
 }
 
 impl Parameters {
-    /// From the pairs of a query, decoded, and the data. What jQuery adds so that nothing is cached,
-    /// `_`, says nothing.
-    pub fn read(query: Vec<(String, String)>, data: Attributes) -> Result<Self, Bad> {
+    /// Reads the decoded pairs of a query, and the data. It ignores `_`, which jQuery adds so that
+    /// nothing is cached.
+    pub fn read(query: Vec<(String, String)>, data: Attributes) -> Result<Self, CriteriaError> {
         let mut parameters = Self::default();
         let (nested, plain): (Vec<_>, Vec<_>) =
             query.into_iter().partition(|(name, _)| is_nested(name));
@@ -38,7 +38,7 @@ impl Parameters {
         for (name, value) in data {
             if in_url.contains(&name) {
                 let problem = Problem::Misplaced("this is in the url and in the data");
-                return Err(Bad::new(&name, problem));
+                return Err(CriteriaError::new(&name, problem));
             }
             parameters.push(Parameter { name, value, is_text: false })?;
         }
@@ -46,22 +46,22 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Parameters are searched one by one, so there are never many.
-    fn push(&mut self, parameter: Parameter) -> Result<(), Bad> {
-        if self.0.len() > SIZE {
-            return Err(Bad::new(&parameter.name, Problem::TooMany(SIZE)));
+    /// Adds a parameter. Parameters are searched one by one, so their number is limited.
+    fn push(&mut self, parameter: Parameter) -> Result<(), CriteriaError> {
+        if self.0.len() > MAX_CRITERIA_SIZE {
+            return Err(CriteriaError::new(&parameter.name, Problem::TooMany(MAX_CRITERIA_SIZE)));
         }
         self.0.push(parameter);
         Ok(())
     }
 
-    /// A name that comes again makes a list, and so does jQuery's `name[]`.
+    /// Adds a parameter of the query. A repeated name makes a list, and so does jQuery's `name[]`.
     fn add_text(
         &mut self,
         places: &mut HashMap<String, usize>,
         name: String,
         value: String,
-    ) -> Result<(), Bad> {
+    ) -> Result<(), CriteriaError> {
         let plain = name.strip_suffix("[]").unwrap_or(&name);
         let place = places.get(plain).and_then(|place| self.0.get_mut(*place));
         match place.map(|other| &mut other.value) {
@@ -76,41 +76,41 @@ impl Parameters {
         Ok(())
     }
 
-    /// Objects, as jQuery writes them: `where[age][>]=18`.
-    fn add_nested(&mut self, pairs: Vec<(String, String)>) -> Result<(), Bad> {
+    /// Adds objects, as jQuery writes them: `where[age][>]=18`.
+    fn add_nested(&mut self, pairs: Vec<(String, String)>) -> Result<(), CriteriaError> {
         let Some((first, _)) = pairs.first() else { return Ok(()) };
         let first = first.clone();
         let nested = brackets::nested(pairs.into_iter().map(Ok));
-        let odd = Problem::Misplaced("what has brackets is said in more than one way");
-        for (name, value) in nested.map_err(|_| Bad::new(&first, odd.clone()))? {
+        let ambiguous = Problem::Misplaced("names with brackets set this in more than one way");
+        for (name, value) in nested.map_err(|_| CriteriaError::new(&first, ambiguous.clone()))? {
             if self.0.iter().any(|other| other.name == name) {
-                return Err(Bad::new(&name, odd));
+                return Err(CriteriaError::new(&name, ambiguous));
             }
             self.push(Parameter { name, value, is_text: true })?;
         }
         Ok(())
     }
 
-    /// Refuses them all: there is nothing to be chosen here.
-    pub fn refuse(self, reason: &'static str) -> Result<(), Bad> {
+    /// Refuses all parameters that are left.
+    pub fn refuse(self, reason: &'static str) -> Result<(), CriteriaError> {
         match self.0.first() {
-            Some(first) => Err(Bad::new(&first.name, Problem::Misplaced(reason))),
+            Some(first) => Err(CriteriaError::new(&first.name, Problem::Misplaced(reason))),
             None => Ok(()),
         }
     }
 
-    /// The names of all parameters.
+    /// Returns the names of all parameters.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|parameter| parameter.name.as_str())
     }
 
-    /// The value of a parameter.
+    /// Returns the value of a parameter.
     pub fn peek(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|parameter| parameter.name == name).map(|parameter| &parameter.value)
     }
 
     /// Adds a parameter whose value is JSON, not text from a url.
-    pub fn add(&mut self, name: &str, value: impl Into<Value>) -> Result<(), Bad> {
+    pub fn add(&mut self, name: &str, value: impl Into<Value>) -> Result<(), CriteriaError> {
         self.refuse_second(name, name)?;
         let (name, value) = (name.to_owned(), value.into());
         self.0.push(Parameter { name, value, is_text: false });
@@ -118,48 +118,53 @@ impl Parameters {
     }
 
     /// Renames a parameter, if it is there.
-    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), Bad> {
-        let Some(parameter) = self.take_said(from) else { return Ok(()) };
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), CriteriaError> {
+        let Some(parameter) = self.take_parameter(from) else { return Ok(()) };
         self.refuse_second(from, to)?;
         self.0.push(Parameter { name: to.to_owned(), ..parameter });
         Ok(())
     }
 
     /// Two names of one parameter could contradict each other.
-    fn refuse_second(&self, at: &str, name: &str) -> Result<(), Bad> {
+    fn refuse_second(&self, at: &str, name: &str) -> Result<(), CriteriaError> {
         match self.peek(name) {
-            Some(_) => Err(Bad::new(at, Problem::Misplaced("this is said by two parameters"))),
+            Some(_) => {
+                Err(CriteriaError::new(at, Problem::Misplaced("this is set by two parameters")))
+            }
             None => Ok(()),
         }
     }
 
-    /// Takes one out.
+    /// Removes a parameter and returns its value.
     pub fn take(&mut self, name: &str) -> Option<Value> {
-        self.take_said(name).map(|parameter| parameter.value)
+        self.take_parameter(name).map(|parameter| parameter.value)
     }
 
-    pub(super) fn take_said(&mut self, name: &str) -> Option<Parameter> {
+    pub(super) fn take_parameter(&mut self, name: &str) -> Option<Parameter> {
         let place = self.0.iter().position(|parameter| parameter.name == name)?;
         Some(self.0.swap_remove(place))
     }
 
-    /// Takes out the one that is there, under its name or its old one.
+    /// Removes a parameter that may have its current or its old name. Returns the name and the
+    /// value.
     pub(super) fn take_either(
         &mut self,
         name: &'static str,
         old: Option<&'static str>,
-    ) -> Result<Option<(&'static str, Value)>, Bad> {
+    ) -> Result<Option<(&'static str, Value)>, CriteriaError> {
         let named = self.take(name).map(|value| (name, value));
         let Some((old, value)) = old.and_then(|old| Some((old, self.take(old)?))) else {
             return Ok(named);
         };
         match named {
             None => Ok(Some((old, value))),
-            Some(_) => Err(Bad::new(old, Problem::Misplaced("this is said by two parameters"))),
+            Some(_) => {
+                Err(CriteriaError::new(old, Problem::Misplaced("this is set by two parameters")))
+            }
         }
     }
 
-    /// Those that are left.
+    /// Returns the parameters that are left.
     pub(super) fn into_rest(self) -> Vec<Parameter> {
         self.0
     }
@@ -169,7 +174,7 @@ fn is_nested(name: &str) -> bool {
     name.strip_suffix("[]").unwrap_or(name).contains('[')
 }
 
-/// What was said as JSON text.
-pub(super) fn json(at: &str, text: &str) -> Result<Value, Bad> {
-    parse_small(text).map_err(|error| Bad::new(at, Problem::NotJson(error.to_string())))
+/// Parses a parameter that is JSON text.
+pub(super) fn json(at: &str, text: &str) -> Result<Value, CriteriaError> {
+    parse_small(text).map_err(|error| CriteriaError::new(at, Problem::NotJson(error.to_string())))
 }

@@ -1,14 +1,14 @@
-//! Strings with anything in some places.
+//! Patterns with wildcards.
 
 use serde::{Deserialize, Serialize};
 
-/// What stands between the wildcards: the first piece begins a string, the last one ends it, the
-/// others come in between and in their order.
+/// A pattern, as the pieces between its wildcards. A matching string begins with the first piece,
+/// ends with the last one, and has the others between them in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pattern(Vec<String>);
 
 impl Pattern {
-    /// `%` is anything, also nothing; `\%` is `%`.
+    /// Parses a pattern. `%` matches any text, also the empty one; `\%` matches `%`.
     pub fn like(pattern: &str) -> Self {
         let mut pieces = vec![String::new()];
         let mut rest = pattern.chars().peekable();
@@ -23,27 +23,27 @@ impl Pattern {
         Self(pieces)
     }
 
-    /// Has this in it.
+    /// Returns a pattern for strings that contain this text.
     pub fn contains(text: &str) -> Self {
         Self(vec![String::new(), text.to_owned(), String::new()])
     }
 
-    /// Begins with this.
+    /// Returns a pattern for strings that begin with this text.
     pub fn starts_with(text: &str) -> Self {
         Self(vec![text.to_owned(), String::new()])
     }
 
-    /// Ends with this.
+    /// Returns a pattern for strings that end with this text.
     pub fn ends_with(text: &str) -> Self {
         Self(vec![String::new(), text.to_owned()])
     }
 
-    /// What all that match have in them, in this order; some may be empty.
+    /// Returns the pieces that all matching strings contain, in this order. Some may be empty.
     pub fn pieces(&self) -> &[String] {
         &self.0
     }
 
-    /// Is this one of them?
+    /// Whether a string matches.
     pub fn matches(&self, text: &str) -> bool {
         let Some((last, others)) = self.0.split_last() else {
             return text.is_empty();

@@ -1,4 +1,4 @@
-//! How much of each record.
+//! Projections, which select attributes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,24 +6,28 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::SIZE;
-use super::bad::{Bad, Problem, attribute_name};
+use super::MAX_CRITERIA_SIZE;
+use super::error::{CriteriaError, Problem, attribute_name};
 use crate::change::Attributes;
 
-/// Which attributes are shown. The key always is.
+/// The attributes that an answer contains. It always contains the key.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Projection {
-    /// All.
+    /// All attributes.
     #[default]
     Whole,
-    /// These.
+    /// These attributes.
     Select(BTreeSet<String>),
-    /// All but these.
+    /// All attributes except these.
     Omit(BTreeSet<String>),
 }
 
 impl Projection {
-    pub(super) fn read(select: Option<Value>, omit: Option<Value>, key: &str) -> Result<Self, Bad> {
+    pub(super) fn read(
+        select: Option<Value>,
+        omit: Option<Value>,
+        key: &str,
+    ) -> Result<Self, CriteriaError> {
         match (select, omit) {
             (None, None) => Ok(Self::Whole),
             (Some(select), None) => {
@@ -36,13 +40,14 @@ impl Projection {
                 names.remove(key);
                 Ok(Self::Omit(names))
             }
-            (Some(_), Some(_)) => {
-                Err(Bad::new("omit", Problem::Misplaced("select says already what is wanted")))
-            }
+            (Some(_), Some(_)) => Err(CriteriaError::new(
+                "omit",
+                Problem::Misplaced("select says already what is wanted"),
+            )),
         }
     }
 
-    /// Shows an attribute in any case.
+    /// Adds an attribute to the projection.
     pub fn show(&mut self, name: &str) {
         match self {
             Self::Whole => {}
@@ -51,7 +56,7 @@ impl Projection {
         }
     }
 
-    /// The attributes it names.
+    /// Returns the attributes that the projection names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let names = match self {
             Self::Whole => None,
@@ -60,7 +65,7 @@ impl Projection {
         names.into_iter().flatten().map(String::as_str)
     }
 
-    /// The part of a record.
+    /// Returns the projected part of a record.
     pub fn of(&self, record: Arc<Attributes>) -> Arc<Attributes> {
         let mut record = record;
         let shows = |name: &String| match self {
@@ -73,7 +78,7 @@ impl Projection {
         }
         match Arc::get_mut(&mut record) {
             Some(own) => own.retain(|name, _| shows(name)),
-            // Of a record that others share, no more is copied than is shown.
+            // If others share the record, only the projected part is copied.
             None => {
                 let shown = record.iter().filter(|(name, _)| shows(name));
                 let shown = shown.map(|(name, value)| (name.clone(), value.clone()));
@@ -84,8 +89,8 @@ impl Projection {
     }
 }
 
-/// `title,done` or `["title","done"]`.
-fn names(at: &str, value: Value) -> Result<BTreeSet<String>, Bad> {
+/// Parses `title,done` or `["title","done"]`.
+fn names(at: &str, value: Value) -> Result<BTreeSet<String>, CriteriaError> {
     let list = match value {
         Value::String(text) => text.split(',').map(|name| Some(name.trim().to_owned())).collect(),
         Value::Array(list) => {
@@ -93,13 +98,13 @@ fn names(at: &str, value: Value) -> Result<BTreeSet<String>, Bad> {
         }
         _ => vec![None],
     };
-    if list.len() > SIZE {
-        return Err(Bad::new(at, Problem::TooMany(SIZE)));
+    if list.len() > MAX_CRITERIA_SIZE {
+        return Err(CriteriaError::new(at, Problem::TooMany(MAX_CRITERIA_SIZE)));
     }
     let name = |name: Option<String>| name.filter(|name| !name.is_empty());
     let names: Option<BTreeSet<_>> = list.into_iter().map(name).collect();
     let problem = Problem::Expected("names, in a list or with commas between");
-    let names = names.ok_or_else(|| Bad::new(at, problem))?;
+    let names = names.ok_or_else(|| CriteriaError::new(at, problem))?;
     names.iter().try_for_each(|name| attribute_name(name))?;
     Ok(names)
 }

@@ -1,4 +1,4 @@
-//! What somebody who has read by criteria goes on following.
+//! Scopes: the records that a client follows after it has read by criteria.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::{Criteria, Filter, Projection, Sort, Window};
 use crate::change::{Id, Position};
 use crate::json_size::parse_small;
 
-/// What is followed, as it stands in the name of a room.
+/// The records that are followed, as the name of a room contains them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scope {
@@ -17,7 +17,8 @@ pub enum Scope {
     /// The names are those of the associations that are filled in: equal parts have equal answers,
     /// in the same order.
     Part(Filter, Window, Sort, Projection, BTreeSet<String>),
-    /// What is followed of those in a collection, as long as it has the same ones.
+    /// The members of a collection that are in another scope, as long as the collection has the
+    /// same members.
     Members(Collection, Box<Scope>),
     /// One record, as long as it fulfils a filter.
     One(Id, Filter),
@@ -25,18 +26,18 @@ pub enum Scope {
     Whole(Filter),
 }
 
-/// The collection of a record whose members are in pairs with it, as it was at a time: no attribute of theirs
-/// tells when one of them leaves.
+/// A collection of a many-to-many association, as it was at a position. No attribute of its members
+/// shows when one of them leaves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Collection {
-    /// The record, by resource and id, and its attribute.
+    /// The resource and the id of the record, and its attribute.
     pub of: (String, Id, String),
-    /// Where the log of the pairs stood before they were read: epoch and offset.
+    /// The head of the log of the pairs before they were read: epoch and offset.
     pub at: (u64, u64),
 }
 
 impl Collection {
-    /// Where the log of the pairs stood.
+    /// Returns the head of the log of the pairs.
     pub fn position(&self) -> Position {
         let (epoch, offset) = self.at;
         Position { epoch, offset }
@@ -44,7 +45,8 @@ impl Collection {
 }
 
 impl Scope {
-    /// What a read by these criteria follows. The order of a whole list is its reader's affair.
+    /// Returns the scope of a read by these criteria. The order of a whole list is not part of it,
+    /// because the client sorts.
     pub fn of(criteria: &Criteria) -> Self {
         match (criteria.window, &criteria.projection) {
             (Window { skip: 0, limit: None }, Projection::Whole)
@@ -56,18 +58,19 @@ impl Scope {
         }
     }
 
-    /// What a read by these criteria follows if what it reads is a part for some other reason than they say.
+    /// Returns the scope of a read by these criteria that is a part for a reason that is not in
+    /// them.
     pub fn part_of(criteria: &Criteria) -> Self {
         let Criteria { filter, within, window, sort, projection, populate, .. } = criteria.clone();
         Self::Part(within.and(filter), window, sort, projection, populate)
     }
 
-    /// Is it the resource, whole?
+    /// Whether the scope is the whole resource.
     pub fn is_everything(&self) -> bool {
         *self == Self::Whole(Filter::default())
     }
 
-    /// Which records matter.
+    /// Returns the filter that the records fulfil.
     pub fn filter(&self) -> &Filter {
         match self {
             Self::Part(filter, ..) | Self::One(_, filter) | Self::Whole(filter) => filter,
@@ -75,7 +78,7 @@ impl Scope {
         }
     }
 
-    /// Whether what is in it cannot be told of a record alone.
+    /// Whether a record alone does not show whether it is in the scope.
     pub fn is_part(&self) -> bool {
         match self {
             Self::Part(..) => true,
@@ -84,7 +87,7 @@ impl Scope {
         }
     }
 
-    /// The collection whose members matter, if it is those of one.
+    /// Returns the collection, if the scope is the members of one.
     pub fn collection(&self) -> Option<&Collection> {
         match self {
             Self::Members(collection, _) => Some(collection),
@@ -92,7 +95,7 @@ impl Scope {
         }
     }
 
-    /// The one record that matters, if there is only one.
+    /// Returns the id of the record, if the scope is one record.
     pub fn id(&self) -> Option<&Id> {
         match self {
             Self::One(id, _) => Some(id),
@@ -100,30 +103,31 @@ impl Scope {
         }
     }
 
-    /// As text, the same for the same scope, and without a slash.
+    /// Returns the scope as text without a slash. Equal scopes have equal texts.
     pub fn encode(&self) -> String {
         text(self)
     }
 
-    /// How the scopes of one record begin, and no others.
+    /// Returns the prefix of the texts of all scopes of one record, and of no others.
     pub fn start_of_one(id: &Id) -> String {
         format!("[{},", text(id))
     }
 
-    /// How the scopes of members of one collection begin, and no others.
+    /// Returns the prefix of the texts of all scopes of members of one collection, and of no
+    /// others.
     pub fn start_of_members(of: &(String, Id, String)) -> String {
         format!(r#"[{{"of":{},"#, text(of))
     }
 
-    /// Reads what [`encode`](Self::encode) has written.
+    /// Parses the text that [`encode`](Self::encode) returns.
     pub fn decode(text: &str) -> Option<Self> {
         parse_small(text).ok()
     }
 }
 
-fn text(it: &impl Serialize) -> String {
-    let text = serde_json::to_string(it).expect("it is made of strings and finite numbers");
-    // One can only stand in a string.
+fn text(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).expect("it is made of strings and finite numbers");
+    // A slash can only be in a string.
     text.replace('/', "\\u002f")
 }
 
@@ -139,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_reads_back_as_it_was_written() {
+    fn encoded_scope_is_decoded_to_the_same_scope() {
         for query in [
             &[(
                 "where",
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scope_of_one_record_begins_with_its_id() {
+    fn scope_of_one_record_begins_with_its_id() {
         for (id, start) in [("7", "[7,"), ("a/b", r#"["a\u002fb","#)] {
             let filter = scope(&[("done", "true")]).filter().clone();
             let one = Scope::One(Id::parse(id).unwrap(), filter);
@@ -172,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scopes_of_members_begin_with_their_collection() {
+    fn scopes_of_members_begin_with_their_collection() {
         let of = ("user".to_owned(), Id::parse("a/b").unwrap(), "teams".to_owned());
         let start = Scope::start_of_members(&of);
         for (query, is_part) in [(&[("name", "Blue")][..], false), (&[("limit", "3")], true)] {
@@ -187,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn the_order_matters_only_to_a_part() {
+    fn order_matters_only_to_a_part() {
         assert_eq!(scope(&[("sort", "a")]), scope(&[]));
         assert!(scope(&[("sort", "a")]).is_everything());
         assert_ne!(scope(&[("sort", "a"), ("limit", "3")]), scope(&[("limit", "3")]));
     }
 
     #[test]
-    fn a_list_with_its_associations_is_a_part_of_its_own() {
+    fn list_with_associations_is_a_part() {
         let with = |names: &[&str]| {
             let populate = names.iter().map(|name| (*name).to_owned()).collect();
             Scope::of(&Criteria { populate, ..Criteria::default() })

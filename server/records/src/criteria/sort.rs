@@ -1,4 +1,4 @@
-//! In which order.
+//! The order of records.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashSet};
@@ -6,20 +6,20 @@ use std::collections::{BTreeSet, HashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::bad::{Bad, Problem, attribute_name};
-use super::{Look, SIZE, parameters};
+use super::error::{CriteriaError, Problem, attribute_name};
+use super::{HasAttributes, MAX_CRITERIA_SIZE, parameters};
 
-/// Attributes to sort by, the first before the others. Whoever is equal in all stays in the order of
-/// the ids.
+/// The attributes to sort by, the first before the others. Records that are equal in all of them
+/// stay in the order of their ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Sort(pub Vec<(String, Direction)>);
 
-/// Which end comes first.
+/// The direction of a sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Direction {
-    /// The smallest.
+    /// The smallest value comes first.
     Ascending,
-    /// The greatest.
+    /// The greatest value comes first.
     Descending,
 }
 
@@ -27,7 +27,7 @@ const FORMS: Problem =
     Problem::Expected("\"attribute\", \"attribute DESC\", {\"attribute\":\"DESC\"} or a list");
 
 impl Sort {
-    pub(super) fn read(at: &str, value: Value) -> Result<Self, Bad> {
+    pub(super) fn read(at: &str, value: Value) -> Result<Self, CriteriaError> {
         let sort = match value {
             Value::String(text) if text.trim_start().starts_with(['[', '{']) => {
                 terms(at, parameters::json(at, &text)?)?
@@ -35,25 +35,25 @@ impl Sort {
             value => terms(at, value)?,
         };
         match sort.len() {
-            ..=SIZE => Ok(Self(each_once(sort))),
-            _ => Err(Bad::new(at, Problem::TooMany(SIZE))),
+            ..=MAX_CRITERIA_SIZE => Ok(Self(without_duplicates(sort))),
+            _ => Err(CriteriaError::new(at, Problem::TooMany(MAX_CRITERIA_SIZE))),
         }
     }
 
-    /// Is there nothing but the ids to sort by?
+    /// Whether records are sorted by nothing but their ids.
     pub fn is_by_id(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The attributes that are looked at.
+    /// Returns the attributes that the sort reads.
     pub fn names(&self) -> BTreeSet<&str> {
         self.0.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Brings records in order. Each is asked once for what it is sorted by.
-    pub fn sort<R: Look>(&self, records: Vec<R>) -> impl Iterator<Item = R> {
+    /// Sorts records. It reads the attributes of each record once.
+    pub fn sort<R: HasAttributes>(&self, records: Vec<R>) -> impl Iterator<Item = R> {
         let terms = self.0.len();
-        let key = |record| self.0.iter().map(move |(name, _)| R::look(record, name));
+        let key = |record| self.0.iter().map(move |(name, _)| R::attribute(record, name));
         let keys: Vec<_> = records.iter().flat_map(key).collect();
         let key = |place: usize| &keys[place * terms..][..terms];
         let mut order: Vec<_> = (0..records.len()).collect();
@@ -62,14 +62,14 @@ impl Sort {
         order.into_iter().filter_map(move |place| records[place].take())
     }
 
-    /// The bytes that [`sort`](Self::sort) takes for one record, beside the record.
+    /// Returns the bytes that [`sort`](Self::sort) takes for one record, beside the record.
     pub(super) fn bytes_of_keys<R>(&self) -> usize {
         size_of::<usize>() + size_of::<Option<R>>() + self.0.len() * size_of::<&Value>()
     }
 
     fn compare(&self, a: &[&Value], b: &[&Value]) -> Ordering {
         let mut orders = self.0.iter().zip(a.iter().zip(b)).map(|((_, direction), (a, b))| {
-            let order = values(a, b);
+            let order = compare_values(a, b);
             match direction {
                 Direction::Ascending => order,
                 Direction::Descending => order.reverse(),
@@ -81,56 +81,61 @@ impl Sort {
 
 type Term = (String, Direction);
 
-/// Records that are equal in an attribute are so in either direction, so its first term decides.
-fn each_once(sort: Vec<Term>) -> Vec<Term> {
+/// Removes duplicate attributes. Records that are equal in an attribute are equal in either
+/// direction, so the first term of an attribute decides.
+fn without_duplicates(sort: Vec<Term>) -> Vec<Term> {
     let mut names = HashSet::new();
     let is_first: Vec<_> = sort.iter().map(|(name, _)| names.insert(name.clone())).collect();
     sort.into_iter().zip(is_first).filter_map(|(term, is_first)| is_first.then_some(term)).collect()
 }
 
-fn terms(at: &str, value: Value) -> Result<Vec<Term>, Bad> {
+fn terms(at: &str, value: Value) -> Result<Vec<Term>, CriteriaError> {
     match value {
-        Value::String(text) => text.split(',').map(|term| spoken(at, term)).collect(),
+        Value::String(text) => text.split(',').map(|term| parse_term(at, term)).collect(),
         Value::Object(object) => {
-            object.into_iter().map(|(name, way)| pair(at, name, &way)).collect()
+            object.into_iter().map(|(name, direction)| term(at, name, &direction)).collect()
         }
         Value::Array(list) => {
             let terms = list.into_iter().map(|item| match item {
-                Value::String(term) => spoken(at, &term).map(|term| vec![term]),
+                Value::String(term) => parse_term(at, &term).map(|term| vec![term]),
                 Value::Object(_) => terms(at, item),
-                _ => Err(Bad::new(at, FORMS)),
+                _ => Err(CriteriaError::new(at, FORMS)),
             });
             Ok(terms.collect::<Result<Vec<_>, _>>()?.concat())
         }
-        _ => Err(Bad::new(at, FORMS)),
+        _ => Err(CriteriaError::new(at, FORMS)),
     }
 }
 
-/// `attribute` or `attribute DESC`.
-fn spoken(at: &str, term: &str) -> Result<Term, Bad> {
-    let mut words = term.split_whitespace();
+/// Parses `attribute` or `attribute DESC`.
+fn parse_term(at: &str, text: &str) -> Result<Term, CriteriaError> {
+    let mut words = text.split_whitespace();
     match (words.next(), words.next(), words.next()) {
-        (Some(name), _, _) if name.starts_with('-') => {
-            Err(Bad::new(at, Problem::Expected("\"attribute DESC\" rather than \"-attribute\"")))
-        }
-        (Some(name), None, _) => pair(at, name.to_owned(), &Value::from("asc")),
-        (Some(name), Some(way), None) => pair(at, name.to_owned(), &Value::from(way)),
-        _ => Err(Bad::new(at, FORMS)),
+        (Some(name), _, _) if name.starts_with('-') => Err(CriteriaError::new(
+            at,
+            Problem::Expected("\"attribute DESC\" rather than \"-attribute\""),
+        )),
+        (Some(name), None, _) => term(at, name.to_owned(), &Value::from("asc")),
+        (Some(name), Some(direction), None) => term(at, name.to_owned(), &Value::from(direction)),
+        _ => Err(CriteriaError::new(at, FORMS)),
     }
 }
 
-fn pair(at: &str, name: String, way: &Value) -> Result<Term, Bad> {
+fn term(at: &str, name: String, direction: &Value) -> Result<Term, CriteriaError> {
     attribute_name(&name)?;
-    let way = way.as_str().map_or_else(|| way.to_string(), str::to_ascii_lowercase);
-    match &*way {
+    let direction =
+        direction.as_str().map_or_else(|| direction.to_string(), str::to_ascii_lowercase);
+    match &*direction {
         "asc" | "1" => Ok((name, Direction::Ascending)),
         "desc" | "-1" => Ok((name, Direction::Descending)),
-        _ => Err(Bad::new(at, Problem::Expected("ASC, DESC, 1 or -1 after the attribute"))),
+        _ => {
+            Err(CriteriaError::new(at, Problem::Expected("ASC, DESC, 1 or -1 after the attribute")))
+        }
     }
 }
 
-/// Numbers by value, strings by their bytes, and else by what they are.
-fn values(a: &Value, b: &Value) -> Ordering {
+/// Compares numbers by value, strings by their bytes, and all other values by their rank.
+fn compare_values(a: &Value, b: &Value) -> Ordering {
     match (a, b) {
         // As in JavaScript; none of them is NaN.
         (Value::Number(a), Value::Number(b)) => {

@@ -1,5 +1,5 @@
-//! The value of the reply header `backwire-query`, by which the client knows how the server read
-//! the query. See `docs/reference/wire-protocol.md`.
+//! The value of the reply header `backwire-query`, which tells the client how the server parsed the
+//! query. See `docs/reference/wire-protocol.md`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{Criteria, Projection, Scope, Window};
 /// Characters that separate names in the header are encoded.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
 
-/// The kind of a read, and the properties that a client needs to keep the answer up to date.
+/// The kind of a read, and the properties that a client needs to keep its answer up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuerySummary {
     kind: &'static str,
@@ -22,7 +22,7 @@ pub struct QuerySummary {
 }
 
 impl QuerySummary {
-    /// The summary of a read by these criteria, which follows this scope.
+    /// Returns the summary of a read by these criteria, which follows this scope.
     pub fn of(criteria: &Criteria, scope: &Scope) -> Self {
         let kind = match scope {
             _ if scope.is_part() => "part",
@@ -45,7 +45,7 @@ impl QuerySummary {
         }
     }
 
-    /// The summary of a read of one whole record.
+    /// Returns the summary of a read of one whole record.
     pub fn of_one(key: &str) -> Self {
         let (sort, flags) = (Vec::new(), Vec::new());
         Self { kind: "one", key: key.into(), sort, window: Window::default(), flags }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_names_the_kind_and_the_parameters() {
+    fn summary_names_the_kind_and_the_parameters() {
         for (query, expected) in [
             (&[][..], "whole"),
             (&[("sort", "age DESC,näme;x")], "whole;sort=age,n%C3%A4me%3Bx"),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_names_the_key_that_is_not_id() {
+    fn summary_names_a_key_that_is_not_id() {
         assert_eq!(QuerySummary::of_one("id").to_string(), "one");
         assert_eq!(
             QuerySummary::of_one("_id").of_undeclared().to_string(),

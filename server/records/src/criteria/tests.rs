@@ -1,4 +1,4 @@
-//! Criteria over a few records, and over any there may be.
+//! Tests of criteria: parsing, limits, and picks from a few records.
 
 use std::convert::Infallible;
 
@@ -15,11 +15,11 @@ fn pairs(query: &[(&str, &str)]) -> Vec<(String, String)> {
     query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn from_data(data: Value, language: Language) -> Result<Criteria, Bad> {
+fn from_data(data: Value, language: Language) -> Result<Criteria, CriteriaError> {
     Criteria::read(Parameters::read(Vec::new(), attributes(data))?, language)
 }
 
-fn from_query(query: &[(&str, &str)]) -> Result<Criteria, Bad> {
+fn from_query(query: &[(&str, &str)]) -> Result<Criteria, CriteriaError> {
     Criteria::read(Parameters::read(pairs(query), Attributes::new())?, Language::Current)
 }
 
@@ -38,7 +38,7 @@ fn picked(criteria: &Criteria) -> Vec<Arc<Attributes>> {
     picked
 }
 
-fn ids(criteria: Result<Criteria, Bad>) -> Value {
+fn ids(criteria: Result<Criteria, CriteriaError>) -> Value {
     picked(&criteria.unwrap()).iter().map(|record| record["id"].clone()).collect()
 }
 
@@ -59,7 +59,7 @@ fn refused(data: Value) -> String {
 }
 
 #[test]
-fn each_modifier_means_what_it_says() {
+fn each_modifier_selects_the_matching_records() {
     assert_eq!(selected(json!({})), json!([1, 2, 3, "x"]));
     assert_eq!(selected(json!({"age": 4})), json!([2]));
     assert_eq!(selected(json!({"age": 4.0})), json!([2]));
@@ -86,7 +86,7 @@ fn each_modifier_means_what_it_says() {
 }
 
 #[test]
-fn what_is_not_there_is_null() {
+fn missing_attribute_is_null() {
     assert_eq!(selected(json!({"note": null})), json!([1, 2, 3, "x"]));
     assert_eq!(selected(json!({"name": {"!": null}})), json!([1, 2, 3]));
     assert_eq!(selected(json!({"tag": {"!=": "50%"}})), json!([1, 3, "x"]));
@@ -103,13 +103,13 @@ fn filters_are_combined() {
 }
 
 #[test]
-fn an_id_that_reads_as_an_integer_is_that_integer() {
+fn id_that_reads_as_an_integer_is_that_integer() {
     assert_eq!(selected(json!({"id": ["2", "x", "03"]})), json!([2, "x"]));
     assert_eq!(selected(json!({"id": {">": "1"}})), json!([2, 3]));
 }
 
 #[test]
-fn in_a_query_numbers_and_strings_look_alike() {
+fn text_in_a_query_matches_numbers_and_strings() {
     assert_eq!(queried(&[("age", "4")]), json!([2, 3]));
     assert_eq!(queried(&[("done", "true")]), json!([1, "x"]));
     assert_eq!(queried(&[("age", "4"), ("name", "bob"), ("_", "17")]), json!([2]));
@@ -138,7 +138,7 @@ fn records_are_sorted_in_every_spelling() {
 }
 
 #[test]
-fn attribute_that_is_sorted_by_twice_and_value_that_is_named_twice_count_once() {
+fn duplicate_sort_terms_and_values_count_once() {
     let criteria = |data| from_data(data, Language::Current).unwrap();
     let (terms, values) = (["a DESC", "b"].repeat(256).join(","), vec![1; 500]);
     let sort = criteria(json!({ "sort": terms, "a": values }));
@@ -154,7 +154,7 @@ fn attribute_that_is_sorted_by_twice_and_value_that_is_named_twice_count_once() 
 
 #[test]
 fn long_text_is_searched_in_linear_time() {
-    // Searched place by place, each would compare 10^12 bytes.
+    // A search that begins anew at each byte would compare 10^12 bytes.
     let text = "a".repeat(2_000_000);
     let needle = format!("{}b", "a".repeat(1_000_000));
     let half = format!("b{}", "a".repeat(1_000_000));
@@ -174,7 +174,7 @@ fn long_text_is_searched_in_linear_time() {
 }
 
 #[test]
-fn a_window_is_a_part_and_a_limit_of_0_is_nothing() {
+fn window_is_a_range_and_limit_of_0_is_empty() {
     let part = |data| ids(from_data(data, Language::Current));
     assert_eq!(part(json!({"limit": 2})), json!([1, 2]));
     assert_eq!(part(json!({"limit": "1", "skip": 3})), json!(["x"]));
@@ -184,7 +184,7 @@ fn a_window_is_a_part_and_a_limit_of_0_is_nothing() {
 }
 
 #[test]
-fn the_id_is_always_shown() {
+fn projection_always_contains_the_id() {
     let first = |data: Value| {
         let criteria = from_data(data, Language::Current).unwrap();
         Value::Object(Attributes::clone(&picked(&criteria)[0]))
@@ -198,7 +198,7 @@ fn the_id_is_always_shown() {
 }
 
 #[test]
-fn sails_0_9_is_spoken_as_it_was() {
+fn sails_0_9_criteria_have_their_old_meaning() {
     assert_eq!(old(json!({"name": "ANN"})), json!([1]));
     assert_eq!(old(json!({"where": {"name": {"like": "b%"}}})), json!([2, 3]));
     assert_eq!(old(json!({"where": {"like": {"name": "%B"}}})), json!([2]));
@@ -212,9 +212,9 @@ fn sails_0_9_is_spoken_as_it_was() {
 }
 
 #[test]
-fn objects_in_a_query_are_what_jquery_makes_of_them() {
+fn objects_in_a_query_are_parsed_as_jquery_writes_them() {
     let selected = |query| ids(from_query(query));
-    // As in any query, 4 and "4" cannot be told apart.
+    // As in any query, 4 and "4" look the same.
     assert_eq!(selected(&[("where[age]", "4")]), json!([2, 3]));
     assert_eq!(selected(&[("age[>]", "3"), ("age[<]", "30")]), json!([2, 3, "x"]));
     assert_eq!(selected(&[("name[in][]", "Ann"), ("name[in][]", "bob")]), json!([1, 2]));
@@ -225,7 +225,7 @@ fn objects_in_a_query_are_what_jquery_makes_of_them() {
 }
 
 #[test]
-fn what_is_not_understood_is_refused_by_name() {
+fn invalid_criteria_are_refused_with_their_name() {
     let table = [
         (json!({"where": "{oops"}), "where: this is not JSON: "),
         (json!({"where": "[]"}), "where: this has to be an object"),
@@ -257,9 +257,12 @@ fn what_is_not_understood_is_refused_by_name() {
         assert!(refusal.starts_with(message), "{data}: {refusal}");
     }
     for (query, message) in [
-        (&[("where[age", "4")][..], "where[age: what has brackets is said in more than one way"),
-        (&[("where[age]", "4"), ("where", "{}")], "where: what has brackets is said in more"),
-        (&[("where[age]", "4"), ("where[age][>]", "4")], "where[age]: what has brackets is said"),
+        (&[("where[age", "4")][..], "where[age: names with brackets set this in more than one way"),
+        (&[("where[age]", "4"), ("where", "{}")], "where: names with brackets set this in more"),
+        (
+            &[("where[age]", "4"), ("where[age][>]", "4")],
+            "where[age]: names with brackets set this",
+        ),
         (&[("where[age][below]", "4")], "age: the modifier below is not understood"),
         (&[("sort[age]", "up")], "sort: this has to be ASC, DESC, 1 or -1"),
     ] {
@@ -270,27 +273,27 @@ fn what_is_not_understood_is_refused_by_name() {
     let twice = Parameters::read(pairs(&[("age", "4")]), attributes(json!({"age": 4})));
     assert_eq!(twice.unwrap_err().to_string(), "age: this is in the url and in the data");
     let both = from_data(json!({"skip": 1, "offset": 1}), Language::Sails09).unwrap_err();
-    assert_eq!(both.to_string(), "offset: this is said by two parameters");
+    assert_eq!(both.to_string(), "offset: this is set by two parameters");
 }
 
 #[test]
-fn what_is_too_deep_or_too_much_is_refused_with_the_limit() {
+fn too_deep_or_too_large_criteria_are_refused_with_the_limit() {
     let deep = |levels| (0..levels).fold(json!({"a": 1}), |inner, _| json!({"not": inner}));
     let limit = |filter| match from_data(json!({ "where": filter }), Language::Current) {
         Ok(_) => None,
         Err(bad) => bad.limit(),
     };
-    assert_eq!(limit(deep(DEPTH)), None);
-    assert_eq!(limit(deep(DEPTH + 1)), Some(DEPTH));
-    assert_eq!(limit(json!({"a": vec![1; SIZE - 1]})), None);
-    assert_eq!(limit(json!({"a": vec![1; SIZE]})), Some(SIZE));
-    assert_eq!(limit(json!({"or": vec![json!({}); SIZE]})), Some(SIZE));
-    let names = from_data(json!({"select": vec!["a"; SIZE + 1]}), Language::Current);
-    assert_eq!(names.unwrap_err().limit(), Some(SIZE));
+    assert_eq!(limit(deep(MAX_FILTER_DEPTH)), None);
+    assert_eq!(limit(deep(MAX_FILTER_DEPTH + 1)), Some(MAX_FILTER_DEPTH));
+    assert_eq!(limit(json!({"a": vec![1; MAX_CRITERIA_SIZE - 1]})), None);
+    assert_eq!(limit(json!({"a": vec![1; MAX_CRITERIA_SIZE]})), Some(MAX_CRITERIA_SIZE));
+    assert_eq!(limit(json!({"or": vec![json!({}); MAX_CRITERIA_SIZE]})), Some(MAX_CRITERIA_SIZE));
+    let names = from_data(json!({"select": vec!["a"; MAX_CRITERIA_SIZE + 1]}), Language::Current);
+    assert_eq!(names.unwrap_err().limit(), Some(MAX_CRITERIA_SIZE));
 }
 
 #[test]
-fn a_failure_is_a_failure_also_where_it_is_passed_over() {
+fn failed_read_of_a_skipped_record_is_an_error() {
     let criteria = from_data(json!({"skip": 1, "limit": 1}), Language::Current).unwrap();
     let records = people().into_iter().map(Ok);
     assert!(criteria.pick([Err("disk")].into_iter().chain(records)).is_err());
@@ -298,7 +301,7 @@ fn a_failure_is_a_failure_also_where_it_is_passed_over() {
 
 proptest! {
     #[test]
-    fn nothing_that_arrives_makes_it_panic(
+    fn criteria_parser_does_not_panic(
         pairs in proptest::collection::vec((any::<String>(), any::<String>()), 0..4),
         name in "where|sort|limit|skip|select|omit|populate|id|[a-z]",
         text in "[\\[\\]{}:,\"a-z0-9<>=!%\\\\ -]{0,40}",
@@ -307,7 +310,7 @@ proptest! {
         query.push((name, text));
         for language in [Language::Current, Language::Sails09] {
             let parameters = Parameters::read(query.clone(), Attributes::new());
-            if let Ok(criteria) = parameters.and_then(|said| Criteria::read(said, language)) {
+            if let Ok(criteria) = parameters.and_then(|it| Criteria::read(it, language)) {
                 picked(&criteria);
             }
         }
@@ -316,16 +319,16 @@ proptest! {
 
 /// Parameters are searched one by one.
 #[test]
-fn more_parameters_than_are_allowed_are_refused_as_they_are_read() {
+fn too_many_parameters_are_refused_while_they_are_read() {
     let many = |count: usize| (0..count).map(|n| (format!("a{n}"), "1".to_owned()));
     let from_query = |count| Parameters::read(many(count).collect(), Attributes::new());
     let attributes = |count| many(count).map(|(name, value)| (name, value.into())).collect();
     let from_data = |count| Parameters::read(Vec::new(), attributes(count));
-    assert!(from_query(SIZE).is_ok() && from_data(SIZE).is_ok());
+    assert!(from_query(MAX_CRITERIA_SIZE).is_ok() && from_data(MAX_CRITERIA_SIZE).is_ok());
     for refused in [from_query(20_000), from_data(20_000)] {
-        assert_eq!(refused.unwrap_err().problem, Problem::TooMany(SIZE));
+        assert_eq!(refused.unwrap_err().problem, Problem::TooMany(MAX_CRITERIA_SIZE));
     }
-    // A name that comes again is not another one.
+    // A repeated name is not another parameter.
     let same = vec![("a".to_owned(), "1".to_owned()); 20_000];
     assert_eq!(Parameters::read(same, Attributes::new()).unwrap().names().count(), 1);
 }

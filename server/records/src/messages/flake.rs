@@ -1,9 +1,9 @@
-//! Flake ids: 64 bits that grow with time, drawn without asking anybody.
+//! Flake (snowflake) ids: 64 bits that grow with time. A node creates them without coordination.
 //!
-//! From the top: 42 bits of milliseconds since 1970 or since an epoch of one's own, 5 of the datacenter, 5 of the worker, 12 of a sequence.
-//! An id is drawn from the one before it and the time. So the last id is all there is to remember, and
-//! whatever the clock does the next one is greater: when it stands still, the sequence counts on, and when
-//! that is used up, so does the millisecond.
+//! From the top: 42 bits of milliseconds since 1970 or since a configured epoch, 5 of the
+//! datacenter, 5 of the worker, 12 of a sequence. An id is computed from the id before it and the
+//! time. So only the last id is remembered, and the next id is greater whatever the clock does: if
+//! the clock stands still, the sequence grows; if the sequence is used up, the millisecond grows.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -17,18 +17,18 @@ const LAST_SEQUENCE: u64 = (1 << SEQUENCE_BITS) - 1;
 const LAST_NODE: u64 = (1 << NODE_BITS) - 1;
 const LAST_MILLISECOND: u64 = u64::MAX >> (NODE_BITS + SEQUENCE_BITS);
 
-/// An id. It is told as a decimal string: JavaScript has no integers of this size.
+/// An id. It is written as a decimal string, because JavaScript has no integers of this size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flake(u64);
 
 impl Flake {
-    /// Before every id that is drawn.
+    /// The smallest value. All ids are greater.
     pub const ZERO: Self = Self(0);
 
-    /// No id is greater.
+    /// The largest value.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// The next id after this one, by the same node, at a time in milliseconds since its epoch.
+    /// Returns the next id of the same node, at a time in milliseconds since its epoch.
     pub fn next(self, now: u64) -> Self {
         let now = now.min(LAST_MILLISECOND);
         if now > self.millisecond() {
@@ -40,7 +40,8 @@ impl Flake {
         Self::compose(self.millisecond() + 1, self.node())
     }
 
-    /// The next id after this one by a node that may be another, at a time in Unix milliseconds.
+    /// Returns the next id of a node, which may be another than the node of this id, at a time in
+    /// Unix milliseconds.
     pub fn next_by(self, node: Node, now: u64) -> Self {
         let now = now.saturating_sub(node.epoch);
         let next = self.next(now);
@@ -89,7 +90,7 @@ impl FromStr for Flake {
     }
 }
 
-/// Who draws ids: no two processes that do it at the same time may be the same node.
+/// A creator of ids. No two processes that create ids at the same time may be the same node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Node {
     number: u64,
@@ -98,29 +99,29 @@ pub struct Node {
 }
 
 impl Node {
-    /// A worker of a datacenter, each 0 to 31.
-    pub fn new(datacenter: u64, worker: u64) -> Result<Self, NoNode> {
+    /// Returns a worker of a datacenter. Both numbers are 0 to 31.
+    pub fn new(datacenter: u64, worker: u64) -> Result<Self, InvalidNode> {
         let check = |field, number| match number {
             0..32 => Ok(number),
-            _ => Err(NoNode { field, number }),
+            _ => Err(InvalidNode { field, number }),
         };
         let (datacenter, worker) = (check("datacenter", datacenter)?, check("worker", worker)?);
         Ok(Self { number: datacenter << WORKER_BITS | worker, epoch: 0 })
     }
 
-    /// The same node with ids whose time begins at these Unix milliseconds.
+    /// Returns the same node with ids whose time begins at these Unix milliseconds.
     pub fn since(self, epoch: u64) -> Self {
         Self { epoch, ..self }
     }
 }
 
-/// A number that no node has.
+/// The error of a node number that is out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is {number}, but has to be 0 to 31")]
-pub struct NoNode {
-    /// Which of the two.
+pub struct InvalidNode {
+    /// The name of the number: `datacenter` or `worker`.
     pub field: &'static str,
-    /// What was given.
+    /// The given number.
     pub number: u64,
 }
 
@@ -134,7 +135,7 @@ mod tests {
     const NOW: u64 = 1_795_190_400_000;
 
     #[test]
-    fn an_id_tells_time_datacenter_worker_and_sequence() {
+    fn id_contains_time_datacenter_worker_and_sequence() {
         let node = Node::new(3, 17).unwrap();
         let first = Flake::ZERO.next_by(node, NOW);
         assert_eq!(u64::from(first), NOW << 22 | 3 << 17 | 17 << 12);
@@ -143,18 +144,18 @@ mod tests {
     }
 
     #[test]
-    fn time_in_an_id_begins_at_the_epoch_of_its_node() {
+    fn time_in_id_begins_at_the_epoch_of_its_node() {
         let node = Node::new(3, 17).unwrap().since(NOW - 1000);
         let first = Flake::ZERO.next_by(node, NOW);
         assert_eq!(u64::from(first), 1000 << 22 | 3 << 17 | 17 << 12);
-        // Also ids of an earlier epoch are followed by greater ones.
+        // The next id is greater also after an id with an earlier epoch.
         let earlier = Flake::ZERO.next_by(Node::default(), NOW);
         assert!(earlier.next_by(node, NOW + 1) > earlier);
         assert!(Flake::ZERO.next_by(node.since(NOW + 1), NOW) > Flake::ZERO);
     }
 
     #[test]
-    fn an_id_is_told_in_decimal_and_understood_again() {
+    fn id_is_written_in_decimal_and_parsed_back() {
         let id = Flake::ZERO.next(NOW);
         assert_eq!(id.to_string(), (NOW << 22).to_string());
         assert_eq!(id.to_string().parse(), Ok(id));
@@ -162,19 +163,19 @@ mod tests {
     }
 
     #[test]
-    fn when_the_sequence_is_used_up_the_next_millisecond_is_begun() {
+    fn used_up_sequence_continues_in_the_next_millisecond() {
         let mut id = Flake::ZERO.next(NOW);
         for _ in 0..4095 {
             id = id.next(NOW);
         }
         assert_eq!(u64::from(id), NOW << 22 | 4095);
         assert_eq!(u64::from(id.next(NOW)), (NOW + 1) << 22);
-        // Which the clock has not reached yet.
+        // The clock has not reached that millisecond yet.
         assert_eq!(u64::from(id.next(NOW).next(NOW)), (NOW + 1) << 22 | 1);
     }
 
     #[test]
-    fn a_node_is_two_numbers_up_to_31() {
+    fn node_numbers_are_at_most_31() {
         assert!(Node::new(31, 31).is_ok());
         let error = Node::new(0, 32).unwrap_err();
         assert_eq!(error.to_string(), "worker is 32, but has to be 0 to 31");
@@ -183,8 +184,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ids_only_grow_whatever_clock_and_node_do(
-            // Often the same millisecond, so that sequences are used up; the burst is how often.
+        fn ids_grow_for_any_clock_and_node(
+            // Bursts in the same millisecond use up sequences.
             steps in vec((0..3u64, 0..32u64, 1..6000u32), 1..20),
         ) {
             let mut last = Flake::ZERO;

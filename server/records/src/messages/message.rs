@@ -1,21 +1,21 @@
-//! What a back end sends.
+//! A message of a back end.
 
 use serde_json::value::RawValue;
 
 /// An event for everybody in some rooms.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// To whom.
+    /// The rooms that receive it.
     pub rooms: Vec<String>,
     /// The name of the event.
     pub event: String,
-    /// What it says, each argument as it was sent.
+    /// The arguments of the event, each as it was sent.
     pub args: Vec<Box<RawValue>>,
-    /// Whether a device that acks it out of order has lost its place and has to start over.
+    /// Whether a device that acks this message out of order has missed a message and has to resync.
     pub resync: bool,
 }
 
-/// The bytes of an event's name and of its arguments as a list.
+/// Returns the bytes of an event's name and of its arguments as a JSON list.
 pub fn size(event: &str, args: &[Box<RawValue>]) -> usize {
     let list = 2 + args.len().saturating_sub(1);
     event.len() + list + args.iter().map(|arg| arg.get().len()).sum::<usize>()

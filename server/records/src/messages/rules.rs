@@ -1,16 +1,17 @@
-//! How long deliveries are kept, and how much of them is told at once.
+//! How long deliveries are kept, and the limits of a batch of them.
 
-/// How long what waits for somebody who is away is kept: `client_ttl`.
+/// How long the deliveries of a device that is away are kept: `client_ttl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ttl(u64);
 
 impl Ttl {
-    /// So many seconds; 0 is for ever.
+    /// Returns a time to live of this many seconds; 0 means for ever.
     pub const fn seconds(seconds: u64) -> Self {
         Self(seconds)
     }
 
-    /// When it is over if it begins at a time in Unix milliseconds; what is for ever never is.
+    /// Returns the time at which it ends if it begins at `begin`, in Unix milliseconds. One that
+    /// lasts for ever ends at `u64::MAX`.
     pub fn end(self, begin: u64) -> u64 {
         match self.0 {
             0 => u64::MAX,
@@ -18,24 +19,25 @@ impl Ttl {
         }
     }
 
-    /// The seconds it was made of.
+    /// Returns the seconds.
     pub fn as_seconds(self) -> u64 {
         self.0
     }
 }
 
-/// How much goes into one batch. The first always does, however large it is: it would never go out
-/// otherwise.
+/// The limits of one batch. The first delivery is always in the batch, however large it is:
+/// otherwise it would never be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Portion {
-    /// At most so many deliveries,
+pub struct BatchLimits {
+    /// The maximum number of deliveries.
     pub count: usize,
-    /// of at most so many bytes, names of events and arguments together.
+    /// The maximum bytes of all event names and arguments together.
     pub bytes: usize,
 }
 
-impl Portion {
-    /// Takes from a source as much as fits, each with its size, and says whether there is more.
+impl BatchLimits {
+    /// Takes items from a source as long as they fit. The source returns each item with its size.
+    /// Returns the items and whether the source has more.
     pub fn take<T, E>(
         self,
         source: impl IntoIterator<Item = Result<(T, usize), E>>,
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ttl_of_0_is_for_ever() {
+    fn ttl_of_0_never_ends() {
         assert_eq!(Ttl::seconds(0).end(5), u64::MAX);
         assert_eq!(Ttl::seconds(2).end(5), 2005);
         assert_eq!(Ttl::seconds(u64::MAX).end(5), u64::MAX);
@@ -69,12 +71,12 @@ mod tests {
 
     fn take(count: usize, bytes: usize, sizes: &[usize]) -> (Vec<usize>, bool) {
         let source = sizes.iter().map(|size| Ok::<_, Infallible>((*size, *size)));
-        let Ok(taken) = Portion { count, bytes }.take(source);
+        let Ok(taken) = BatchLimits { count, bytes }.take(source);
         taken
     }
 
     #[test]
-    fn a_portion_ends_before_what_does_not_fit() {
+    fn batch_ends_before_the_item_that_does_not_fit() {
         assert_eq!(take(2, 100, &[1, 2, 3]), (vec![1, 2], true));
         assert_eq!(take(9, 3, &[1, 2, 3]), (vec![1, 2], true));
         assert_eq!(take(3, 6, &[1, 2, 3]), (vec![1, 2, 3], false));
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_taken_however_large_it_is() {
+    fn first_item_is_taken_however_large_it_is() {
         assert_eq!(take(9, 3, &[7, 1]), (vec![7], true));
         assert_eq!(take(0, 0, &[7]), (vec![7], false));
     }

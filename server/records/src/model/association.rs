@@ -1,47 +1,49 @@
-//! Which records belong together: one to one, many to one, many to many.
+//! Associations between records: one to one, many to one, many to many.
 //!
-//! A model only says its own half, `owner: {model: user}` or `pets: {collection: pet, via: owner}`. When all
-//! are declared, the halves are put together, once; see `half`.
+//! A model declares its own side, `owner: {model: user}` or `pets: {collection: pet, via: owner}`.
+//! When all models are declared, the two sides are combined once; see `declaration`.
 //!
-//! A record holds the id of the one it belongs to. A collection is not stored: it is those who hold this
-//! record's id or, where both sides are collections, those it is in a pair with; see `pair`.
+//! A record holds the id of the record that it belongs to. A collection is not stored: its members
+//! are the records that hold this record's id or, if both sides are collections, the records that
+//! are in a pair with it; see `pair`.
 
 use super::membership::Membership;
 use super::pair::{Join, Side};
 use crate::change::{Attributes, Change, Id, Resource};
 
-/// What an attribute has to do with the records of some resource.
+/// An association of an attribute with the records of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Association {
     /// The resource of the other records.
     pub target: Resource,
-    /// Where the ids are.
+    /// The place where the ids are stored.
     pub link: Link,
 }
 
-/// Where the ids are.
+/// The place where the ids of an association are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {
-    /// In the attribute itself: that of the one other record.
+    /// The attribute itself holds the id of the other record.
     Holds {
-        /// Whether there has to be one.
+        /// Whether the attribute is required.
         required: bool,
-        /// Of which collections of the other it makes this record a part.
+        /// The collections of the other record that this record becomes a member of.
         collections: Vec<String>,
     },
-    /// In this attribute of the others.
+    /// This attribute of the other records holds the id.
     HeldBy(String),
-    /// In pairs.
+    /// Pairs hold the ids.
     Paired {
-        /// Where the pairs are.
+        /// The join that has the pairs.
         join: Join,
-        /// Where in them this side's id is.
+        /// The side of this record in the pairs.
         own: Side,
     },
 }
 
 impl Association {
-    /// What a change of the attribute that holds an id makes its record part of.
+    /// Returns the memberships that a change adds or removes, if the attribute with this name holds
+    /// an id.
     pub(super) fn memberships(&self, name: &str, change: &Change) -> Vec<Membership> {
         let Link::Holds { collections, .. } = &self.link else { return Vec::new() };
         let held = |record: Option<&Attributes>| Id::from_json(record?.get(name)?);

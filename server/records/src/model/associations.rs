@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::Model;
 use super::association::{Association, Link};
-use super::half::{Half, Unfit};
+use super::declaration::{AssociationDeclaration, InvalidAssociation};
 use super::membership::Membership;
 use super::pair::{Join, Side};
 use crate::change::{Change, Resource};
 use crate::criteria::Collection;
 use crate::nearest::hint;
 
-/// What belongs to what, in all that is declared.
+/// The associations of all declared models.
 #[derive(Debug, Clone, Default)]
 pub struct Associations {
     of: HashMap<Resource, BTreeMap<String, Association>>,
@@ -19,21 +19,23 @@ pub struct Associations {
 }
 
 impl Associations {
-    /// Puts the halves together. What does not fit is told with resource and attribute.
+    /// Combines the declarations of all models. The error has the resource and the attribute of an
+    /// invalid declaration.
     pub(super) fn read(
         declared: &BTreeMap<&Resource, &Model>,
-    ) -> Result<Self, (Resource, String, Unfit)> {
+    ) -> Result<Self, (Resource, String, InvalidAssociation)> {
         let mut associations = Self::default();
         for (&resource, &model) in declared {
-            let told = |name: &str, unfit| (resource.clone(), name.to_owned(), unfit);
+            let located = |name: &str, error| (resource.clone(), name.to_owned(), error);
             for (name, attribute) in &model.attributes {
-                let half = Half { resource, name, attribute, declared };
-                if let Some(association) = half.read(model).map_err(|unfit| told(name, unfit))? {
+                let declaration = AssociationDeclaration { resource, name, attribute, declared };
+                let association = declaration.read(model).map_err(|error| located(name, error))?;
+                if let Some(association) = association {
                     associations.add(resource, name, association);
                 }
             }
             let populate = associations.check_populate(resource, model);
-            populate.map_err(|unfit| told("find.populate", unfit))?;
+            populate.map_err(|error| located("find.populate", error))?;
         }
         Ok(associations)
     }
@@ -45,39 +47,39 @@ impl Associations {
         self.of.entry(resource.clone()).or_default().insert(name.to_owned(), association);
     }
 
-    fn check_populate(&self, resource: &Resource, model: &Model) -> Result<(), Unfit> {
+    fn check_populate(&self, resource: &Resource, model: &Model) -> Result<(), InvalidAssociation> {
         let known = || self.of(resource).map(|(name, _)| name.as_str());
         let mut names = model.find.populate.names();
         match names.find(|name| !known().any(|known| known == *name)) {
-            Some(name) => Err(Unfit::Populate(name.clone(), hint(name, known()))),
+            Some(name) => Err(InvalidAssociation::Populate(name.clone(), hint(name, known()))),
             None => Ok(()),
         }
     }
 
-    /// The models of the joins.
+    /// Returns the joins and their models.
     pub(super) fn joins(&self) -> impl Iterator<Item = (Resource, Model)> {
         self.joins.keys().map(|join| (join.clone(), Join::model()))
     }
 
-    /// Those of a resource, by attribute.
+    /// Returns the associations of a resource, by attribute.
     pub fn of(&self, resource: &Resource) -> impl Iterator<Item = (&String, &Association)> {
         self.of.get(resource).into_iter().flatten()
     }
 
-    /// The one with this name, in upper or lower case.
+    /// Returns the association with this name, in upper or lower case.
     pub fn named(&self, resource: &Resource, name: &str) -> Option<(&str, &Association)> {
         let mut all = self.of(resource);
         let (name, association) = all.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         Some((name, association))
     }
 
-    /// Of which resource the members of a collection are.
+    /// Returns the resource of the members of a collection.
     pub fn target_of(&self, membership: &Membership) -> Option<&Resource> {
         let association = self.of.get(&membership.resource)?.get(&membership.attribute)?;
         Some(&association.target)
     }
 
-    /// Where the pairs are that make a collection.
+    /// Returns the resource of the pairs of a collection.
     pub fn join_of(&self, collection: &Collection) -> Option<Resource> {
         let (resource, _, attribute) = &collection.of;
         match &self.of.get(&Resource::parse(resource)?)?.get(attribute)?.link {
@@ -86,7 +88,7 @@ impl Associations {
         }
     }
 
-    /// Who becomes part of what by a change, and then who no longer is.
+    /// Returns the memberships that a change adds, and then those that it removes.
     pub fn memberships(&self, change: &Change) -> Vec<Membership> {
         if change.published {
             return Vec::new();
@@ -98,7 +100,8 @@ impl Associations {
         all.flat_map(|(name, association)| association.memberships(name, change)).collect()
     }
 
-    /// Where the id of a record of this resource may be held that need not be: resource and attribute.
+    /// Returns the attributes that may hold the id of a record of this resource and are not
+    /// required: resource and attribute.
     pub fn holders<'a>(
         &'a self,
         target: &'a Resource,
@@ -112,7 +115,7 @@ impl Associations {
         })
     }
 
-    /// In which pairs records of this resource may be: the join and their side of it.
+    /// Returns the joins whose pairs may have records of this resource, and their side in them.
     pub fn pairs(&self, resource: &Resource) -> impl Iterator<Item = (Resource, Side)> {
         self.of(resource).filter_map(|(_, association)| match &association.link {
             Link::Paired { join, own } => Some((join.resource(), *own)),
@@ -150,7 +153,7 @@ pub(super) mod tests {
             verb: Verb::Update,
             before: record(&before),
             after: record(&after),
-            ..Change::gone(&name("pet"), &Id::Integer(7))
+            ..Change::synthetic_destroy(&name("pet"), &Id::Integer(7))
         }
     }
 
@@ -165,9 +168,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_change_of_the_owner_moves_a_record_from_one_collection_to_the_other() {
+    fn change_of_the_owner_moves_a_record_from_one_collection_to_the_other() {
         let models = models(&owned()).unwrap();
-        let told = |before, after| {
+        let described = |before, after| {
             let memberships = models.associations().memberships(&moved(before, after));
             memberships
                 .iter()
@@ -175,14 +178,14 @@ pub(super) mod tests {
                 .collect::<Vec<_>>()
         };
         let owner = |id: i64| json!({ "id": 7, "owner": id });
-        assert_eq!(told(owner(1), owner(2)), ["user/2 true 7", "user/1 false 7"]);
-        assert_eq!(told(Value::Null, owner(1)), ["user/1 true 7"]);
-        assert_eq!(told(owner(1), Value::Null), ["user/1 false 7"]);
-        assert!(told(owner(1), owner(1)).is_empty());
+        assert_eq!(described(owner(1), owner(2)), ["user/2 true 7", "user/1 false 7"]);
+        assert_eq!(described(Value::Null, owner(1)), ["user/1 true 7"]);
+        assert_eq!(described(owner(1), Value::Null), ["user/1 false 7"]);
+        assert!(described(owner(1), owner(1)).is_empty());
     }
 
     #[test]
-    fn both_sides_of_a_many_to_many_speak_of_one_join_that_has_no_path() {
+    fn both_sides_of_a_many_to_many_share_one_join_without_a_path() {
         let models = models(&teams()).unwrap();
         let resources = ["user", "team"].map(name);
         let links =

@@ -1,4 +1,4 @@
-//! One attribute, and what its values may be.
+//! An attribute and the rules for its values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,41 +12,43 @@ use serde_json::{Number, Value};
 use super::format;
 use crate::change::Id;
 
-/// What the values of one attribute may be. `null` is none, and allowed unless it is required.
+/// The rules for the values of one attribute. `null` counts as no value, and is allowed unless the
+/// attribute is required.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Attribute {
-    /// Of which type; any by default. What is sent as another is brought to it where nothing is lost.
+    /// The type; any by default. A value of another type is coerced if nothing is lost.
     #[serde(rename = "type")]
     pub kind: Option<Kind>,
-    /// Whether there must be one; neither `null` nor `""` is.
+    /// Whether a value is required; neither `null` nor `""` counts as one.
     pub required: bool,
-    /// What a new record gets that has none.
+    /// The value of a new record that has none.
     pub default: Option<Value>,
-    /// Whether no two records may have the same.
+    /// Whether no two records may have the same value.
     pub unique: bool,
-    /// Whether records are looked up by it: SQLite keeps an index.
+    /// Whether records are looked up by the attribute: SQLite keeps an index.
     pub indexed: bool,
-    /// The only values.
+    /// The allowed values.
     #[serde(rename = "enum")]
     pub one_of: Option<Vec<Value>>,
-    /// The least; of a string, its length in characters.
+    /// The minimum; for a string, its length in characters.
     pub min: Option<Number>,
-    /// The most; of a string, its length in characters.
+    /// The maximum; for a string, its length in characters.
     pub max: Option<Number>,
-    /// Whether it is the address of a mailbox.
+    /// Whether the value has to be an e-mail address.
     pub email: bool,
-    /// Whether it is the address of a page, with http or https.
+    /// Whether the value has to be a url with http or https.
     pub url: bool,
-    /// What it looks like: a regular expression, for any part of it unless it has `^` and `$`.
+    /// A regular expression that the value has to match. It matches any part of the value unless it
+    /// has `^` and `$`.
     pub regex: Option<Pattern>,
-    /// It holds the id of a record of this resource. SQLite keeps an index.
+    /// The attribute holds the id of a record of this resource. SQLite keeps an index.
     pub model: Option<String>,
-    /// It is a collection of records of this resource, and not stored.
+    /// The attribute is a collection of records of this resource, and not stored.
     pub collection: Option<String>,
-    /// The attribute of those in the collection that leads back.
+    /// The attribute of the members of the collection that leads back.
     pub via: Option<String>,
-    /// As Sails has it of one side of a many-to-many association. Here both are the same.
+    /// The `dominant` of Sails, for one side of a many-to-many association. It has no effect here.
     pub dominant: bool,
 }
 
@@ -70,26 +72,26 @@ pub enum Kind {
 #[derive(Debug, Clone)]
 pub struct Pattern(Regex);
 
-/// What is wrong with a value.
+/// A value that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Violation {
-    /// Of which attribute.
+    /// The name of the attribute.
     #[serde(rename = "field")]
     pub attribute: String,
-    /// What its value has to be.
+    /// The rule that the value breaks.
     pub rule: String,
-    /// The number the rule is about.
+    /// The number in the rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Number>,
 }
 
 impl Attribute {
-    /// Holds the id of a record of a resource.
+    /// Returns an attribute that holds the id of a record of a resource.
     pub fn model(resource: impl Into<String>) -> Self {
         Self { model: Some(resource.into()), ..Self::default() }
     }
 
-    /// A collection of records of a resource, whose attribute `via` leads back.
+    /// Returns a collection of records of a resource, whose attribute `via` leads back.
     pub fn collection(resource: impl Into<String>, via: impl Into<String>) -> Self {
         Self { collection: Some(resource.into()), via: Some(via.into()), ..Self::default() }
     }
@@ -98,15 +100,15 @@ impl Attribute {
         self.model.is_some() || self.collection.is_some()
     }
 
-    /// Whether it says nothing of values.
+    /// Whether there are no rules for values.
     pub(super) fn has_no_rules(&self) -> bool {
-        let said = self.clone();
-        let other = Self { model: None, collection: None, via: None, dominant: false, ..said };
-        other == Self::default()
+        let own = self.clone();
+        let rules = Self { model: None, collection: None, via: None, dominant: false, ..own };
+        rules == Self::default()
     }
 
-    /// The value as it is stored.
-    pub(super) fn take(&self, name: &str, value: Value) -> Result<Value, Violation> {
+    /// Checks a value, and returns it as it is stored.
+    pub(super) fn to_stored(&self, name: &str, value: Value) -> Result<Value, Violation> {
         if self.collection.is_some() {
             return Err(Violation::collection(name));
         }
@@ -122,7 +124,9 @@ impl Attribute {
         };
         let value = match self.kind {
             None => value,
-            Some(kind) => kind.bring(value).ok_or_else(|| broken(format!("is {}", kind.name())))?,
+            Some(kind) => {
+                kind.coerce(value).ok_or_else(|| broken(format!("is {}", kind.name())))?
+            }
         };
         if let Some(allowed) = &self.one_of
             && !allowed.contains(&value)
@@ -135,15 +139,15 @@ impl Attribute {
         Ok(value)
     }
 
-    /// What criteria compare with it: as it would be stored, whatever else is asked of values.
-    pub(super) fn bring(&self, value: Value) -> Option<Value> {
+    /// Coerces a value in criteria as if it were stored. Other rules are not checked.
+    pub(super) fn coerce(&self, value: Value) -> Option<Value> {
         let value = match &self.model {
             None => value,
             Some(_) => Id::from_json(&value)?.to_json(),
         };
         match self.kind {
             None => Some(value),
-            Some(kind) => kind.bring(value),
+            Some(kind) => kind.coerce(value),
         }
     }
 
@@ -166,7 +170,7 @@ impl Attribute {
         }
     }
 
-    /// Rules of texts; what is none keeps none of them.
+    /// Checks the rules for texts. A value that is not a text breaks all of them.
     fn shape(&self, value: &Value) -> Result<(), String> {
         let keeps = |rule: fn(&str) -> bool| value.as_str().is_some_and(rule);
         if self.email && !keeps(format::is_email) {
@@ -185,8 +189,8 @@ impl Attribute {
 }
 
 impl Kind {
-    /// The value in this type, if nothing is lost: forms send everything as text.
-    fn bring(self, value: Value) -> Option<Value> {
+    /// Coerces a value to this type, if nothing is lost: forms send everything as text.
+    fn coerce(self, value: Value) -> Option<Value> {
         match (self, value) {
             (Self::Json, value)
             | (Self::String, value @ Value::String(_))
@@ -214,10 +218,10 @@ impl Kind {
     }
 }
 
-/// `3` and `3.0`, but not `3.5` nor what JavaScript cannot hold.
+/// Converts `3` and `3.0`, but neither `3.5` nor numbers that JavaScript cannot represent exactly.
 fn whole(number: &Number) -> Option<Value> {
-    const LARGEST: f64 = 9_007_199_254_740_991.0;
-    let exact = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() <= LARGEST)?;
+    const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+    let exact = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() <= MAX_SAFE_INTEGER)?;
     Some(Value::from(exact as i64))
 }
 
@@ -231,7 +235,7 @@ impl Violation {
         Self { attribute: name.to_owned(), rule, limit: None }
     }
 
-    /// The same, of a record in a list.
+    /// Returns the violation with the index of its record in a list.
     pub fn within(self, index: usize) -> Self {
         Self { attribute: format!("{index}.{}", self.attribute), ..self }
     }
@@ -247,25 +251,25 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Attributes as a file says them: all there is to say of one, or its type alone.
+/// Deserializes the attributes in a file. Each is an object with rules, or only a type.
 pub(super) fn by_name<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, Attribute>, D::Error> {
-    struct Said(Attribute);
+    struct RawAttribute(Attribute);
 
-    impl<'de> Deserialize<'de> for Said {
+    impl<'de> Deserialize<'de> for RawAttribute {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_any(InEitherWay).map(Self)
+            deserializer.deserialize_any(AttributeVisitor).map(Self)
         }
     }
 
-    let said = BTreeMap::<String, Said>::deserialize(deserializer)?;
-    Ok(said.into_iter().map(|(name, Said(attribute))| (name, attribute)).collect())
+    let raw = BTreeMap::<String, RawAttribute>::deserialize(deserializer)?;
+    Ok(raw.into_iter().map(|(name, RawAttribute(attribute))| (name, attribute)).collect())
 }
 
-struct InEitherWay;
+struct AttributeVisitor;
 
-impl<'de> Visitor<'de> for InEitherWay {
+impl<'de> Visitor<'de> for AttributeVisitor {
     type Value = Attribute;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -277,7 +281,7 @@ impl<'de> Visitor<'de> for InEitherWay {
         Ok(Attribute { kind: Some(kind), ..Attribute::default() })
     }
 
-    /// Nothing is said of it but that it is one.
+    /// Accepts an attribute without any rules.
     fn visit_unit<E: de::Error>(self) -> Result<Attribute, E> {
         Ok(Attribute::default())
     }
@@ -288,7 +292,8 @@ impl<'de> Visitor<'de> for InEitherWay {
 }
 
 impl Pattern {
-    /// A regular expression in the syntax of the crate `regex`, which needs linear time for any text.
+    /// Parses a regular expression in the syntax of the crate `regex`, which needs linear time for
+    /// any text.
     pub fn new(pattern: &str) -> Result<Self, regex::Error> {
         Regex::new(pattern).map(Self)
     }
@@ -318,14 +323,14 @@ mod tests {
 
     use super::*;
 
-    fn taken(rules: Value, value: Value) -> Result<Value, String> {
+    fn stored(rules: Value, value: Value) -> Result<Value, String> {
         let attribute: Attribute = serde_json::from_value(rules).unwrap();
-        attribute.take("it", value).map_err(|violation| violation.to_string())
+        attribute.to_stored("it", value).map_err(|violation| violation.to_string())
     }
 
     #[test]
-    fn a_value_is_brought_to_its_type_if_nothing_is_lost() {
-        for (kind, given, stored) in [
+    fn value_is_coerced_to_its_type_if_nothing_is_lost() {
+        for (kind, given, expected) in [
             ("number", json!("4.5"), json!(4.5)),
             ("integer", json!("4"), json!(4)),
             ("integer", json!(4.0), json!(4)),
@@ -333,44 +338,47 @@ mod tests {
             ("boolean", json!("true"), json!(true)),
             ("json", json!([1]), json!([1])),
         ] {
-            assert_eq!(taken(json!({ "type": kind }), given), Ok(stored));
+            assert_eq!(stored(json!({ "type": kind }), given), Ok(expected));
         }
         assert_eq!(
-            taken(json!({ "type": "integer" }), json!(4.5)),
+            stored(json!({ "type": "integer" }), json!(4.5)),
             Err("it is a whole number".into())
         );
         assert_eq!(
-            taken(json!({ "type": "boolean" }), json!("yes")),
+            stored(json!({ "type": "boolean" }), json!("yes")),
             Err("it is true or false".into())
         );
-        assert_eq!(taken(json!({ "type": "string" }), json!({})), Err("it is a string".into()));
+        assert_eq!(stored(json!({ "type": "string" }), json!({})), Err("it is a string".into()));
     }
 
     #[test]
-    fn rules_name_what_they_ask_for() {
+    fn message_states_the_broken_rule() {
         let email = json!({ "email": true });
-        assert!(taken(email.clone(), json!("ann@example.org")).is_ok());
-        assert_eq!(taken(email, json!("ann")), Err("it is an e-mail address".into()));
+        assert!(stored(email.clone(), json!("ann@example.org")).is_ok());
+        assert_eq!(stored(email, json!("ann")), Err("it is an e-mail address".into()));
         let short = json!({ "type": "string", "max": 3 });
-        assert_eq!(taken(short, json!("Ünic")), Err("it is at most 3 characters long".into()));
+        assert_eq!(stored(short, json!("Ünic")), Err("it is at most 3 characters long".into()));
         let zip = json!({ "regex": "^[0-9]{5}$" });
-        assert!(taken(zip.clone(), json!("12345")).is_ok());
-        assert_eq!(taken(zip, json!("1234")), Err("it looks like ^[0-9]{5}$".into()));
+        assert!(stored(zip.clone(), json!("12345")).is_ok());
+        assert_eq!(stored(zip, json!("1234")), Err("it looks like ^[0-9]{5}$".into()));
     }
 
     #[test]
-    fn an_association_is_an_id_and_a_collection_is_not_set() {
+    fn association_is_an_id_and_a_collection_cannot_be_set() {
         let owner = json!({ "model": "user" });
-        assert_eq!(taken(owner.clone(), json!("7")), Ok(json!(7)));
-        assert_eq!(taken(owner.clone(), Value::Null), Ok(Value::Null));
-        assert_eq!(taken(owner, json!({ "id": 7 })), Err("it is the id of a user".into()));
+        assert_eq!(stored(owner.clone(), json!("7")), Ok(json!(7)));
+        assert_eq!(stored(owner.clone(), Value::Null), Ok(Value::Null));
+        assert_eq!(stored(owner, json!({ "id": 7 })), Err("it is the id of a user".into()));
         let pets = json!({ "collection": "pet", "via": "owner" });
-        assert!(taken(pets, json!([])).unwrap_err().starts_with("it is a collection"));
+        assert!(stored(pets, json!([])).unwrap_err().starts_with("it is a collection"));
     }
 
     #[test]
-    fn null_is_none() {
-        assert_eq!(taken(json!({ "type": "string", "email": true }), Value::Null), Ok(Value::Null));
-        assert_eq!(taken(json!({ "required": true }), json!("")), Err("it is required".into()));
+    fn null_is_allowed_and_empty_string_is_not_if_required() {
+        assert_eq!(
+            stored(json!({ "type": "string", "email": true }), Value::Null),
+            Ok(Value::Null)
+        );
+        assert_eq!(stored(json!({ "required": true }), json!("")), Err("it is required".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! The forms of texts: addresses, and points in time.
+//! The formats of texts: addresses, and points in time.
 
 use std::str::FromStr;
 
@@ -10,12 +10,12 @@ pub(super) fn is_email(text: &str) -> bool {
     EmailAddress::from_str(text).is_ok()
 }
 
-/// Whether it is an address of the web.
+/// Whether a text is a url with http or https and a host.
 pub(super) fn is_url(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
-/// Unix milliseconds as JavaScript's `toISOString` writes them.
+/// Formats Unix milliseconds as JavaScript's `toISOString` does.
 pub(super) fn iso(at: u64) -> String {
     let millisecond = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
     format!("{:.3}", millisecond.unwrap_or(Timestamp::MAX))
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_known_by_its_form() {
+    fn valid_addresses_are_recognized() {
         assert!(is_email("ann@example.org"));
         assert!(!is_email("ann@"));
         assert!(is_url("https://example.org/a?b"));
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_has_its_milliseconds_also_if_they_are_none() {
+    fn time_is_written_with_milliseconds_also_if_they_are_zero() {
         assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
     }
 }

@@ -1,11 +1,11 @@
-//! What a change makes a record part of.
+//! Memberships in collections that a change adds or removes.
 
 use crate::change::{Id, Resource};
 
-/// One record becomes part of a collection of another, or is no longer.
+/// A record is added to a collection of another record, or removed from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
-    /// Whose collection it is.
+    /// The resource of the record that has the collection.
     pub resource: Resource,
     /// The record that has the collection.
     pub id: Id,
@@ -18,7 +18,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Whose members it changes: as [`Collection::of`](crate::criteria::Collection::of).
+    /// Returns the collection, as [`Collection::of`](crate::criteria::Collection::of).
     pub fn collection(&self) -> (String, Id, String) {
         (self.resource.to_string(), self.id.clone(), self.attribute.clone())
     }

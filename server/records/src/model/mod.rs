@@ -1,18 +1,19 @@
-//! What the records of a resource are like: the key, the attributes, the timestamps.
+//! Models, the schemas of resources: the key, the attributes, the timestamps.
 //!
-//! All of it is pure. A [`Model`] is declared in Rust or in the configuration file; a resource that
-//! nobody declared has the default one, which takes whatever comes. In reading order: [`Model`];
-//! [`Attribute`], one of them and what its values may be; `format`, the forms of texts; [`Models`],
-//! those of a server; `undeclared`, the keys of undeclared resources; `association`, `half` and
-//! `pair`, which of their records belong together; [`Populate`], which of those a read brings along; `criteria`,
-//! what a declaration adds to the criteria of a request, and `parameters`, the parameters that are no criteria.
+//! All of it is pure. A [`Model`] is declared in Rust or in the configuration file. A resource that
+//! is not declared has the default model, which accepts all records. In reading order: [`Model`];
+//! [`Attribute`], the rules for its values; `format`, the formats of texts; [`Models`], the models
+//! of a server; `undeclared`, the keys of undeclared resources; `association`, `declaration` and
+//! `pair`, the associations between records; [`Populate`], the associations that a read fills in;
+//! `criteria`, the defaults and limits that a model adds to the criteria of a request, and
+//! `parameters`, the parameters that are not criteria.
 
 mod association;
 mod associations;
 mod attribute;
 mod criteria;
+mod declaration;
 mod format;
-mod half;
 mod membership;
 mod models;
 mod pair;
@@ -31,13 +32,13 @@ use crate::change::{Attributes, Id};
 pub use association::{Association, Link};
 pub use associations::Associations;
 pub use attribute::{Attribute, Kind, Pattern, Violation};
-pub use half::Unfit;
+pub use declaration::InvalidAssociation;
 pub use membership::Membership;
-pub use models::{Models, Undeclarable, Undeclared};
+pub use models::{ModelError, Models, Undeclared};
 pub use pair::Side;
 pub use populate::Populate;
 
-/// What the records of one resource are like.
+/// The model of one resource: the rules for its records.
 ///
 /// ```
 /// use backwire_records::model::{Attribute, Kind, Model};
@@ -52,31 +53,32 @@ pub use populate::Populate;
 pub struct Model {
     /// The name of the primary key.
     pub key: String,
-    /// Where ids come from.
+    /// The source of ids.
     pub ids: Ids,
-    /// What is known of attributes, by name; there may be others.
+    /// The declared attributes, by name. Records may have others.
     #[serde(deserialize_with = "attribute::by_name")]
     pub attributes: BTreeMap<String, Attribute>,
-    /// What becomes of the others.
+    /// How undeclared attributes are handled.
     pub unknown: Unknown,
     /// `createdAt` and `updatedAt`.
     pub timestamps: Timestamps,
-    /// Whether a `PUT` of a record that is not there creates it.
+    /// Whether a `PUT` creates a record that does not exist.
     pub upsert: bool,
-    /// The name in urls, where it is another than the resource's own: `todos`.
+    /// The name in urls, if it is not the name of the resource: `todos`.
     pub plural: Option<String>,
-    /// What is found when nothing is asked for.
+    /// The defaults of a read.
     pub find: Find,
-    /// How much at once.
-    pub most: Most,
-    /// Who may do what.
+    /// The limits of one request.
+    pub most: RequestLimits,
+    /// The access rules.
     pub access: Access,
-    /// Whether a refused write may tell of records that the caller cannot read, by an id or a unique value that
-    /// is taken. A unique value is then had by one of all records, and not by one of each owner.
+    /// Whether a refused write may reveal a record that the caller cannot read, by an id or a
+    /// unique value that is taken. Then unique values are unique among all records, and not per
+    /// owner.
     pub reveals: bool,
 }
 
-/// Where ids come from.
+/// The source of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ids {
@@ -91,20 +93,20 @@ pub enum Ids {
     Client,
 }
 
-/// What becomes of attributes that are not declared.
+/// How undeclared attributes are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unknown {
     /// They are kept as they are.
     #[default]
     Keep,
-    /// They are left out.
+    /// They are removed.
     Drop,
-    /// The write is refused, and so is a read that asks about them.
+    /// Writes that set them are refused, and so are reads with criteria on them.
     Refuse,
 }
 
-/// How the server notes when a record was created and last updated.
+/// The format of the times at which a record was created and last updated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Timestamps {
@@ -113,35 +115,35 @@ pub enum Timestamps {
     Ms,
     /// `2026-11-21T09:30:00.000Z`
     Iso,
-    /// It does not.
+    /// The server sets no timestamps.
     Off,
 }
 
-/// What a read gets that does not say.
+/// The defaults of a read.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Find {
-    /// How many records, where the request has no `limit`; all by default.
+    /// The limit if the request has no `limit`; by default there is none.
     pub limit: Option<usize>,
-    /// Which, where the request selects none.
+    /// The filter if the request has none.
     #[serde(rename = "where")]
     pub filter: Option<Attributes>,
-    /// Which associations, where the request does not say.
+    /// The associations to fill in if the request has no `populate`.
     pub populate: Populate,
 }
 
 /// Limits of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Most {
-    /// Records in an answer: whoever asks for more gets these.
+pub struct RequestLimits {
+    /// The maximum number of records in an answer. A request for more gets this many.
     pub records: Option<usize>,
-    /// Bytes of a body, where that is less than the server's own limit.
+    /// The maximum bytes of a body, if that is less than the server's own limit.
     pub body: Option<usize>,
 }
 
 impl Default for Model {
-    /// Anything goes.
+    /// Returns a model that accepts all records.
     fn default() -> Self {
         Self {
             key: "id".to_owned(),
@@ -152,7 +154,7 @@ impl Default for Model {
             upsert: false,
             plural: None,
             find: Find::default(),
-            most: Most::default(),
+            most: RequestLimits::default(),
             access: Access::default(),
             reveals: false,
         }
@@ -166,24 +168,24 @@ impl Model {
         self
     }
 
-    /// The attributes that are associations.
+    /// Returns the attributes that are associations.
     pub fn associations(&self) -> impl Iterator<Item = &str> + Clone {
         let associations = self.attributes.iter().filter(|(_, it)| it.is_association());
         associations.map(|(name, _)| name.as_str())
     }
 
-    /// What a create says of the record's id; `None` leaves it to the server.
+    /// Returns the id in the attributes of a create; `None` leaves it to the server.
     pub fn id_of(&self, attributes: &Attributes) -> Result<Option<Id>, BadId> {
         let id = match attributes.get(&self.key) {
             None | Some(Value::Null) if self.ids == Ids::Client => return Err(BadId::Missing),
             None | Some(Value::Null) => return Ok(None),
             Some(value) => Id::from_json(value).ok_or(BadId::None)?,
         };
-        if self.takes(&id) { Ok(Some(id)) } else { Err(BadId::OtherKind(self.ids)) }
+        if self.accepts_id(&id) { Ok(Some(id)) } else { Err(BadId::OtherKind(self.ids)) }
     }
 
     /// Whether a new record may have this id, as far as its kind goes.
-    pub fn takes(&self, id: &Id) -> bool {
+    pub fn accepts_id(&self, id: &Id) -> bool {
         match (self.ids, id) {
             (Ids::Integer, Id::Text(_)) | (Ids::Uuid, Id::Integer(_)) => false,
             (Ids::Uuid, Id::Text(text)) => uuid::Uuid::try_parse(text).is_ok(),
@@ -191,8 +193,8 @@ impl Model {
         }
     }
 
-    /// A new record's attributes as they are stored: declared ones checked and filled in. All that is
-    /// wrong with them is told at once.
+    /// Returns the attributes of a new record as they are stored: checked, with defaults filled in.
+    /// The error has all violations.
     pub fn fill(&self, mut given: Attributes) -> Result<Attributes, Vec<Violation>> {
         for (name, attribute) in &self.attributes {
             if let (false, Some(default)) = (given.contains_key(name), &attribute.default) {
@@ -209,46 +211,48 @@ impl Model {
         }
     }
 
-    /// Attributes that are to be set, as they are stored.
+    /// Returns the attributes of an update as they are stored. The error has all violations.
     pub fn check(&self, given: Attributes) -> Result<Attributes, Vec<Violation>> {
         let (mut checked, mut wrong) = (Attributes::new(), Vec::new());
         for (name, value) in given {
             match (self.attributes.get(&name), self.unknown) {
-                (Some(attribute), _) => match attribute.take(&name, value) {
+                (Some(attribute), _) => match attribute.to_stored(&name, value) {
                     Ok(value) => drop(checked.insert(name, value)),
                     Err(violation) => wrong.push(violation),
                 },
                 (None, Unknown::Refuse) if self.refuses(&name) => {
                     wrong.push(Violation::unknown(&name));
                 }
-                (None, Unknown::Drop) if !self.is_own(&name) => {}
+                (None, Unknown::Drop) if !self.is_server_set(&name) => {}
                 (None, _) => drop(checked.insert(name, value)),
             }
         }
         if wrong.is_empty() { Ok(checked) } else { Err(wrong) }
     }
 
-    /// Whether there can be no such attribute.
+    /// Whether the model refuses an attribute with this name.
     pub fn refuses(&self, name: &str) -> bool {
-        self.unknown == Unknown::Refuse && !self.attributes.contains_key(name) && !self.is_own(name)
+        self.unknown == Unknown::Refuse
+            && !self.attributes.contains_key(name)
+            && !self.is_server_set(name)
     }
 
-    /// The attributes that are known.
+    /// Returns the known attributes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.attributes.keys().map(String::as_str).chain(self.own())
+        self.attributes.keys().map(String::as_str).chain(self.server_set())
     }
 
-    /// The attributes that are the server's to set.
-    fn own(&self) -> impl Iterator<Item = &str> {
+    /// Returns the attributes that the server sets.
+    fn server_set(&self) -> impl Iterator<Item = &str> {
         let times = TIMES.into_iter().filter(|_| self.timestamps != Timestamps::Off);
         times.chain([&*self.key])
     }
 
-    fn is_own(&self, name: &str) -> bool {
-        self.own().any(|own| own == name)
+    fn is_server_set(&self, name: &str) -> bool {
+        self.server_set().any(|own| own == name)
     }
 
-    /// Sets what the server decides: timestamps, then the key. `createdAt` is not an update's to set.
+    /// Sets the timestamps, and then the key. An update cannot set `createdAt`.
     pub fn stamp(&self, attributes: &mut Attributes, id: &Id, at: u64, is_new: bool) {
         attributes.shift_remove(&self.key);
         if let Some(now) = self.time(at) {
@@ -277,22 +281,23 @@ impl Model {
         }
     }
 
-    /// The values among these of which no two records may have the same, as they would be stored.
-    pub fn claims(&self, given: &Attributes) -> Vec<(String, Value)> {
+    /// Returns the values of unique attributes as they would be stored, without nulls and invalid
+    /// values.
+    pub fn unique_values(&self, given: &Attributes) -> Vec<(String, Value)> {
         let unique = self.attributes.iter().filter(|(_, attribute)| attribute.unique);
         let claim = |(name, attribute): (&String, &Attribute)| {
-            let value = attribute.take(name, given.get(name)?.clone()).ok()?;
+            let value = attribute.to_stored(name, given.get(name)?.clone()).ok()?;
             (!value.is_null()).then(|| (name.clone(), value))
         };
         unique.filter_map(claim).collect()
     }
 
-    /// The attribute with the owner, where each owner has unique values of their own.
-    pub fn keeps_apart(&self) -> Option<&str> {
-        self.access.keeps_apart().filter(|_| !self.reveals)
+    /// Returns the attribute with the owner, if values are unique per owner.
+    pub fn isolating_owner(&self) -> Option<&str> {
+        self.access.isolating_owner().filter(|_| !self.reveals)
     }
 
-    /// The attributes records are looked up by.
+    /// Returns the attributes that records are looked up by.
     pub fn indexed(&self) -> impl Iterator<Item = &str> {
         let owner = self.access.owner.as_ref();
         let is_indexed = |it: &Attribute| it.indexed || it.unique || it.model.is_some();
@@ -302,7 +307,8 @@ impl Model {
     }
 }
 
-/// Whether two values of an attribute are the same: numbers are what they are in JavaScript.
+/// Whether two values of an attribute are the same. Numbers are compared as doubles, as in
+/// JavaScript.
 pub fn is_same(one: &Value, other: &Value) -> bool {
     match (one.as_f64(), other.as_f64()) {
         (Some(one), Some(other)) => one == other,
@@ -313,14 +319,14 @@ pub fn is_same(one: &Value, other: &Value) -> bool {
 /// The names of the timestamps.
 const TIMES: [&str; 2] = ["createdAt", "updatedAt"];
 
-/// Why something is not the id of a new record.
+/// The error of a new record with an invalid id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadId {
-    /// It cannot be an id at all.
+    /// The value is not an id.
     None,
-    /// There is none, and the client has to give one.
+    /// There is no id, and the client has to give one.
     Missing,
-    /// It is an id, but not of the kind that is declared.
+    /// The id is not of the declared kind.
     OtherKind(Ids),
 }
 
@@ -334,7 +340,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn told(wrong: Vec<Violation>) -> Vec<String> {
+    fn messages(wrong: Vec<Violation>) -> Vec<String> {
         wrong.iter().map(ToString::to_string).collect()
     }
 
@@ -350,44 +356,44 @@ mod tests {
     }
 
     #[test]
-    fn an_undeclared_resource_takes_what_comes() {
+    fn default_model_accepts_any_record() {
         let record = map(json!({ "any": [1, null] }));
         assert_eq!(Model::default().fill(record.clone()), Ok(record));
     }
 
     #[test]
-    fn defaults_are_filled_in_and_values_brought_to_their_type() {
+    fn defaults_are_filled_in_and_values_are_coerced() {
         let record = user().fill(map(json!({ "name": 7, "age": "30" }))).unwrap();
         assert_eq!(record, map(json!({ "name": "7", "age": 30, "role": "user" })));
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
+    fn error_has_all_violations() {
         let wrong = user().fill(map(json!({ "age": 151, "role": "king" }))).unwrap_err();
         assert_eq!(
-            told(wrong),
+            messages(wrong),
             ["name is required", "age is at most 150", "role is one of \"user\", \"admin\""]
         );
     }
 
     #[test]
-    fn an_update_need_not_say_what_is_required_but_can_not_take_it_away() {
+    fn update_may_omit_required_attributes_but_cannot_unset_them() {
         assert!(user().check(map(json!({ "age": 3 }))).is_ok());
         let wrong = user().check(map(json!({ "name": null }))).unwrap_err();
-        assert_eq!(told(wrong), ["name is required"]);
+        assert_eq!(messages(wrong), ["name is required"]);
         assert_eq!(user().check(map(json!({ "age": null }))).unwrap()["age"], Value::Null);
     }
 
     #[test]
-    fn what_is_not_declared_is_kept_dropped_or_refused() {
+    fn undeclared_attributes_are_kept_dropped_or_refused() {
         let with = |unknown| Model { unknown, ..user() }.check(map(json!({ "x": 1, "id": 7 })));
         assert_eq!(with(Unknown::Keep), Ok(map(json!({ "x": 1, "id": 7 }))));
         assert_eq!(with(Unknown::Drop), Ok(map(json!({ "id": 7 }))));
-        assert_eq!(told(with(Unknown::Refuse).unwrap_err()), ["x is not declared"]);
+        assert_eq!(messages(with(Unknown::Refuse).unwrap_err()), ["x is not declared"]);
     }
 
     #[test]
-    fn an_id_is_of_the_declared_kind() {
+    fn id_has_to_be_of_the_declared_kind() {
         let id = |ids, value: Value| {
             let model = Model { ids, key: "_id".to_owned(), ..Model::default() };
             model.id_of(&map(json!({ "_id": value })))
@@ -402,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_are_milliseconds_or_text_or_not_there() {
+    fn timestamps_are_iso_text_or_not_set() {
         let stamped = |timestamps| {
             let model = Model { timestamps, ..Model::default() };
             let mut record = map(json!({ "createdAt": "forged" }));

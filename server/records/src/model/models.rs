@@ -7,104 +7,105 @@ use serde::Deserialize;
 
 use super::attribute::is_plain;
 use super::undeclared::{ALTERNATIVE, UndeclaredKeys};
-use super::{Associations, Ids, Model, Unfit, Violation};
+use super::{Associations, Ids, InvalidAssociation, Model, Violation};
 use crate::change::{Attributes, Resource, is_attribute_name};
-use crate::criteria::{Bad, Criteria, Language, Parameters};
+use crate::criteria::{Criteria, CriteriaError, Language, Parameters};
 
-/// What is declared, and what becomes of the rest.
+/// The declared models, and the handling of undeclared resources.
 #[derive(Debug, Clone, Default)]
 pub struct Models {
     declared: HashMap<Resource, Arc<Model>>,
-    /// By the name in urls, where that is another.
+    /// The resources that have a plural, by their plural.
     plurals: HashMap<Resource, Resource>,
-    /// Of resources that are not declared.
+    /// The model of undeclared resources.
     other: Arc<Model>,
     undeclared: Undeclared,
-    /// The keys of the resources that are not declared.
+    /// The keys of undeclared resources.
     keys: Arc<UndeclaredKeys>,
     associations: Arc<Associations>,
-    /// Of the resources that pairs of a many-to-many association are records of. No path leads to one.
+    /// The models of the pairs of many-to-many associations. No path leads to these resources.
     joins: HashMap<Resource, Arc<Model>>,
 }
 
-/// What becomes of resources that are not declared.
+/// How undeclared resources are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Undeclared {
-    /// They are there, and take what comes.
+    /// They exist, and accept all records.
     #[default]
     Allow,
-    /// They are not there: 404.
+    /// They do not exist: 404.
     Refuse,
 }
 
 impl Models {
-    /// Declares a resource; what was declared of it before is forgotten.
-    pub fn declare(&mut self, name: &str, mut model: Model) -> Result<(), Undeclarable> {
+    /// Declares a resource. This replaces an earlier declaration of it.
+    pub fn declare(&mut self, name: &str, mut model: Model) -> Result<(), ModelError> {
         let resource = Resource::parse(name);
-        let resource = resource.ok_or_else(|| Undeclarable::Name(name.to_owned()))?;
+        let resource = resource.ok_or_else(|| ModelError::Name(name.to_owned()))?;
         if let Some(plural) = &model.plural {
             let name = Resource::parse(plural);
-            let name = name.ok_or_else(|| Undeclarable::Name(plural.clone()))?;
+            let name = name.ok_or_else(|| ModelError::Name(plural.clone()))?;
             let owner = self.plurals.entry(name).or_insert_with(|| resource.clone());
             if *owner != resource {
-                return Err(Undeclarable::Plural(plural.clone(), owner.clone()));
+                return Err(ModelError::Plural(plural.clone(), owner.clone()));
             }
         }
         if let Some(name) = model.indexed().find(|name| !is_plain(name)) {
-            return Err(Undeclarable::Index(name.to_owned()));
+            return Err(ModelError::Index(name.to_owned()));
         }
         if let Some(name) = model.names().find(|name| !is_attribute_name(name)) {
-            return Err(Undeclarable::AttributeName(resource, name.to_owned()));
+            return Err(ModelError::AttributeName(resource, name.to_owned()));
         }
         for (name, attribute) in &model.attributes {
-            let taken = attribute.default.clone().map(|default| attribute.take(name, default));
+            let taken = attribute.default.clone().map(|default| attribute.to_stored(name, default));
             if let Some(Err(wrong)) = taken {
-                return Err(Undeclarable::Default(resource, wrong));
+                return Err(ModelError::Default(resource, wrong));
             }
         }
-        let unasked = Criteria::read_for(&model, Parameters::default(), Language::Current);
-        if let Err(bad) = unasked {
-            return Err(Undeclarable::Where(resource, bad));
+        let defaults = Criteria::read_for(&model, Parameters::default(), Language::Current);
+        if let Err(error) = defaults {
+            return Err(ModelError::Where(resource, error));
         }
         if model.access.lacks_owner() {
-            return Err(Undeclarable::Owner(resource));
+            return Err(ModelError::Owner(resource));
         }
-        if model.access.assigns_nothing() {
-            return Err(Undeclarable::Assign(resource));
+        if model.access.has_invalid_assign() {
+            return Err(ModelError::Assign(resource));
         }
         refuse_revealing(&resource, &model)?;
         if model.access.hides_records() {
-            // Numbers in a row would tell how many records others have made, and a refused id which.
+            // Consecutive numbers would show how many records others have made, and a refused id
+            // would show which.
             model.ids = match model.ids {
                 Ids::Any | Ids::Uuid => Ids::Uuid,
-                Ids::Integer | Ids::Client => return Err(Undeclarable::TellingIds(resource)),
+                Ids::Integer | Ids::Client => return Err(ModelError::GuessableIds(resource)),
             };
             if model.upsert {
-                return Err(Undeclarable::TellingUpsert(resource));
+                return Err(ModelError::RevealsByUpsert(resource));
             }
         }
         self.declared.insert(resource, Arc::new(model));
         Ok(())
     }
 
-    /// Puts together what the declared say of each other. A server does it when it starts.
-    pub fn associate(&mut self) -> Result<(), Undeclarable> {
+    /// Combines the associations of all declared models. A server does it when it starts.
+    pub fn associate(&mut self) -> Result<(), ModelError> {
         let declared: BTreeMap<_, _> = self.declared().collect();
-        let read = Associations::read(&declared).map_err(|(resource, attribute, unfit)| {
-            Undeclarable::Association(resource, attribute, unfit)
+        let read = Associations::read(&declared).map_err(|(resource, attribute, error)| {
+            ModelError::Association(resource, attribute, error)
         })?;
         self.joins = read.joins().map(|(join, model)| (join, Arc::new(model))).collect();
         self.associations = Arc::new(read);
         Ok(())
     }
 
-    /// Which records belong together.
+    /// Returns the associations of all declared models.
     pub fn associations(&self) -> &Associations {
         &self.associations
     }
 
-    /// Says what becomes of those that are not declared.
+    /// Sets how undeclared resources are handled.
     pub fn undeclared(&mut self, undeclared: Undeclared) {
         self.undeclared = undeclared;
     }
@@ -114,7 +115,7 @@ impl Models {
         self.declared.contains_key(resource) || self.joins.contains_key(resource)
     }
 
-    /// What the records of a resource are like; `None` if it is not there.
+    /// Returns the model of a resource; `None` if the resource does not exist.
     pub fn of(&self, resource: &Resource) -> Option<Arc<Model>> {
         let known = self.declared.get(resource).or_else(|| self.joins.get(resource));
         match (known, self.undeclared) {
@@ -128,12 +129,12 @@ impl Models {
         }
     }
 
-    /// Takes over the keys that the engine stores. A server does it when it starts.
+    /// Sets the keys that the engine stores. A server does it when it starts.
     pub fn learn_keys(&mut self, keys: HashMap<Resource, String>) {
         self.keys = Arc::new(UndeclaredKeys::new(keys));
     }
 
-    /// The undeclared resources that have had a record.
+    /// Returns the undeclared resources that have had a record.
     pub fn undeclared_resources(&self) -> HashSet<Resource> {
         let mut resources = self.keys.resources();
         resources.retain(|resource| !self.is_declared(resource));
@@ -141,12 +142,13 @@ impl Models {
     }
 
     /// Learns the name of the key from the first record of an undeclared resource, before its
-    /// create. `false` if the record has an invalid id.
+    /// create. Returns `false` if the record has an invalid id.
     pub fn learn_key(&self, resource: &Resource, record: &Attributes) -> bool {
         self.is_declared(resource) || self.keys.learn(resource, record)
     }
 
-    /// The resource that has this name in urls. One with a plural has no other.
+    /// Returns the resource that has this name in urls. A resource with a plural has only the
+    /// plural.
     pub fn named(&self, name: Resource) -> Option<Resource> {
         if let Some(resource) = self.plurals.get(&name) {
             return Some(resource.clone());
@@ -154,105 +156,107 @@ impl Models {
         self.of(&name).filter(|model| model.plural.is_none()).map(|_| name)
     }
 
-    /// What becomes of those that are not declared.
+    /// Returns how undeclared resources are handled.
     pub fn others(&self) -> Undeclared {
         self.undeclared
     }
 
-    /// Whether there may be records of a resource that not everyone may know of.
+    /// Whether a resource may have records that some callers must not know of.
     pub fn hide_records_of(&self, resource: &Resource) -> bool {
         self.of(resource).is_some_and(|model| model.access.hides_records())
     }
 
-    /// Each that there are records of, whether they can be reached or not.
+    /// Returns each model that is stored, also those of pairs, to which no path leads.
     pub fn stored(&self) -> impl Iterator<Item = (&Resource, &Model)> {
         let joins = self.joins.iter().map(|(resource, model)| (resource, &**model));
         self.declared().chain(joins)
     }
 
-    /// Each that is declared, in no particular order.
+    /// Returns each declared model, in no particular order.
     pub fn declared(&self) -> impl Iterator<Item = (&Resource, &Model)> {
         self.declared.iter().map(|(resource, model)| (resource, &**model))
     }
 }
 
-/// Somebody who may create records finds out by trying what others have, unless they may read those as well.
-fn refuse_revealing(resource: &Resource, model: &Model) -> Result<(), Undeclarable> {
+/// Refuses models that reveal hidden records: a caller who may create records could try ids or
+/// unique values of others, and would see from the errors which exist.
+fn refuse_revealing(resource: &Resource, model: &Model) -> Result<(), ModelError> {
     let resource = || resource.clone();
     let mut unique = model.attributes.iter().filter(|(_, attribute)| attribute.unique);
     match unique.next() {
         _ if model.reveals => Ok(()),
         Some((name, _)) if model.access.reveals_values() => {
-            Err(Undeclarable::RevealsValues(resource(), name.clone()))
+            Err(ModelError::RevealsValues(resource(), name.clone()))
         }
         _ if model.ids == Ids::Client && model.access.reveals_ids() => {
-            Err(Undeclarable::RevealsIds(resource(), model.key.clone()))
+            Err(ModelError::RevealsIds(resource(), model.key.clone()))
         }
         _ => Ok(()),
     }
 }
 
-/// Why a resource cannot be declared so.
+/// The error of a declaration that is not valid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum Undeclarable {
-    /// It cannot be the name of a resource.
+pub enum ModelError {
+    /// The name of the resource is not valid.
     #[error(
         "{0:?} cannot be a resource: a name is [a-z][a-z0-9_-]*, and not a route of the server"
     )]
     Name(String),
-    /// The plural is another's.
+    /// The plural belongs to another resource.
     #[error("the plural {0:?} is that of {1}")]
     Plural(String, Resource),
-    /// Two names that differ in nothing but case.
+    /// Two names differ only in case.
     #[error("{0} is declared twice: names of resources are the same in upper and lower case")]
     Twice(Resource),
-    /// It cannot be the name of an attribute.
+    /// The name of an attribute is not valid.
     #[error("{0}: {1:?} cannot be an attribute: its name has control characters")]
     AttributeName(Resource, String),
-    /// A record that says nothing of an attribute could not be created.
+    /// The default of an attribute breaks its own rules, so a record without it could not be
+    /// created.
     #[error("{0}.{name}: its default is not what it allows: {1}", name = .1.attribute)]
     Default(Resource, Violation),
-    /// A read that selects nothing would be refused.
+    /// The default filter is not valid, so a read without a filter would be refused.
     #[error("{0}.find.where: {1}")]
-    Where(Resource, Bad),
-    /// No index can be made of an attribute with such a name.
+    Where(Resource, CriteriaError),
+    /// The name of an attribute cannot be in an index.
     #[error(
         "{0:?} can be neither unique nor indexed: its name has more than letters, digits and _"
     )]
     Index(String),
-    /// Access goes by an owner, but which attribute has it is not said.
+    /// Access rules name the owner, but the attribute with the owner is not set.
     #[error("access to {0} goes by its owner, and `owner` does not say which attribute that is")]
     Owner(Resource),
-    /// `assign` speaks of an owner that is not there, or leaves it to the owner.
+    /// `assign` is set although there is no owner, or it is granted to the owner.
     #[error(
         "access.assign of {0}: it names those who may set another owner than themselves (everyone, signedIn, \
          {{role: name}}), so access needs an `owner`, and `owner` cannot be one of them"
     )]
     Assign(Resource),
-    /// The refusal of a value that is taken would tell who has it.
+    /// The refusal of a unique value that is taken would reveal hidden records.
     #[error(
         "{0}.{1} is unique, and some may create records of {0} who may not read all: a refused value (E_UNIQUE) \
          tells them what others have; let fewer create or more read, or say `reveals: true` in {0} to accept it"
     )]
     RevealsValues(Resource, String),
-    /// The same of an id.
+    /// The refusal of an id that is taken would reveal hidden records.
     #[error(
         "{0}.{1} is given by clients (ids: client), and some may create records of {0} who may not read all: a \
          refused id (E_EXISTS) tells them which there are; use `ids: uuid`, or say `reveals: true` in {0} to accept it"
     )]
     RevealsIds(Resource, String),
-    /// Ids would tell of records that their caller may not know of.
+    /// Ids would reveal hidden records.
     #[error("some may not know of all records of {0}: their ids have to be UUIDs (ids: uuid)")]
-    TellingIds(Resource),
-    /// So would the answer to a `PUT`.
+    GuessableIds(Resource),
+    /// The answer to a `PUT` would reveal hidden records.
     #[error("some may not know of all records of {0}: a PUT cannot create them (upsert: false)")]
-    TellingUpsert(Resource),
-    /// An association that comes to nothing.
+    RevealsByUpsert(Resource),
+    /// An association is not valid.
     #[error("{0}.{1}: {2}")]
-    Association(Resource, String, Unfit),
+    Association(Resource, String, InvalidAssociation),
 }
 
-/// The model of undeclared resources whose key is `_id`.
+/// Returns the model of undeclared resources whose key is `_id`.
 fn underscore_id_model() -> Arc<Model> {
     static MODEL: LazyLock<Arc<Model>> =
         LazyLock::new(|| Arc::new(Model { key: ALTERNATIVE.to_owned(), ..Model::default() }));
@@ -269,12 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_with_a_plural_is_found_by_it_alone() {
+    fn resource_with_a_plural_is_found_only_by_the_plural() {
         let mut models = Models::default();
         let people = Model { plural: Some("people".to_owned()), ..Model::default() };
         assert_eq!(models.declare("person", people.clone()), Ok(()));
-        assert!(matches!(models.declare("human", people), Err(Undeclarable::Plural(..))));
-        assert!(matches!(models.declare("7up", Model::default()), Err(Undeclarable::Name(_))));
+        assert!(matches!(models.declare("human", people), Err(ModelError::Plural(..))));
+        assert!(matches!(models.declare("7up", Model::default()), Err(ModelError::Name(_))));
         assert_eq!(models.named(name("People")), Some(name("person")));
         assert_eq!(models.named(name("person")), None);
         assert_eq!(models.named(name("todo")), Some(name("todo")));
@@ -286,13 +290,13 @@ mod tests {
         let key = Model { key: "id\u{7f}".to_owned(), ..Model::default() };
         for model in [named("a\u{0}"), named("a\n"), key] {
             let refused = Models::default().declare("todo", model);
-            assert!(matches!(refused, Err(Undeclarable::AttributeName(..))), "{refused:?}");
+            assert!(matches!(refused, Err(ModelError::AttributeName(..))), "{refused:?}");
         }
         assert_eq!(Models::default().declare("todo", named("a\"b.\\é")), Ok(()));
     }
 
     #[test]
-    fn what_is_not_declared_may_be_refused() {
+    fn undeclared_resources_can_be_refused() {
         let mut models = Models::default();
         models.declare("todo", Model::default()).unwrap();
         models.undeclared(Undeclared::Refuse);

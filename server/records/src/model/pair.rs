@@ -1,15 +1,17 @@
-//! Pairs of ids: who belongs together where both sides are collections.
+//! Pairs of ids, which store associations whose two sides are collections.
 //!
-//! They are records of a resource of their own, the join. No path leads to it, and no other can have its name.
+//! Pairs are records of a resource of their own, the join. No path leads to it, and no other
+//! resource can have its name.
 
 use super::{Attribute, Ids, Membership, Model, Timestamps};
 use crate::change::{Attributes, Change, Id, Resource};
 
-/// Both sides, resource and attribute, in an order that does not depend on who asks.
+/// The two sides of a many-to-many association, resource and attribute. Their order is the same
+/// from either side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join([(Resource, String); 2]);
 
-/// A place in a pair.
+/// A side of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The side that comes first in the order of their names.
@@ -18,10 +20,11 @@ pub enum Side {
     Second,
 }
 
-/// Two records that belong together.
+/// Two records that are associated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// Made of the two others, so that there is only one such pair.
+    /// The id of the pair. It is made of the ids of both records, so that there is only one such
+    /// pair.
     pub id: Id,
     first: Id,
     second: Id,
@@ -31,7 +34,7 @@ pub struct Pair {
 const KEY: &str = "id";
 
 impl Join {
-    /// The join of two collections, and the side of the first.
+    /// Returns the join of two collections, and the side of `own`.
     pub(super) fn of(own: (&Resource, &str), other: (&Resource, &str)) -> (Self, Side) {
         let side = if own <= other { Side::First } else { Side::Second };
         let (first, second) = if own <= other { (own, other) } else { (other, own) };
@@ -39,13 +42,13 @@ impl Join {
         (Self(sides), side)
     }
 
-    /// Whose records the pairs are.
+    /// Returns the resource whose records are the pairs.
     pub fn resource(&self) -> Resource {
         let [(first, name), (second, other)] = &self.0;
         Resource::internal(&format!("{first}.{name}.{second}.{other}"))
     }
 
-    /// What they are like.
+    /// Returns the model of the pairs.
     pub(super) fn model() -> Model {
         let model = Model { ids: Ids::Client, timestamps: Timestamps::Off, ..Model::default() };
         let side = || Attribute { required: true, indexed: true, ..Attribute::default() };
@@ -53,7 +56,7 @@ impl Join {
         sides.fold(model, |model, it| model.attribute(it.name(), side()))
     }
 
-    /// A pair that is made or undone is told to both sides.
+    /// Returns the memberships that a created or destroyed pair adds or removes, on both sides.
     pub(super) fn memberships(&self, change: &Change) -> Vec<Membership> {
         let pair = change.after.as_deref().or(change.before.as_deref());
         let id = |side: Side| Id::from_json(pair?.get(side.name())?);
@@ -62,19 +65,19 @@ impl Join {
         };
         let [one, other] = &self.0;
         let ends = [(one, &first, &second), (other, &second, &first)];
-        let told = ends.map(|((resource, attribute), id, member)| Membership {
+        let memberships = ends.map(|((resource, attribute), id, member)| Membership {
             resource: resource.clone(),
             id: id.clone(),
             attribute: attribute.clone(),
             member: member.clone(),
             is_new: change.after.is_some(),
         });
-        told.into()
+        memberships.into()
     }
 }
 
 impl Side {
-    /// The attribute of a pair.
+    /// Returns the attribute of a pair with the id of this side.
     pub fn name(self) -> &'static str {
         match self {
             Self::First => "first",
@@ -82,7 +85,7 @@ impl Side {
         }
     }
 
-    /// The other side of the pair.
+    /// Returns the other side of the pair.
     pub fn other(self) -> Self {
         match self {
             Self::First => Self::Second,
@@ -90,7 +93,8 @@ impl Side {
         }
     }
 
-    /// The pair of this side's id and the other's; `None` if both together are too long.
+    /// Returns the pair of an id on this side and an id on the other; `None` if both together are
+    /// too long.
     pub fn pair(self, own: &Id, other: &Id) -> Option<Pair> {
         let (first, second) = match self {
             Self::First => (own, other),
@@ -102,7 +106,7 @@ impl Side {
 }
 
 impl Pair {
-    /// Its record.
+    /// Returns the record of the pair.
     pub fn attributes(&self) -> Attributes {
         let of = |name: &str, id: &Id| (name.to_owned(), id.to_json());
         let sides = [(Side::First, &self.first), (Side::Second, &self.second)];

@@ -1,4 +1,4 @@
-//! Parameters that are no criteria of Sails: conventions of other APIs, and mistakes.
+//! Parameters that are not criteria of Sails: conventions of other APIs, and mistakes.
 //!
 //! If a model declares attributes, the server refuses a parameter that is neither one of them nor
 //! known. If it declares none, any name may be an attribute, except the names that other APIs use
@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::Model;
-use crate::criteria::{Bad, Criteria, Direction, Language, Parameters, Problem};
+use crate::criteria::{Criteria, CriteriaError, Direction, Language, Parameters, Problem};
 use crate::nearest::nearest;
 
 /// The default of `per_page`.
@@ -16,7 +16,7 @@ const PER_PAGE: usize = 30;
 /// The parameters of a read besides attributes.
 const CRITERIA: [&str; 7] = ["where", "sort", "skip", "limit", "select", "omit", "populate"];
 
-/// Words that may stand in place of an attribute.
+/// Words that are allowed in place of an attribute.
 const CONNECTIVES: [&str; 3] = ["and", "or", "not"];
 
 /// Parameters that only Sails 0.9 has.
@@ -48,15 +48,15 @@ impl Model {
         self.attributes.is_empty()
     }
 
-    /// The parameters of a read that the server ignores.
+    /// Returns the parameters of a read that the server ignores.
     pub fn ignored<'a>(&self, parameters: &'a Parameters) -> Vec<&'a str> {
         let names = parameters.names().filter(|name| IGNORED.contains(name));
         names.filter(|_| self.is_schemaless()).collect()
     }
 
-    /// Refuses criteria and values beside a write: the url names its record, the body has its
-    /// values. Other parameters mean nothing there.
-    pub fn refuse_criteria(&self, parameters: &Parameters) -> Result<(), Bad> {
+    /// Refuses criteria and values in the query of a write: the url names its record, the body has
+    /// its values. Other parameters mean nothing there.
+    pub fn refuse_criteria(&self, parameters: &Parameters) -> Result<(), CriteriaError> {
         let owner = self.access.owner.as_deref();
         let is_attribute = |name: &str| {
             self.attributes.contains_key(name) || self.key == name || owner == Some(name)
@@ -65,11 +65,11 @@ impl Model {
             |name: &&str| CRITERIA.contains(name) || !self.is_schemaless() && is_attribute(name);
         match parameters.names().find(refused) {
             Some(name) if CRITERIA.contains(&name) => {
-                Err(Bad::new(name, Problem::Misplaced("a write has no criteria")))
+                Err(CriteriaError::new(name, Problem::Misplaced("a write has no criteria")))
             }
             Some(name) => {
                 let reason = "values of a write, and its id, go into the body";
-                Err(Bad::new(name, Problem::Misplaced(reason)))
+                Err(CriteriaError::new(name, Problem::Misplaced(reason)))
             }
             None => Ok(()),
         }
@@ -82,7 +82,7 @@ impl Model {
         &self,
         parameters: &mut Parameters,
         language: Language,
-    ) -> Result<Option<Direction>, Bad> {
+    ) -> Result<Option<Direction>, CriteriaError> {
         if !self.is_schemaless() {
             return self.refuse_unknown(parameters, language).map(|()| None);
         }
@@ -105,7 +105,11 @@ impl Model {
         }
     }
 
-    fn refuse_unknown(&self, parameters: &Parameters, language: Language) -> Result<(), Bad> {
+    fn refuse_unknown(
+        &self,
+        parameters: &Parameters,
+        language: Language,
+    ) -> Result<(), CriteriaError> {
         let old = OF_SAILS09.iter().filter(|_| language == Language::Sails09);
         let parameter_names = CRITERIA.iter().chain(old).copied();
         let owner = self.access.owner.as_deref();
@@ -114,7 +118,7 @@ impl Model {
         match parameters.names().find(|name| !is_known(name)) {
             Some(name) => {
                 let nearest = nearest(name, known).map(str::to_owned);
-                Err(Bad::new(name, Problem::Unknown(nearest)))
+                Err(CriteriaError::new(name, Problem::Unknown(nearest)))
             }
             None => Ok(()),
         }
@@ -132,7 +136,7 @@ impl Criteria {
 }
 
 /// Translates `page` and `per_page` to `skip` and `limit`.
-fn translate_pages(parameters: &mut Parameters) -> Result<(), Bad> {
+fn translate_pages(parameters: &mut Parameters) -> Result<(), CriteriaError> {
     let Some(page) = parameters.take("page") else {
         return parameters.rename("per_page", "limit");
     };
@@ -144,14 +148,14 @@ fn translate_pages(parameters: &mut Parameters) -> Result<(), Bad> {
     parameters.add("limit", size)
 }
 
-fn count(name: &str, value: &Value) -> Result<usize, Bad> {
+fn count(name: &str, value: &Value) -> Result<usize, CriteriaError> {
     let count = match value {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.parse().ok(),
         _ => None,
     };
     let count = count.and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
-    count.ok_or_else(|| Bad::new(name, Problem::Expected("a whole number, 1 or more")))
+    count.ok_or_else(|| CriteriaError::new(name, Problem::Expected("a whole number, 1 or more")))
 }
 
 fn direction(value: &Value) -> Option<Direction> {
@@ -190,14 +194,14 @@ mod tests {
         assert_eq!(window(&[("per_page", "10")]), Ok((0, Some(10))));
         assert_eq!(window(&[("offset", "5")]), Ok((5, None)));
         let twice = [("page", "2"), ("offset", "5")];
-        assert!(window(&twice).unwrap_err().starts_with("offset this is said by two parameters"));
+        assert!(window(&twice).unwrap_err().starts_with("offset this is set by two parameters"));
         for bad in [("page", "0"), ("page", "x"), ("per_page", "-1"), ("page", "1.5")] {
             assert!(window(&[bad]).unwrap_err().contains("a whole number"), "{bad:?}");
         }
     }
 
     #[test]
-    fn an_order_is_a_direction_or_a_sort() {
+    fn order_is_a_direction_or_a_sort() {
         let sort = |query: &[(&str, &str)]| {
             let criteria = read(&Model::default(), query)?;
             let terms = criteria.sort.0.iter().map(|(name, direction)| match direction {
@@ -215,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_of_other_apis_filter_only_inside_of_where() {
+    fn parameters_of_other_apis_filter_only_in_where() {
         let open = Model::default();
         for name in IGNORED {
             let criteria = read(&open, &[(name, "x")]).unwrap();
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_parameter_is_refused_if_attributes_are_declared() {
+    fn unknown_parameter_is_refused_if_attributes_are_declared() {
         let todo = Model::default().attribute("title", Attribute::default());
         let refused = |query: &[(&str, &str)]| read(&todo, query).unwrap_err();
         for (name, hint) in [("titel", "title"), ("limt", "limit"), ("createdat", "createdAt")] {

@@ -1,38 +1,38 @@
-//! Which associations a read fills in.
+//! The associations that a read fills in.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::criteria::{Bad, Parameters, Problem, shown};
+use crate::criteria::{CriteriaError, Parameters, Problem, escaped_name};
 use crate::nearest::hint;
 
 const AT: &str = "populate";
 
-/// Associations whose records come with the record, in place of their ids.
+/// The associations whose records an answer contains in place of their ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Populate {
-    /// Each that is declared, as Sails 1.x does.
+    /// All declared associations, as Sails 1.x does.
     All,
-    /// These.
+    /// These associations.
     These(BTreeSet<String>),
 }
 
 impl Default for Populate {
-    /// None.
+    /// Returns no associations.
     fn default() -> Self {
         Self::These(BTreeSet::new())
     }
 }
 
 impl Populate {
-    /// Takes `pets,owner`, in brackets or not, a list of names, true or false from what a request brought, if it says anything.
-    /// `known` are the associations of the model.
+    /// Takes `populate` out of the parameters of a request, and parses it: `pets,owner`, with or
+    /// without brackets, a list of names, true or false. `known` are the associations of the model.
     pub fn take<'k>(
         parameters: &mut Parameters,
         known: impl Iterator<Item = &'k str> + Clone,
-    ) -> Result<Option<Self>, Bad> {
+    ) -> Result<Option<Self>, CriteriaError> {
         let names: Vec<String> = match parameters.take(AT) {
             None => return Ok(None),
             Some(Value::Bool(true)) => return Ok(Some(Self::All)),
@@ -49,19 +49,19 @@ impl Populate {
             }
             Some(Value::Array(list)) => {
                 let names = list.iter().map(|name| name.as_str().map(str::to_owned));
-                names.collect::<Option<_>>().ok_or_else(odd)?
+                names.collect::<Option<_>>().ok_or_else(invalid)?
             }
-            Some(_) => return Err(odd()),
+            Some(_) => return Err(invalid()),
         };
         let is_known = |name: &String| known.clone().any(|known| known == name);
         if let Some(name) = names.iter().find(|name| !is_known(name)) {
             let hint = hint(name, known);
-            return Err(Bad::new(AT, Problem::NoAssociation(shown(name), hint)));
+            return Err(CriteriaError::new(AT, Problem::NoAssociation(escaped_name(name), hint)));
         }
         Ok(Some(Self::These(BTreeSet::from_iter(names))))
     }
 
-    /// Those that are named.
+    /// Returns the associations that are listed.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         let names = match self {
             Self::All => None,
@@ -70,7 +70,7 @@ impl Populate {
         names.into_iter().flatten()
     }
 
-    /// Whether this association is among them.
+    /// Whether an association is filled in.
     pub fn has(&self, name: &str) -> bool {
         match self {
             Self::All => true,
@@ -79,25 +79,28 @@ impl Populate {
     }
 }
 
-/// `true`, `false` or a list.
+/// Accepts `true`, `false` or a list.
 impl<'de> Deserialize<'de> for Populate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "true, false or a list of associations")]
-        enum Said {
+        enum RawPopulate {
             All(bool),
             These(BTreeSet<String>),
         }
-        Ok(match Said::deserialize(deserializer)? {
-            Said::All(true) => Self::All,
-            Said::All(false) => Self::default(),
-            Said::These(names) => Self::These(names),
+        Ok(match RawPopulate::deserialize(deserializer)? {
+            RawPopulate::All(true) => Self::All,
+            RawPopulate::All(false) => Self::default(),
+            RawPopulate::These(names) => Self::These(names),
         })
     }
 }
 
-fn odd() -> Bad {
-    Bad::new(AT, Problem::Expected("true, false or names, in a list or with commas between"))
+fn invalid() -> CriteriaError {
+    CriteriaError::new(
+        AT,
+        Problem::Expected("true, false or names, in a list or with commas between"),
+    )
 }
 
 #[cfg(test)]
@@ -107,14 +110,14 @@ mod tests {
     use super::*;
     use crate::model::{Attribute, Model};
 
-    fn read(said: Value) -> Result<Option<Populate>, String> {
+    fn read(populate: Value) -> Result<Option<Populate>, String> {
         let model = Model::default()
             .attribute("pets", Attribute::collection("pet", "owner"))
             .attribute("boss", Attribute::model("user"))
             .attribute("name", Attribute::default());
-        let data = serde_json::from_value(json!({ "populate": said })).unwrap();
+        let data = serde_json::from_value(json!({ "populate": populate })).unwrap();
         let mut parameters = Parameters::read(Vec::new(), data).unwrap();
-        Populate::take(&mut parameters, model.associations()).map_err(|bad| bad.to_string())
+        Populate::take(&mut parameters, model.associations()).map_err(|error| error.to_string())
     }
 
     fn these(names: &[&str]) -> Result<Option<Populate>, String> {
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn associations_are_named_in_every_spelling() {
+    fn each_spelling_of_populate_is_parsed() {
         assert_eq!(read(json!("pets, boss")), these(&["boss", "pets"]));
         assert_eq!(read(json!("[pets, boss]")), these(&["boss", "pets"]));
         assert_eq!(read(json!(["pets"])), these(&["pets"]));
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_association_is_refused_with_the_nearest() {
+    fn unknown_association_is_refused_with_the_nearest_name() {
         assert_eq!(
             read(json!("pest")),
             Err("populate: there is no association pest; did you mean pets?".to_owned())

@@ -1,8 +1,9 @@
-//! Bodies that are compressed: `Content-Encoding: gzip` and `deflate`.
+//! Decompresses bodies: `Content-Encoding: gzip` and `deflate`.
 //!
-//! A small body may become a very large one. So decompression ends at the limit of a body, and the memory and
-//! time for a refused body are those for the largest that is accepted. A body is decompressed twice: the first time it is
-//! only measured, so that its memory can be claimed before it is used.
+//! A small body may decompress to a very large one. So decompression stops at the size limit of a
+//! body, and a refused body takes no more memory and time than the largest accepted one. The server
+//! decompresses a body twice: the first time it only measures the size, so that it can claim the
+//! memory before it uses it.
 
 use std::io::{self, Read, Write};
 
@@ -11,11 +12,12 @@ use backwire_records::json_size::JsonSize;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 
-use super::bodies::LONGEST_SHOWN;
+use super::bodies::MAX_SHOWN_CHARS;
 use crate::error::{Error, Result};
 use crate::parse_claim::ParseClaim;
 
-/// The body itself, of at most so many bytes. Claims the memory of it and of its values.
+/// Returns the decompressed body, of at most `limit` bytes. Claims memory for it and for its
+/// values.
 pub(super) async fn decompressed(
     headers: &HeaderMap,
     body: Bytes,
@@ -65,7 +67,7 @@ impl Write for Measure {
 }
 
 impl Encoding {
-    /// That of the headers. `None` if the body is not compressed.
+    /// Reads the encoding from the headers. Returns `None` if the body is not compressed.
     fn of(headers: &HeaderMap, body: &[u8]) -> Result<Option<Self>> {
         let encodings = headers.get_all(header::CONTENT_ENCODING).into_iter();
         let encodings: Vec<_> = encodings.map(|it| it.to_str().unwrap_or("?")).collect();
@@ -74,11 +76,11 @@ impl Encoding {
             "" | "identity" => Ok(None),
             "gzip" | "x-gzip" => Ok(Some(Self::Gzip)),
             "deflate" if has_zlib_header(body) => Ok(Some(Self::Zlib)),
-            // Some programs leave out the header that belongs to it.
+            // Some programs omit the zlib header.
             "deflate" => Ok(Some(Self::Deflate)),
             other => Err(Error::Unsupported {
                 header: "content-encoding",
-                value: other.chars().take(LONGEST_SHOWN).collect(),
+                value: other.chars().take(MAX_SHOWN_CHARS).collect(),
                 supported: "gzip, deflate, or no such header",
             }),
         }
@@ -90,7 +92,7 @@ impl Encoding {
         Ok(measure)
     }
 
-    /// Writes the decompressed body, and one byte more than the limit at most.
+    /// Writes the decompressed body, at most one byte more than the limit.
     fn decompress(self, body: &[u8], limit: usize, to: &mut impl Write) -> Result<()> {
         let decoder: Box<dyn Read + '_> = match self {
             Self::Gzip => Box::new(MultiGzDecoder::new(body)),
@@ -98,8 +100,8 @@ impl Encoding {
             Self::Deflate => Box::new(DeflateDecoder::new(body)),
         };
         let copied = io::copy(&mut decoder.take(limit as u64 + 1), to);
-        let not_like_this = "the body is not compressed like this";
-        copied.map(drop).map_err(|_| Error::BadField("content-encoding", not_like_this))
+        let invalid = "the body cannot be decompressed with this encoding";
+        copied.map(drop).map_err(|_| Error::BadField("content-encoding", invalid))
     }
 }
 
@@ -124,7 +126,7 @@ mod tests {
 
     const LIMIT: usize = 1 << 20;
 
-    /// A small body that becomes a large one, and its headers.
+    /// Creates a small body that decompresses to a large one, and its headers.
     fn bomb() -> (HeaderMap, Bytes) {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(&vec![b' '; LIMIT]).unwrap();

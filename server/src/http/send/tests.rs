@@ -1,4 +1,5 @@
-//! The route before a recorder, which keeps what it is given or refuses it.
+//! Tests of the route, with a recorder in place of the store. The recorder keeps or refuses
+//! messages.
 
 use axum::body::Body as HttpBody;
 use axum::middleware::{from_fn_with_state, map_response};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::error::in_our_words;
+use crate::error::normalize_error;
 use crate::http::limit;
 
 const LIMIT: usize = 4096;
@@ -23,7 +24,7 @@ const KEY: &str = "/send?site=newsite&apiKey=54321";
 struct Recorder {
     router: Router,
     sites: Sites,
-    letters: Arc<Mutex<Vec<Letter>>>,
+    messages: Arc<Mutex<Vec<QueuedMessage>>>,
 }
 
 fn site(key: &str) -> (Name, Site) {
@@ -34,27 +35,27 @@ fn site(key: &str) -> (Name, Site) {
 fn recorder() -> Recorder {
     let sites = Sites::default();
     sites.replace([site("54321")]);
-    let letters = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&letters);
-    let post: Post = Arc::new(move |letter: Letter| {
-        let kept = Arc::clone(&kept);
+    let messages = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&messages);
+    let enqueue: Enqueue = Arc::new(move |message: QueuedMessage| {
+        let recorded = Arc::clone(&recorded);
         async move {
-            match letter.message.event.as_str() {
+            match message.message.event.as_str() {
                 "full" => Err(engine::Error::Unavailable("the disk is full".to_owned()).into()),
-                "fast" => Err(Error::TooMany { limit: 7 }),
+                "fast" => Err(Error::TooManyRequests { limit: 7 }),
                 _ => {
-                    kept.lock().push(letter);
+                    recorded.lock().push(message);
                     Ok(())
                 }
             }
         }
         .boxed()
     });
-    let router = router(sites.clone(), LIMIT, post)
+    let router = router(sites.clone(), LIMIT, enqueue)
         .layer(axum::extract::DefaultBodyLimit::disable())
-        .layer(map_response(in_our_words))
+        .layer(map_response(normalize_error))
         .layer(from_fn_with_state(LIMIT, limit::check));
-    Recorder { router, sites, letters }
+    Recorder { router, sites, messages }
 }
 
 impl Recorder {
@@ -73,22 +74,22 @@ impl Recorder {
         self.send(request.body(body).unwrap()).await
     }
 
-    /// Status, field and message of a refusal.
+    /// Returns status, field and message of a refusal.
     async fn refused(&self, url: &str, kind: &str, body: impl Into<String>) -> String {
         let (status, body) = self.post(url, kind, body).await;
         let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(self.letters.lock().len(), 0);
+        assert_eq!(self.messages.lock().len(), 0);
         format!("{status} {}: {}", body["field"], body["message"].as_str().unwrap())
     }
 
-    /// What has come since it was asked.
-    fn came(&self) -> Value {
-        let letters = std::mem::take(&mut *self.letters.lock());
-        let told = letters.into_iter().map(|Letter { name, site, message, .. }| {
+    /// Takes the messages that were recorded since the last call.
+    fn take_messages(&self) -> Value {
+        let messages = std::mem::take(&mut *self.messages.lock());
+        let messages = messages.into_iter().map(|QueuedMessage { name, site, message, .. }| {
             assert_eq!((name.as_str(), site.event_names), ("newsite", EventNames::Plain));
             json!([message.rooms, message.event, message.args, message.resync])
         });
-        told.collect()
+        messages.collect()
     }
 }
 
@@ -97,36 +98,36 @@ fn ok() -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_form_as_jquery_sends_it_means_what_json_means_but_for_numbers() {
+async fn jquery_form_equals_json_except_for_numbers() {
     let recorder = recorder();
     let json = json!({ "rooms": ["user_1", "staff"], "event": "update_store", "args": ["user", { "id": 1 }] });
     assert_eq!(recorder.post(KEY, JSON, json.to_string()).await, ok());
-    let came = json!([[["user_1", "staff"], "update_store", ["user", { "id": 1 }], false]]);
-    assert_eq!(recorder.came(), came);
+    let expected = json!([[["user_1", "staff"], "update_store", ["user", { "id": 1 }], false]]);
+    assert_eq!(recorder.take_messages(), expected);
     let form = "rooms%5B%5D=user_1&rooms%5B%5D=staff&event=update_store&args%5B%5D=user&args%5B1%5D%5Bid%5D=1";
     assert_eq!(recorder.post(KEY, FORM, form).await, ok());
-    let came = json!([[["user_1", "staff"], "update_store", ["user", { "id": "1" }], false]]);
-    assert_eq!(recorder.came(), came);
+    let expected = json!([[["user_1", "staff"], "update_store", ["user", { "id": "1" }], false]]);
+    assert_eq!(recorder.take_messages(), expected);
     assert_eq!(recorder.post(KEY, FORM, "rooms=user_1&event=e&resync=true").await, ok());
-    assert_eq!(recorder.came(), json!([[["user_1"], "e", [null], true]]));
+    assert_eq!(recorder.take_messages(), json!([[["user_1"], "e", [null], true]]));
 }
 
 #[tokio::test]
-async fn json_is_understood_without_its_type() {
+async fn json_is_accepted_without_its_content_type() {
     let recorder = recorder();
     let json = r#" {"rooms":"a","event":"e"}"#;
     let request = Request::post(KEY).body(json.to_owned()).unwrap();
     assert_eq!(recorder.send(request).await, ok());
-    // The last is what `curl -d` says.
+    // `curl -d` sends the last one.
     for kind in ["text/plain", "text/plain;charset=UTF-8", FORM] {
         assert_eq!(recorder.post(KEY, kind, json).await, ok());
         assert_eq!(recorder.post(KEY, kind, format!("[{json}]")).await.0, 200);
     }
-    assert_eq!(recorder.came().as_array().unwrap().len(), 7);
+    assert_eq!(recorder.take_messages().as_array().unwrap().len(), 7);
 }
 
 #[tokio::test]
-async fn body_of_another_type_is_refused_with_the_name_of_the_header() {
+async fn unsupported_content_type_is_refused_with_the_name_of_the_header() {
     let recorder = recorder();
     let refused = recorder.refused(KEY, "text/html", "{}").await;
     let expected =
@@ -173,20 +174,20 @@ async fn body_may_be_compressed() {
         ("identity", json.to_vec()),
     ] {
         assert_eq!(recorder.send(compressed(encoding, body)).await, ok(), "{encoding}");
-        assert_eq!(recorder.came(), json!([[["a"], "e", ["ä"], false]]));
+        assert_eq!(recorder.take_messages(), json!([[["a"], "e", ["ä"], false]]));
     }
 }
 
 #[tokio::test]
-async fn body_that_becomes_too_large_is_refused_without_being_decompressed_further() {
+async fn body_that_decompresses_beyond_the_limit_is_refused_early() {
     let recorder = recorder();
-    // As many as the limit are let through to be parsed.
+    // A body of exactly the limit is parsed.
     let (status, body) = recorder.send(compressed("gzip", gzip(&[b' '; LIMIT]))).await;
     assert_eq!((status, body.contains("E_BAD_JSON")), (400, true), "{body}");
     let expected = "more than 4096 bytes when it is decompressed";
     let (status, body) = recorder.send(compressed("gzip", gzip(&[b' '; LIMIT + 1]))).await;
     assert_eq!((status, body.contains(expected)), (413, true), "{body}");
-    // What follows the limit is not read: it is not even gzip.
+    // The server does not read beyond the limit: the rest is not even valid gzip.
     let bomb = gzip(&vec![b' '; 3 << 20]);
     assert!(bomb.len() < LIMIT);
     let begin = bomb[..bomb.len() / 2].to_vec();
@@ -195,16 +196,20 @@ async fn body_that_becomes_too_large_is_refused_without_being_decompressed_furth
 }
 
 #[tokio::test]
-async fn body_in_another_encoding_or_a_broken_one_is_refused_with_the_name_of_the_header() {
+async fn unsupported_or_broken_encoding_is_refused_with_the_name_of_the_header() {
     let recorder = recorder();
-    for (encoding, status, told) in [
+    for (encoding, status, expected) in [
         ("br", 415, r#"Content-Encoding: \"br\" is not supported; expected gzip, deflate, or"#),
         ("gzip, gzip", 415, "Content-Encoding: "),
-        ("gzip", 400, r#""message":"the body is not compressed like this","field":"content-enc"#),
+        (
+            "gzip",
+            400,
+            r#""message":"the body cannot be decompressed with this encoding","field":"content-enc"#,
+        ),
         ("deflate", 400, r#""field":"content-encoding""#),
     ] {
         let (answered, body) = recorder.send(compressed(encoding, b"{}".to_vec())).await;
-        assert_eq!((answered, body.contains(told)), (status, true), "{encoding}: {body}");
+        assert_eq!((answered, body.contains(expected)), (status, true), "{encoding}: {body}");
     }
 }
 
@@ -224,26 +229,26 @@ async fn resync_false_is_false() {
         ("&resync=1", true),
     ] {
         assert_eq!(recorder.post(&format!("{KEY}{query}"), JSON, body).await, ok());
-        assert_eq!(recorder.came()[0][3], json!(resync), "{query}");
+        assert_eq!(recorder.take_messages()[0][3], json!(resync), "{query}");
     }
     let own = r#"{"rooms":"a","event":"e","resync":false}"#;
     assert_eq!(recorder.post(&format!("{KEY}&resync=true"), JSON, own).await, ok());
-    assert_eq!(recorder.came()[0][3], json!(false));
+    assert_eq!(recorder.take_messages()[0][3], json!(false));
     let refused = recorder.refused(&format!("{KEY}&resync=maybe"), JSON, body).await;
     assert_eq!(refused, r#"400 "resync": it has to be true or false"#);
 }
 
 #[tokio::test]
-async fn a_key_may_be_in_a_header_and_a_wrong_one_is_answered_as_no_such_site() {
+async fn key_may_be_in_a_header_and_a_wrong_key_looks_like_an_unknown_site() {
     let recorder = recorder();
     let body = || r#"{"rooms":"a","event":"e"}"#.to_owned();
     for key in ["Bearer 54321", "54321"] {
         let request = Request::post("/send?site=newsite").header("authorization", key);
         assert_eq!(recorder.send(request.body(body()).unwrap()).await, ok());
     }
-    recorder.came();
+    recorder.take_messages();
     let missing = "Missing query param 'site' or 'apiKey'.";
-    for (url, told) in [
+    for (url, expected) in [
         ("/send", format!(r#"400 "site": {missing}"#)),
         ("/send?site=&apiKey=54321", format!(r#"400 "site": {missing}"#)),
         ("/send?site=newsite", format!(r#"400 "apiKey": {missing}"#)),
@@ -254,12 +259,12 @@ async fn a_key_may_be_in_a_header_and_a_wrong_one_is_answered_as_no_such_site() 
             r#"401 "apiKey": unknown site, or wrong apiKey"#.into(),
         ),
     ] {
-        assert_eq!(recorder.refused(url, JSON, body()).await, told);
+        assert_eq!(recorder.refused(url, JSON, body()).await, expected);
     }
 }
 
 #[tokio::test]
-async fn a_key_that_is_replaced_is_no_good_any_more() {
+async fn replaced_api_key_is_refused() {
     let recorder = recorder();
     let body = r#"{"rooms":"a","event":"e"}"#;
     recorder.sites.replace([site("0123")]);
@@ -268,9 +273,9 @@ async fn a_key_that_is_replaced_is_no_good_any_more() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_body_is_told_by_its_field() {
+async fn refusal_of_a_body_names_the_invalid_field() {
     let recorder = recorder();
-    for (kind, body, told) in [
+    for (kind, body, expected) in [
         (JSON, "{", r#"400 null: this is not JSON"#),
         (JSON, "", r#"400 null: this is not JSON"#),
         (JSON, r#"{"event":"e"}"#, r#"400 "rooms": it has to be the name of a room"#),
@@ -285,7 +290,7 @@ async fn what_is_wrong_with_a_body_is_told_by_its_field() {
         ),
     ] {
         let refused = recorder.refused(KEY, kind, body).await;
-        assert!(refused.starts_with(told), "{refused}");
+        assert!(refused.starts_with(expected), "{refused}");
     }
     let large = recorder.refused(KEY, JSON, "x".repeat(LIMIT + 1)).await;
     assert_eq!(
@@ -297,27 +302,28 @@ async fn what_is_wrong_with_a_body_is_told_by_its_field() {
 }
 
 #[tokio::test]
-async fn each_message_of_a_list_is_answered_in_its_place() {
+async fn each_message_of_a_list_is_answered_in_order() {
     let recorder = recorder();
     let (a, b) = (r#"{"rooms":"a","event":"e","args":1}"#, r#"{"rooms":"b","event":"e","args":2}"#);
     for (kind, body) in [(JSON, format!(" [{a},\n {b}]")), (NDJSON, format!("{a}\r\n\n{b}"))] {
         let (status, answer) = recorder.post(&format!("{KEY}&resync=1"), kind, body).await;
         assert_eq!((status, &*answer), (200, r#"[{"status":200},{"status":200}]"#));
-        assert_eq!(recorder.came(), json!([[["a"], "e", [1], true], [["b"], "e", [2], true]]));
+        let expected = json!([[["a"], "e", [1], true], [["b"], "e", [2], true]]);
+        assert_eq!(recorder.take_messages(), expected);
     }
     let mixed =
         format!("{a}\n{{oops\n{{\"event\":\"e\"}}\n{{\"rooms\":\"c\",\"event\":\"full\"}}\n{b}");
     let (status, answer) = recorder.post(KEY, NDJSON, mixed).await;
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(status, 207);
-    let told: Vec<_> = answer
+    let outcomes: Vec<_> = answer
         .as_array()
         .unwrap()
         .iter()
         .map(|it| json!([it["status"], it["error"]["code"]]))
         .collect();
     assert_eq!(
-        json!(told),
+        json!(outcomes),
         json!([
             [200, null],
             [400, "E_BAD_JSON"],
@@ -326,11 +332,12 @@ async fn each_message_of_a_list_is_answered_in_its_place() {
             [200, null]
         ])
     );
-    assert_eq!(recorder.came(), json!([[["a"], "e", [1], false], [["b"], "e", [2], false]]));
+    let expected = json!([[["a"], "e", [1], false], [["b"], "e", [2], false]]);
+    assert_eq!(recorder.take_messages(), expected);
 }
 
 #[tokio::test]
-async fn what_is_not_stored_is_not_answered_with_ok() {
+async fn message_that_is_not_stored_is_not_answered_with_ok() {
     let recorder = recorder();
     let body = |event: &str| format!(r#"{{"rooms":"a","event":"{event}"}}"#);
     assert!(recorder.refused(KEY, JSON, body("full")).await.starts_with("503 null: "));
@@ -338,13 +345,13 @@ async fn what_is_not_stored_is_not_answered_with_ok() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_known_by_its_key_and_another_message_under_it_as_another() {
+async fn repeat_has_the_same_key_and_fingerprint_and_another_message_does_not() {
     let recorder = recorder();
     let send = async |key: &str, body: &str| {
         let request = Request::post(KEY).header("idempotency-key", key).body(body.to_owned());
         let (status, _) = recorder.send(request.unwrap()).await;
-        let letters = std::mem::take(&mut *recorder.letters.lock());
-        let keys = letters.into_iter().map(|letter| letter.key.unwrap());
+        let messages = std::mem::take(&mut *recorder.messages.lock());
+        let keys = messages.into_iter().map(|message| message.key.unwrap());
         (status, keys.map(|key| (key.identity, key.key, key.fingerprint)).collect::<Vec<_>>())
     };
     let (a, b) = (r#"{"rooms":"a","event":"e"}"#, r#"{"rooms":"b","event":"e"}"#);
@@ -355,7 +362,7 @@ async fn a_repeat_is_known_by_its_key_and_another_message_under_it_as_another() 
     let (_, list) = send("k", &format!("[{{}},{a},{{}},{b}]")).await;
     let keys: Vec<_> = list.iter().map(|(_, key, _)| &**key).collect();
     assert_eq!(keys, ["k", "k/3"]);
-    // The first is known by all of them.
+    // The fingerprint of the first message covers all of them.
     for other in [a.to_owned(), format!("[{{}},{a},{{}}]"), format!("[{a},{b}]")] {
         assert_ne!(send("k", &other).await.1[0].2, list[0].2);
     }
@@ -363,13 +370,13 @@ async fn a_repeat_is_known_by_its_key_and_another_message_under_it_as_another() 
 }
 
 #[tokio::test]
-async fn only_posts_are_sent() {
+async fn other_methods_than_post_are_refused() {
     let recorder = recorder();
     let request = Request::get(KEY).body(String::new()).unwrap();
     assert_eq!(recorder.send(request).await.0, 405);
 }
 
-/// The requests in the documentation, and what is shown as the answer to each.
+/// Returns the requests in the documentation, each with its documented answer.
 fn documented() -> Vec<(Request<String>, String)> {
     let page = include_str!("../../../../docs/reference/push-service-api.md");
     let mut requests = Vec::new();
@@ -386,7 +393,7 @@ fn documented() -> Vec<(Request<String>, String)> {
 }
 
 #[tokio::test]
-async fn the_documented_requests_are_answered_as_documented() {
+async fn documented_requests_get_the_documented_answers() {
     let recorder = recorder();
     let requests = documented();
     assert_eq!(requests.len(), 3);
@@ -395,5 +402,5 @@ async fn the_documented_requests_are_answered_as_documented() {
     }
     let user = |id: Value| json!([["user_1", "staff"], "update_store", ["user", { "id": id, "name": "Ann" }], false]);
     let hello = json!([["user_1"], "notification", [{ "text": "Hello" }], false]);
-    assert_eq!(recorder.came(), json!([user(json!(1)), user(json!("1")), hello]));
+    assert_eq!(recorder.take_messages(), json!([user(json!(1)), user(json!("1")), hello]));
 }

@@ -1,4 +1,4 @@
-//! The bodies of requests and responses, which report to the activity of their connection.
+//! Bodies of requests and responses that report to the activity of their connection.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,30 +8,30 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use crate::http::listener::Plug;
+use crate::http::tcp_connection::ConnectionHandle;
 
-/// The body of a request. It fails if its client sends nothing of it for too long.
+/// The body of a request. It fails if the client sends no part of it for too long.
 pub(super) struct RequestBody {
     incoming: Incoming,
-    plug: Plug,
+    handle: ConnectionHandle,
 }
 
 /// The client has not sent the rest of a body in time.
 #[derive(Debug)]
-struct Overdue;
+struct BodyTimeout;
 
-/// The body of a response. The connection waits for the next request when it is dropped.
+/// The body of a response. When it is dropped, the connection waits for the next request.
 pub(super) struct ResponseBody {
     body: Body,
-    plug: Plug,
+    handle: ConnectionHandle,
 }
 
 impl RequestBody {
-    pub(super) fn attach(incoming: Incoming, plug: &Plug) -> Body {
+    pub(super) fn attach(incoming: Incoming, handle: &ConnectionHandle) -> Body {
         if incoming.is_end_stream() {
             return Body::empty();
         }
-        Body::new(Self { incoming, plug: plug.clone() })
+        Body::new(Self { incoming, handle: handle.clone() })
     }
 }
 
@@ -44,11 +44,11 @@ impl HttpBody for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            self.plug.activity().body_progresses();
+            self.handle.activity().body_progresses();
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let overdue = self.plug.activity().poll_body_overdue(cx);
-        overdue.map(|()| Some(Err(Overdue.into())))
+        let overdue = self.handle.activity().poll_body_overdue(cx);
+        overdue.map(|()| Some(Err(BodyTimeout.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -62,21 +62,21 @@ impl HttpBody for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.plug.activity().body_progresses();
+        self.handle.activity().body_progresses();
     }
 }
 
-impl fmt::Display for Overdue {
+impl fmt::Display for BodyTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the rest of the body did not arrive in time")
     }
 }
 
-impl std::error::Error for Overdue {}
+impl std::error::Error for BodyTimeout {}
 
 impl ResponseBody {
-    pub(super) fn new(body: Body, plug: Plug) -> Self {
-        Self { body, plug }
+    pub(super) fn new(body: Body, handle: ConnectionHandle) -> Self {
+        Self { body, handle }
     }
 }
 
@@ -102,6 +102,6 @@ impl HttpBody for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.plug.activity().response_ends();
+        self.handle.activity().response_ends();
     }
 }

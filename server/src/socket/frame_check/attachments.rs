@@ -1,17 +1,18 @@
-//! Binary messages of a client become empty.
+//! Makes the binary messages of a client empty.
 //!
-//! The only binary messages that Socket.IO knows are attachments of events. Events with attachments are refused here, when the
-//! last of the attachments has arrived, so that the answer can say why. What the attachments contain does not matter, and it
-//! would be held until then. The headers are passed on, so Socket.IO counts the attachments.
+//! The only binary messages of Socket.IO are attachments of events. The server refuses events with
+//! attachments when the last attachment has arrived, so that the answer can say why. The content of
+//! attachments does not matter, and it would be held until then. The headers are passed on, so
+//! Socket.IO counts the attachments.
 
 use super::checker::Position;
 use super::header::{Header, HeaderReader, Opcode};
 
-/// Bytes of the header of an empty frame.
+/// The size of the header of an empty frame.
 const EMPTY_HEADER: usize = 6;
 
-/// Removes the payloads of binary messages from bytes that begin at a position or with the header that is there. Returns how
-/// many bytes remain.
+/// Removes the payloads of binary messages from bytes that begin at a position or with the header
+/// at that position. Returns how many bytes remain.
 pub(super) fn remove(bytes: &mut [u8], position: Position) -> usize {
     let Position { missing, is_binary, is_in_binary, .. } = position;
     let mut payload = Payload { missing, is_removed: is_binary };
@@ -32,14 +33,14 @@ pub(super) fn remove(bytes: &mut [u8], position: Position) -> usize {
         to += copy_header(bytes, from..from + size, to, payload.is_removed);
         from += size;
     }
-    // A header that is not complete.
+    // The rest is an incomplete header.
     bytes.copy_within(from.., to);
     to + bytes.len() - from
 }
 
 /// The payload of a frame.
 struct Payload {
-    /// Bytes that have not been looked at.
+    /// Bytes that have not been processed.
     missing: u64,
     is_removed: bool,
 }
@@ -55,7 +56,7 @@ impl Payload {
         Self { missing: header.length, is_removed: is_data && *is_in_binary }
     }
 
-    /// How many of the next bytes belong to it.
+    /// Returns how many of the next bytes belong to the payload.
     fn take(&mut self, available: usize) -> usize {
         let count = usize::try_from(self.missing).map_or(available, |it| it.min(available));
         self.missing -= count as u64;
@@ -63,13 +64,13 @@ impl Payload {
     }
 }
 
-/// The header at the begin of these bytes and its size, if it is complete.
+/// Reads the header at the beginning of these bytes. Returns it and its size, if it is complete.
 fn header(bytes: &[u8]) -> Option<(Header, usize)> {
     let mut reader = HeaderReader::default();
     bytes.iter().zip(1..).find_map(|(byte, size)| Some((reader.push(*byte)?, size)))
 }
 
-/// Copies a header, or that of an empty frame instead. Returns its size.
+/// Copies a header, or the header of an empty frame instead. Returns its size.
 fn copy_header(
     bytes: &mut [u8],
     header: std::ops::Range<usize>,

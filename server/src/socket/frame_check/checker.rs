@@ -1,35 +1,35 @@
-//! The frames that a client sends, as the rules of RFC 6455 have them.
+//! Checks the frames that a client sends by the rules of RFC 6455.
 
 use super::header::{Header, HeaderReader, Opcode};
 use super::utf8::{Mask, NotUtf8, Utf8Checker};
 use super::violation::Violation;
 
-/// Bytes that the payload of a control frame may have.
+/// The maximum length of the payload of a control frame.
 const MAX_CONTROL: u64 = 125;
 
-/// Checks what a client sends, in whatever parts it arrives. It holds no payload.
+/// Checks the frames that a client sends, in whatever parts they arrive. It holds no payload.
 #[derive(Debug)]
 pub(super) struct FrameChecker {
-    /// Bytes that a message may have.
+    /// The maximum number of bytes in a message.
     max: u64,
     header: HeaderReader,
     frame: Frame,
     message: Option<Message>,
-    /// Messages that were complete.
+    /// The number of complete messages.
     completed: u64,
-    /// Frames of binary messages that have begun.
+    /// The number of frames of binary messages that have begun.
     binary_frames: u64,
     /// Bytes of the binary messages since the last text.
     attachments: u64,
-    /// How many of them there may be.
+    /// The maximum number of bytes in them.
     max_attachments: u64,
-    /// Messages that were packets of Socket.IO, and those that announced attachments.
+    /// Messages that were packets of Socket.IO, and packets that announced attachments.
     packets: Packets,
     /// Checks the current message if it is text.
     utf8: Utf8Checker,
     /// The payload of a close frame.
     close: Vec<u8>,
-    /// The client has sent a close frame. What follows does not count.
+    /// The client has sent a close frame. Later bytes do not count.
     is_closed: bool,
 }
 
@@ -45,9 +45,9 @@ struct Frame {
     header_size: usize,
 }
 
-/// A frame of data of which a part has arrived.
+/// A frame of data that has arrived in part.
 #[derive(Debug)]
-pub(super) struct Arriving {
+pub(super) struct PartialFrame {
     pub(super) is_final: bool,
     pub(super) length: u64,
     pub(super) received: usize,
@@ -60,7 +60,7 @@ struct Message {
     is_text: bool,
     /// Bytes in the frames that have begun.
     length: u64,
-    /// The first bytes of a text, and how many there are.
+    /// The first bytes of a text.
     begin: [u8; 2],
     begun: usize,
 }
@@ -69,11 +69,11 @@ struct Message {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::socket) struct Packets {
     pub(in crate::socket) all: u64,
-    /// Those that announced attachments.
+    /// Packets that announced attachments.
     pub(in crate::socket) with_attachments: u64,
 }
 
-/// Where in the frames the next byte is.
+/// The position of the next byte in the frames.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Position {
     /// Bytes of the current payload that have not arrived.
@@ -87,14 +87,15 @@ pub(super) struct Position {
 
 /// Bytes that must not be passed on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rejected {
-    /// How many of the bytes may be passed on. They end before the frame that violates the protocol is complete.
+pub(super) struct Rejection {
+    /// How many of the bytes may be passed on. They end before the frame that violates the protocol
+    /// is complete.
     pub(super) accepted: usize,
     pub(super) violation: Violation,
 }
 
 impl FrameChecker {
-    /// `max` is how many bytes a message may have.
+    /// `max` is the maximum number of bytes in a message.
     pub(super) fn new(max: usize) -> Self {
         let frame = Frame {
             opcode: Opcode::Continuation,
@@ -120,12 +121,12 @@ impl FrameChecker {
         }
     }
 
-    /// The same, where the binary messages between two texts may have so many bytes together.
+    /// Limits the bytes of the binary messages between two texts.
     pub(super) fn with_attachments(self, max: usize) -> Self {
         Self { max_attachments: max as u64, ..self }
     }
 
-    /// Where the next byte is.
+    /// Returns the position of the next byte.
     pub(super) fn position(&self) -> Position {
         let is_in_binary = self.message.is_some_and(|message| !message.is_text);
         let missing = self.frame.missing();
@@ -133,21 +134,21 @@ impl FrameChecker {
         Position { missing, is_binary, is_in_binary, binary_frames: self.binary_frames }
     }
 
-    /// Whether bytes of binary messages have arrived since then.
+    /// Whether bytes of binary messages have arrived since a position.
     pub(super) fn has_binary_since(&self, position: Position) -> bool {
         position.is_binary || position.binary_frames != self.binary_frames
     }
 
-    /// The packets of Socket.IO that are complete.
+    /// Returns the counts of complete packets of Socket.IO.
     pub(super) fn packets(&self) -> Packets {
         self.packets
     }
 
     /// Checks the next bytes. After an error there is nothing more to check.
-    pub(super) fn check(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
+    pub(super) fn check(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
         let mut at = 0;
         while at < bytes.len() && !self.is_closed {
-            let rejected = |violation| Rejected { accepted: at, violation };
+            let rejected = |violation| Rejection { accepted: at, violation };
             match self.frame.missing() {
                 0 => {
                     if let Some(header) = self.header.push(bytes[at]) {
@@ -167,26 +168,27 @@ impl FrameChecker {
         Ok(())
     }
 
-    /// Bytes of a header that is not complete.
+    /// Returns the bytes of a header that is not complete.
     pub(super) fn header_bytes(&self) -> usize {
         self.header.count()
     }
 
-    /// The frame of text that is not complete, if its header is.
-    pub(super) fn arriving(&self) -> Option<Arriving> {
+    /// Returns the frame of text that is not complete, if its header is.
+    pub(super) fn partial_frame(&self) -> Option<PartialFrame> {
         let Frame { opcode, is_final, length, received, header_size, .. } = self.frame;
         let is_arriving = self.frame.missing() > 0 && !opcode.is_control() && self.is_text();
         let is_arriving = is_arriving && !self.is_closed;
         let received = usize::try_from(received).ok().filter(|_| is_arriving)?;
-        Some(Arriving { is_final, length, received, header_size })
+        Some(PartialFrame { is_final, length, received, header_size })
     }
 
-    /// How many messages were complete.
+    /// Returns how many messages were complete.
     pub(super) fn completed(&self) -> u64 {
         self.completed
     }
 
-    /// Bytes of the text that is not complete, as far as its frames have begun. Binary messages are not passed on.
+    /// Returns the bytes of the text that is not complete, as far as its frames have begun. Binary
+    /// messages are not passed on.
     pub(super) fn message_bytes(&self) -> u64 {
         self.message.filter(|message| message.is_text).map_or(0, |message| message.length)
     }
@@ -268,7 +270,7 @@ impl FrameChecker {
         message.begun += count;
     }
 
-    /// The frame is complete.
+    /// Ends a complete frame.
     fn end(&mut self) -> Result<(), Violation> {
         match self.frame.opcode {
             Opcode::Close => {
@@ -326,7 +328,7 @@ fn check_control(header: &Header) -> Result<(), Violation> {
     }
 }
 
-/// The payload of a close frame is empty, or has a code and a reason.
+/// Checks the payload of a close frame: it is empty, or has a code and a reason.
 fn check_close(payload: &[u8]) -> Result<(), Violation> {
     match payload.split_first_chunk() {
         Some((_, reason)) if str::from_utf8(reason).is_err() => Err(Violation::NotUtf8),

@@ -8,7 +8,7 @@ pub(super) const MAX_SIZE: usize = 14;
 pub(super) struct Header {
     pub(super) is_final: bool,
     pub(super) has_reserved_bits: bool,
-    /// `None` if it is not a known one.
+    /// `None` if the opcode is unknown.
     pub(super) opcode: Option<Opcode>,
     pub(super) mask: Option<[u8; 4]>,
     /// Bytes of the payload.
@@ -63,12 +63,13 @@ impl HeaderReader {
         Some(self.header())
     }
 
-    /// Bytes of the next header that have been read.
+    /// Returns how many bytes of the next header have been read.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// Bytes of the header, by its first two. Of the last one, until the next begins.
+    /// Returns the size of the header, by its first two bytes. After a header, returns its size
+    /// until the next header begins.
     pub(super) fn size(&self) -> usize {
         2 + self.length_size() + if self.is_masked() { 4 } else { 0 }
     }
@@ -77,7 +78,7 @@ impl HeaderReader {
         self.bytes[1] & 0x80 != 0
     }
 
-    /// Bytes of a length that is not in the second byte.
+    /// Returns the bytes of a length that is not in the second byte.
     fn length_size(&self) -> usize {
         match self.bytes[1] & 0x7f {
             126 => 2,
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_of_the_first_byte_are_told_apart() {
+    fn bits_of_the_first_byte_are_distinguished() {
         let [first] = headers(&[0x01, 0])[..] else { panic!() };
         assert!(!first.is_final && !first.has_reserved_bits);
         for bit in [0x40, 0x20, 0x10] {

@@ -1,28 +1,31 @@
-//! Large frames of a client become several smaller ones.
+//! Splits large frames of a client into several smaller ones.
 //!
-//! tungstenite reads a frame into a buffer of its connection, and that never shrinks: each connection that has once sent a
-//! frame of 4 MB would keep 4 MB. A message in several frames is put together in memory of its own.
+//! tungstenite reads a frame into a buffer of its connection, and that buffer never shrinks: each
+//! connection that has once sent a frame of 4 MB would keep 4 MB. A message in several frames is
+//! put together in memory of its own.
 //!
-//! Only headers are replaced and added. The mask stays as it is, because the frames end at a multiple of its size.
+//! Only headers are replaced and added. The mask stays the same, because the frames end at a
+//! multiple of its size.
 
 use tokio::io::ReadBuf;
 
 use super::checker::FrameChecker;
 use super::header::{MAX_SIZE, Opcode};
 
-/// The most that a frame has. The length of a longer one has two bytes or eight.
+/// The maximum length of a frame that is passed on. The length of a longer one has two bytes or
+/// eight.
 pub(super) const MAX_FRAME: usize = 8 << 10;
 
 /// The size of a header whose length has two bytes.
 const MEDIUM_SIZE: usize = 8;
 
-/// A reader with room for fewer bytes is not given a header in place.
+/// A reader with room for fewer bytes does not get a header in place.
 pub(super) const MIN_ROOM: usize = 2 * MAX_SIZE;
 
 /// Splits the frames that a [`FrameChecker`] has checked.
 #[derive(Debug, Default)]
 pub(super) struct Splitter {
-    /// The begin of a header that is not complete.
+    /// The beginning of an incomplete header.
     held: Vec<u8>,
     /// Bytes that the reader gets before anything that is read next.
     ready: Vec<u8>,
@@ -34,29 +37,30 @@ pub(super) struct Splitter {
 struct LargeFrame {
     is_final: bool,
     mask: [u8; 4],
-    /// Bytes that have not arrived of the part that is a frame of its own.
+    /// Bytes of the current part that have not arrived. A part is a frame of its own.
     part: usize,
     /// Bytes behind that part.
     rest: u64,
 }
 
 impl Splitter {
-    /// The begin of a header. The bytes that are read next belong to the same header.
+    /// Returns the beginning of an incomplete header. The bytes that are read next belong to the
+    /// same header.
     pub(super) fn held(&self) -> &[u8] {
         &self.held
     }
 
-    /// No more bytes come: the header stays incomplete.
-    pub(super) fn give_up(&mut self) {
+    /// Drops the incomplete header, because no more bytes arrive.
+    pub(super) fn drop_header(&mut self) {
         self.held.clear();
     }
 
-    /// These bytes were read, and are to be passed on first.
+    /// Stores bytes that were read, to be passed on first.
     pub(super) fn prepare(&mut self, bytes: &[u8]) {
         self.ready.splice(..0, bytes.iter().copied());
     }
 
-    /// Passes on what is ready. `false` if that is nothing.
+    /// Passes on the bytes that are ready. Returns `false` if there are none.
     pub(super) fn pass(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let count = self.ready.len().min(buf.remaining());
         buf.put_slice(&self.ready[..count]);
@@ -64,13 +68,14 @@ impl Splitter {
         count > 0
     }
 
-    /// How many bytes may be read now: no more than one part of a large frame.
+    /// Returns how many bytes may be read now: no more than one part of a large frame.
     pub(super) fn max_read(&self) -> usize {
         self.large.as_ref().map_or(MAX_FRAME, |large| large.part)
     }
 
-    /// The checker has found nothing wrong with the last `count` of `bytes`. Those before are the bytes that were held.
-    /// Changes the bytes, and returns how many of them are to be passed on.
+    /// Splits the last `count` of `bytes`, in which the checker has found no violation. The bytes
+    /// before are the bytes that were held. Changes the bytes, and returns how many of them are to
+    /// be passed on.
     pub(super) fn split(
         &mut self,
         bytes: &mut [u8],
@@ -95,9 +100,10 @@ impl Splitter {
         }
     }
 
-    /// Begins a large frame if that is what arrives.
+    /// Begins a large frame if one arrives.
     fn begin(&mut self, bytes: &mut [u8], checker: &FrameChecker) {
-        let Some(frame) = checker.arriving().filter(|frame| frame.length > MAX_FRAME as u64) else {
+        let Some(frame) = checker.partial_frame().filter(|frame| frame.length > MAX_FRAME as u64)
+        else {
             return;
         };
         // Less than a whole frame has been read.

@@ -1,4 +1,4 @@
-//! The checker beside tungstenite, and the stream beside a client.
+//! Compares the checker with tungstenite, and tests the stream with a client.
 
 mod generator;
 
@@ -22,8 +22,8 @@ use crate::memory_budget::MemoryBudget;
 /// Bytes that a message may have.
 const MAX: usize = 200;
 
-/// How a client that sends this frame is judged: its number and the close code. The last is `None` for a close frame
-/// that is as it should be.
+/// The verdict on frames: the number of the frame that ends the connection, and the close code. The
+/// code is `None` for a valid close frame.
 type Verdict = Option<(usize, Option<u16>)>;
 
 /// Bytes that arrive one frame after another.
@@ -49,8 +49,8 @@ impl Write for Incoming {
     }
 }
 
-/// How tungstenite judges frames.
-fn judged(frames: &Frames, max: Option<usize>) -> Verdict {
+/// Returns the verdict of tungstenite.
+fn tungstenite_verdict(frames: &Frames, max: Option<usize>) -> Verdict {
     let config = WebSocketConfig::default().max_message_size(max).max_frame_size(max);
     let mut socket = WebSocket::from_raw_socket(Incoming::default(), Role::Server, Some(config));
     for (number, place) in frames.places.iter().enumerate() {
@@ -74,19 +74,27 @@ fn judged(frames: &Frames, max: Option<usize>) -> Verdict {
     None
 }
 
-/// How they are judged here in random parts, and which violation was found.
-fn checked(frames: &Frames, max: usize, random: &mut StdRng) -> (Verdict, Option<Violation>) {
+/// Returns the verdict of the checker for random parts, and the violation that it found.
+fn checker_verdict(
+    frames: &Frames,
+    max: usize,
+    random: &mut StdRng,
+) -> (Verdict, Option<Violation>) {
     let mut checker = FrameChecker::new(max);
     let mut at = 0;
     while at < frames.bytes.len() {
-        let most = *[1, 3, 20, 1000].choose(random).unwrap();
-        let end = (at + random.random_range(1..=most)).min(frames.bytes.len());
-        if let Err(Rejected { accepted, violation }) = checker.check(&frames.bytes[at..end]) {
+        let max_part = *[1, 3, 20, 1000].choose(random).unwrap();
+        let end = (at + random.random_range(1..=max_part)).min(frames.bytes.len());
+        if let Err(Rejection { accepted, violation }) = checker.check(&frames.bytes[at..end]) {
             assert!(at + accepted < end, "all bytes were accepted");
             let accepted = at + accepted;
             let mut before = Frames::default();
             before.push(&frames.bytes[..accepted]);
-            assert_eq!(judged(&before, Some(max)), None, "tungstenite has found it before");
+            assert_eq!(
+                tungstenite_verdict(&before, Some(max)),
+                None,
+                "tungstenite has found the violation earlier"
+            );
             let code = violation.code();
             return (Some((frames.number(accepted), Some(code))), Some(violation));
         }
@@ -98,9 +106,9 @@ fn checked(frames: &Frames, max: usize, random: &mut StdRng) -> (Verdict, Option
     (None, None)
 }
 
-/// Where a frame breaks two rules, one of which is its size, each of the two codes is right.
+/// If a frame breaks two rules, one of which is its size, each of the two codes is right.
 #[test]
-fn random_frames_in_random_parts_are_judged_as_tungstenite_judges_them() {
+fn random_frames_in_random_parts_get_the_verdict_of_tungstenite() {
     let seed = std::env::var("BACKWIRE_SEED").ok().map(|seed| seed.parse().unwrap());
     let seed = seed.unwrap_or_else(rand::random::<u64>);
     println!("BACKWIRE_SEED={seed}");
@@ -111,10 +119,10 @@ fn random_frames_in_random_parts_are_judged_as_tungstenite_judges_them() {
         let frames = generator.frames();
         // A control frame may be larger than a limit, too.
         let max = *[MAX, MAX, 100].choose(&mut random).unwrap();
-        let (verdict, violation) = checked(&frames, max, &mut random);
-        let limited = judged(&frames, Some(max));
+        let (verdict, violation) = checker_verdict(&frames, max, &mut random);
+        let limited = tungstenite_verdict(&frames, Some(max));
         let is_right = verdict == limited
-            || (judged(&frames, None) == verdict
+            || (tungstenite_verdict(&frames, None) == verdict
                 && verdict.map(|(frame, _)| frame) == limited.map(|(frame, _)| frame));
         assert!(is_right, "{number}: {verdict:?} and not {limited:?}: {:x?}", frames.bytes);
         found.extend(violation.map(|violation| violation.reason()));
@@ -148,13 +156,13 @@ async fn sent(mut client: DuplexStream) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn reader_gets_what_came_before_a_violation_and_the_end() {
+async fn reader_gets_the_bytes_before_a_violation_and_the_end() {
     let (mut client, mut stream) = pair();
     let before = frame(0x81, b"before");
     client.write_all(&[&before[..], &NOT_MASKED, &before].concat()).await.unwrap();
     let mut read = Vec::new();
     stream.read_to_end(&mut read).await.unwrap();
-    // The part of a frame that may come with it is not enough to read the frame.
+    // The part of a frame that may arrive with it is not enough to read the frame.
     assert_eq!(read, [&before[..], &NOT_MASKED[..1]].concat());
     drop(stream);
     assert_eq!(sent(client).await, close_frame());
@@ -185,7 +193,7 @@ async fn close_frame_comes_neither_inside_of_a_frame_nor_after_another_one() {
 }
 
 #[tokio::test]
-async fn bytes_pass_if_there_is_no_violation() {
+async fn bytes_without_a_violation_pass() {
     let (mut client, mut stream) = pair();
     let message = frame(0x81, &[b'x'; MAX]);
     client.write_all(&message).await.unwrap();
@@ -198,12 +206,13 @@ async fn bytes_pass_if_there_is_no_violation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_that_does_not_close_the_connection_is_not_waited_for() {
+async fn server_does_not_wait_for_a_client_that_does_not_close() {
     let (mut client, mut stream) = pair();
     client.write_all(&NOT_MASKED).await.unwrap();
     stream.read_to_end(&mut Vec::new()).await.unwrap();
     drop(stream);
-    // What it sends is read, so that it is not reset before it has read the close frame.
+    // The server reads what the client sends, so that the connection is not reset before the client
+    // has read the close frame.
     let mut count = 0;
     while client.write_all(&[0; 100]).await.is_ok() {
         count += 1;
@@ -250,7 +259,7 @@ fn messages(random: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
-/// What tungstenite reads.
+/// Returns the messages that tungstenite reads.
 fn read(bytes: &[u8]) -> Vec<Message> {
     let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
     let mut socket = WebSocket::from_raw_socket(Incoming::default(), Role::Server, Some(config));
@@ -258,7 +267,7 @@ fn read(bytes: &[u8]) -> Vec<Message> {
     std::iter::from_fn(|| socket.read().ok()).collect()
 }
 
-/// Bytes of the payload of the largest frame.
+/// Returns the size of the largest payload.
 fn largest(bytes: &[u8]) -> u64 {
     let (mut header, mut at, mut largest) = (HeaderReader::default(), 0, 0);
     while at < bytes.len() {
@@ -272,7 +281,7 @@ fn largest(bytes: &[u8]) -> u64 {
 }
 
 #[tokio::test]
-async fn large_frames_are_split_and_binary_messages_are_empty_and_all_else_stays_the_same() {
+async fn large_frames_are_split_and_binary_messages_become_empty() {
     let seed = std::env::var("BACKWIRE_SEED").ok().map(|seed| seed.parse().unwrap());
     let seed = seed.unwrap_or_else(rand::random::<u64>);
     println!("BACKWIRE_SEED={seed}");

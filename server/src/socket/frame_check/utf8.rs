@@ -1,14 +1,14 @@
-//! Masked text that arrives in parts: whether it is UTF-8.
+//! Checks whether masked text that arrives in parts is UTF-8.
 
 use std::str;
 
-/// Bytes that are unmasked at once. A multiple of the size of a mask.
+/// How many bytes are unmasked at once. A multiple of the size of a mask.
 const BLOCK: usize = 256;
 
-/// Bytes of a character that is not complete.
+/// The maximum size of an incomplete character.
 const MAX_INCOMPLETE: usize = 3;
 
-/// The mask of the bytes that come next.
+/// The mask of the next bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Mask([u8; 4]);
 
@@ -30,7 +30,7 @@ impl Mask {
         }
     }
 
-    /// The mask of what follows so many bytes.
+    /// Advances the mask by this many bytes.
     pub(super) fn advance(&mut self, count: usize) {
         self.0.rotate_left(count % 4);
     }
@@ -73,7 +73,7 @@ impl Utf8Checker {
     }
 }
 
-/// The beginning of a character at the end of a text.
+/// Returns the incomplete character at the end of a text.
 fn incomplete_end(text: &[u8]) -> Result<&[u8], NotUtf8> {
     match str::from_utf8(text) {
         Ok(_) => Ok(&[]),

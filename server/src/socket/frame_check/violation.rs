@@ -1,4 +1,4 @@
-//! What a client may do wrong, and the close frame that says so.
+//! Violations of the WebSocket protocol, and the close frame that reports them.
 
 /// A violation of the WebSocket protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,9 +10,9 @@ pub(super) enum Violation {
     LongControl,
     /// A continuation without a message.
     NothingToContinue,
-    /// Another message before the last one was complete.
+    /// A new message before the last one was complete.
     NotContinued,
-    /// A close frame with half a code, or one that nobody may send.
+    /// A close frame with half a code, or with a code that no endpoint may send.
     CloseCode,
     NotUtf8,
     TooLarge,

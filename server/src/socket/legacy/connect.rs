@@ -1,24 +1,26 @@
-//! One packet of Engine.IO, and the query in it.
+//! A CONNECT with a query in the name of its namespace.
 
 use serde_json::{Map, Value};
 
-/// What is longer is no name with a query: a url cannot be.
-pub(super) const LONGEST: usize = u16::MAX as usize;
+/// The maximum length of a CONNECT with a query. A longer packet is none, because a url cannot be
+/// longer.
+pub(super) const MAX_LENGTH: usize = u16::MAX as usize;
 
-/// How a CONNECT begins that names its namespace.
-pub(super) const BEGIN: &str = "40/";
+/// The prefix of a CONNECT that names its namespace.
+pub(super) const PREFIX: &str = "40/";
 
-/// The same CONNECT with its query as its auth, if it has a query.
-pub(super) fn rewritten(packet: &str) -> Option<String> {
-    let is_connect = packet.starts_with(BEGIN) && packet.len() <= LONGEST;
+/// Moves the query of a CONNECT into its auth. Returns `None` if it has no query.
+pub(super) fn rewrite(packet: &str) -> Option<String> {
+    let is_connect = packet.starts_with(PREFIX) && packet.len() <= MAX_LENGTH;
     let (name, query) = is_connect.then_some(packet)?.split_once('?')?;
     let query = query.strip_suffix(',').unwrap_or(query);
-    // A comma ends the name, so what has one before its query, or in it, says something else.
+    // A comma ends the name, so a packet with a comma before its query, or in it, has another
+    // meaning.
     let is_name = ![name, query].iter().any(|part| part.contains(','));
     is_name.then(|| format!("{name},{}", auth(query)))
 }
 
-/// Of values of one name, the first counts, as on the url of a handshake.
+/// Parses the query. Of values with the same name, the first counts, as in the url of a handshake.
 fn auth(query: &str) -> Value {
     let mut auth = Map::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -32,17 +34,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_becomes_the_auth() {
+    fn query_becomes_the_auth() {
         let expected = r#"40/shop,{"token":"x","deviceId":"desk"}"#;
         for end in ["", ","] {
             let packet = format!("40/shop?token=x&deviceId=desk{end}");
-            assert_eq!(rewritten(&packet).unwrap(), expected);
+            assert_eq!(rewrite(&packet).unwrap(), expected);
         }
     }
 
     #[test]
-    fn a_query_is_decoded_as_a_form() {
-        let decoded = |query| rewritten(&format!("40/shop?{query},")).unwrap();
+    fn query_is_decoded_as_a_form() {
+        let decoded = |query| rewrite(&format!("40/shop?{query},")).unwrap();
         assert_eq!(decoded("token=a%20b+c%2Cd%22"), r#"40/shop,{"token":"a b c,d\""}"#);
         assert_eq!(decoded("token=%C3%A4ö&a"), r#"40/shop,{"token":"äö","a":""}"#);
         assert_eq!(decoded("token=%ff%"), "40/shop,{\"token\":\"\u{fffd}%\"}");
@@ -51,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_no_query_is_left() {
+    fn packet_without_a_query_is_unchanged() {
         let packets = [
             "40",
             "40/shop",
@@ -66,15 +68,15 @@ mod tests {
             "",
         ];
         for packet in packets {
-            assert_eq!(rewritten(packet), None, "{packet}");
+            assert_eq!(rewrite(packet), None, "{packet}");
         }
     }
 
     #[test]
-    fn what_is_longer_than_a_url_is_left() {
+    fn packet_longer_than_a_url_is_unchanged() {
         let name = "40/shop?";
-        let longest = format!("{name}{}", "x".repeat(LONGEST - name.len()));
-        assert!(rewritten(&longest).is_some());
-        assert!(rewritten(&format!("{longest}x")).is_none());
+        let longest = format!("{name}{}", "x".repeat(MAX_LENGTH - name.len()));
+        assert!(rewrite(&longest).is_some());
+        assert!(rewrite(&format!("{longest}x")).is_none());
     }
 }

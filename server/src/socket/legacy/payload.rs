@@ -1,44 +1,45 @@
-//! Several packets of Engine.IO 3 in the body of a request or an answer, each behind its length:
-//! `2:4015:40/shop?token=x`.
+//! Several packets of Engine.IO 3 in the body of a request or a response. Each packet follows its
+//! length: `2:4015:40/shop?token=x`.
 //!
-//! How text is written in a payload depends on the client ([`Encoding`]). socketioxide knows the way of
-//! Socket.IO 2 only, so payloads of Socket.IO 1 are decoded before socketioxide reads them, and encoded after
-//! it has written them.
+//! The encoding of text in a payload depends on the client ([`Encoding`]). socketioxide supports
+//! only the encoding of Socket.IO 2, so payloads of Socket.IO 1 are decoded before socketioxide
+//! reads them, and encoded after it has written them.
 
 use std::borrow::Cow;
 
 use super::super::large_packets::LargePackets;
 use super::{attachments, connect, refusal};
 
-/// How a client reads the characters of a payload.
+/// How a client encodes the characters of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     /// Socket.IO 2: text, with lengths in UTF-16 code units.
     Text,
-    /// Socket.IO 1 where `XMLHttpRequest` can return bytes, as in browsers: binary payloads. This client would
-    /// decode text byte by byte, and fail on large messages.
+    /// Socket.IO 1 where `XMLHttpRequest` can return bytes, as in browsers: binary payloads. This
+    /// client would decode text byte by byte, and fail on large messages.
     Bytes,
-    /// Socket.IO 1 elsewhere, with `b64=1`: text in which each character is a byte of a packet's UTF-8, so that
-    /// all but ASCII is encoded as UTF-8 twice. Every client of Socket.IO 1 writes like this.
+    /// Socket.IO 1 elsewhere, with `b64=1`: text in which each character is a byte of a packet's
+    /// UTF-8, so that all but ASCII is encoded as UTF-8 twice. Every client of Socket.IO 1 writes
+    /// in this encoding.
     ByteChars,
 }
 
-/// The body of one request.
+/// The decoded body of one request.
 #[derive(Debug, PartialEq)]
-pub(super) struct Received {
-    /// As socketioxide reads it.
+pub(super) struct DecodedPayload {
+    /// The payload for socketioxide.
     pub(super) packets: String,
-    /// Whether its client is known to be one of Socket.IO 1.
+    /// Whether the client is known to use Socket.IO 1.
     pub(super) is_of_socket_io_1: bool,
 }
 
-/// Reads a payload. `None` if there is nothing to change, or something is wrong with it that socketioxide is to
-/// refuse.
-pub(super) fn received(
+/// Decodes a payload. Returns `None` if there is nothing to change, or if the payload is invalid
+/// and socketioxide has to refuse it.
+pub(super) fn decode(
     payload: &[u8],
     is_binary: bool,
     mut is_of_socket_io_1: bool,
-) -> Option<Received> {
+) -> Option<DecodedPayload> {
     let packets: Vec<Cow<'_, str>> = if is_binary {
         let packets = binary_packets(payload)?;
         // Socket.IO 2 sends a binary payload only if one of its packets is binary.
@@ -54,17 +55,17 @@ pub(super) fn received(
         decoded.collect()
     };
     let is_rewritten = |packet: &Cow<'_, str>| {
-        connect::rewritten(packet).is_some() || attachments::without_in_packet(packet).is_some()
+        connect::rewrite(packet).is_some() || attachments::strip_packet(packet).is_some()
     };
     let is_other = is_binary || is_of_socket_io_1 || packets.iter().any(is_rewritten);
-    is_other.then(|| Received {
-        packets: joined(packets.iter().map(|packet| as_read(packet))),
+    is_other.then(|| DecodedPayload {
+        packets: join(packets.iter().map(|packet| rewrite_packet(packet))),
         is_of_socket_io_1,
     })
 }
 
-/// A payload of socketioxide as a client reads it. `None` if it is unchanged.
-pub(super) fn answered(payload: &[u8], encoding: Encoding) -> Option<Vec<u8>> {
+/// Encodes a payload of socketioxide for a client. Returns `None` if it is unchanged.
+pub(super) fn encode(payload: &[u8], encoding: Encoding) -> Option<Vec<u8>> {
     let may_have_refusal = payload.windows(3).any(|bytes| bytes == b":44");
     let is_as_read = match encoding {
         Encoding::Text => !may_have_refusal,
@@ -77,7 +78,7 @@ pub(super) fn answered(payload: &[u8], encoding: Encoding) -> Option<Vec<u8>> {
     let packets = packets(std::str::from_utf8(payload).ok()?)?;
     let mut all = Vec::with_capacity(payload.len());
     for packet in packets {
-        let packet = refusal::rewritten(packet).map_or(Cow::Borrowed(packet), Cow::Owned);
+        let packet = refusal::rewrite(packet).map_or(Cow::Borrowed(packet), Cow::Owned);
         match encoding {
             Encoding::Text => push(&mut all, &packet),
             Encoding::Bytes => push_binary(&mut all, &packet),
@@ -87,9 +88,10 @@ pub(super) fn answered(payload: &[u8], encoding: Encoding) -> Option<Vec<u8>> {
     Some(all)
 }
 
-/// A payload of socketioxide in which large packets have replaced their placeholders. `None` if there are none.
-pub(super) fn filled(payload: &[u8], large: &LargePackets) -> Option<Vec<u8>> {
-    if large.are_none() {
+/// Replaces placeholders in a payload of socketioxide by their large packets. Returns `None` if
+/// there are none.
+pub(super) fn fill_placeholders(payload: &[u8], large: &LargePackets) -> Option<Vec<u8>> {
+    if large.is_empty() {
         return None;
     }
     let mut all = Vec::new();
@@ -102,30 +104,31 @@ pub(super) fn filled(payload: &[u8], large: &LargePackets) -> Option<Vec<u8>> {
     Some(all)
 }
 
-/// What socketioxide reads instead of a payload, for tests of any input.
-pub(crate) fn rewritten(payload: &[u8]) -> Option<String> {
+/// Decodes and encodes any payload, for tests. Returns the payload that socketioxide reads.
+pub(crate) fn rewrite_payload(payload: &[u8]) -> Option<String> {
     for is_binary in [false, true] {
-        received(payload, is_binary, true);
+        decode(payload, is_binary, true);
     }
     for encoding in [Encoding::Text, Encoding::Bytes, Encoding::ByteChars] {
-        answered(payload, encoding);
+        encode(payload, encoding);
     }
-    Some(received(payload, false, false)?.packets)
+    Some(decode(payload, false, false)?.packets)
 }
 
-/// Whether only Socket.IO 1 writes this packet: Socket.IO 2 ends the name of a namespace with a comma.
+/// Whether only Socket.IO 1 writes this packet: Socket.IO 2 ends the name of a namespace with a
+/// comma.
 fn has_name_of_socket_io_1(packet: &str) -> bool {
-    packet.starts_with(connect::BEGIN) && !packet.contains(',')
+    packet.starts_with(connect::PREFIX) && !packet.contains(',')
 }
 
-/// A packet as socketioxide reads it.
-fn as_read(packet: &str) -> Cow<'_, str> {
-    let without_attachments = || attachments::without_in_packet(packet);
-    let rewritten = connect::rewritten(packet).map(Cow::Owned).or_else(without_attachments);
+/// Rewrites a packet for socketioxide.
+fn rewrite_packet(packet: &str) -> Cow<'_, str> {
+    let without_attachments = || attachments::strip_packet(packet);
+    let rewritten = connect::rewrite(packet).map(Cow::Owned).or_else(without_attachments);
     rewritten.unwrap_or(Cow::Borrowed(packet))
 }
 
-/// The packets of a text.
+/// Splits a payload of text into packets.
 fn packets(mut payload: &str) -> Option<Vec<&str>> {
     let mut packets = Vec::new();
     while !payload.is_empty() {
@@ -136,13 +139,14 @@ fn packets(mut payload: &str) -> Option<Vec<&str>> {
     Some(packets)
 }
 
-/// The first packet, and what follows.
+/// Returns the first packet, and the rest.
 fn split_packet(payload: &str) -> Option<(&str, &str)> {
     let (length, rest) = payload.split_once(':')?;
     rest.split_at_checked(bytes_of(rest, length.parse().ok()?)?)
 }
 
-/// The bytes of the first packet of a text, with its length. All of them if it is not a packet.
+/// Returns the bytes of the first packet of a text, with its length. Returns all bytes if it is not
+/// a packet.
 pub(super) fn length_of_first(payload: &[u8]) -> usize {
     let length = || {
         let digits = payload.iter().position(|byte| *byte == b':')?;
@@ -152,9 +156,10 @@ pub(super) fn length_of_first(payload: &[u8]) -> usize {
     length().unwrap_or(payload.len())
 }
 
-/// The bytes of the first characters of valid UTF-8: so many that they have this length in UTF-16.
+/// Returns the bytes of the first characters of valid UTF-8 that have `length` units in UTF-16.
 fn bytes_of_chars(text: &[u8], length: usize) -> Option<usize> {
-    // Only what may belong to the packet is checked: a character of one unit has up to three bytes.
+    // Only bytes that may belong to the packet are checked: a character of one unit has up to three
+    // bytes.
     let longest = &text[..text.len().min(length.saturating_mul(3))];
     let valid = match str::from_utf8(longest) {
         Ok(valid) => valid,
@@ -163,24 +168,24 @@ fn bytes_of_chars(text: &[u8], length: usize) -> Option<usize> {
     bytes_of(valid, length)
 }
 
-/// Before a packet of text in a binary payload.
+/// Precedes a packet of text in a binary payload.
 const TEXT: u8 = 0;
 
-/// Before a packet of bytes in a binary payload.
+/// Precedes a packet of bytes in a binary payload.
 const BINARY: u8 = 1;
 
-/// A packet of no bytes, in a text.
+/// An empty binary packet in a payload of text.
 const ATTACHMENT: &str = "b4";
 
-/// Behind the length of a packet in a binary payload.
+/// Follows the length of a packet in a binary payload.
 const END_OF_LENGTH: u8 = 255;
 
-/// The packets of a binary payload, `0 1 5 255 40/shop?token=x`. Those of bytes are empty.
+/// Splits a binary payload, `0 1 5 255 40/shop?token=x`, into packets. Binary packets become empty.
 fn binary_packets(mut payload: &[u8]) -> Option<Vec<Cow<'_, str>>> {
-    const MOST_DIGITS: usize = 9;
+    const MAX_DIGITS: usize = 9;
     let mut packets = Vec::new();
     while let [kind @ (TEXT | BINARY), rest @ ..] = payload {
-        let digits = rest.iter().take(MOST_DIGITS + 1).position(|byte| *byte == END_OF_LENGTH)?;
+        let digits = rest.iter().take(MAX_DIGITS + 1).position(|byte| *byte == END_OF_LENGTH)?;
         let length = rest[..digits].iter().try_fold(0, |length: usize, digit| {
             (*digit < 10).then(|| length * 10 + usize::from(*digit))
         })?;
@@ -193,7 +198,8 @@ fn binary_packets(mut payload: &[u8]) -> Option<Vec<Cow<'_, str>>> {
     (payload.is_empty() && !packets.is_empty()).then_some(packets)
 }
 
-/// Lengths are counted as JavaScript does, in units of UTF-16.
+/// Returns the bytes of the first `length` units of a text. Lengths are counted as in JavaScript,
+/// in units of UTF-16.
 fn bytes_of(text: &str, length: usize) -> Option<usize> {
     let (mut units, mut bytes) = (0, 0);
     let mut chars = text.chars();
@@ -208,7 +214,8 @@ fn utf16_length(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }
 
-/// The text whose UTF-8 has these characters as its bytes. A packet with other characters is not encoded.
+/// Returns the text whose UTF-8 has these characters as its bytes. A packet with other characters
+/// is not encoded.
 fn from_byte_chars(packet: &str) -> Cow<'_, str> {
     if packet.is_ascii() {
         return packet.into();
@@ -224,7 +231,7 @@ fn to_byte_chars(packet: &str) -> String {
     packet.bytes().map(char::from).collect()
 }
 
-fn joined(packets: impl Iterator<Item = impl AsRef<str>>) -> String {
+fn join(packets: impl Iterator<Item = impl AsRef<str>>) -> String {
     let mut payload = Vec::new();
     packets.for_each(|packet| push(&mut payload, packet.as_ref()));
     String::from_utf8(payload).expect("it is made of strings")
@@ -251,7 +258,7 @@ mod tests {
     use super::*;
 
     fn payload(packets: &[&str]) -> String {
-        joined(packets.iter())
+        join(packets.iter())
     }
 
     fn binary(packets: &[&str]) -> Vec<u8> {
@@ -261,37 +268,37 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_is_rewritten_among_others() {
+    fn connect_is_rewritten_among_other_packets() {
         let event = r#"42["hello","/shop?token=x"]"#;
         let sent = payload(&["2", "40/shop?token=x,", event, "40/news?a=b,"]);
         let expected = payload(&["2", r#"40/shop,{"token":"x"}"#, event, r#"40/news,{"a":"b"}"#]);
-        assert_eq!(rewritten(sent.as_bytes()).unwrap(), expected);
+        assert_eq!(rewrite_payload(sent.as_bytes()).unwrap(), expected);
     }
 
     #[test]
-    fn lengths_are_those_of_utf_16() {
+    fn lengths_are_counted_in_utf_16_units() {
         let sent = "9:42[\"ä😀\"]16:40/shop?token=ö,";
         let expected = "9:42[\"ä😀\"]21:40/shop,{\"token\":\"ö\"}";
-        assert_eq!(rewritten(sent.as_bytes()).unwrap(), expected);
-        let face = rewritten(b"22:40/shop?a=%F0%9F%98%80").unwrap();
+        assert_eq!(rewrite_payload(sent.as_bytes()).unwrap(), expected);
+        let face = rewrite_payload(b"22:40/shop?a=%F0%9F%98%80").unwrap();
         assert_eq!(face, "18:40/shop,{\"a\":\"😀\"}");
     }
 
     #[test]
-    fn a_payload_without_such_a_connect_is_left() {
+    fn payload_without_a_query_is_unchanged() {
         let packets = payload(&["2", "40/shop,", r#"42["hello","?"]"#]);
-        assert_eq!(rewritten(packets.as_bytes()), None);
-        assert_eq!(rewritten(b""), None);
+        assert_eq!(rewrite_payload(packets.as_bytes()), None);
+        assert_eq!(rewrite_payload(b""), None);
     }
 
     #[test]
-    fn a_payload_that_is_not_as_it_should_be_is_left() {
+    fn malformed_payload_is_unchanged() {
         let good = "15:40/shop?token=x";
-        assert!(rewritten(good.as_bytes()).is_some());
+        assert!(rewrite_payload(good.as_bytes()).is_some());
         for bad in ["3:2", "x:2", "2", "-1:2", "1:😀", "99999999999999999999:2"] {
-            assert_eq!(rewritten(format!("{good}{bad}").as_bytes()), None, "{bad}");
+            assert_eq!(rewrite_payload(format!("{good}{bad}").as_bytes()), None, "{bad}");
         }
-        assert_eq!(rewritten(&[good.as_bytes(), b"1:\xff"].concat()), None);
+        assert_eq!(rewrite_payload(&[good.as_bytes(), b"1:\xff"].concat()), None);
     }
 
     #[test]
@@ -300,54 +307,54 @@ mod tests {
         let ack = to_byte_chars(r#"43/shop,1["ä😀"]"#);
         let sent = payload(&[&connect, &ack]);
         let expected = payload(&[r#"40/shop,{"token":"ö"}"#, r#"43/shop,1["ä😀"]"#]);
-        let read = received(sent.as_bytes(), false, false).unwrap();
-        assert_eq!(read, Received { packets: expected, is_of_socket_io_1: true });
-        // Without a CONNECT in it, the client is known already.
+        let read = decode(sent.as_bytes(), false, false).unwrap();
+        assert_eq!(read, DecodedPayload { packets: expected, is_of_socket_io_1: true });
+        // Without a CONNECT, the client has to be known already.
         let sent = payload(&[&ack]);
-        assert_eq!(received(sent.as_bytes(), false, false), None);
-        let read = received(sent.as_bytes(), false, true).unwrap();
+        assert_eq!(decode(sent.as_bytes(), false, false), None);
+        let read = decode(sent.as_bytes(), false, true).unwrap();
         assert_eq!(read.packets, payload(&[r#"43/shop,1["ä😀"]"#]));
     }
 
     #[test]
-    fn binary_payload_of_text_is_that_of_socket_io_1() {
+    fn binary_payload_with_only_text_is_from_socket_io_1() {
         let sent = binary(&["40/shop?token=x", r#"43/shop,1["ä😀"]"#]);
         let expected = payload(&[r#"40/shop,{"token":"x"}"#, r#"43/shop,1["ä😀"]"#]);
-        let read = received(&sent, true, false).unwrap();
-        assert_eq!(read, Received { packets: expected, is_of_socket_io_1: true });
+        let read = decode(&sent, true, false).unwrap();
+        assert_eq!(read, DecodedPayload { packets: expected, is_of_socket_io_1: true });
         let surrogate = [&[0, 4, 255], &b"4\xed\xa0\x80"[..]].concat();
-        assert!(received(&surrogate, true, false).is_some());
+        assert!(decode(&surrogate, true, false).is_some());
     }
 
     #[test]
-    fn bytes_of_a_binary_payload_are_not_kept_and_a_mistake_is_left() {
+    fn binary_packets_become_empty_and_malformed_payloads_are_unchanged() {
         let text = binary(&["2"]);
         let bytes = [1, 2, 255, 4, 7];
-        let read = received(&[&text[..], &bytes, &text].concat(), true, false);
+        let read = decode(&[&text[..], &bytes, &text].concat(), true, false);
         let packets = "1:22:b41:2".to_owned();
-        assert_eq!(read, Some(Received { packets, is_of_socket_io_1: false }));
+        assert_eq!(read, Some(DecodedPayload { packets, is_of_socket_io_1: false }));
         for bad in [&[0][..], &[0, 1], &[0, 2, 255, b'2'], &[0, 10, 255, b'2'], &[7], &[0; 99]] {
-            assert_eq!(received(&[&text, bad].concat(), true, false), None, "{bad:?}");
+            assert_eq!(decode(&[&text, bad].concat(), true, false), None, "{bad:?}");
         }
-        assert_eq!(received(b"", true, false), None);
+        assert_eq!(decode(b"", true, false), None);
     }
 
     #[test]
-    fn answer_has_the_lengths_and_characters_that_its_client_reads() {
+    fn payload_is_encoded_for_each_kind_of_client() {
         let packets = [r#"42/shop,["e","ä😀"]"#, "2"];
         let sent = payload(&packets);
-        assert_eq!(answered(sent.as_bytes(), Encoding::Text), None);
-        assert_eq!(answered(sent.as_bytes(), Encoding::Bytes).unwrap(), binary(&packets));
-        let twice = answered(sent.as_bytes(), Encoding::ByteChars).unwrap();
+        assert_eq!(encode(sent.as_bytes(), Encoding::Text), None);
+        assert_eq!(encode(sent.as_bytes(), Encoding::Bytes).unwrap(), binary(&packets));
+        let twice = encode(sent.as_bytes(), Encoding::ByteChars).unwrap();
         let expected = "22:42/shop,[\"e\",\"Ã¤ð\u{9f}\u{98}\u{80}\"]1:2";
         assert_eq!(String::from_utf8(twice).unwrap(), expected);
-        assert_eq!(answered(b"6:42[\"e\"]", Encoding::ByteChars), None);
-        assert_eq!(answered(b"1:2", Encoding::Bytes).unwrap(), [0, 1, 255, b'2']);
-        assert_eq!(answered(b"", Encoding::Bytes), None);
+        assert_eq!(encode(b"6:42[\"e\"]", Encoding::ByteChars), None);
+        assert_eq!(encode(b"1:2", Encoding::Bytes).unwrap(), [0, 1, 255, b'2']);
+        assert_eq!(encode(b"", Encoding::Bytes), None);
     }
 
     #[test]
-    fn refusal_in_an_answer_has_a_string_for_every_old_client() {
+    fn refusal_has_a_string_for_every_legacy_client() {
         let sent = payload(&["2", r#"44/shop,{"message":"Auth 500 error"}"#]);
         let packets = ["2", r#"44/shop,"Auth 500 error""#];
         for (encoding, expected) in [
@@ -355,24 +362,25 @@ mod tests {
             (Encoding::Bytes, binary(&packets)),
             (Encoding::ByteChars, payload(&packets).into_bytes()),
         ] {
-            assert_eq!(answered(sent.as_bytes(), encoding).unwrap(), expected);
+            assert_eq!(encode(sent.as_bytes(), encoding).unwrap(), expected);
         }
         let event = payload(&[r#"42/shop,["e",":44"]"#]);
-        assert_eq!(answered(event.as_bytes(), Encoding::Text).unwrap(), event.as_bytes());
+        assert_eq!(encode(event.as_bytes(), Encoding::Text).unwrap(), event.as_bytes());
     }
 
     proptest! {
         #[test]
-        fn packets_stay_apart_whatever_is_in_them(before in ".{0,9}", after in ".{0,9}") {
+        fn packets_with_any_content_stay_separate(before in ".{0,9}", after in ".{0,9}") {
             let sent = payload(&[&before, "40/shop?ä,", &after]);
-            // Text that begins like a CONNECT of Socket.IO 1 makes all of it one of those.
+            // Text that begins like a CONNECT of Socket.IO 1 makes the whole payload one of
+            // Socket.IO 1.
             prop_assume!(![&before, &after].iter().any(|it| it.starts_with("40/")));
             let expected = payload(&[&before, r#"40/shop,{"ä":""}"#, &after]);
-            prop_assert_eq!(rewritten(sent.as_bytes()).unwrap(), expected);
+            prop_assert_eq!(rewrite_payload(sent.as_bytes()).unwrap(), expected);
         }
 
         #[test]
-        fn first_packet_has_the_length_that_it_says(texts in vec(".{0,9}", 1..4)) {
+        fn first_packet_has_its_declared_length(texts in vec(".{0,9}", 1..4)) {
             let texts: Vec<_> = texts.iter().map(String::as_str).collect();
             let all = payload(&texts);
             let length = length_of_first(all.as_bytes());
@@ -380,20 +388,20 @@ mod tests {
         }
 
         #[test]
-        fn first_packet_is_as_it_is_read_or_all_that_is_left(text in "[0-9:a€😀]{0,20}") {
+        fn first_packet_ends_where_it_is_split_or_takes_the_whole_payload(text in "[0-9:a€😀]{0,20}") {
             let expected = split_packet(&text).map_or(text.len(), |(_, rest)| text.len() - rest.len());
             prop_assert_eq!(length_of_first(text.as_bytes()), expected);
         }
 
         #[test]
-        fn text_of_socket_io_1_arrives_whatever_is_in_it(texts in vec("[1-9]?.{0,9}", 1..4)) {
+        fn text_of_socket_io_1_with_any_content_survives_a_round_trip(texts in vec("[1-9]?.{0,9}", 1..4)) {
             let texts: Vec<_> = texts.iter().map(|text| format!("4{text}")).collect();
             let texts: Vec<_> = texts.iter().map(String::as_str).collect();
             prop_assume!(!texts.iter().any(|it| it.starts_with("40/") || it.starts_with("44")));
             let sent = payload(&texts);
             for (encoding, is_binary) in [(Encoding::Bytes, true), (Encoding::ByteChars, false)] {
-                let encoded = answered(sent.as_bytes(), encoding).unwrap_or(sent.clone().into());
-                let read = received(&encoded, is_binary, true).unwrap();
+                let encoded = encode(sent.as_bytes(), encoding).unwrap_or(sent.clone().into());
+                let read = decode(&encoded, is_binary, true).unwrap();
                 prop_assert_eq!(&read.packets, &sent);
             }
         }

@@ -1,7 +1,8 @@
-//! How the client of each session of Engine.IO 3 that polls reads and writes text.
+//! How the client of each polling session of Engine.IO 3 encodes text.
 //!
-//! The first packets of a client show it. The handshake of a session carries the `KnownClient`, and socketioxide keeps the
-//! handshake as long as the session, so this module needs only weak references.
+//! The first packets of a client show it. The handshake of a session carries the `KnownClient`, and
+//! socketioxide keeps the handshake as long as the session, so this module needs only weak
+//! references.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +19,8 @@ use crate::socket::EngineRequest;
 /// The properties of the client of one session.
 #[derive(Default)]
 struct KnownClient {
-    /// Whether it asked for text alone as it began: `b64=1`.
-    has_no_bytes: bool,
+    /// Whether it asked for text only in its handshake: `b64=1`.
+    is_text_only: bool,
     is_of_socket_io_1: AtomicBool,
 }
 
@@ -34,20 +35,21 @@ pub(super) struct Sessions(Mutex<Clients>);
 #[derive(Default)]
 struct Clients {
     by_session: HashMap<Sid, Weak<KnownClient>>,
-    /// At this size, sessions that have ended are removed.
+    /// At this size, ended sessions are removed.
     purge_at: usize,
 }
 
-/// Puts what is known of the client where it lives as long as the session that this handshake begins.
+/// Stores the properties of the client among the extensions of its handshake, which live as long as
+/// the session.
 pub(super) fn attach(handshake: &mut Request) -> NewClient {
     let engine = handshake.extensions().get::<EngineRequest>();
-    let has_no_bytes = engine.is_some_and(|engine| engine.is_text_only);
-    let client = NewClient(Arc::new(KnownClient { has_no_bytes, ..KnownClient::default() }));
+    let is_text_only = engine.is_some_and(|engine| engine.is_text_only);
+    let client = NewClient(Arc::new(KnownClient { is_text_only, ..KnownClient::default() }));
     handshake.extensions_mut().insert(client.clone());
     client
 }
 
-/// The session that a handshake is answered with: `96:0{"sid":"…",…}`.
+/// Returns the session in the response to a handshake: `96:0{"sid":"…",…}`.
 pub(in crate::socket) fn session_in(answer: &[u8]) -> Option<Sid> {
     #[derive(Deserialize)]
     struct Open<'a> {
@@ -60,27 +62,27 @@ pub(in crate::socket) fn session_in(answer: &[u8]) -> Option<Sid> {
 
 impl Sessions {
     pub(super) fn begin(&self, session: Sid, NewClient(client): &NewClient) {
-        const FEW: usize = 64;
+        const MIN_PURGE_SIZE: usize = 64;
         let mut clients = self.0.lock();
         if clients.by_session.len() >= clients.purge_at {
             clients.by_session.retain(|_, client| client.strong_count() > 0);
-            clients.purge_at = FEW.max(clients.by_session.len() * 2);
+            clients.purge_at = MIN_PURGE_SIZE.max(clients.by_session.len() * 2);
         }
         clients.by_session.insert(session, Arc::downgrade(client));
     }
 
-    /// The client of this session is one of Socket.IO 1.
-    pub(super) fn learn(&self, session: Sid) {
+    /// Marks the client of a session as one of Socket.IO 1.
+    pub(super) fn mark_socket_io_1(&self, session: Sid) {
         if let Some(client) = self.client(session) {
             client.is_of_socket_io_1.store(true, Ordering::Relaxed);
         }
     }
 
-    /// How the client of this session reads payloads.
+    /// Returns how the client of a session reads payloads.
     pub(super) fn encoding(&self, session: Sid) -> Encoding {
         match self.client(session) {
             Some(client) if client.is_of_socket_io_1.load(Ordering::Relaxed) => {
-                if client.has_no_bytes { Encoding::ByteChars } else { Encoding::Bytes }
+                if client.is_text_only { Encoding::ByteChars } else { Encoding::Bytes }
             }
             _ => Encoding::Text,
         }
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn client_is_known_as_long_as_its_session_lives() {
+    fn client_is_known_until_its_session_ends() {
         for (uri, encoding) in [
             ("/socket.io/?EIO=3&transport=polling&b64=1", Encoding::ByteChars),
             ("/socket.io/?EIO=3&transport=polling", Encoding::Bytes),
@@ -115,7 +117,7 @@ mod tests {
             let client = client(uri);
             sessions.begin(session, &client);
             assert_eq!(sessions.encoding(session), Encoding::Text);
-            sessions.learn(session);
+            sessions.mark_socket_io_1(session);
             assert_eq!(sessions.encoding(session), encoding);
             drop(client);
             assert_eq!(sessions.encoding(session), Encoding::Text);
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn session_is_in_the_answer_to_its_handshake() {
+    fn session_is_read_from_the_response_to_its_handshake() {
         let session = Sid::new();
         let answer = format!(r#"85:0{{"sid":"{session}","upgrades":[],"pingTimeout":20000}}"#);
         assert_eq!(session_in(answer.as_bytes()), Some(session));

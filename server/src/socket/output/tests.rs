@@ -1,4 +1,4 @@
-//! Claims beside a simple model.
+//! Compares claims with a simple model.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -6,12 +6,12 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::socket::session::tests::sessions;
 
-/// The packets that a session was sent: where each ends, its size, and whether it is small.
+/// The packets that a session was sent: for each, its end, its size, and whether it is small.
 #[derive(Default)]
 struct Model {
     sent: VecDeque<(u64, usize, bool)>,
     end: u64,
-    begun: usize,
+    in_progress: usize,
 }
 
 impl Model {
@@ -21,7 +21,7 @@ impl Model {
 }
 
 #[test]
-fn what_one_client_has_unread_is_claimed_but_for_a_part_of_each_session() {
+fn unread_bytes_of_a_client_are_claimed_except_a_part_of_each_session() {
     const LIMIT: usize = 4 << 20;
     let seed: u64 = rand::random();
     println!("seed {seed}");
@@ -36,7 +36,7 @@ fn what_one_client_has_unread_is_claimed_but_for_a_part_of_each_session() {
         }
         for (session, model) in sessions.iter().zip(&mut models) {
             read(session, model, model.end);
-            session.output.all_are_made();
+            session.output.finish_answers();
         }
         assert_eq!(budget.claimed(), 0);
     }
@@ -45,24 +45,24 @@ fn what_one_client_has_unread_is_claimed_but_for_a_part_of_each_session() {
 fn step(budget: &OutputBudget, session: &Session, model: &mut Model, random: &mut StdRng) {
     let output = &session.output;
     match random.random_range(0..4) {
-        0 if budget.begin(output, model.begun).is_ok() => {
-            model.begun += 1;
-            let beside = model.small() + (model.begun - 1) * UNCOUNTED_BYTES;
+        0 if budget.begin(output, model.in_progress).is_ok() => {
+            model.in_progress += 1;
+            let beside = model.small() + (model.in_progress - 1) * UNCOUNTED_BYTES;
             let queued = output.queued.lock();
             let claimed = queued.claimed();
             let first = (beside + UNCOUNTED_BYTES).min(UNCLAIMED_BYTES + UNCOUNTED_BYTES);
             assert!(first <= UNCLAIMED_BYTES + queued.claimed_first());
             assert!(beside <= UNCLAIMED_BYTES + claimed, "{beside} with {claimed}");
         }
-        1 if model.begun > 0 => {
+        1 if model.in_progress > 0 => {
             let size = random.random_range(1..=UNCOUNTED_BYTES - PACKET_OVERHEAD);
             output.add(output.written(), size, None);
-            model.begun -= 1;
+            model.in_progress -= 1;
             model.end += size as u64;
             model.sent.push_back((model.end, size, true));
         }
         2 => {
-            let size = random.random_range(UNCOUNTED_BYTES..LIMIT_OF_LARGE);
+            let size = random.random_range(UNCOUNTED_BYTES..MAX_LARGE);
             if let Some(claim) = budget.claim(output.client, size) {
                 budget.add(output, output.written(), size, claim);
                 model.end += size as u64;
@@ -70,22 +70,22 @@ fn step(budget: &OutputBudget, session: &Session, model: &mut Model, random: &mu
             }
         }
         _ => {
-            let unread = model.end - session.taken();
-            read(session, model, session.taken() + random.random_range(0..=unread));
+            let unread = model.end - session.bytes_taken();
+            read(session, model, session.bytes_taken() + random.random_range(0..=unread));
         }
     }
 }
 
-const LIMIT_OF_LARGE: usize = 1 << 20;
+const MAX_LARGE: usize = 1 << 20;
 
 fn read(session: &Session, model: &mut Model, until: u64) {
-    session.take(until - session.taken());
+    session.add_taken(until - session.bytes_taken());
     while model.sent.pop_front_if(|(end, ..)| *end <= until).is_some() {}
     assert_eq!(session.output.unread(), model.end - until);
 }
 
 #[test]
-fn connections_that_have_ended_are_forgotten() {
+fn ended_connections_are_removed_from_the_budget() {
     let budget = OutputBudget::new(1 << 20);
     for _ in 0..10_000 {
         let output = Arc::new(Output::new(Weak::new(), None));

@@ -1,4 +1,4 @@
-//! That nobody creates, gives away or takes a record in the name of somebody else.
+//! Nobody creates, transfers or takes records in the name of another person.
 
 use axum::routing::post;
 use backwire::change::Attributes;
@@ -10,11 +10,12 @@ use backwire::{Context, Server};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use super::{door, model, signed_in, write};
+use super::{model, signed_in, with_sign_in, write};
 use crate::browser::Browser;
 use crate::client::start;
 
-/// The sample of the documentation, with writes by shortcuts, associations and a handler of its own.
+/// Starts a server with the sample of the documentation, and with shortcuts, associations and a
+/// custom handler that write.
 async fn serve(access: Value) -> Server {
     async fn handler(cx: Context) -> Result<backwire::blueprints::Reply> {
         let note = json!({ "userId": "ann", "text": "planted" });
@@ -38,7 +39,7 @@ async fn serve(access: Value) -> Server {
         "ids": "client", "attributes": { "notes": { "collection": "note", "via": "userId" } },
     }));
     let tag = model(json!({ "attributes": { "notes": { "collection": "note", "via": "tags" } } }));
-    let builder: Builder = door(Server::builder().settings(settings));
+    let builder: Builder = with_sign_in(Server::builder().settings(settings));
     let builder = builder.route("/handler", post(handler)).resource("note", note).unwrap();
     let builder = builder.resource("user", user).unwrap().resource("tag", tag).unwrap();
     let server = start(builder).await;
@@ -92,7 +93,7 @@ async fn record_cannot_be_created_in_the_name_of_somebody_else() {
 }
 
 #[tokio::test]
-async fn anonymous_caller_creates_records_of_nobody_alone() {
+async fn anonymous_caller_creates_only_records_without_an_owner() {
     let server =
         serve(json!({ "owner": "userId", "read": "everyone", "create": "everyone" })).await;
     let mut nobody = Browser::new(&server);
@@ -105,7 +106,7 @@ async fn anonymous_caller_creates_records_of_nobody_alone() {
 }
 
 #[tokio::test]
-async fn owner_of_a_record_changes_only_by_those_who_may_assign_it() {
+async fn only_callers_with_assign_access_change_the_owner_of_a_record() {
     let any = json!(["signedIn"]);
     let server = serve(json!({
         "owner": "userId", "assign": { "role": "admin" },
@@ -129,7 +130,7 @@ async fn owner_of_a_record_changes_only_by_those_who_may_assign_it() {
             write(&mut ann, Method::PATCH, &path, json!({ "userId": given })).await;
         assert_eq!(refusal(&json!(status), &body), refused);
     }
-    // A model is saved with all its attributes.
+    // Backbone saves a model with all its attributes.
     let set = json!({ "userId": "ann", "text": "Milk" });
     assert_eq!(write(&mut bob, Method::PUT, &path, set).await.0, 200);
     let mut admin = signed_in(&server, "eve", &["admin"]).await;
@@ -137,17 +138,18 @@ async fn owner_of_a_record_changes_only_by_those_who_may_assign_it() {
     assert_eq!(write(&mut admin, Method::PUT, &path, set.clone()).await.0, 200);
     assert_eq!(write(&mut admin, Method::POST, "/note", set).await.1["userId"], "bob");
     assert_eq!(bob.get(&path).await["userId"], "bob");
-    // A record that belonged to somebody who is gone belongs to nobody.
+    // After the owner is destroyed, the record has no owner.
     assert_eq!(write(&mut bob, Method::DELETE, "/user/bob", json!({})).await.0, 200);
     assert_eq!(bob.get(&path).await["userId"], Value::Null);
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn upsert_makes_the_caller_the_owner_of_a_new_record_alone() {
+async fn upsert_sets_the_owner_of_new_records_only() {
     let access = json!({ "owner": "userId", "read": "everyone", "create": "signedIn", "update": "signedIn" });
     let note = model(json!({ "upsert": true, "access": access }));
-    let server = start(door(crate::client::builder()).resource("note", note).unwrap()).await;
+    let server =
+        start(with_sign_in(crate::client::builder()).resource("note", note).unwrap()).await;
     let mut ann = signed_in(&server, "ann", &[]).await;
     let mut bob = signed_in(&server, "bob", &[]).await;
     let upsert = async |who: &mut Browser, path: &str, set: Value| {

@@ -1,24 +1,25 @@
-//! That a refused write tells nobody of records that they may not read, unless the resource says so.
+//! Refused writes reveal nothing of records that the caller may not read, unless the resource sets
+//! `reveals`.
 
 use backwire::config::Config;
 use backwire::settings::Settings;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{door, model, signed_in, write};
+use super::{model, signed_in, with_sign_in, write};
 use crate::browser::Browser;
 use crate::client::{builder, start};
 
-fn person(said: Value) -> Value {
+fn person(declaration: Value) -> Value {
     let mut person = json!({ "attributes": { "email": { "unique": true } } });
-    person.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+    person.as_object_mut().unwrap().extend(declaration.as_object().unwrap().clone());
     person
 }
 
 #[test]
 fn resource_whose_refusals_would_reveal_values_or_ids_is_refused() {
-    let refused = |said: Value| {
-        builder().resource("person", model(said)).err().map(|error| error.to_string())
+    let refused = |declaration: Value| {
+        builder().resource("person", model(declaration)).err().map(|error| error.to_string())
     };
     let staff = json!({ "role": "staff" });
     let hidden = json!({ "access": { "read": staff, "create": "everyone" } });
@@ -33,9 +34,9 @@ fn resource_whose_refusals_would_reveal_values_or_ids_is_refused() {
     for part in ["person.name", "E_EXISTS", "reveals: true"] {
         assert!(error.contains(part), "{error}");
     }
-    let reveals = |mut said: Value| {
-        said["reveals"] = json!(true);
-        said
+    let reveals = |mut declaration: Value| {
+        declaration["reveals"] = json!(true);
+        declaration
     };
     assert_eq!(refused(reveals(person(hidden.clone()))), None);
     assert_eq!(refused(reveals(given)), None);
@@ -55,17 +56,17 @@ fn configuration_that_would_reveal_values_is_an_error_when_the_server_starts() {
     let file = folder.path().join("config.yml");
     let start = |yaml: &str| {
         std::fs::write(&file, yaml).unwrap();
-        Config::read(&file).unwrap().over(Settings::default())
+        Config::read(&file).unwrap().apply_to(Settings::default())
     };
     assert!(start(yaml).unwrap_err().to_string().contains("reveals: true"));
     assert!(start(&format!("{yaml}    reveals: true\n")).is_ok());
 }
 
 #[tokio::test]
-async fn caller_who_may_not_read_all_gives_no_ids() {
+async fn caller_without_access_to_all_records_cannot_choose_ids() {
     let access = json!({ "read": { "role": "staff" }, "create": "everyone" });
     let form = model(json!({ "access": access }));
-    let builder = door(builder()).resource("form", form).unwrap();
+    let builder = with_sign_in(builder()).resource("form", form).unwrap();
     let open = model(json!({ "access": access, "reveals": true }));
     let server = start(builder.resource("open", open).unwrap()).await;
     let mut staff = signed_in(&server, "eve", &["staff"]).await;
@@ -76,7 +77,7 @@ async fn caller_who_may_not_read_all_gives_no_ids() {
         assert_eq!(write(&mut staff, Method::POST, path, given.clone()).await.0, 409);
         assert_eq!(write(&mut nobody, Method::POST, path, json!({})).await.0, 201);
     }
-    // The attack: whether an id is taken or free is answered alike.
+    // The attack: the server answers alike for used and for free ids.
     for id in ["secret", "free"] {
         let refused = write(&mut nobody, Method::POST, "/form", json!({ "id": id })).await;
         assert_eq!((refused.0, &refused.1["code"]), (400, &json!("E_BAD_ID")));
@@ -86,10 +87,10 @@ async fn caller_who_may_not_read_all_gives_no_ids() {
 }
 
 #[tokio::test]
-async fn unique_values_are_those_of_all_records_if_the_resource_reveals_them() {
+async fn unique_values_apply_to_all_records_if_the_resource_reveals_them() {
     let access = json!({ "owner": "userId", "create": "everyone" });
     let person = model(person(json!({ "access": access, "reveals": true })));
-    let server = start(door(builder()).resource("person", person).unwrap()).await;
+    let server = start(with_sign_in(builder()).resource("person", person).unwrap()).await;
     let mut ann = signed_in(&server, "ann", &[]).await;
     let mut bob = signed_in(&server, "bob", &[]).await;
     let mail = json!({ "email": "ann@example.com" });

@@ -1,4 +1,4 @@
-//! Whatever people do, in any order.
+//! Random actions of people, in any order.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestRunner};
 use reqwest::Method;
 use serde_json::json;
 
-use super::{all_is_said, enter, serve, signed_in, status, write};
+use super::{serve, sign_in, signed_in, status, wait_for_pushes, write};
 use crate::browser::Browser;
 use crate::client::Socket;
 
@@ -38,10 +38,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..24)
 }
 
-/// A person with a page of each kind, who has read everything in every way there is.
+/// A person with a page of each kind that has read everything in every way.
 struct Person {
     browser: Browser,
-    /// Those, too, that are nobody's since their person has left and come back.
+    /// Includes notes that have no owner since their person left and returned.
     sockets: Vec<Socket>,
 }
 
@@ -63,9 +63,9 @@ impl Person {
     }
 }
 
-/// Every text says whose it is, and changes with its owner. So a frame that says another's name is one
-/// that should not have been sent.
-async fn nobody_learns_of_anothers_records(steps: Vec<Step>) {
+/// Every text contains the name of its owner, and changes with the owner. So the server must not
+/// have sent a frame with the name of another person.
+async fn check_frames(steps: Vec<Step>) {
     let server = serve().await;
     let mut editor = signed_in(&server, "eve", &["editor"]).await;
     let mut people = BTreeMap::new();
@@ -84,11 +84,11 @@ async fn nobody_learns_of_anothers_records(steps: Vec<Step>) {
             }
             Step::Leave(name) => {
                 let person = people.get_mut(name).unwrap();
-                person.browser.send(Method::DELETE, "/door", None).await;
+                person.browser.send(Method::DELETE, "/sign-in", None).await;
             }
             Step::Return(name) => {
                 let person = people.get_mut(name).unwrap();
-                enter(&mut person.browser, name, &[]).await;
+                sign_in(&mut person.browser, name, &[]).await;
                 person.sockets.push(person.browser.runtime(&server).await);
                 person.sockets.push(person.browser.socket(&server).await);
                 let any = notes.get(number % notes.len().max(1)).map_or("", |(id, _)| id);
@@ -114,13 +114,13 @@ async fn nobody_learns_of_anothers_records(steps: Vec<Step>) {
             }
         }
     }
-    all_is_said(&server).await;
+    wait_for_pushes(&server).await;
     for (name, person) in &mut people {
         for socket in &mut person.sockets {
-            for frame in socket.heard().await {
+            for frame in socket.pushes().await {
                 let others = PEOPLE.iter().filter(|other| *other != name);
                 for other in others {
-                    assert!(!frame.contains(&format!("of {other}")), "{name} heard {frame}");
+                    assert!(!frame.contains(&format!("of {other}")), "{name} received {frame}");
                 }
             }
         }
@@ -129,14 +129,14 @@ async fn nobody_learns_of_anothers_records(steps: Vec<Step>) {
 }
 
 #[test]
-fn no_frame_to_anyone_tells_of_anothers_records() {
+fn no_frame_contains_records_of_another_person() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut runner = TestRunner::new(Config { cases: 24, ..Config::default() });
-    let told = runner.run(&steps(), |steps| {
-        runtime.block_on(nobody_learns_of_anothers_records(steps));
+    let result = runner.run(&steps(), |steps| {
+        runtime.block_on(check_frames(steps));
         Ok(())
     });
-    if let Err(failure) = told {
+    if let Err(failure) = result {
         panic!("{failure}");
     }
 }

@@ -1,4 +1,4 @@
-//! Who belongs to whom from here on.
+//! Changes of associations.
 
 use backwire::route::{Paths, Shortcuts};
 use reqwest::{Client, Method};
@@ -9,7 +9,7 @@ use super::{ask, body, filled, owned, read, rex, timeless, tom};
 use crate::client::{Socket, refusal};
 
 #[tokio::test]
-async fn records_are_added_removed_and_replaced() {
+async fn members_are_added_removed_and_replaced() {
     let server = filled(owned()).await;
     let moved = json!({ "name": "Rex", "owner": 2, "id": 1 });
     let bob = json!({ "name": "Bob", "id": 2, "pets": [moved] });
@@ -17,7 +17,7 @@ async fn records_are_added_removed_and_replaced() {
         assert_eq!(body(&server, "PUT", "/user/2/pets/1", Value::Null).await, bob);
     }
     assert_eq!(read(&server, "/user/1/pets").await, json!([tom()]));
-    // Nobody is taken from somebody else.
+    // The removal does not affect the member of another record.
     body(&server, "DELETE", "/user/1/pets/1", Value::Null).await;
     assert_eq!(read(&server, "/pet/1").await, moved);
     for _ in 0..2 {
@@ -55,20 +55,20 @@ async fn records_are_added_removed_and_replaced() {
         ("DELETE", "/user/1/pets", json!([1]), 405, "DELETE is not understood here"),
         ("PUT", "/pet/1/owner", json!([1]), 405, "PUT is not understood here"),
     ] {
-        let (said, refused) = ask(&server, verb, path, data).await;
-        assert_eq!((said, &refused["message"]), (status, &json!(message)), "{verb} {path}");
+        let (actual, refused) = ask(&server, verb, path, data).await;
+        assert_eq!((actual, &refused["message"]), (status, &json!(message)), "{verb} {path}");
     }
     assert_eq!(read(&server, "/user/1/pets").await, json!([]));
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_is_posted_to_a_collection_is_created_in_it() {
+async fn record_posted_to_a_collection_becomes_its_member() {
     let server = filled(owned()).await;
     let (status, pet) = ask(&server, "POST", "/user/2/pets", json!({ "name": "Kit" })).await;
     let kit = json!({ "name": "Kit", "owner": 2, "id": 3 });
     assert_eq!((status, timeless(pet)), (201, kit.clone()));
-    // One that is there is only named.
+    // An existing record is only added.
     let (status, pet) = ask(&server, "POST", "/user/2/pets", json!({ "id": 1 })).await;
     let rex = json!({ "name": "Rex", "owner": 2, "id": 1 });
     assert_eq!((status, timeless(pet)), (200, rex.clone()));
@@ -83,7 +83,7 @@ async fn what_is_posted_to_a_collection_is_created_in_it() {
 }
 
 #[tokio::test]
-async fn the_verbs_of_an_association_are_told() {
+async fn options_list_the_methods_of_an_association() {
     let server = filled(owned()).await;
     for (path, verbs) in [
         ("/user/1/pets", "GET,HEAD,POST,PUT,OPTIONS"),
@@ -91,21 +91,21 @@ async fn the_verbs_of_an_association_are_told() {
         ("/pet/1/owner", "GET,HEAD,OPTIONS"),
     ] {
         let url = format!("http://{}{path}", server.addr());
-        let told = Client::new().request(Method::OPTIONS, &url).send().await.unwrap();
-        assert_eq!(told.headers()["allow"], verbs);
+        let response = Client::new().request(Method::OPTIONS, &url).send().await.unwrap();
+        assert_eq!(response.headers()["allow"], verbs);
         let head = Client::new().head(&url).send().await.unwrap();
         assert_eq!(head.status(), 200);
         let get = Client::new().get(&url).send().await.unwrap();
         assert_eq!(head.headers()["content-length"], get.headers()["content-length"]);
         let mut socket = Socket::stock(&server).await;
-        let told = socket.ask(json!(["options", { "url": path }])).await;
-        assert_eq!(told["headers"]["allow"], verbs);
+        let response = socket.ask(json!(["options", { "url": path }])).await;
+        assert_eq!(response["headers"]["allow"], verbs);
     }
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn a_collection_is_not_an_attribute_to_be_set_and_an_owner_is_an_id() {
+async fn collection_cannot_be_set_as_an_attribute_and_an_owner_is_an_id() {
     let server = filled(owned()).await;
     for (verb, path, data, field, rule) in [
         ("POST", "/user", json!({ "pets": [1] }), "pets", "is a collection"),
@@ -117,14 +117,14 @@ async fn a_collection_is_not_an_attribute_to_be_set_and_an_owner_is_an_id() {
         assert_eq!((status, &refused["field"]), (400, &json!(field)));
         assert!(refused["problems"][0]["rule"].as_str().unwrap().starts_with(rule));
     }
-    // As forms send it.
+    // A form sends the id as text.
     let tom = body(&server, "PATCH", "/pet/2", json!({ "owner": "2" })).await;
     assert_eq!(tom["owner"], 2);
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_is_sent_again_with_its_key_is_not_done_again() {
+async fn repeated_association_write_is_not_applied_again() {
     let server = joined().await;
     let mut runtime = Socket::runtime(&server).await;
     let keyed = |verb: &str, url: &str, key: &str, data: Value| json!([verb, { "url": url, "headers": { "idempotency-key": key }, "data": data }]);
@@ -135,7 +135,7 @@ async fn what_is_sent_again_with_its_key_is_not_done_again() {
     assert_eq!(runtime.ask(cy).await["body"], made["body"]);
     let bob = keyed("put", "/team/2/members/2", "b", Value::Null);
     assert_eq!(runtime.ask(bob.clone()).await["body"]["members"].as_array().unwrap().len(), 3);
-    // Somebody else takes him out before it comes again.
+    // Another client removes Bob before the write is repeated.
     body(&server, "DELETE", "/team/2/members/2", Value::Null).await;
     assert_eq!(runtime.ask(bob).await["body"]["members"].as_array().unwrap().len(), 2);
     let none = keyed("put", "/team/2/members", "c", json!([]));
@@ -147,9 +147,10 @@ async fn what_is_sent_again_with_its_key_is_not_done_again() {
 }
 
 #[tokio::test]
-async fn paths_past_handlers_of_ones_own_are_not_there() {
+async fn association_paths_of_resources_with_custom_handlers_are_404() {
     let server =
-        filled(owned().instead("/pet", axum::routing::patch(async || "nobody does that"))).await;
+        filled(owned().override_route("/pet", axum::routing::patch(async || "nobody does that")))
+            .await;
     for path in ["/user/1/pets", "/pet/1/owner"] {
         assert_eq!(ask(&server, "GET", path, Value::Null).await.0, 404, "{path}");
     }
@@ -157,14 +158,14 @@ async fn paths_past_handlers_of_ones_own_are_not_there() {
 }
 
 #[tokio::test]
-async fn who_is_in_a_collection_is_changed_under_its_path_as_under_its_own() {
+async fn member_can_be_updated_under_the_path_of_its_collection() {
     let server = filled(owned()).await;
     let mut runtime = Socket::runtime(&server).await;
     let patch = |path: &str, key: &str, set: Value| json!(["patch", { "url": path, "headers": { "idempotency-key": key }, "data": set }]);
     let king = runtime.ask(patch("/user/1/pets/1", "a", json!({ "name": "King" }))).await;
     assert_eq!((&king["statusCode"], &king["body"]["name"]), (&json!(200), &json!("King")));
     assert_eq!(king["headers"]["backwire-record"], "pet/1");
-    // By this it leaves, and so the same again finds it there no more.
+    // This update removes the pet from the collection, so a later one does not find it there.
     let given = patch("/user/1/pets/1", "b", json!({ "owner": 2 }));
     let gone = runtime.ask(given.clone()).await;
     assert_eq!((&gone["statusCode"], &gone["body"]["owner"]), (&json!(200), &json!(2)));
@@ -190,7 +191,7 @@ async fn who_is_in_a_collection_is_changed_under_its_path_as_under_its_own() {
 }
 
 #[tokio::test]
-async fn another_id_in_the_body_than_in_the_path_is_refused() {
+async fn different_ids_in_body_and_path_are_refused() {
     let server = filled(owned()).await;
     for verb in ["PUT", "DELETE"] {
         let (status, refused) = ask(&server, verb, "/user/1/pets/1", json!({ "id": 2 })).await;
@@ -202,7 +203,7 @@ async fn another_id_in_the_body_than_in_the_path_is_refused() {
 }
 
 #[tokio::test]
-async fn shortcuts_add_remove_and_replace_where_they_are_switched_on() {
+async fn enabled_shortcuts_add_remove_and_replace_members() {
     let paths = Paths { shortcuts: Shortcuts::Write, ..Paths::default() };
     let server = filled(owned().paths(paths)).await;
     assert_eq!(read(&server, "/user/2/pets/add/1").await["pets"][0]["id"], 1);

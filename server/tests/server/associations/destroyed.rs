@@ -1,4 +1,4 @@
-//! What becomes of those that belonged to a record that is gone.
+//! References to destroyed records.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,12 +12,12 @@ use backwire::write::{Action, Write};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{ask, body, filled, heard, owned, read};
+use super::{ask, body, filled, owned, pushes, read};
 use crate::client::{Socket, builder, start};
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 #[tokio::test]
-async fn who_belonged_to_a_record_that_is_destroyed_belongs_to_nobody() {
+async fn members_of_a_destroyed_record_have_no_owner() {
     let server = filled(owned()).await;
     let mut s1 = Socket::stock(&server).await;
     s1.get("/user").await;
@@ -25,10 +25,10 @@ async fn who_belonged_to_a_record_that_is_destroyed_belongs_to_nobody() {
     body(&server, "DELETE", "/user/1", Value::Null).await;
     let mut all = Vec::new();
     while all.len() < 3 {
-        all.extend(heard(&mut s1).await);
+        all.extend(pushes(&mut s1).await);
     }
-    let heard = all;
-    let verbs: Vec<_> = heard.iter().map(|it| (&it[1]["verb"], &it[1]["data"])).collect();
+    let pushes = all;
+    let verbs: Vec<_> = pushes.iter().map(|it| (&it[1]["verb"], &it[1]["data"])).collect();
     let none = |id: i64| json!({ "owner": null, "id": id });
     assert_eq!(
         verbs,
@@ -39,7 +39,7 @@ async fn who_belonged_to_a_record_that_is_destroyed_belongs_to_nobody() {
         ]
     );
     assert_eq!(read(&server, "/pet?owner=1").await, json!([]));
-    // Over a socket what follows is done before the next request.
+    // Over a socket, the cascade finishes before the next request.
     let mut runtime = Socket::runtime(&server).await;
     runtime.put("/user/2/pets", json!([1, 2])).await;
     let first = runtime.emit(&json!(["delete", { "url": "/user/2" }])).await;
@@ -50,7 +50,7 @@ async fn who_belonged_to_a_record_that_is_destroyed_belongs_to_nobody() {
 }
 
 #[tokio::test]
-async fn who_has_to_belong_to_somebody_keeps_what_it_has() {
+async fn required_owner_is_kept_when_its_record_is_destroyed() {
     let user = Model::default().attribute("pets", Attribute::collection("pet", "owner"));
     let owner = Attribute { required: true, ..Attribute::model("user") };
     let pet = Model::default().attribute("owner", owner);
@@ -66,7 +66,7 @@ async fn who_has_to_belong_to_somebody_keeps_what_it_has() {
 }
 
 #[tokio::test]
-async fn a_repeated_destroy_does_nothing_to_a_new_record_with_the_id() {
+async fn repeated_destroy_does_not_affect_a_recreated_record() {
     let server = filled(owned()).await;
     let mut runtime = Socket::runtime(&server).await;
     let keyed = json!(["delete", { "url": "/user/2", "headers": { "idempotency-key": "k" } }]);
@@ -78,7 +78,7 @@ async fn a_repeated_destroy_does_nothing_to_a_new_record_with_the_id() {
     server.shutdown().await;
 }
 
-/// Stops commits to pets while it is closed, and counts those that wait.
+/// Blocks commits to pets while it is closed, and counts the blocked ones.
 struct Gate {
     open: Semaphore,
     is_closed: AtomicBool,
@@ -118,7 +118,7 @@ async fn destroy_with_many_references_is_answered_at_once_and_others_write_betwe
         body(&server, "POST", "/pet", pets.into()).await;
     }
     gate.is_closed.store(true, Ordering::SeqCst);
-    // No reference can be removed now, and nobody waits for that.
+    // No reference can be removed now. The destroy does not wait for that.
     body(&server, "DELETE", "/user/1", Value::Null).await;
     let mut removed = 0;
     for group in [500, 500, 200] {
@@ -126,7 +126,7 @@ async fn destroy_with_many_references_is_answered_at_once_and_others_write_betwe
         assert_eq!(read(&server, "/pet?owner=1").await, json!([]));
         assert_eq!(read(&server, "/pet/1200").await["owner"], Value::Null);
         body(&server, "POST", "/todo", json!({})).await;
-        // The rest waits for its turn.
+        // The remaining references wait for the next group.
         assert_eq!(gate.commits.load(Ordering::SeqCst), removed + group);
         removed += group;
         gate.open.add_permits(group);
@@ -171,8 +171,8 @@ async fn references_are_removed_after_a_restart() {
     let builder = builder().settings(settings).resource("user", super::user()).unwrap();
     let pet = Model::default().attribute("owner", Attribute::model("user"));
     let server = start(builder.resource("pet", pet).unwrap()).await;
-    let visitor = rusqlite::Connection::open(&file).unwrap();
-    let count = |sql: &str| -> i64 { visitor.query_row(sql, (), |row| row.get(0)).unwrap() };
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let count = |sql: &str| -> i64 { connection.query_row(sql, (), |row| row.get(0)).unwrap() };
     while count("SELECT count(*) FROM cascades") > 0 {
         tokio::task::yield_now().await;
     }

@@ -1,19 +1,19 @@
-//! Many to many.
+//! Many-to-many associations.
 
 use backwire::Server;
 use backwire::model::{Attribute, Ids, Model};
 use backwire::server::Builder;
 use serde_json::{Value, json};
 
-use super::{ask, body, heard, read, timeless};
+use super::{ask, body, pushes, read, timeless};
 use crate::client::{Socket, builder, start};
 
-/// Teams with members: many to many.
+/// Declares teams with members (many to many).
 fn teams() -> Builder {
     teams_of(Model::default(), Model::default())
 }
 
-/// The same, of models of which something else is declared already.
+/// Declares teams with members on given models.
 pub(super) fn teams_of(user: Model, team: Model) -> Builder {
     let teams = Attribute { dominant: true, ..Attribute::collection("team", "members") };
     let user = user.attribute("teams", teams);
@@ -21,12 +21,12 @@ pub(super) fn teams_of(user: Model, team: Model) -> Builder {
     builder().resource("user", user).unwrap().resource("team", team).unwrap()
 }
 
-/// Ann and Bob, and teams Blue and Red; Ann is in both.
+/// Starts a server with Ann and Bob, and the teams Blue and Red. Ann is in both teams.
 pub(super) async fn joined() -> Server {
     joined_in(teams()).await
 }
 
-/// The same, of teams with members that are built in another way.
+/// Starts the same server from a given builder.
 pub(super) async fn joined_in(builder: Builder) -> Server {
     let server = start(builder).await;
     for name in ["Ann", "Bob"] {
@@ -44,7 +44,7 @@ pub(super) fn named(name: &str, id: i64) -> Value {
 }
 
 #[tokio::test]
-async fn many_belong_to_many_and_each_side_says_the_same() {
+async fn both_sides_of_a_many_to_many_agree() {
     let server = joined().await;
     assert_eq!(read(&server, "/user/1/teams").await, json!([named("Blue", 1), named("Red", 2)]));
     assert_eq!(read(&server, "/team/2/members").await, json!([named("Ann", 1)]));
@@ -77,7 +77,7 @@ async fn many_belong_to_many_and_each_side_says_the_same() {
 }
 
 #[tokio::test]
-async fn both_sides_hear_of_a_pair_once_however_many_make_it() {
+async fn both_sides_receive_a_pair_once_after_concurrent_additions() {
     let server = joined().await;
     let mut s1 = Socket::stock(&server).await;
     s1.get("/user").await;
@@ -86,27 +86,32 @@ async fn both_sides_hear_of_a_pair_once_however_many_make_it() {
     for (status, blue) in futures_util::future::join_all(adding).await {
         assert_eq!((status, blue["members"].as_array().map(Vec::len)), (200, Some(2)));
     }
-    let told = |of: &str, id: i64, verb: &str, attribute: &str, member: i64| {
+    let membership = |of: &str, id: i64, verb: &str, attribute: &str, member: i64| {
         let name = if verb == "addedTo" { "addedId" } else { "removedId" };
         json!([of, { "id": id, "verb": verb, "attribute": attribute, name: member }])
     };
-    let added = [told("team", 1, "addedTo", "members", 2), told("user", 2, "addedTo", "teams", 1)];
-    assert_eq!(heard(&mut s1).await, added);
+    let added = [
+        membership("team", 1, "addedTo", "members", 2),
+        membership("user", 2, "addedTo", "teams", 1),
+    ];
+    assert_eq!(pushes(&mut s1).await, added);
     let removing = (0..20).map(|_| ask(&server, "DELETE", "/user/2/teams/1", Value::Null));
     for (status, bob) in futures_util::future::join_all(removing).await {
         assert_eq!((status, &bob["teams"]), (200, &json!([])));
     }
-    let removed =
-        [told("team", 1, "removedFrom", "members", 2), told("user", 2, "removedFrom", "teams", 1)];
-    assert_eq!(heard(&mut s1).await, removed);
+    let removed = [
+        membership("team", 1, "removedFrom", "members", 2),
+        membership("user", 2, "removedFrom", "teams", 1),
+    ];
+    assert_eq!(pushes(&mut s1).await, removed);
     body(&server, "DELETE", "/user/1", Value::Null).await;
-    let heard = heard(&mut s1).await;
-    assert_eq!(heard[0][1]["verb"], "destroyed");
+    let pushes = pushes(&mut s1).await;
+    assert_eq!(pushes[0][1]["verb"], "destroyed");
     assert_eq!(
-        heard[1..],
+        pushes[1..],
         [
-            told("team", 1, "removedFrom", "members", 1),
-            told("team", 2, "removedFrom", "members", 1)
+            membership("team", 1, "removedFrom", "members", 1),
+            membership("team", 2, "removedFrom", "members", 1)
         ]
     );
     assert_eq!(read(&server, "/team?populate=members").await[0]["members"], json!([]));
@@ -114,7 +119,7 @@ async fn both_sides_hear_of_a_pair_once_however_many_make_it() {
 }
 
 #[tokio::test]
-async fn pairs_are_nobodys_resource() {
+async fn pairs_are_not_accessible_as_a_resource() {
     let builder = teams().api_key("secret".parse().unwrap());
     let server = start(builder).await;
     body(&server, "POST", "/user", json!({})).await;
@@ -125,8 +130,8 @@ async fn pairs_are_nobodys_resource() {
         assert_eq!(ask(&server, "GET", &path, Value::Null).await.0, 404, "{path}");
         assert_eq!(ask(&server, "DELETE", &path, Value::Null).await.0, 404, "{path}");
     }
-    let said = json!({ "model": join, "verb": "destroyed", "id": "[1,1]" });
-    let (status, refused) = ask(&server, "POST", "/publish?apiKey=secret", said).await;
+    let publication = json!({ "model": join, "verb": "destroyed", "id": "[1,1]" });
+    let (status, refused) = ask(&server, "POST", "/publish?apiKey=secret", publication).await;
     assert_eq!((status, &refused["field"]), (400, &json!("model")));
     let mut runtime = Socket::runtime(&server).await;
     let resumed = runtime.ask(json!(["resume", [[join, 1, 0]]])).await;
@@ -136,7 +141,7 @@ async fn pairs_are_nobodys_resource() {
 }
 
 #[tokio::test]
-async fn records_of_one_resource_may_be_associated_with_one_another() {
+async fn records_of_one_resource_may_be_associated_with_each_other() {
     let user = Model::default()
         .attribute("follows", Attribute::collection("user", "followers"))
         .attribute("followers", Attribute::collection("user", "follows"))
@@ -163,7 +168,7 @@ async fn records_of_one_resource_may_be_associated_with_one_another() {
 }
 
 #[tokio::test]
-async fn ids_of_every_kind_and_of_other_names_are_associated() {
+async fn associations_work_with_ids_of_every_type_and_key_name() {
     let user = Model { key: "_id".to_owned(), ids: Ids::Client, ..Model::default() }
         .attribute("pets", Attribute::collection("pet", "owner"))
         .attribute("teams", Attribute::collection("team", "members"));
@@ -183,7 +188,7 @@ async fn ids_of_every_kind_and_of_other_names_are_associated() {
     let id = blue["id"].as_str().unwrap();
     body(&server, "PUT", &format!("/teams/{id}/members"), json!([odd, "A/b"])).await;
     assert_eq!(read(&server, &format!("{path}/teams")).await[0]["id"], blue["id"]);
-    // Both ids make up that of the pair.
+    // The id of the pair consists of both ids.
     let long = "x".repeat(250);
     body(&server, "POST", "/user", json!({ "_id": long })).await;
     let (status, refused) =

@@ -1,4 +1,4 @@
-//! What is filled in, and the path of a collection.
+//! Populated associations, and the paths of collections.
 
 use backwire::model::{Attribute, Find, Model, Populate};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::{ask, body, filled, owned, read, rex, tom};
 use crate::client::builder;
 
 #[tokio::test]
-async fn nothing_is_filled_in_unless_it_is_asked_for() {
+async fn associations_are_populated_only_on_request() {
     let server = filled(owned()).await;
     let [ann, bob] = [("Ann", 1), ("Bob", 2)].map(|(name, id)| json!({ "name": name, "id": id }));
     assert_eq!(read(&server, "/user").await, json!([ann, bob]));
@@ -46,7 +46,7 @@ async fn nothing_is_filled_in_unless_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_resource_may_say_what_is_filled_in_and_how_much_of_it() {
+async fn resource_declares_default_population_and_its_limits() {
     let user = Model::default().attribute("pets", Attribute::collection("pet", "owner"));
     let user = Model { find: Find { populate: Populate::All, ..Find::default() }, ..user };
     let pet = Model::default().attribute("owner", Attribute::model("user"));
@@ -63,7 +63,7 @@ async fn a_resource_may_say_what_is_filled_in_and_how_much_of_it() {
 }
 
 #[tokio::test]
-async fn a_collection_has_a_path_of_its_own() {
+async fn collection_has_its_own_path() {
     let server = filled(owned()).await;
     assert_eq!(read(&server, "/user/1/pets").await, json!([rex(), tom()]));
     assert_eq!(read(&server, "/User/1/PETS/").await, json!([rex(), tom()]));

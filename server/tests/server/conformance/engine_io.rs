@@ -1,5 +1,5 @@
-//! The cases of Engine.IO 4. The suite of Socket.IO 5 repeats those of the handshake, the heartbeat, closing and
-//! the upgrade.
+//! The cases of Engine.IO 4. The suite of Socket.IO 5 repeats those of the handshake, the
+//! heartbeat, closing and the upgrade.
 
 use futures_util::StreamExt;
 use reqwest::Method;
@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::{ANSWER, NEVER, Polling, REQUEST, SOON, opened_with, status, with_heartbeat};
 use crate::client::{Socket, Stream, builder, refusal, server, start};
 
-/// A WebSocket, and its first message. Pings are not answered.
+/// Opens a WebSocket that does not answer pings. Returns it with its first message.
 async fn web_socket(server: &backwire::Server, query: &str) -> Option<(Stream, String)> {
     let url = format!("ws://{}/socket.io/{query}", server.addr());
     let (mut stream, _) = connect_async(url).await.ok()?;
@@ -25,7 +25,7 @@ async fn text(stream: &mut Stream) -> Option<String> {
     }
 }
 
-/// All but the id.
+/// Returns the settings of an open packet without the session id.
 fn settings(opened: &Value) -> Value {
     let mut opened = opened.as_object().unwrap().clone();
     assert!(opened.remove("sid").unwrap().as_str().is_some_and(|sid| !sid.is_empty()));
@@ -70,7 +70,7 @@ async fn handshake_with_invalid_version_transport_or_method_is_refused() {
 }
 
 #[tokio::test]
-async fn packet_of_text_is_answered_over_polling() {
+async fn text_packet_is_answered_over_polling() {
     let server = server().await;
     let client = Polling::connected(&server).await;
     client.post_packets(REQUEST).await;
@@ -92,19 +92,19 @@ async fn several_packets_of_one_payload_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn binary_packet_that_was_not_announced_closes_the_session() {
+async fn unannounced_binary_packet_closes_the_session() {
     let server = server().await;
     let client = Polling::connected(&server).await;
     client.post(&format!("{REQUEST}\x1ebAQIDBA==")).await;
     while client.poll().await.0 != 400 {}
     let mut socket = Socket::runtime(&server).await;
     socket.send_raw(Message::binary(vec![1, 2, 3, 4])).await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn invalid_packet_closes_the_session_that_polls() {
+async fn invalid_packet_closes_the_polling_session() {
     let server = server().await;
     let client = Polling::open(&server).await;
     assert_eq!(client.post("abc").await.0, 400);
@@ -113,10 +113,10 @@ async fn invalid_packet_closes_the_session_that_polls() {
 }
 
 #[tokio::test]
-async fn second_poll_at_once_closes_the_session() {
+async fn concurrent_second_poll_closes_the_session() {
     let server = server().await;
     let client = Polling::open(&server).await;
-    // One of them is the second; which, is not known.
+    // Either poll may be the second one.
     let mut answers = tokio::join!(client.poll(), client.poll());
     if answers.0.0 != 200 {
         std::mem::swap(&mut answers.0, &mut answers.1);
@@ -128,7 +128,7 @@ async fn second_poll_at_once_closes_the_session() {
 }
 
 #[tokio::test]
-async fn packet_of_text_is_answered_over_websocket() {
+async fn text_packet_is_answered_over_websocket() {
     let server = server().await;
     let mut socket = Socket::stock(&server).await;
     socket.send(REQUEST).await;
@@ -141,12 +141,12 @@ async fn invalid_packet_closes_the_websocket() {
     let server = server().await;
     let mut socket = Socket::stock(&server).await;
     socket.send("abc").await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn pings_come_and_are_answered_over_polling() {
+async fn server_sends_pings_over_polling_and_accepts_pongs() {
     let server = with_heartbeat(SOON, NEVER).await;
     let client = Polling::open(&server).await;
     for _ in 0..3 {
@@ -157,7 +157,7 @@ async fn pings_come_and_are_answered_over_polling() {
 }
 
 #[tokio::test]
-async fn pings_come_and_are_answered_over_websocket() {
+async fn server_sends_pings_over_websocket_and_accepts_pongs() {
     let server = with_heartbeat(SOON, NEVER).await;
     let mut stream = web_socket(&server, "?EIO=4&transport=websocket").await.unwrap().0;
     for _ in 0..3 {
@@ -167,9 +167,10 @@ async fn pings_come_and_are_answered_over_websocket() {
     server.shutdown().await;
 }
 
-/// Node sends it at that time. A client that waits for an answer must not find a ping instead.
+/// Node.js sends the first ping at that time. A client that waits for an answer must not receive a
+/// ping instead.
 #[tokio::test]
-async fn first_ping_comes_after_the_interval() {
+async fn first_ping_is_sent_after_the_interval() {
     let server = with_heartbeat(NEVER, SOON).await;
     let client = Polling::open(&server).await;
     client.post_packets("40").await;
@@ -186,7 +187,7 @@ async fn first_ping_comes_after_the_interval() {
 }
 
 #[tokio::test]
-async fn ping_that_is_not_answered_closes_the_session() {
+async fn unanswered_ping_closes_the_session() {
     let server = with_heartbeat(SOON, SOON).await;
     let client = Polling::open(&server).await;
     let mut stream = web_socket(&server, "?EIO=4&transport=websocket").await.unwrap().0;
@@ -200,17 +201,17 @@ async fn client_closes_its_session() {
     let server = server().await;
     let client = Polling::open(&server).await;
     let (polled, ()) = tokio::join!(client.poll(), client.post_packets("1"));
-    // The poll may come when the session is closed.
+    // The session may be closed before the poll arrives.
     assert!(polled == (200, "6".to_owned()) || polled.0 == 400, "{polled:?}");
     client.is_closed().await;
     let mut socket = Socket::stock(&server).await;
     socket.send("1").await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn session_that_polls_becomes_a_websocket() {
+async fn polling_session_is_upgraded_to_websocket() {
     let server = server().await;
     let client = Polling::connected(&server).await;
     let mut socket = Socket::upgrading(&server, &client.session).await;
@@ -222,7 +223,7 @@ async fn session_that_polls_becomes_a_websocket() {
 }
 
 #[tokio::test]
-async fn other_requests_with_the_session_of_a_websocket_change_nothing() {
+async fn other_requests_with_the_session_of_a_websocket_have_no_effect() {
     let server = server().await;
     let client = Polling::connected(&server).await;
     let mut socket = Socket::upgraded(&server, &client.session).await;

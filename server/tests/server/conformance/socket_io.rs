@@ -6,10 +6,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{ANSWER, Polling, REQUEST};
 use crate::client::{Socket, refusal, server};
-use crate::deliveries::House;
+use crate::deliveries::PushService;
 use crate::limits_reached::{count, limits};
 
-/// A transport that is open, and nothing more.
+/// Opens a transport without a CONNECT.
 async fn open(server: &backwire::Server) -> Socket {
     Socket::open(server, &[]).await.unwrap()
 }
@@ -33,21 +33,21 @@ async fn client_connects_to_the_main_namespace_with_and_without_data() {
 
 #[tokio::test]
 async fn client_connects_to_the_namespace_of_a_site_with_data() {
-    let house = House::open().await;
-    let mut socket = open(&house.server).await;
+    let service = PushService::open().await;
+    let mut socket = open(&service.server).await;
     socket.send(r#"40/shop,{"token":"user_1"}"#).await;
     is_connected(&socket.next_frame().await, "/shop,");
-    house.server.shutdown().await;
+    service.server.shutdown().await;
 }
 
-/// A site asks who connects, so a connect without data is refused.
+/// A site authenticates its clients, so it refuses a CONNECT without data.
 #[tokio::test]
 async fn client_without_data_is_refused_by_the_namespace_of_a_site() {
-    let house = House::open().await;
-    let mut socket = open(&house.server).await;
+    let service = PushService::open().await;
+    let mut socket = open(&service.server).await;
     socket.send("40/shop,").await;
     assert!(socket.next_frame().await.starts_with(r#"44/shop,{"message":"#));
-    house.server.shutdown().await;
+    service.server.shutdown().await;
 }
 
 #[tokio::test]
@@ -64,16 +64,16 @@ async fn invalid_connect_closes_the_connection() {
     let server = server().await;
     let mut socket = open(&server).await;
     socket.send("4abc").await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn client_that_leaves_the_main_namespace_is_sent_nothing_more() {
+async fn client_that_leaves_the_main_namespace_receives_nothing_more() {
     let server = server().await;
     let mut socket = Socket::stock(&server).await;
     socket.send("41").await;
-    // The connection goes on: it can be asked to join a namespace.
+    // The connection stays open and can join a namespace.
     socket.send("40/random").await;
     assert!(socket.next_frame().await.starts_with("44/random,"));
     server.shutdown().await;
@@ -81,18 +81,18 @@ async fn client_that_leaves_the_main_namespace_is_sent_nothing_more() {
 
 #[tokio::test]
 async fn client_leaves_one_namespace_and_stays_in_the_other() {
-    let house = House::open().await;
-    let mut socket = Socket::stock(&house.server).await;
+    let service = PushService::open().await;
+    let mut socket = Socket::stock(&service.server).await;
     socket.send(r#"40/shop,{"token":"user_1"}"#).await;
     is_connected(&socket.next_frame().await, "/shop,");
     socket.send("41/shop,").await;
     socket.send(REQUEST).await;
     assert!(socket.next_frame().await.starts_with("4310["));
-    house.server.shutdown().await;
+    service.server.shutdown().await;
 }
 
 #[tokio::test]
-async fn request_with_an_ack_id_is_answered_and_one_without_is_done() {
+async fn request_with_an_ack_id_is_answered_and_one_without_is_executed() {
     let server = server().await;
     let mut socket = Socket::stock(&server).await;
     socket.send(r#"42["post",{"url":"/todo","data":{"title":"Milk"}}]"#).await;
@@ -115,7 +115,7 @@ async fn send_binary(socket: &mut Socket, head: &str) {
 async fn event_with_attachments_is_refused_and_the_connection_goes_on() {
     let server = server().await;
     let mut socket = Socket::runtime(&server).await;
-    // Without an ack id nobody can be told.
+    // Without an ack id, the server cannot send the refusal.
     send_binary(&mut socket, "452-").await;
     send_binary(&mut socket, "452-789").await;
     let refused = socket.ack(789).await;
@@ -125,7 +125,7 @@ async fn event_with_attachments_is_refused_and_the_connection_goes_on() {
     server.shutdown().await;
 }
 
-/// What attachments contain is not kept until the last one has arrived.
+/// The server does not keep the contents of attachments until the last one has arrived.
 #[tokio::test]
 async fn large_attachments_are_refused_and_the_connection_goes_on() {
     let server = server().await;
@@ -139,9 +139,10 @@ async fn large_attachments_are_refused_and_the_connection_goes_on() {
     server.shutdown().await;
 }
 
-/// The text of an event is kept until all of its attachments have arrived, and counts as long.
+/// The server keeps the text of an event until all of its attachments have arrived, and counts it
+/// until then.
 #[tokio::test]
-async fn text_of_an_event_counts_until_its_attachments_have_arrived() {
+async fn event_text_counts_as_unfinished_until_its_attachments_arrive() {
     let set = |limits: &mut Limits| limits.total_request_bytes = 400_000;
     let server = crate::client::start(crate::client::builder().limits(limits(set))).await;
     let [mut first, mut second] = [Socket::runtime(&server).await, Socket::runtime(&server).await];
@@ -151,7 +152,7 @@ async fn text_of_an_event_counts_until_its_attachments_have_arrived() {
     first.send_raw(Message::binary(vec![7; 1000])).await;
     let waiting = tokio::spawn(async move { second.ask(event).await });
     while count(&server, Limit::TotalRequestBytes).await == 0 {
-        // A pong is no packet of Socket.IO.
+        // A pong is not a packet of Socket.IO.
         first.send("3").await;
         tokio::task::yield_now().await;
     }
@@ -190,18 +191,18 @@ async fn event_with_attachments_is_refused_over_polling() {
     server.shutdown().await;
 }
 
-/// What is put together of one event is bounded by number and by bytes.
+/// The attachments of one event are limited by number and by bytes.
 #[tokio::test]
-async fn more_attachments_than_the_server_puts_together_close_the_connection() {
+async fn more_attachments_than_the_limit_close_the_connection() {
     let server = crate::client::start(crate::client::builder().body_limit(1000)).await;
     let mut socket = Socket::runtime(&server).await;
     socket.send(r#"4511-1["get",{"url":"/todo"}]"#).await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     let mut socket = Socket::runtime(&server).await;
     socket.send(r#"452-1["get",{"url":"/todo"}]"#).await;
     socket.send_raw(Message::binary(vec![0; 600])).await;
     socket.send_raw(Message::binary(vec![0; 600])).await;
-    socket.is_ended().await;
+    socket.wait_for_close().await;
     server.shutdown().await;
 }
 
@@ -211,7 +212,7 @@ async fn packet_of_invalid_format_closes_the_connection() {
     for packet in ["4abc", "42{}", r#"42abc["get",{"url":"/todo"}]"#] {
         let mut socket = Socket::stock(&server).await;
         socket.send(packet).await;
-        socket.is_ended().await;
+        socket.wait_for_close().await;
     }
     server.shutdown().await;
 }

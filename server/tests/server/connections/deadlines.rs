@@ -1,4 +1,4 @@
-//! Clients that are waited for.
+//! Deadlines for slow clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn with_limits(change: impl FnOnce(&mut Limits)) -> Builder {
 }
 
 #[tokio::test]
-async fn head_that_does_not_end_is_a_408_at_its_deadline() {
+async fn incomplete_head_is_408_at_its_deadline() {
     let log = CapturedLog::start();
     let server = start(with_limits(|limits| limits.header_deadline = SOON)).await;
     let mut client = Raw::connect(server.addr()).await;
@@ -31,7 +31,7 @@ async fn head_that_does_not_end_is_a_408_at_its_deadline() {
     let sent = client.is_closed().await;
     assert!(sent.starts_with("HTTP/1.1 408 "), "{sent}");
     assert!(sent.contains("header_deadline") && sent.contains(r#""limit":0.2"#), "{sent}");
-    // Also the second on a connection.
+    // The second request on a connection has the same deadline.
     let mut client = Raw::connect(server.addr()).await;
     client.get("/health/live").await.unwrap();
     client.write("GET").await.unwrap();
@@ -43,7 +43,7 @@ async fn head_that_does_not_end_is_a_408_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn body_that_does_not_arrive_is_a_408_at_its_deadline() {
+async fn incomplete_body_is_408_at_its_deadline() {
     let log = CapturedLog::start();
     let server = start(with_limits(|limits| limits.body_deadline = SOON)).await;
     for kind in ["application/json", "application/x-www-form-urlencoded"] {
@@ -63,7 +63,7 @@ async fn body_that_does_not_arrive_is_a_408_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn connection_without_requests_is_closed_and_that_is_no_fault() {
+async fn idle_connection_is_closed_without_an_error() {
     let log = CapturedLog::start();
     let server = start(with_limits(|limits| limits.idle_deadline = SOON)).await;
     let mut silent = Raw::connect(server.addr()).await;
@@ -76,7 +76,7 @@ async fn connection_without_requests_is_closed_and_that_is_no_fault() {
 }
 
 #[tokio::test]
-async fn request_that_is_worked_on_and_websocket_have_no_deadline() {
+async fn running_request_and_websocket_have_no_deadline() {
     let gate = Arc::new(Notify::new());
     let open = gate.clone();
     let slow = get(async move |_: Context| gate.notified().await);
@@ -89,7 +89,7 @@ async fn request_that_is_worked_on_and_websocket_have_no_deadline() {
     let mut socket = Socket::runtime(&server).await;
     let mut client = Raw::connect(server.addr()).await;
     client.write("GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-    // When these have been closed, the deadlines have passed for the others, too.
+    // When the server has closed these, the deadlines of the others have passed too.
     for _ in 0..2 {
         Raw::connect(server.addr()).await.is_closed().await;
     }
@@ -100,7 +100,7 @@ async fn request_that_is_worked_on_and_websocket_have_no_deadline() {
 }
 
 #[tokio::test]
-async fn back_end_without_a_key_is_refused_before_its_body_arrives() {
+async fn request_without_the_api_key_is_refused_before_its_body_arrives() {
     let key: ApiKey = "secret".parse().unwrap();
     let server = start(builder().api_key(key)).await;
     for (path, kind) in [

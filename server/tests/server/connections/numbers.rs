@@ -1,4 +1,4 @@
-//! How many connections there are.
+//! Limits of the number of connections.
 
 use backwire::Server;
 use backwire::settings::{Limit, Settings, Store};
@@ -20,7 +20,7 @@ async fn ask(client: &mut Raw, forwarded: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn oldest_connection_without_a_request_makes_room_for_a_new_one() {
+async fn oldest_idle_connection_is_closed_for_a_new_one() {
     let log = CapturedLog::start();
     let server = server(|settings| settings.limits.connections = 3).await;
     let mut clients = Vec::new();
@@ -29,7 +29,7 @@ async fn oldest_connection_without_a_request_makes_room_for_a_new_one() {
         assert_eq!(client.get("/health/live").await.unwrap().status, 200);
         clients.push(client);
     }
-    // The first is not the oldest any more.
+    // The first connection is no longer the oldest one.
     assert_eq!(clients[0].get("/health/live").await.unwrap().status, 200);
     let mut new = Raw::connect(server.addr()).await;
     assert_eq!(new.get("/health/live").await.unwrap().status, 200);
@@ -45,7 +45,7 @@ async fn oldest_connection_without_a_request_makes_room_for_a_new_one() {
 #[tokio::test]
 async fn flood_of_one_address_does_not_close_the_connection_of_another() {
     let server = server(|settings| settings.limits.connections = 8).await;
-    // It waits for longer than all others.
+    // This connection is idle for longer than all others.
     let mut other = Raw::connect_from([127, 0, 0, 2].into(), server.addr()).await;
     assert_eq!(other.get("/health/live").await.unwrap().status, 200);
     let mut flood = Vec::new();
@@ -60,7 +60,7 @@ async fn flood_of_one_address_does_not_close_the_connection_of_another() {
 }
 
 #[tokio::test]
-async fn connection_is_a_503_if_all_others_are_in_use() {
+async fn connection_over_the_limit_is_503_if_all_others_are_busy() {
     let server = server(|settings| settings.limits.connections = 2).await;
     let handshake = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: localhost\r\n\
                      connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
@@ -75,7 +75,7 @@ async fn connection_is_a_503_if_all_others_are_in_use() {
     assert!(refused.contains("retry-after: 1"), "{refused}");
     assert!(refused.contains("(connections)") && refused.ends_with("\"limit\":2}"), "{refused}");
     drop(sockets);
-    // There is room again as soon as the server has noticed.
+    // There is room again as soon as the server has noticed the closed connection.
     while Raw::connect(server.addr())
         .await
         .get("/health/live")
@@ -87,7 +87,7 @@ async fn connection_is_a_503_if_all_others_are_in_use() {
 }
 
 #[tokio::test]
-async fn connections_of_one_address_have_a_limit() {
+async fn connections_of_one_address_are_limited() {
     let log = CapturedLog::start();
     let server = server(|settings| {
         settings.limits.connections_per_address = 2;
@@ -110,7 +110,7 @@ async fn connections_of_one_address_have_a_limit() {
 }
 
 #[tokio::test]
-async fn sockets_behind_a_proxy_count_for_the_address_of_their_client() {
+async fn sockets_behind_a_proxy_count_for_the_client_address() {
     let server = server(|settings| settings.limits.connections_per_address = 2).await;
     let mut proxy = Raw::connect(server.addr()).await;
     for _ in 0..2 {

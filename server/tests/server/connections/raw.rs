@@ -1,4 +1,4 @@
-//! A TCP connection whose bytes a test writes itself.
+//! A TCP connection with raw bytes.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// A connection over which requests and answers follow each other.
+/// A connection for consecutive requests.
 pub struct Raw {
     stream: TcpStream,
     received: Vec<u8>,
@@ -25,7 +25,7 @@ impl Raw {
         Self { stream: TcpStream::connect(addr).await.unwrap(), received: Vec::new() }
     }
 
-    /// From an address of this machine.
+    /// Connects from this local address.
     pub async fn connect_from(own: IpAddr, addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from((own, 0))).unwrap();
@@ -36,13 +36,13 @@ impl Raw {
         self.stream.write_all(text.as_bytes()).await
     }
 
-    /// The answer to a GET; an error if the connection has ended.
+    /// Sends a GET and returns the answer, or an error if the connection is closed.
     pub async fn get(&mut self, url: &str) -> io::Result<Answer> {
         self.write(&format!("GET {url} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await?;
         self.answer().await
     }
 
-    /// The next answer, which has to have a length.
+    /// Receives the next answer, which must have a `Content-Length`.
     pub async fn answer(&mut self) -> io::Result<Answer> {
         let head = self.take_until("\r\n\r\n").await?.to_ascii_lowercase();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -55,7 +55,7 @@ impl Raw {
         Ok(Answer { status, head, body: String::from_utf8(body).unwrap() })
     }
 
-    /// Resolves when the server has closed the connection, to what it sent before.
+    /// Waits until the server closes the connection, and returns what it sent before.
     pub async fn is_closed(&mut self) -> String {
         while self.read().await.is_ok() {}
         String::from_utf8(std::mem::take(&mut self.received)).unwrap()

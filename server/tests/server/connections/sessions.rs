@@ -1,4 +1,4 @@
-//! Sessions that poll: those without a CONNECT, and what they do not take.
+//! Polling sessions: limits for sessions without a CONNECT, and for unread answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ async fn handshake(server: &Server, protocol: u8, client: &str) -> Response {
     Client::new().get(url).header("x-forwarded-for", client).send().await.unwrap()
 }
 
-/// The url of the session that a handshake opens.
+/// Opens a session by a handshake, and returns its url.
 async fn session(server: &Server, client: &str) -> String {
     let opened = handshake(server, 4, client).await;
     let url = opened.url().to_string();
@@ -37,7 +37,7 @@ async fn post(url: &str, packets: String) {
 }
 
 #[tokio::test]
-async fn address_has_few_polling_sessions_without_a_connect() {
+async fn unconnected_polling_sessions_of_one_address_are_limited() {
     let log = CapturedLog::start();
     let server = server(|_| {}).await;
     let first = session(&server, "1.2.3.4").await;
@@ -58,14 +58,14 @@ async fn address_has_few_polling_sessions_without_a_connect() {
     assert_eq!(count(&server, Limit::UnconnectedSessionsPerAddress).await, 2);
     let lines = log.lines_of(Limit::UnconnectedSessionsPerAddress);
     assert!(lines.len() == 1 && lines[0].contains("client=1.2.3.4"), "{lines:?}");
-    // One that connects makes room.
+    // A session that connects makes room for a new one.
     post(&first, "40".to_owned()).await;
     while handshake(&server, 4, "1.2.3.4").await.status() != 200 {}
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn polling_sessions_without_a_connect_have_a_limit_in_all() {
+async fn unconnected_polling_sessions_are_limited_in_total() {
     let server = server(|limits| limits.unconnected_sessions = 2).await;
     for client in ["1.2.3.4", "1.2.3.5"] {
         assert_eq!(handshake(&server, 4, client).await.status(), 200);
@@ -78,7 +78,7 @@ async fn polling_sessions_without_a_connect_have_a_limit_in_all() {
 }
 
 #[tokio::test]
-async fn session_without_a_connect_ends_at_its_deadline() {
+async fn unconnected_session_ends_at_its_deadline() {
     let server = server(|limits| limits.connect_deadline = Duration::from_millis(200)).await;
     let mut connected = Socket::runtime(&server).await;
     let mut websocket = Socket::open(&server, &[]).await.unwrap();
@@ -92,7 +92,7 @@ async fn session_without_a_connect_ends_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn answers_that_a_polling_client_does_not_take_are_few() {
+async fn unread_answers_of_a_polling_client_are_limited() {
     const ANSWER: usize = 300_000;
     let begun = Arc::new(AtomicUsize::new(0));
     let counter = begun.clone();
@@ -112,7 +112,7 @@ async fn answers_that_a_polling_client_does_not_take_are_few() {
     for _ in 0..50 {
         assert_eq!(innocent.get("/todo").await["statusCode"], 200);
     }
-    // The limit, and the answer that reaches it.
+    // This is the limit plus the answer that reaches it.
     assert!(begun.load(Ordering::SeqCst) <= limits.unread_bytes / ANSWER + 1);
     let mut taken = 0;
     while taken < 20 {

@@ -1,4 +1,4 @@
-//! What a handshake may make the server believe of the connection it comes on.
+//! Handshakes and the TCP connections on which they arrive.
 
 use backwire::settings::Limit;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::raw::Raw;
 use crate::client::{builder, server, start};
 use crate::limits_reached::count;
 
-/// The session that a handshake opens.
+/// Returns the session id of an open packet.
 fn session(opened: &str) -> String {
     let opened: Value = serde_json::from_str(opened.strip_prefix('0').unwrap()).unwrap();
     opened["sid"].as_str().unwrap().to_owned()
@@ -15,7 +15,7 @@ fn session(opened: &str) -> String {
 
 /// A proxy sends requests of many clients on one connection.
 #[tokio::test]
-async fn polling_session_is_ended_without_the_tcp_connection_that_its_handshake_came_on() {
+async fn polling_session_ends_without_closing_its_tcp_connection() {
     let server = start(builder().unread(2)).await;
     let mut proxy = Raw::connect(server.addr()).await;
     let handshake = "/socket.io/?EIO=4&transport=polling";
@@ -27,7 +27,7 @@ async fn polling_session_is_ended_without_the_tcp_connection_that_its_handshake_
         let polled = http.get(&url).send().await.unwrap().text().await.unwrap();
         assert!(polled.contains(answer), "{polled}");
     }
-    // It reads nothing until there are more pushes than may wait for it.
+    // The client reads nothing until more pushes wait than the limit allows.
     for number in 0.. {
         if count(&server, Limit::UnreadPackets).await > 0 {
             break;
@@ -42,7 +42,7 @@ async fn polling_session_is_ended_without_the_tcp_connection_that_its_handshake_
 }
 
 #[tokio::test]
-async fn handshake_that_can_be_read_in_two_ways_is_a_400() {
+async fn ambiguous_handshake_is_400() {
     let server = server().await;
     let mut client = Raw::connect(server.addr()).await;
     for (query, field) in [

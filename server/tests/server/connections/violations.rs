@@ -1,5 +1,5 @@
-//! Violations of the WebSocket protocol end a connection with the close code that RFC 6455 has for them. The bytes of
-//! both sides are written and read here without a library.
+//! A violation of the WebSocket protocol closes the connection with the close code of RFC 6455.
+//! These tests write and read the bytes of both sides without a library.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,10 +26,10 @@ const PONG: u8 = 10;
 
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Bytes that a message may have, four times the limit of a body.
+/// The maximum number of bytes of a message: four times the body limit.
 const MAX: usize = 4000;
 
-/// A frame whose first byte may be anything.
+/// Returns a frame with any first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let masked = payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask);
     header(first, payload.len() as u64).into_iter().chain(masked).collect()
@@ -56,7 +56,7 @@ fn close(code: u16, reason: &[u8]) -> Vec<u8> {
     frame(FINAL | CLOSE, &[&code.to_be_bytes(), reason].concat())
 }
 
-/// A fragmented message.
+/// Returns a fragmented message.
 fn fragments(opcode: u8, fragments: &[&[u8]]) -> Vec<u8> {
     let frames = fragments.iter().enumerate().flat_map(|(number, payload)| {
         let last = if number + 1 == fragments.len() { FINAL } else { 0 };
@@ -65,7 +65,7 @@ fn fragments(opcode: u8, fragments: &[&[u8]]) -> Vec<u8> {
     frames.collect()
 }
 
-/// What a client does wrong, in which bytes, and the code.
+/// Returns each violation: its name, its bytes and the close code.
 fn violations() -> Vec<(String, Vec<u8>, u16)> {
     let mut all = Vec::new();
     let mut add = |name: &str, bytes: Vec<u8>, code| all.push((name.to_owned(), bytes, code));
@@ -131,20 +131,20 @@ fn violations() -> Vec<(String, Vec<u8>, u16)> {
     all
 }
 
-/// How a client came to its WebSocket.
+/// The way in which a client opened its WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     New,
     Upgraded,
-    /// The upgrade has begun, but is not complete.
+    /// The upgrade has begun but is incomplete.
     Upgrading,
 }
 
-/// The bytes of a WebSocket.
+/// A raw WebSocket.
 struct WebSocket {
     stream: TcpStream,
     engine: u8,
-    /// The session, if it has polled.
+    /// The session id, if the session polled before.
     polling: Option<String>,
 }
 
@@ -204,7 +204,7 @@ impl WebSocket {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// The next frame of the server: its first byte and its payload.
+    /// Receives the next frame of the server: its first byte and its payload.
     async fn frame(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
         let first = self.stream.read_u8().await?;
         let length = match self.stream.read_u8().await? {
@@ -223,8 +223,8 @@ impl WebSocket {
         String::from_utf8(payload).unwrap()
     }
 
-    /// The code with which the server closes, and that it closes the TCP connection after that. Frames before it are
-    /// passed over.
+    /// Waits for a close frame and returns its code. Checks that the server then closes the TCP
+    /// connection. Ignores frames before the close frame.
     async fn close_code(&mut self) -> Result<u16, String> {
         let close = async {
             loop {
@@ -247,7 +247,7 @@ impl WebSocket {
         }
     }
 
-    /// Writes bytes in parts. The server may have closed the connection before all have been written.
+    /// Writes bytes in parts. The server may close the connection before all are written.
     async fn write_in_parts(&mut self, bytes: &[u8], random: &mut StdRng) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -260,7 +260,7 @@ impl WebSocket {
         }
     }
 
-    /// The status of a poll of a session that has become a WebSocket, or was about to.
+    /// Polls the session of an upgraded or upgrading WebSocket, and returns the status.
     async fn poll(&self, server: &Server) -> u16 {
         let session = self.polling.as_ref().unwrap();
         let url = format!("{}&sid={session}", polling_url(self.engine));
@@ -272,7 +272,7 @@ fn polling_url(engine: u8) -> String {
     format!("/socket.io/?EIO={engine}&transport=polling")
 }
 
-/// A new session that polls.
+/// Opens a new polling session.
 async fn polling_session(addr: SocketAddr, engine: u8) -> String {
     let opened = Raw::connect(addr).await.get(&polling_url(engine)).await.unwrap().body;
     let (_, session) = opened.split_once("\"sid\":\"").unwrap();
@@ -281,7 +281,7 @@ async fn polling_session(addr: SocketAddr, engine: u8) -> String {
 
 async fn limited() -> Server {
     let mut limits = Limits::default();
-    // Here many sessions are opened by one address, and have no CONNECT.
+    // These tests open many sessions without a CONNECT from one address.
     limits.unconnected_sessions_per_address = usize::MAX;
     start(builder().body_limit(MAX / 4).limits(limits)).await
 }
@@ -307,7 +307,7 @@ async fn each_violation_closes_with_its_code() {
 }
 
 #[tokio::test]
-async fn violation_after_good_frames_closes_with_its_code_in_whatever_parts_it_arrives() {
+async fn violation_after_valid_frames_closes_with_its_code_in_any_segmentation() {
     let seed = std::env::var("BACKWIRE_SEED").ok().map(|seed| seed.parse().unwrap());
     let seed = seed.unwrap_or_else(rand::random::<u64>);
     println!("BACKWIRE_SEED={seed}");
@@ -329,7 +329,7 @@ async fn violation_after_good_frames_closes_with_its_code_in_whatever_parts_it_a
 }
 
 #[tokio::test]
-async fn frames_that_are_good_do_not_close() {
+async fn valid_frames_do_not_close_the_connection() {
     let server = limited().await;
     for (engine, way) in WAYS {
         let mut client = WebSocket::open(&server, engine, way).await;
@@ -382,10 +382,10 @@ async fn violation_in_an_upgrade_closes_with_its_code_and_ends_the_session() {
     server.shutdown().await;
 }
 
-/// The system would reset the connection if the server closed it with unread bytes, and the client would not get the
-/// close frame.
+/// If the server closed the connection with unread bytes, the operating system would reset it and
+/// the client would not receive the close frame.
 #[tokio::test]
-async fn client_that_goes_on_sending_gets_the_close_code() {
+async fn client_that_continues_to_send_gets_the_close_code() {
     let server = limited().await;
     let mut client = WebSocket::open(&server, 4, Way::New).await;
     let other = client.stream.into_std().unwrap();
@@ -397,13 +397,13 @@ async fn client_that_goes_on_sending_gets_the_close_code() {
     });
     assert_eq!(client.close_code().await, Ok(1009));
     drop(client);
-    // It may fail: the server does not read for ever.
+    // This may fail, because the server stops reading at some time.
     let _ = sending.await.unwrap();
     server.shutdown().await;
 }
 
 #[tokio::test]
-async fn answer_that_is_being_sent_is_complete_before_the_close() {
+async fn answer_in_progress_is_completed_before_the_close() {
     let server = start(builder()).await;
     for _ in 0..10 {
         let todo = json!({ "text": "x".repeat(200_000) });
@@ -423,7 +423,7 @@ async fn answer_that_is_being_sent_is_complete_before_the_close() {
     let length = u64::from_be_bytes(*begin[2..].first_chunk().unwrap());
     assert!(length > 2_000_000);
     client.write(&frame(FINAL | TEXT, b"\xff")).await;
-    // Somebody else is answered, so the server has had time to find the violation.
+    // The server has answered another client, so it has had time to find the violation.
     Socket::stock(&server).await.get("/todo/1").await;
     let mut rest = vec![0; length as usize - 4];
     client.stream.read_exact(&mut rest).await.unwrap();

@@ -1,5 +1,5 @@
-//! Random requests with idempotency keys that are used again, compared with a map of what each key
-//! was used for first.
+//! Random requests with reused idempotency keys, compared with a map from each key to its first
+//! request.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::house::House;
+use super::push_service::PushService;
 use crate::client::{builder, start};
 
-/// A body: one value, or a list of them. `None` is a value that is refused.
+/// A body: one value, or a list of values. `None` is an invalid value.
 #[derive(Debug, Clone, PartialEq)]
 enum Body {
     One(u8),
@@ -35,7 +35,7 @@ impl Body {
     }
 }
 
-/// Requests of a few keys and bodies, so that each is often used again.
+/// Returns requests with a few keys and bodies, so that each occurs often.
 fn requests() -> impl Strategy<Value = Vec<(u8, Body)>> {
     let body = prop_oneof![
         (0..3u8).prop_map(Body::One),
@@ -44,7 +44,7 @@ fn requests() -> impl Strategy<Value = Vec<(u8, Body)>> {
     vec((0..3u8, body), 1..20)
 }
 
-/// What each key was used for, and the values that are stored.
+/// The first request of each key, and the stored values.
 #[derive(Default)]
 struct Expected {
     used: HashMap<u8, Body>,
@@ -52,7 +52,7 @@ struct Expected {
 }
 
 impl Expected {
-    /// Takes a request that stores what is valid of it, and returns whether its key is refused.
+    /// Applies a request, which stores its valid values. Returns whether its key is refused.
     fn take(&mut self, key: u8, body: &Body) -> bool {
         let valid: Vec<_> = body.values().into_iter().flatten().collect();
         if valid.is_empty() {
@@ -77,15 +77,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn key_stands_for_one_message_or_one_list_of_messages(requests in requests()) {
+    fn key_identifies_one_message_or_one_list_of_messages(requests in requests()) {
         run(async {
-            let house = House::open().await;
+            let service = PushService::open().await;
             let mut expected = Expected::default();
             for (key, body) in requests {
                 let event = |value: Option<u8>| value.map(|_| "news");
                 let message =
                     |value| json!({ "rooms": "user_1", "event": event(value), "args": [value] });
-                let sent = house.post("shop", Some(&key.to_string()), body.json(message)).await;
+                let sent = service.post("shop", Some(&key.to_string()), body.json(message)).await;
                 let is_whole = body.values().iter().all(Option::is_some);
                 let status = match expected.take(key, &body) {
                     true => 422,
@@ -94,19 +94,19 @@ proptest! {
                 };
                 prop_assert_eq!(sent.0, status, "{} {:?}: {}", key, body, sent.1);
             }
-            house.send(json!(["user_1"]), "news", 99).await;
-            let batch = house.phone("user_1").await.take().await;
+            service.send(json!(["user_1"]), "news", 99).await;
+            let batch = service.connect("user_1").await.take().await;
             let batch = batch[1].as_array().unwrap();
             let stored: Vec<_> = batch.iter().map(|it| it[1].as_u64().unwrap()).collect();
             expected.stored.push(99);
             prop_assert_eq!(stored, Vec::from_iter(expected.stored.into_iter().map(u64::from)));
-            house.server.shutdown().await;
+            service.server.shutdown().await;
             Ok(())
         })?;
     }
 
     #[test]
-    fn key_stands_for_one_record_or_one_list_of_records(requests in requests()) {
+    fn key_identifies_one_record_or_one_list_of_records(requests in requests()) {
         run(async {
             let server = start(builder()).await;
             let url = format!("http://{}/todo", server.addr());
@@ -115,7 +115,7 @@ proptest! {
                 let record = |value: Option<u8>| value.map_or(json!(7), |value| json!({ "n": value }));
                 let post = Client::new().post(&url).header("idempotency-key", key.to_string());
                 let answer = post.json(&body.json(record)).send().await.unwrap();
-                // Nothing is created of a list with something that is no record.
+                // A list with an item that is not a record creates nothing.
                 let is_valid = body.values().iter().all(Option::is_some);
                 let status = match is_valid && expected.take(key, &body) {
                     true => 422,

@@ -1,4 +1,4 @@
-//! Keys of `sites.yml` that later versions of the SocketIO Web Service have.
+//! Keys of `sites.yml` of later versions of the SocketIO Web Service.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
-use super::house::House;
+use super::push_service::PushService;
 
-/// Path, `Authorization` and body of a report.
+/// The path, `Authorization` header and body of a report.
 type Report = (String, String, Value);
 
-/// A back end that takes reports, and its `updateUserUrl`.
+/// Starts a back end that receives reports. Returns its `updateUserUrl` and the reports.
 async fn reports() -> (String, UnboundedReceiver<Report>) {
     async fn take(
         State(reports): State<UnboundedSender<Report>>,
@@ -41,49 +41,51 @@ async fn next(reports: &mut UnboundedReceiver<Report>) -> Report {
 }
 
 #[tokio::test]
-async fn update_user_url_is_told_when_a_client_connects_and_disconnects() {
+async fn update_user_url_receives_connects_and_disconnects() {
     let (url, mut reports) = reports().await;
-    let house = House::with(|shop| shop.update_user_url = url.parse().ok(), Store::Memory).await;
-    let ann = house.phone("user_8+staff").await;
+    let service =
+        PushService::with(|shop| shop.update_user_url = url.parse().ok(), Store::Memory).await;
+    let ann = service.connect("user_8+staff").await;
     let (path, shown, body) = next(&mut reports).await;
     assert_eq!((&*path, &*shown), ("/users/8", "Bearer user_8+staff"));
     assert_eq!(body["id"], "8");
     let time = body["user"]["last_connected"].as_str().unwrap();
-    // As JavaScript writes it: 2015-05-06T07:49:29.196Z.
+    // JavaScript writes the time in this format: 2015-05-06T07:49:29.196Z.
     assert!(time.len() == 24 && time.starts_with("20") && time.ends_with('Z'), "{time}");
-    ann.hang_up().await;
+    ann.disconnect().await;
     let (_, _, body) = next(&mut reports).await;
     assert!(body["user"]["last_disconnected"].is_string(), "{body}");
-    // Nobody is told of who is not let in.
-    assert!(house.phone_at("shop", "token=staff").await.is_err());
-    house.phone("user_9").await;
+    // The server does not report refused clients.
+    assert!(service.connect_to("shop", "token=staff").await.is_err());
+    service.connect("user_9").await;
     assert_eq!(next(&mut reports).await.0, "/users/9");
-    house.server.shutdown().await;
+    service.server.shutdown().await;
 }
 
 #[tokio::test]
-async fn update_user_url_that_fails_keeps_nobody_out() {
-    let house = House::with(
+async fn failing_update_user_url_does_not_refuse_clients() {
+    let service = PushService::with(
         |shop| shop.update_user_url = "http://127.0.0.1:1/:id".parse().ok(),
         Store::Memory,
     )
     .await;
-    let mut ann = house.phone("user_1").await;
-    house.send(json!("user_1"), "news", 1).await;
+    let mut ann = service.connect("user_1").await;
+    service.send(json!("user_1"), "news", 1).await;
     assert_eq!(ann.take().await, json!(["news", 1]));
-    house.server.shutdown().await;
+    service.server.shutdown().await;
 }
 
 #[tokio::test]
-async fn public_channel_lets_in_clients_without_a_room_of_their_own() {
-    let house =
-        House::with(|shop| shop.public_channel = Some("public".to_owned()), Store::Memory).await;
-    assert!(house.phone_at("shop", "token=staff").await.is_err());
-    let mut guest = house.phone("public").await;
-    let mut ann = house.phone("user_1+public").await;
-    house.send(json!("public"), "news", 1).await;
+async fn public_channel_accepts_clients_without_a_private_room() {
+    let service =
+        PushService::with(|shop| shop.public_channel = Some("public".to_owned()), Store::Memory)
+            .await;
+    assert!(service.connect_to("shop", "token=staff").await.is_err());
+    let mut guest = service.connect("public").await;
+    let mut ann = service.connect("user_1+public").await;
+    service.send(json!("public"), "news", 1).await;
     for client in [&mut guest, &mut ann] {
         assert_eq!(client.next().await, (None, json!(["news", 1])));
     }
-    house.server.shutdown().await;
+    service.server.shutdown().await;
 }

@@ -1,12 +1,12 @@
 //! Random sends, connects and acks, compared with plain lists: one of the messages that wait for a
-//! person, and one of the messages that a connection has to receive.
+//! person, and one of the messages that a connection must receive.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use backwire::engine::{Asked, Delivery, Device, Engine, Memory, Said, Window};
+use backwire::engine::{Delivery, DeliveryContent, Device, Engine, Memory, QueueRange, Window};
 use backwire::messages::flake::Flake;
-use backwire::messages::rules::Portion;
+use backwire::messages::rules::BatchLimits;
 use backwire::sites::Site;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,16 +15,16 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::house::{House, Phone};
+use super::push_service::{DeviceConnection, PushService};
 
-/// After this long, a test that waits has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A test fails if it waits for longer than this.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A back end sends so many messages in one request.
+    /// A back end sends this many messages in one request.
     Send(Recipient, usize),
-    /// The client connects and acks these, or leaves if it is connected.
+    /// The client connects and acks these, or disconnects if it is connected.
     Connect(Acks),
 }
 
@@ -38,7 +38,7 @@ enum Recipient {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Acks {
     All,
-    /// Events, but not batches: the page has no handler for them.
+    /// Events, but not batches, because the page has no handler for batches.
     Events,
     Batches,
     None,
@@ -53,7 +53,7 @@ fn step(acks: [Acks; 2]) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The timeout of batches, and steps of clients that all ack them, or all do not.
+/// Returns the timeout of batches, and steps in which either all clients ack batches or none does.
 fn program() -> impl Strategy<Value = (Duration, Vec<Step>)> {
     let modes = vec![
         (Duration::from_secs(60), [Acks::All, Acks::Batches]),
@@ -63,20 +63,20 @@ fn program() -> impl Strategy<Value = (Duration, Vec<Step>)> {
 }
 
 struct World {
-    house: House,
+    service: PushService,
     engine: Arc<dyn Engine>,
     sent: usize,
-    /// The numbers of the messages that wait for the person.
+    /// The numbers of the messages that are queued for the person.
     waiting: Vec<usize>,
     connection: Option<Connection>,
 }
 
 struct Connection {
-    phone: Phone,
+    phone: DeviceConnection,
     acks: Acks,
-    /// The messages that waited when it connected.
+    /// The messages that were queued when it connected.
     backlog: Vec<usize>,
-    /// The messages for the person and for the group that were sent since.
+    /// The messages for the person and for the group that were sent after that.
     own: Vec<usize>,
     group: Vec<usize>,
 }
@@ -90,7 +90,7 @@ impl World {
             }
             (Step::Connect(_), Some(connection)) => self.leave(connection).await?,
             (Step::Connect(acks), None) => {
-                let phone = self.house.phone("user_1+staff").await;
+                let phone = self.service.connect("user_1+staff").await;
                 let (backlog, own, group) = (self.waiting.clone(), Vec::new(), Vec::new());
                 self.connection = Some(Connection { phone, acks, backlog, own, group });
             }
@@ -108,7 +108,7 @@ impl World {
         self.sent += count;
         let message = |number| json!({ "rooms": rooms, "event": "news", "args": [number] });
         let messages: Vec<_> = numbers.clone().map(message).collect();
-        assert_eq!(self.house.post("shop", None, json!(messages)).await.0, 200);
+        assert_eq!(self.service.post("shop", None, json!(messages)).await.0, 200);
         if recipient != Recipient::Group {
             self.waiting.extend(numbers.clone());
         }
@@ -121,10 +121,10 @@ impl World {
         }
     }
 
-    /// Receives everything up to a last message to each room, compares it, and leaves.
+    /// Receives everything up to a last message to each room, compares it, and disconnects.
     async fn leave(&mut self, mut connection: Connection) -> Result<(), TestCaseError> {
         for room in ["user_1", "staff"] {
-            self.house.send(json!([room]), "bye", 0).await;
+            self.service.send(json!([room]), "bye", 0).await;
         }
         let mut open_rooms = 2;
         let (mut batches, mut own, mut group) = (Vec::new(), Vec::new(), Vec::new());
@@ -155,7 +155,7 @@ impl World {
         }
         let backlog = match acks {
             Acks::All | Acks::Batches => &connection.backlog[..],
-            // Without an ack there is one batch.
+            // Without an ack, the server sends only one batch.
             Acks::Events | Acks::None => &connection.backlog[..connection.backlog.len().min(200)],
         };
         prop_assert_eq!(&batches, backlog);
@@ -167,21 +167,21 @@ impl World {
             Acks::Batches => !batches.contains(number),
             Acks::None => true,
         });
-        connection.phone.hang_up().await;
+        connection.phone.disconnect().await;
         self.acks_are_done().await;
         Ok(())
     }
 
-    /// Resolves when the queue has what the list has. The server goes on with the acks it has
-    /// received when the connection has ended. A client that connects again meanwhile may get a
-    /// message that it has acked once more.
+    /// Waits until the queue equals the list. The server continues to apply received acks after the
+    /// connection has ended. A client that reconnects in the meantime may receive an acked message
+    /// again.
     async fn acks_are_done(&self) {
         let (site, person, name) = ("shop".into(), "user_1".into(), "".into());
         let device = Device { site, person, name };
-        let portion = Portion { count: usize::MAX, bytes: usize::MAX };
+        let portion = BatchLimits { count: usize::MAX, bytes: usize::MAX };
         let done = async {
             loop {
-                let asked = Asked { after: Flake::ZERO, upto: Flake::MAX, portion, at: 0 };
+                let asked = QueueRange { after: Flake::ZERO, upto: Flake::MAX, portion, at: 0 };
                 let waiting = self.engine.queues().waiting(device.clone(), asked).await.unwrap();
                 let news = waiting.deliveries.iter().filter(|it| is_news(it)).count();
                 if news == self.waiting.len() {
@@ -190,12 +190,12 @@ impl World {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(PATIENCE, done).await.expect("the queue has what the list has");
+        timeout(TEST_TIMEOUT, done).await.expect("the queue has what the list has");
     }
 }
 
 fn is_news(delivery: &Delivery) -> bool {
-    matches!(&delivery.said, Said::Event { event, .. } if event == "news")
+    matches!(&delivery.content, DeliveryContent::Event { event, .. } if event == "news")
 }
 
 fn number(value: &Value) -> usize {
@@ -222,10 +222,10 @@ proptest! {
                 kept.blocking_send(Arc::clone(&engine)).expect("the test waits for it");
                 Ok(engine)
             };
-            let house =
-                House::built(change, |builder| builder.engine(open).unread(unread)).await;
+            let service =
+                PushService::build(change, |builder| builder.engine(open).unread(unread)).await;
             let engine = engine.recv().await.expect("it was opened");
-            let mut world = World { house, engine, sent: 0, waiting: Vec::new(), connection: None };
+            let mut world = World { service, engine, sent: 0, waiting: Vec::new(), connection: None };
             for step in steps {
                 world.take(step).await?;
             }
@@ -233,7 +233,7 @@ proptest! {
                 world.leave(connection).await?;
             }
             drop(world.engine);
-            world.house.server.shutdown().await;
+            world.service.server.shutdown().await;
             Ok::<(), TestCaseError>(())
         })?;
     }

@@ -1,4 +1,4 @@
-//! That people whose rights change lose their connections, and are asked for again.
+//! Persons whose rights change lose their connections, and are authenticated again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::house::House;
+use super::push_service::PushService;
 use super::runtime::runtime;
 use crate::client::Socket;
 
-/// A back end that lets everybody in by their token, until it answers with another status.
+/// A back end that accepts every token, until it answers with another status.
 struct BackEnd {
     status: watch::Sender<StatusCode>,
     asked: watch::Sender<usize>,
@@ -27,8 +27,8 @@ struct BackEnd {
 }
 
 impl BackEnd {
-    /// A house whose shop asks it.
-    async fn house(recheck: Option<Duration>) -> (Arc<Self>, House) {
+    /// Starts a back end, and a push service whose site `shop` uses it.
+    async fn service(recheck: Option<Duration>) -> (Arc<Self>, PushService) {
         let back_end = Arc::new(Self {
             status: watch::Sender::new(StatusCode::OK),
             asked: watch::Sender::new(0),
@@ -42,7 +42,7 @@ impl BackEnd {
             site.auth_url = url.parse().unwrap();
             site.recheck = recheck;
         };
-        (back_end, House::with(change, Store::Memory).await)
+        (back_end, PushService::with(change, Store::Memory).await)
     }
 
     fn now_answers(&self, status: StatusCode) {
@@ -65,8 +65,8 @@ async fn rooms(State(back_end): State<Arc<BackEnd>>, headers: HeaderMap) -> Resp
     }
 }
 
-async fn revoke(house: &House, query: &str, body: Value) -> (u16, Value) {
-    let url = format!("http://{}/revoke?{query}", house.server.addr());
+async fn revoke(service: &PushService, query: &str, body: Value) -> (u16, Value) {
+    let url = format!("http://{}/revoke?{query}", service.server.addr());
     let response = Client::new().post(url).json(&body).send().await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
@@ -74,60 +74,60 @@ async fn revoke(house: &House, query: &str, body: Value) -> (u16, Value) {
 const KEY: &str = "site=shop&apiKey=54321";
 
 #[tokio::test]
-async fn revoked_person_loses_all_connections_and_is_asked_for_again() {
-    let (back_end, house) = BackEnd::house(None).await;
-    let mut phone = house.phone("user_1+staff").await;
-    let mut page = runtime(&house, "token=user_1&deviceId=tab").await.unwrap();
-    let mut bob = house.phone("user_2+user_11").await;
+async fn revoked_person_loses_all_connections_and_is_authenticated_again() {
+    let (back_end, service) = BackEnd::service(None).await;
+    let mut phone = service.connect("user_1+staff").await;
+    let mut page = runtime(&service, "token=user_1&deviceId=tab").await.unwrap();
+    let mut bob = service.connect("user_2+user_11").await;
     back_end.now_answers(StatusCode::UNAUTHORIZED);
-    let revoked = revoke(&house, KEY, json!({ "user": 1 })).await;
+    let revoked = revoke(&service, KEY, json!({ "user": 1 })).await;
     assert_eq!(revoked, (200, json!({ "connections": 2 })));
     assert_eq!(phone.socket.frame().await, None);
-    page.is_ended().await;
-    let refused = house.phone_at("shop", "token=user_1%2Bstaff").await.err().unwrap();
+    page.wait_for_close().await;
+    let refused = service.connect_to("shop", "token=user_1%2Bstaff").await.err().unwrap();
     assert_eq!(refused, json!({ "message": "Authentication error" }));
-    assert!(runtime(&house, "token=user_1").await.is_err_and(|error| error.contains("E_TOKEN")));
-    house.send(json!(["user_2"]), "news", 1).await;
+    assert!(runtime(&service, "token=user_1").await.is_err_and(|error| error.contains("E_TOKEN")));
+    service.send(json!(["user_2"]), "news", 1).await;
     assert_eq!(bob.take().await, json!(["news", 1]));
-    assert_eq!(revoke(&house, KEY, json!({ "user": "1" })).await.1, json!({ "connections": 0 }));
-    house.server.shutdown().await;
+    assert_eq!(revoke(&service, KEY, json!({ "user": "1" })).await.1, json!({ "connections": 0 }));
+    service.server.shutdown().await;
 }
 
 #[tokio::test]
-async fn revoked_session_is_that_of_its_token() {
-    let (_, house) = BackEnd::house(None).await;
-    let mut one = house.phone("user_1+a").await;
-    let mut other = house.phone("user_1+b").await;
-    let revoked = revoke(&house, KEY, json!({ "session": "user_1+a" })).await;
+async fn revocation_of_a_token_ends_only_its_connections() {
+    let (_, service) = BackEnd::service(None).await;
+    let mut one = service.connect("user_1+a").await;
+    let mut other = service.connect("user_1+b").await;
+    let revoked = revoke(&service, KEY, json!({ "session": "user_1+a" })).await;
     assert_eq!(revoked, (200, json!({ "connections": 1 })));
     assert_eq!(one.socket.frame().await, None);
-    house.send(json!(["user_1"]), "news", 1).await;
+    service.send(json!(["user_1"]), "news", 1).await;
     assert_eq!(other.take().await, json!(["news", 1]));
-    // Its back end lets it in again.
-    house.phone("user_1+a").await;
-    house.server.shutdown().await;
+    // The back end accepts the token again.
+    service.connect("user_1+a").await;
+    service.server.shutdown().await;
 }
 
 #[tokio::test]
-async fn answer_from_before_a_revocation_lets_nobody_in_after_it() {
-    let (back_end, house) = BackEnd::house(None).await;
+async fn auth_response_from_before_a_revocation_is_discarded() {
+    let (back_end, service) = BackEnd::service(None).await;
     back_end.answers.send_replace(false);
-    let mut socket = Socket::unjoined(&house.server, "&token=user_1").await;
+    let mut socket = Socket::open_with_query(&service.server, "&token=user_1").await;
     socket.send("40/shop,").await;
     back_end.is_asked(1).await;
     back_end.now_answers(StatusCode::UNAUTHORIZED);
-    let revoked = revoke(&house, KEY, json!({ "user": "1" })).await;
+    let revoked = revoke(&service, KEY, json!({ "user": "1" })).await;
     assert_eq!(revoked, (200, json!({ "connections": 0 })));
     back_end.answers.send_replace(true);
     let answer = socket.next_frame().await;
     assert_eq!(answer, r#"44/shop,{"message":"Authentication error"}"#);
-    house.server.shutdown().await;
+    service.server.shutdown().await;
 }
 
 #[tokio::test]
-async fn only_a_back_end_of_the_site_revokes_and_says_whom() {
-    let (_, house) = BackEnd::house(None).await;
-    let mut ann = house.phone("user_1").await;
+async fn revocation_requires_the_api_key_and_a_user_or_token() {
+    let (_, service) = BackEnd::service(None).await;
+    let mut ann = service.connect("user_1").await;
     let (user, none) = (json!({ "user": "1" }), json!({}));
     for (query, body, expected) in [
         ("site=shop&apiKey=other", &user, json!([401, "E_UNAUTHORIZED", "apiKey"])),
@@ -141,20 +141,20 @@ async fn only_a_back_end_of_the_site_revokes_and_says_whom() {
         (KEY, &json!(1), json!([400, "E_BAD_BODY", "body"])),
         (KEY, &json!(["1"]), json!([400, "E_BAD_BODY", "body"])),
     ] {
-        let (status, refused) = revoke(&house, query, body.clone()).await;
+        let (status, refused) = revoke(&service, query, body.clone()).await;
         assert_eq!(json!([status, refused["code"], refused["field"]]), expected, "{body}");
     }
-    let blog = revoke(&house, "site=blog&apiKey=54321", user).await;
+    let blog = revoke(&service, "site=blog&apiKey=54321", user).await;
     assert_eq!(blog, (200, json!({ "connections": 0 })));
-    house.send(json!(["user_1"]), "news", 1).await;
+    service.send(json!(["user_1"]), "news", 1).await;
     assert_eq!(ann.take().await, json!(["news", 1]));
-    house.server.shutdown().await;
+    service.server.shutdown().await;
 }
 
 #[tokio::test]
-async fn connected_clients_are_asked_for_again_and_end_only_if_they_are_refused() {
-    let (back_end, house) = BackEnd::house(Some(Duration::from_millis(20))).await;
-    let mut ann = house.phone("user_1").await;
+async fn connected_clients_are_rechecked_and_end_only_if_refused() {
+    let (back_end, service) = BackEnd::service(Some(Duration::from_millis(20))).await;
+    let mut ann = service.connect("user_1").await;
     for (status, times) in [
         (StatusCode::OK, 3),
         (StatusCode::INTERNAL_SERVER_ERROR, 8),
@@ -162,11 +162,11 @@ async fn connected_clients_are_asked_for_again_and_end_only_if_they_are_refused(
     ] {
         back_end.now_answers(status);
         back_end.is_asked(times).await;
-        house.send(json!(["user_1"]), "news", times).await;
+        service.send(json!(["user_1"]), "news", times).await;
         assert_eq!(ann.take().await, json!(["news", times]));
     }
     back_end.now_answers(StatusCode::UNAUTHORIZED);
     assert_eq!(ann.socket.frame().await, None);
-    assert!(house.phone_at("shop", "token=user_1").await.is_err());
-    house.server.shutdown().await;
+    assert!(service.connect_to("shop", "token=user_1").await.is_err());
+    service.server.shutdown().await;
 }

@@ -1,4 +1,4 @@
-//! A store that takes its time.
+//! A slow store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,22 +13,22 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{pause, sleep};
 
-use super::house::House;
+use super::push_service::PushService;
 use crate::intercepted::{Call, Interceptor, intercepted_by};
 
-/// No messages are stored and nothing is done with acks but with permits.
+/// Blocks posts and acks until there are permits.
 struct Gate {
     permits: Semaphore,
     acked: AtomicUsize,
 }
 
 impl Gate {
-    /// A gate for so many, and a house behind it.
-    async fn house(permits: usize) -> (Arc<Self>, House) {
+    /// Returns a gate with this many permits, and a push service that uses it.
+    async fn service(permits: usize) -> (Arc<Self>, PushService) {
         let (permits, acked) = (Semaphore::new(permits), AtomicUsize::new(0));
         let gate = Arc::new(Self { permits, acked });
         let engine = intercepted_by(&gate);
-        (gate, House::built(|_| {}, |builder| builder.engine(engine)).await)
+        (gate, PushService::build(|_| {}, |builder| builder.engine(engine)).await)
     }
 }
 
@@ -49,56 +49,64 @@ impl Interceptor for Gate {
 }
 
 #[tokio::test]
-async fn a_sender_that_is_quicker_than_the_store_is_told_to_come_later_and_others_are_not() {
-    let (gate, house) = Gate::house(0).await;
+async fn sender_faster_than_the_store_gets_429_and_others_do_not() {
+    let (gate, service) = Gate::service(0).await;
     let message = json!({ "rooms": "user_1", "event": "news" });
     let list = json!(vec![&message; 1000]);
     let key = |number| Some(["first", "second", "third"][number]);
     let mut lists =
         FuturesUnordered::from_iter((0..3).map(|number| {
-            house.post("shop", key(number), list.clone()).map(move |it| (number, it))
+            service.post("shop", key(number), list.clone()).map(move |it| (number, it))
         }));
-    let (late, (status, told)) = lists.next().await.unwrap();
-    let told: Value = serde_json::from_str(&told).unwrap();
-    assert_eq!((status, &told["code"], &told["limit"]), (429, &json!("E_TOO_MANY"), &json!(2000)));
-    assert_eq!(told["message"], "too many messages of this site wait to be stored, 2000 may");
-    let url = format!("http://{}/send?apiKey=54321&site=shop", house.server.addr());
+    let (late, (status, answer)) = lists.next().await.unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(
+        (status, &answer["code"], &answer["limit"]),
+        (429, &json!("E_TOO_MANY"), &json!(2000))
+    );
+    assert_eq!(
+        answer["message"],
+        "too many messages of this site wait to be stored, at most 2000 are allowed: send again later"
+    );
+    let url = format!("http://{}/send?apiKey=54321&site=shop", service.server.addr());
     let one = Client::new().post(url).json(&message).send().await.unwrap();
     assert_eq!(
         (one.status().as_u16(), &one.headers()["retry-after"]),
         (429, &"1".parse().unwrap())
     );
-    let (other, ()) = tokio::join!(house.post("blog", None, message.clone()), async {
+    let (other, ()) = tokio::join!(service.post("blog", None, message.clone()), async {
         gate.permits.add_permits(10_000);
     });
     assert_eq!(other.0, 200);
-    while let Some((_, (status, told))) = lists.next().await {
-        assert_eq!((status, told.matches("200").count()), (200, 1000));
+    while let Some((_, (status, answer))) = lists.next().await {
+        assert_eq!((status, answer.matches("200").count()), (200, 1000));
     }
-    assert_eq!(house.post("shop", key(late), list).await.0, 200);
+    assert_eq!(service.post("shop", key(late), list).await.0, 200);
     drop(lists);
-    house.server.shutdown().await;
+    service.server.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_was_acked_before_a_shutdown_is_done_with_after_it() {
-    let (gate, house) = Gate::house(1).await;
-    let mut ann = house.phone("user_1").await;
-    house.send(json!("user_1"), "news", 1).await;
+async fn acks_received_before_a_shutdown_are_applied() {
+    let (gate, service) = Gate::service(1).await;
+    let mut ann = service.connect("user_1").await;
+    service.send(json!("user_1"), "news", 1).await;
     let (ack, _) = ann.next().await;
     ann.ack(ack).await;
-    // What a connection says is taken in its order: the ack is there when this is answered.
+    // The server handles frames of a connection in order, so it has received the ack when it
+    // answers this.
     ann.socket.send(r#"40/blog,{"token":"user_1"}"#).await;
     assert!(ann.socket.next_frame().await.starts_with("40/blog,"));
     let late = async {
-        ann.socket.is_ended().await;
-        // Time that stands goes on when there is nothing else to do: whoever does not wait has ended.
+        ann.socket.wait_for_close().await;
+        // Paused time advances only if there is nothing else to do. So a shutdown that does not
+        // wait has ended by then.
         pause();
         sleep(Duration::from_secs(1)).await;
         gate.permits.add_permits(1);
     };
     let shutdown = async {
-        house.server.shutdown().await;
+        service.server.shutdown().await;
         gate.acked.load(Ordering::SeqCst)
     };
     assert_eq!(tokio::join!(shutdown, late).0, 1);

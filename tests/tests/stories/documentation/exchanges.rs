@@ -1,4 +1,4 @@
-//! Requests that pages show with their answers.
+//! Requests and answers that pages of the documentation show.
 
 use backwire_tests::Server;
 use backwire_tests::documentation::page;
@@ -31,7 +31,7 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// Sends the request and compares the answer: of a refusal the code, of records all but the
+    /// Sends the request and compares the answer: the code of a refusal, or the records without
     /// times.
     async fn is_answered_by(&self, server: &Server) {
         let url = format!("{}{}", server.origin(), self.path);

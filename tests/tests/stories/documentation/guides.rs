@@ -5,7 +5,7 @@ use std::process::Command;
 
 use backwire_tests::documentation::{blocks, page};
 use backwire_tests::process::Process;
-use backwire_tests::{Browser, Server, Site, places};
+use backwire_tests::{Browser, Server, Site, paths};
 
 use super::{folder, text};
 
@@ -48,7 +48,7 @@ async fn guide_to_unsent_state_shows_what_is_not_saved() {
     );
 }
 
-/// The commands run as they are shown, but for the files.
+/// The commands run as shown, with other file names.
 #[test]
 fn commands_of_the_guide_to_backups_work() {
     let home = folder();
@@ -65,11 +65,11 @@ fn commands_of_the_guide_to_backups_work() {
         let line = line.replacen("backwire", "\"$BACKWIRE\"", 1);
         let mut shell = Command::new("sh");
         let output = shell.args(["-c", &line]).current_dir(home.path());
-        let output = output.env("BACKWIRE", places::server()).output().expect("there is a shell");
+        let output = output.env("BACKWIRE", paths::server()).output().expect("there is a shell");
         assert!(output.status.success(), "{line}\n{}", text(&output.stderr));
     };
     let serve = || {
-        let mut command = Command::new(places::server());
+        let mut command = Command::new(paths::server());
         command.args(["serve", "--config", "config.yml"]).current_dir(home.path());
         Process::start(&mut command, |line| line.starts_with("listening on").then_some(()))
     };

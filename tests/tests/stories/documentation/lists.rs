@@ -1,4 +1,4 @@
-//! Pages that list everything of a kind: they have a row for each.
+//! Pages that list everything of a kind must have a row for each.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use backwire_tests::documentation::page;
-use backwire_tests::places;
+use backwire_tests::paths;
 
 use super::text;
 
@@ -32,7 +32,7 @@ fn collect_codes(folder: &Path, codes: &mut BTreeSet<String>) {
 fn every_error_code_of_the_server_is_listed() {
     let page = page("reference/error-codes.md");
     let mut codes = BTreeSet::new();
-    collect_codes(&places::root().join("server"), &mut codes);
+    collect_codes(&paths::root().join("server"), &mut codes);
     assert!(codes.len() > 30, "{codes:?}");
     for code in codes {
         let is_listed =
@@ -43,7 +43,7 @@ fn every_error_code_of_the_server_is_listed() {
 
 #[test]
 fn every_option_of_the_command_line_is_listed() {
-    let help = Command::new(places::server()).args(["serve", "--help"]).output();
+    let help = Command::new(paths::server()).args(["serve", "--help"]).output();
     let help = text(&help.expect("the program of the server can be run").stdout);
     let page = page("reference/configuration.md");
     let options = help.lines().filter_map(|line| line.trim().strip_prefix("--"));
@@ -69,7 +69,7 @@ fn members(types: &str, interface: &str) -> Vec<String> {
 #[test]
 fn every_member_of_the_javascript_api_is_listed() {
     let page = page("reference/javascript-api.md");
-    let types = places::root().join("js-shim/src/index.d.ts");
+    let types = paths::root().join("js-shim/src/index.d.ts");
     let types = fs::read_to_string(types).expect("the types are there");
     let first_cells = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
     let first_cells: Vec<_> = first_cells.collect();

@@ -1,7 +1,9 @@
-//! What wasm-bindgen's test runner uses of the crate `rouille`: an HTTP server whose handler is a function.
+//! What wasm-bindgen's test runner uses of the crate `rouille`: an HTTP server whose handler is a
+//! function.
 //!
-//! `rouille` itself depends on `multipart`, `buf_redux`, `safemem` and `twoway`, which nobody maintains. The
-//! workspace replaces it by this crate (`[patch.crates-io]`). Names and signatures are those of `rouille` 3.
+//! `rouille` itself depends on `multipart`, `buf_redux`, `safemem` and `twoway`, which nobody
+//! maintains. The workspace replaces it by this crate (`[patch.crates-io]`). Names and signatures
+//! are those of `rouille` 3.
 
 use std::borrow::Cow;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! What a server answers to messages.
+//! The server's answers to messages.
 
 use std::fmt;
 use std::io;
@@ -8,14 +8,14 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde::Deserialize;
 
-/// What is answered to one message of many.
+/// The outcome of one message in a request of many.
 #[derive(Deserialize)]
 pub(super) struct Outcome {
     pub(super) status: u16,
     pub(super) error: Option<Refusal>,
 }
 
-/// The server's words.
+/// The error of a message, in the server's wording.
 #[derive(Deserialize)]
 pub(super) struct Refusal {
     message: String,
@@ -31,21 +31,22 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How long to wait until the same is to be sent again, of which nothing is stored.
-pub(super) fn later(answer: &Response<Bytes>) -> Option<Duration> {
+/// Returns how long to wait before the request is sent again, if the server asks for it. Then it
+/// has stored none of the messages.
+pub(super) fn retry_after(answer: &Response<Bytes>) -> Option<Duration> {
     let seconds = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     (answer.status() == StatusCode::TOO_MANY_REQUESTS).then_some(Duration::from_secs(seconds))
 }
 
-/// The body of a good answer, or what a bad one says.
-pub(super) fn good(response: Response<Bytes>) -> io::Result<Bytes> {
+/// Returns the body of a successful answer, or the error of another one.
+pub(super) fn body_or_error(response: Response<Bytes>) -> io::Result<Bytes> {
     let status = response.status();
     if matches!(status, StatusCode::OK | StatusCode::MULTI_STATUS) {
         return Ok(response.into_body());
     }
-    let told = match serde_json::from_slice::<Refusal>(response.body()) {
+    let message = match serde_json::from_slice::<Refusal>(response.body()) {
         Ok(refusal) => refusal.to_string(),
         Err(_) => String::from_utf8_lossy(response.body()).chars().take(200).collect(),
     };
-    Err(io::Error::other(format!("{} {told}", status.as_u16())))
+    Err(io::Error::other(format!("{} {message}", status.as_u16())))
 }

@@ -1,4 +1,4 @@
-//! The size of the write-ahead log beside readers.
+//! Tests of the size of the write-ahead log with concurrent readers.
 
 use tempfile::TempDir;
 
@@ -50,7 +50,8 @@ struct Overlap {
 }
 
 impl Overlap {
-    /// A list needs the log as it is now until there are many more commits and another list has begun.
+    /// Reads a list that needs the current log until there are many more commits and another list
+    /// has begun.
     fn read(&self, snapshot: &Connection, readers: &ReadPool) -> Result<()> {
         let _: u32 = snapshot.query_row("SELECT count(*) FROM texts", (), |row| row.get(0))?;
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
@@ -78,7 +79,7 @@ impl Overlap {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_shrinks_beside_long_lists_that_overlap_all_the_time() {
+async fn log_shrinks_while_long_lists_overlap_all_the_time() {
     let store = Store::new();
     let overlap = Arc::<Overlap>::default();
     let lists =
@@ -111,7 +112,7 @@ async fn log_of_many_commits_stays_small() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_was_committed_is_there_after_the_checkpoints_have_ended() {
+async fn all_commits_are_in_the_file_after_the_checkpoints_have_ended() {
     let store = Store::new();
     (0..100).for_each(|_| store.write());
     let Store { folder, writer, readers, checkpoints } = store;

@@ -1,4 +1,4 @@
-//! A person, their devices and what waits for them.
+//! A person, their devices and their deliveries.
 
 use backwire_records::messages::flake::Flake;
 use backwire_records::messages::rules::Ttl;
@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Result};
 use super::super::row;
 use crate::sqlite::row::{Column, get};
 
-/// Whether a row of the inbox waits for a device: conditions for a query that has an inbox `i` and a
-/// device `d` of the same person.
+/// The SQL conditions that a row of the inbox waits for a device, for a query that has an inbox `i`
+/// and a device `d` of the same person.
 macro_rules! waits {
     () => {
         "i.id > d.floor
@@ -16,14 +16,14 @@ macro_rules! waits {
     };
 }
 
-/// Somebody of whom a device is known or for whom something waits.
+/// A person with devices or deliveries.
 pub(super) struct Person<'c> {
     pub(super) connection: &'c Connection,
     pub(super) id: i64,
 }
 
-/// Whoever was connected is away since then.
-pub(super) fn everybody_leaves(connection: &Connection, at: u64) -> Result<()> {
+/// Marks all connected devices as away since this time.
+pub(super) fn disconnect_all(connection: &Connection, at: u64) -> Result<()> {
     connection
         .prepare_cached("UPDATE devices SET sockets = 0, until = ?1 + ttl WHERE until IS NULL")?
         .execute([at.cast_signed()])?;
@@ -31,8 +31,8 @@ pub(super) fn everybody_leaves(connection: &Connection, at: u64) -> Result<()> {
 }
 
 impl<'c> Person<'c> {
-    /// A person as they are at a time, if anything is known of them.
-    pub(super) fn known(
+    /// Finds a person, after expired data of theirs is dropped.
+    pub(super) fn find(
         connection: &'c Connection,
         site: &str,
         name: &str,
@@ -47,9 +47,14 @@ impl<'c> Person<'c> {
         Ok(person.forget(at)?.then_some(person))
     }
 
-    /// A person as they are at a time, who may be new.
-    pub(super) fn met(connection: &'c Connection, site: &str, name: &str, at: u64) -> Result<Self> {
-        if let Some(person) = Self::known(connection, site, name, at)? {
+    /// Finds or creates a person, after expired data of theirs is dropped.
+    pub(super) fn find_or_create(
+        connection: &'c Connection,
+        site: &str,
+        name: &str,
+        at: u64,
+    ) -> Result<Self> {
+        if let Some(person) = Self::find(connection, site, name, at)? {
             return Ok(person);
         }
         let id = connection
@@ -58,8 +63,8 @@ impl<'c> Person<'c> {
         Ok(Self { connection, id })
     }
 
-    /// Forgets devices that have been away for too long, with the last of them all that waits for the
-    /// person, and in the end the person. Says whether anything is left.
+    /// Drops devices that have been away for too long; with the last of them, all deliveries of the
+    /// person; and then the person, if nothing is left. Returns whether anything is left.
     pub(super) fn forget(&self, at: u64) -> Result<bool> {
         let gone = self
             .connection
@@ -82,14 +87,14 @@ impl<'c> Person<'c> {
         Ok(empty == 0)
     }
 
-    /// Whether there is a device.
+    /// Whether the person has a device.
     pub(super) fn is_known(&self) -> Result<bool> {
         self.connection
             .prepare_cached("SELECT 1 FROM devices WHERE person = ?1 LIMIT 1")?
             .exists([self.id])
     }
 
-    /// A device that is known.
+    /// Returns the id of a device, if it is known.
     pub(super) fn device(&self, name: &str) -> Result<Option<i64>> {
         self.connection
             .prepare_cached("SELECT id FROM devices WHERE person = ?1 AND name = ?2")?
@@ -97,8 +102,14 @@ impl<'c> Person<'c> {
             .optional()
     }
 
-    /// A socket of a device is there. Says whether there is room for it.
-    pub(super) fn connect(&self, name: &str, ttl: Ttl, most: usize, last: Flake) -> Result<bool> {
+    /// Adds a socket of a device. Returns `false` if there is no room for the device.
+    pub(super) fn connect(
+        &self,
+        name: &str,
+        ttl: Ttl,
+        max_devices: usize,
+        last: Flake,
+    ) -> Result<bool> {
         let known = self
             .connection
             .prepare_cached(
@@ -107,20 +118,20 @@ impl<'c> Person<'c> {
             )?
             .execute((self.id, name, milliseconds(ttl)))?;
         if known == 0 {
-            let Some(leaving) = self.make_room(most)? else { return Ok(false) };
-            self.meet(name, ttl, last)?;
+            let Some(leaving) = self.make_room(max_devices)? else { return Ok(false) };
+            self.add_device(name, ttl, last)?;
             self.drop_devices(&leaving)?;
         }
         Ok(true)
     }
 
-    /// Who has to go for a device to come; none if those who could are too few.
-    fn make_room(&self, most: usize) -> Result<Option<Vec<i64>>> {
+    /// Returns the devices to drop for a new one; `None` if too few are away.
+    fn make_room(&self, max_devices: usize) -> Result<Option<Vec<i64>>> {
         let known = self
             .connection
             .prepare_cached("SELECT count(*) AS known FROM devices WHERE person = ?1")?
             .query_row([self.id], |row| row::unsigned(row, "known"))?;
-        let too_many = (known + 1).saturating_sub(most as u64);
+        let too_many = (known + 1).saturating_sub(max_devices as u64);
         if too_many == 0 {
             return Ok(Some(Vec::new()));
         }
@@ -135,7 +146,7 @@ impl<'c> Person<'c> {
         Ok((leaving.len() as u64 == too_many).then_some(leaving))
     }
 
-    /// The last of them is not among these.
+    /// Drops devices, but never all of them.
     fn drop_devices(&self, devices: &[i64]) -> Result<()> {
         let mut drop = self.connection.prepare_cached("DELETE FROM devices WHERE id = ?1")?;
         for device in devices {
@@ -144,8 +155,8 @@ impl<'c> Person<'c> {
         if devices.is_empty() { Ok(()) } else { self.drop_unawaited() }
     }
 
-    /// A device is there for the first time. What others are done with is not for it.
-    fn meet(&self, name: &str, ttl: Ttl, last: Flake) -> Result<()> {
+    /// Adds a new device. It does not get deliveries that others have acked.
+    fn add_device(&self, name: &str, ttl: Ttl, last: Flake) -> Result<()> {
         let (device, floor): (i64, Flake) = self
             .connection
             .prepare_cached(
@@ -163,7 +174,7 @@ impl<'c> Person<'c> {
                  SELECT ?2, id FROM inbox WHERE person = ?1 AND id > ?3 AND begun",
             )?
             .execute((self.id, device, Column(&floor)))?;
-        // From now on it waits for as long as a device does.
+        // From now on deliveries wait as long as a device does.
         self.connection
             .prepare_cached(
                 "UPDATE inbox SET until = NULL WHERE person = ?1 AND until IS NOT NULL",
@@ -172,7 +183,7 @@ impl<'c> Person<'c> {
         Ok(())
     }
 
-    /// A socket of a device is gone.
+    /// Removes a socket of a device.
     pub(super) fn disconnect(&self, name: &str, at: u64) -> Result<()> {
         self.connection
             .prepare_cached(
@@ -183,14 +194,15 @@ impl<'c> Person<'c> {
         Ok(())
     }
 
-    /// How much waits.
+    /// Returns the number of deliveries that wait.
     pub(super) fn waiting(&self) -> Result<u64> {
         self.connection
             .prepare_cached("SELECT waiting FROM persons WHERE id = ?1")?
             .query_row([self.id], |row| row::unsigned(row, "waiting"))
     }
 
-    /// Lets a message that is stored wait for all devices, and until then if there is none.
+    /// Adds a stored message for all devices. If there is none, it waits for the first one until
+    /// `end`.
     pub(super) fn add(&self, id: Flake, event: Option<&String>, end: u64) -> Result<()> {
         let end = (!self.is_known()?).then(|| i64::try_from(end).unwrap_or(i64::MAX));
         self.connection
@@ -201,7 +213,7 @@ impl<'c> Person<'c> {
         Ok(())
     }
 
-    /// What a device loses by an ack out of order, if it is one.
+    /// Returns the deliveries that a resync replaces, if an ack is out of order.
     pub(super) fn lost_by(&self, device: i64, id: Flake) -> Result<Option<Vec<Flake>>> {
         let event: Option<String> = self
             .connection
@@ -228,8 +240,8 @@ impl<'c> Person<'c> {
         }
     }
 
-    /// Takes something out of a device's queue.
-    pub(super) fn leave_queue(&self, device: i64, ids: &[Flake]) -> Result<()> {
+    /// Removes deliveries from the queue of a device.
+    pub(super) fn remove_from_queue(&self, device: i64, ids: &[Flake]) -> Result<()> {
         let mut last_reader = self.connection.prepare_cached(concat!(
             "DELETE FROM inbox AS i WHERE i.person = ?1 AND i.id = ?3
              AND EXISTS (SELECT 1 FROM devices d WHERE d.id = ?2 AND ",
@@ -257,7 +269,7 @@ impl<'c> Person<'c> {
         if is_ahead { self.raise_floor(device) } else { Ok(()) }
     }
 
-    /// Lets a device be done with all before the first that waits for it, whoever else waits for that.
+    /// Raises the floor of a device to the last delivery before the first that waits for it.
     fn raise_floor(&self, device: i64) -> Result<()> {
         self.connection
             .prepare_cached(concat!(
@@ -277,7 +289,7 @@ impl<'c> Person<'c> {
         Ok(())
     }
 
-    /// The devices that wait for the oldest there is.
+    /// Returns the devices that have not acked the oldest delivery.
     pub(super) fn furthest_behind(&self) -> Result<Vec<i64>> {
         self.connection
             .prepare_cached(concat!(
@@ -290,7 +302,7 @@ impl<'c> Person<'c> {
             .collect()
     }
 
-    /// Lets a device be done with everything. Whoever has done with it is to
+    /// Empties the queue of a device. The caller then has to call
     /// [`drop_unawaited`](Self::drop_unawaited).
     pub(super) fn clear_queue(&self, device: i64) -> Result<()> {
         self.connection
@@ -311,8 +323,8 @@ impl<'c> Person<'c> {
         Ok(())
     }
 
-    /// Lets a message that is stored wait for some of the devices.
-    pub(super) fn tell_to_start_over(&self, devices: &[i64], id: Flake) -> Result<()> {
+    /// Adds a stored resync for some of the devices.
+    pub(super) fn add_resync(&self, devices: &[i64], id: Flake) -> Result<()> {
         let others: Vec<i64> = self
             .connection
             .prepare_cached("SELECT id FROM devices WHERE person = ?1")?
@@ -334,7 +346,7 @@ impl<'c> Person<'c> {
         Ok(())
     }
 
-    /// Drops what no device waits for any more.
+    /// Drops the deliveries that no device waits for any more.
     pub(super) fn drop_unawaited(&self) -> Result<()> {
         self.connection
             .prepare_cached(concat!(
@@ -347,7 +359,7 @@ impl<'c> Person<'c> {
         Ok(())
     }
 
-    /// Drops everything.
+    /// Drops all deliveries.
     pub(super) fn clear(&self) -> Result<()> {
         self.connection
             .prepare_cached("DELETE FROM inbox WHERE person = ?1")?
@@ -355,7 +367,7 @@ impl<'c> Person<'c> {
         Ok(())
     }
 
-    /// Drops what has waited for the first device for too long.
+    /// Drops the deliveries that have waited for the first device for too long.
     fn drop_ended(&self, at: u64) -> Result<()> {
         self.connection
             .prepare_cached("DELETE FROM inbox WHERE person = ?1 AND until <= ?2")?
@@ -364,7 +376,8 @@ impl<'c> Person<'c> {
     }
 }
 
-/// As it is stored: so that any time can be added to it, however long it is.
+/// Converts a time to live to milliseconds. They are small enough that any time can be added to
+/// them.
 fn milliseconds(ttl: Ttl) -> i64 {
     i64::try_from(ttl.end(0)).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }

@@ -1,4 +1,4 @@
-//! Readers under attack.
+//! Tests of readers: failures, deadlines, limits and pauses.
 
 use futures_util::FutureExt;
 use rusqlite::Connection;
@@ -9,7 +9,7 @@ use super::*;
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_panics_takes_nobody_with_it() {
+async fn panic_of_a_read_does_not_affect_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("backwire.db");
     Connection::open(&path).unwrap();
@@ -30,13 +30,13 @@ async fn a_reader_that_panics_takes_nobody_with_it() {
             (n, Err(_)) => assert_eq!(n % 10, 7),
         }
     }
-    assert!(readers.queue.state().idle.len() <= CONNECTIONS);
+    assert!(readers.queue.state().idle.len() <= MAX_CONNECTIONS);
 }
 
 #[tokio::test]
-async fn a_file_that_can_not_be_opened_is_unavailable_each_time() {
+async fn each_read_of_a_file_that_cannot_be_opened_fails() {
     let readers = ReadPool::new(Path::new("/nowhere/backwire.db"), HOUR);
-    for _ in 0..2 * CONNECTIONS {
+    for _ in 0..2 * MAX_CONNECTIONS {
         assert!(matches!(readers.read(|_| Ok(())).await, Err(Error::Unavailable(_))));
     }
 }
@@ -83,7 +83,7 @@ async fn read_is_interrupted_at_its_deadline() {
     assert!(matches!(read.await, Err(Error::ReadDeadline(limit)) if limit == deadline));
     let read = pool.read(|snapshot| snapshot.query_row(ENDLESS, (), |row| row.get::<_, i64>(0)));
     assert!(matches!(read.await, Err(Error::ReadDeadline(_))));
-    // The connection is as good as new.
+    // The connection is usable again.
     let one = pool.read(|snapshot| snapshot.query_row("SELECT 1", (), |row| row.get::<_, i64>(0)));
     assert_eq!(one.await.unwrap(), 1);
 }
@@ -102,7 +102,7 @@ async fn reads_of_one_request_have_one_deadline() {
 async fn short_read_and_list_of_another_client_do_not_wait_for_lists_without_end() {
     let (_folder, pool) = pool(HOUR);
     let mut readings = Vec::new();
-    for _ in 0..LISTS_OF_CLIENT {
+    for _ in 0..MAX_LISTS_PER_CLIENT {
         readings.push(endless(&pool, of(1)).await);
     }
     // One more of the same client waits, and begins when one of the others is gone.
@@ -123,10 +123,10 @@ async fn short_read_and_list_of_another_client_do_not_wait_for_lists_without_end
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn read_that_nobody_waits_for_is_ended_or_taken_out_of_the_queue() {
+async fn dropped_read_is_interrupted_or_taken_out_of_the_queue() {
     let (_folder, pool) = pool(HOUR);
     let mut readings = Vec::new();
-    for client in 0..LISTS {
+    for client in 0..MAX_LISTS {
         readings.push(endless(&pool, of(u8::try_from(client).unwrap())).await);
     }
     let none = |pool: &ReadPool| pool.queue.state().lists.is_empty();
@@ -137,7 +137,7 @@ async fn read_that_nobody_waits_for_is_ended_or_taken_out_of_the_queue() {
     assert!(none(&pool));
     readings.iter().for_each(|reading| reading.abort());
     // It is read only when a reader is free again.
-    for _ in 0..LISTS {
+    for _ in 0..MAX_LISTS {
         assert!(pool.read_list(&of(9), |_, _| Ok(true)).await.unwrap());
     }
 }
@@ -149,7 +149,7 @@ fn list(pool: &Arc<ReadPool>, client: u8) -> task::JoinHandle<Result<bool, Error
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pause_is_not_noticed_by_others_until_the_lists_from_before_have_ended() {
+async fn pause_does_not_delay_other_clients_until_earlier_lists_have_ended() {
     let (_folder, pool) = pool(HOUR);
     let long = endless(&pool, of(1)).await;
     let paused = pool.pause_lists();
@@ -169,7 +169,7 @@ async fn pause_is_not_noticed_by_others_until_the_lists_from_before_have_ended()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_that_waited_for_a_pause_begin_after_it_with_as_many_readers_as_there_may_be() {
+async fn lists_begin_after_a_pause_with_at_most_the_allowed_readers() {
     let (_folder, pool) = pool(HOUR);
     let paused = pool.pause_lists();
     let waiting: Vec<_> = (0..20).map(|client| list(&pool, client)).collect();
@@ -177,7 +177,7 @@ async fn lists_that_waited_for_a_pause_begin_after_it_with_as_many_readers_as_th
         task::yield_now().await;
     }
     drop(paused);
-    assert!(pool.queue.state().busy <= CONNECTIONS);
+    assert!(pool.queue.state().busy <= MAX_CONNECTIONS);
     for list in waiting {
         assert!(list.await.unwrap().unwrap());
     }

@@ -12,7 +12,7 @@ use super::{FrameChecker, MAX};
 #[derive(Default)]
 pub(super) struct Frames {
     pub(super) bytes: Vec<u8>,
-    /// Where each one is.
+    /// The range of bytes of each frame.
     pub(super) places: Vec<Range<usize>>,
 }
 
@@ -23,12 +23,12 @@ impl Frames {
         self.places.push(begin..self.bytes.len());
     }
 
-    /// The frame that a byte is in.
+    /// Returns the number of the frame that a byte is in.
     pub(super) fn number(&self, byte: usize) -> usize {
         self.places.iter().position(|place| place.contains(&byte)).unwrap()
     }
 
-    /// The first frame that is a close to the checker.
+    /// Returns the number of the first close frame, according to the checker.
     pub(super) fn close(&self, max: usize) -> usize {
         let mut checker = FrameChecker::new(max);
         let is_close = |place: &Range<usize>| {
@@ -39,7 +39,7 @@ impl Frames {
     }
 }
 
-/// The header of a frame, whose length may take more bytes than it needs.
+/// Returns the header of a frame. Its length may take more bytes than it needs.
 fn header(first: u8, mask: Option<[u8; 4]>, length: usize, size: usize) -> Vec<u8> {
     let masked = if mask.is_some() { 0x80 } else { 0 };
     let mut header = match size {
@@ -51,7 +51,7 @@ fn header(first: u8, mask: Option<[u8; 4]>, length: usize, size: usize) -> Vec<u
     header
 }
 
-/// A frame of a client.
+/// Returns a frame of a client.
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [1, 22, 133, 244];
     let size = match payload.len() {
@@ -67,10 +67,10 @@ fn masked(payload: &[u8], mask: [u8; 4]) -> impl Iterator<Item = u8> {
     payload.iter().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask)
 }
 
-/// Random frames, most of them as they should be.
+/// Generates random frames, most of which are valid.
 pub(super) struct Generator {
     random: StdRng,
-    /// What is left of the current message, and whether its first frame was sent.
+    /// The rest of the current message, and whether its first frame was sent.
     message: Option<(Vec<u8>, bool)>,
 }
 

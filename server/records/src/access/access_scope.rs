@@ -1,0 +1,78 @@
+//! The records that the access rules allow a caller.
+
+use serde_json::Value;
+
+use crate::change::{Attributes, Room};
+use crate::criteria::{Case, CriteriaError, Filter};
+
+/// The records of a resource on which a caller may do an operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AccessScope {
+    /// All records.
+    Whole,
+    /// The records that fulfil this filter.
+    Part(Filter),
+    /// No records. The caller may know that.
+    Nothing,
+}
+
+impl AccessScope {
+    /// Returns the records that fulfil a `where`, as in a request: `{"team": "red"}`.
+    ///
+    /// ```
+    /// use backwire_records::access::AccessScope;
+    ///
+    /// let red = AccessScope::matching(serde_json::json!({ "team": ["red", "orange"] }))?;
+    /// # Ok::<_, backwire_records::criteria::CriteriaError>(())
+    /// ```
+    pub fn matching(fulfil: Value) -> Result<Self, CriteriaError> {
+        Filter::read(fulfil).map(Self::Part)
+    }
+
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Whole, _) | (_, Self::Whole) => Self::Whole,
+            (Self::Nothing, other) => other,
+            (own, Self::Nothing) => own,
+            (Self::Part(own), Self::Part(other)) => Self::Part(Filter::Any(vec![own, other])),
+        }
+    }
+
+    /// Returns the records that are in both.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
+            (Self::Whole, other) => other,
+            (own, Self::Whole) => own,
+            (Self::Part(own), Self::Part(other)) => Self::Part(own.and(other)),
+        }
+    }
+
+    /// Returns the filter that the records fulfil.
+    pub fn filter(&self) -> Filter {
+        match self {
+            Self::Whole => Filter::default(),
+            Self::Part(part) => part.clone(),
+            Self::Nothing => Filter::Any(Vec::new()),
+        }
+    }
+
+    /// Whether a record is in the scope.
+    pub fn includes(&self, record: &Attributes) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Part(part) => part.matches(record, Case::Sensitive),
+            Self::Nothing => false,
+        }
+    }
+
+    /// Whether a room has only changes of records in this scope. The room of one record has no
+    /// filter, so a part never covers it.
+    pub fn covers(&self, room: &Room) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Part(part) => room.scope().is_some_and(|scope| scope.filter().implies(part)),
+            Self::Nothing => false,
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! Delivers the messages of back ends.
+//!
+//! A message is stored. Then its sender is answered, and the message is put into the arrivals of
+//! the connections that it is for. Each ack removes it from a queue. One task handles all messages,
+//! and delivers them in the order of their ids. Each connection has a task that sends them: see
+//! `session`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backwire_engine::{self as engine, Engine, Enqueue, Enqueued};
+use backwire_records::access::Principal;
+use backwire_records::messages::flake::Flake;
+use backwire_records::messages::message::Message;
+use backwire_records::messages::rules::Ttl;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::coop::unconstrained;
+use tokio::time::timeout;
+
+use super::arrivals::{Arrival, Arrivals};
+use super::rejection::Rejection;
+use super::site_client::{ConnectRequest, SiteClient};
+use super::site_connections::{Revocation, SiteConnections};
+use crate::clock::now;
+use crate::error::{Error, Result};
+use crate::http::send::{self, BacklogPermit, QueuedMessage};
+use crate::sites::{Authenticator, HttpClient, Name, Site, Sites, Table, UserEvent, UserUpdates};
+use crate::socket::Sockets;
+
+/// How long a client of a removed site waits before its transport is ended. Socket.IO ends a
+/// connection without a CONNECT after 45 seconds.
+const MAX_WAIT_FOR_SITE: Duration = Duration::from_secs(30);
+
+/// Messages that may wait for the delivery task. As many more may be in the process of being
+/// stored.
+pub(crate) const MAX_QUEUED_MESSAGES: usize = 512;
+
+/// Stores and delivers messages, and knows the connected clients of all sites.
+#[derive(Clone)]
+pub(crate) struct DeliveryService(Arc<Inner>);
+
+struct Inner {
+    engine: Arc<dyn Engine>,
+    sites: Sites,
+    http: HttpClient,
+    /// How long messages wait at sites without a `clientTtl`.
+    ttl: Ttl,
+    authenticators: Mutex<HashMap<Name, (Arc<Site>, Authenticator)>>,
+    /// Every site that there has been. The namespace of a removed site stays open for clients that
+    /// reconnect.
+    opened_sites: Mutex<BTreeSet<Name>>,
+    recipients: Recipients,
+    site_connections: SiteConnections,
+    user_updates: UserUpdates,
+}
+
+/// The recipients of messages, by site and room.
+#[derive(Clone, Default)]
+pub(super) struct Recipients(Arc<Mutex<BySiteAndRoom<Vec<Recipient>>>>);
+
+type BySiteAndRoom<T> = HashMap<(Arc<str>, Arc<str>), T>;
+
+/// The arrivals of one connection, which messages for it are put into.
+#[derive(Clone)]
+pub(super) struct Recipient {
+    number: u64,
+    arrivals: Arrivals,
+}
+
+/// The registration of a recipient in its rooms. Dropping it removes the recipient from all of
+/// them.
+pub(super) struct RecipientRegistration {
+    recipients: Recipients,
+    site: Arc<str>,
+    rooms: Vec<Arc<str>>,
+    number: u64,
+    pub(super) arrivals: Arrivals,
+}
+
+/// A message to deliver, and where the outcome is sent.
+pub(crate) type SendRequest = (QueuedMessage, oneshot::Sender<Result<()>>);
+
+/// Enqueues messages for the delivery task. It does not keep a server from stopping.
+#[derive(Clone)]
+pub(crate) struct DeliveryQueue(mpsc::WeakSender<SendRequest>);
+
+impl DeliveryQueue {
+    pub(crate) fn new(sender: mpsc::WeakSender<SendRequest>) -> Self {
+        Self(sender)
+    }
+
+    /// Returns the function that enqueues the messages of `POST /send`.
+    pub(crate) fn enqueue_function(self) -> send::Enqueue {
+        Arc::new(move |message| self.clone().enqueue(message).boxed())
+    }
+
+    /// Stores a message. The order of messages is the order in which these futures are first
+    /// polled.
+    async fn enqueue(self, message: QueuedMessage) -> Result<()> {
+        let stopped = || engine::Error::Unavailable("the server has stopped".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let sender = self.0.upgrade().ok_or_else(stopped)?;
+        sender.send((message, answer)).await.map_err(|_| stopped())?;
+        drop(sender);
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+impl DeliveryService {
+    pub(crate) fn new(engine: Arc<dyn Engine>, sites: Sites, ttl: Ttl) -> Self {
+        let http = HttpClient::default();
+        let user_updates = UserUpdates::new(http.clone());
+        let (authenticators, opened_sites, recipients, site_connections) = Default::default();
+        Self(Arc::new(Inner {
+            engine,
+            sites,
+            http,
+            ttl,
+            authenticators,
+            opened_sites,
+            recipients,
+            site_connections,
+            user_updates,
+        }))
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.0.engine
+    }
+
+    /// Reports to the back end of a site that a client has connected or disconnected.
+    pub(super) fn report(&self, site_client: &SiteClient, event: UserEvent) {
+        let Some((url, authorization)) =
+            site_client.site.update_user_url.as_ref().zip(site_client.authorization.as_ref())
+        else {
+            return;
+        };
+        let prefix = site_client.site.user_room_prefix.as_deref();
+        for person in site_client.rooms.iter().filter_map(|room| room.strip_prefix(prefix?)) {
+            let timeout = site_client.site.auth_timeout;
+            self.0.user_updates.report(url, person, authorization, event, timeout);
+        }
+    }
+
+    pub(super) fn ttl(&self, site: &Site) -> Ttl {
+        site.client_ttl.map_or(self.0.ttl, |ttl| Ttl::seconds(ttl.as_secs()))
+    }
+
+    /// Authenticates a client at the site of this name, if there is one.
+    pub(crate) async fn authenticate_by_name(
+        &self,
+        name: &str,
+        request: ConnectRequest,
+    ) -> std::result::Result<SiteClient, Rejection> {
+        let name = name.parse().map_err(|_| Rejection::NoSite(name.to_owned()))?;
+        self.authenticate(&name, request).await
+    }
+
+    /// Authenticates a client: asks the back end of the site for the rooms of its token.
+    pub(crate) async fn authenticate(
+        &self,
+        name: &Name,
+        request: ConnectRequest,
+    ) -> std::result::Result<SiteClient, Rejection> {
+        let device = request.device()?;
+        let site = self.site(name).await?;
+        request.check_origin(name, &site)?;
+        let authenticator = self.authenticator(name, &site);
+        let (outcome, revocations) = loop {
+            let revocations = self.0.site_connections.revocations(name);
+            let outcome = authenticator.rooms(request.token.as_deref(), request.address).await;
+            // The answer may be older than a revocation.
+            if outcome.is_err() || self.0.site_connections.revocations(name) == revocations {
+                break (outcome, revocations);
+            }
+        };
+        let rooms = outcome.map_err(|refusal| {
+            let (site, has_token) = (name.as_str().to_owned(), request.token.is_some());
+            Rejection::Auth { site, has_token, refusal }
+        })?;
+        let ConnectRequest { token, is_runtime, address, .. } = request;
+        let (name, scheme) = (name.clone(), &site.auth_scheme);
+        let authorization = token.as_deref().and_then(|token| scheme.header(token));
+        let token = token.filter(|_| site.recheck.is_some());
+        Ok(SiteClient {
+            name,
+            site,
+            rooms,
+            device,
+            is_runtime,
+            authorization,
+            token,
+            address,
+            revocations,
+        })
+    }
+
+    /// Returns the site of this name. If it was removed, waits up to [`MAX_WAIT_FOR_SITE`] for it
+    /// to be added again: a refused client would not connect again.
+    async fn site(&self, name: &Name) -> std::result::Result<Arc<Site>, Rejection> {
+        if let Some(site) = self.0.sites.get(name.as_str()) {
+            return Ok(site);
+        }
+        if !self.0.opened_sites.lock().contains(name) {
+            return Err(Rejection::NoSite(name.as_str().to_owned()));
+        }
+        let mut changes = self.0.sites.changes();
+        let added = changes.wait_for(|table| table.contains_key(name));
+        let table = timeout(MAX_WAIT_FOR_SITE, added).await.ok().and_then(std::result::Result::ok);
+        let site = table.and_then(|table| table.get(name).cloned());
+        site.ok_or_else(|| Rejection::Removed(name.as_str().to_owned()))
+    }
+
+    /// Whether there is still a site of this name.
+    pub(super) fn has_site(&self, name: &Name) -> bool {
+        self.0.sites.get(name.as_str()).is_some()
+    }
+
+    /// Returns the person and the roles of a client for the access rules of resources, if the
+    /// resources are those of its site.
+    pub(crate) fn principal_of(&self, site_client: &SiteClient) -> Option<Principal> {
+        self.has_resources(site_client.name.as_str()).then(|| site_client.principal())
+    }
+
+    /// Whether the resources are those of the site of this name.
+    pub(crate) fn has_resources(&self, name: &str) -> bool {
+        self.0.sites.has_resources(name)
+    }
+
+    /// Ends connections of a site. When they have ended, returns how many there were.
+    pub(crate) async fn revoke(&self, name: &Name, revocation: &Revocation) -> usize {
+        if let Some(authenticator) = self.authenticator_of(name) {
+            // Running requests may be older than the revocation, so later connects do not share
+            // them.
+            authenticator.forget_requests();
+        }
+        let handles = self.0.site_connections.revoke(name, revocation);
+        let count = handles.len();
+        join_all(handles.into_iter().map(|handle| handle.disconnect())).await;
+        count
+    }
+
+    pub(super) fn site_connections(&self) -> &SiteConnections {
+        &self.0.site_connections
+    }
+
+    /// Returns the authenticator of the site of this name, if there is one.
+    pub(super) fn authenticator_of(&self, name: &Name) -> Option<Authenticator> {
+        let site = self.0.sites.get(name.as_str())?;
+        Some(self.authenticator(name, &site))
+    }
+
+    /// Returns the authenticator for the current settings of a site.
+    fn authenticator(&self, name: &Name, site: &Arc<Site>) -> Authenticator {
+        let mut all = self.0.authenticators.lock();
+        if let Some((of, authenticator)) = all.get(name)
+            && Arc::ptr_eq(of, site)
+        {
+            return authenticator.clone();
+        }
+        let authenticator = Authenticator::new(name.clone(), Arc::clone(site), self.0.http.clone());
+        all.insert(name.clone(), (Arc::clone(site), authenticator.clone()));
+        authenticator
+    }
+
+    /// Registers a recipient in rooms of a site. From now on, messages for these rooms arrive.
+    pub(super) fn register(&self, site: Arc<str>, rooms: &[String]) -> RecipientRegistration {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let arrivals = Arrivals::default();
+        let recipient = Recipient { number, arrivals: arrivals.clone() };
+        let recipients = self.0.recipients.clone();
+        // The site's back end may have named a room twice.
+        let rooms: BTreeSet<_> = rooms.iter().map(String::as_str).collect();
+        let rooms: Vec<Arc<str>> = rooms.into_iter().map(Arc::from).collect();
+        let mut by_room = recipients.0.lock();
+        for room in &rooms {
+            let at = (Arc::clone(&site), Arc::clone(room));
+            by_room.entry(at).or_default().push(recipient.clone());
+        }
+        drop(by_room);
+        RecipientRegistration { recipients, site, rooms, number, arrivals }
+    }
+
+    /// Opens the namespaces of all sites. The returned future opens and closes namespaces when
+    /// sites are added and removed, as long as the sites may change. The current ones are open
+    /// before a client can connect, because a stock client does not repeat a refused CONNECT.
+    pub(crate) fn follow_sites(
+        self,
+        sockets: Sockets,
+        mut sites: watch::Receiver<Table>,
+    ) -> impl Future<Output = ()> + use<> {
+        let mut open = Table::clone(&sites.borrow_and_update());
+        self.open_and_close(&sockets, &Table::default(), &open);
+        async move {
+            while sites.changed().await.is_ok() {
+                let now = Table::clone(&sites.borrow_and_update());
+                self.open_and_close(&sockets, &open, &now);
+                open = now;
+            }
+        }
+    }
+
+    fn open_and_close(&self, sockets: &Sockets, open: &Table, now: &Table) {
+        for name in open.keys().filter(|name| !now.contains_key(*name)) {
+            sockets.close_site(name);
+            self.0.authenticators.lock().remove(name);
+        }
+        for name in now.keys().filter(|name| !open.contains_key(*name)) {
+            if self.0.opened_sites.lock().insert(name.clone()) {
+                sockets.open_site(name.clone(), self.clone());
+            }
+        }
+    }
+
+    /// Stores messages and delivers them in the order of their ids, until all senders are dropped.
+    pub(crate) async fn deliver(self, mut requests: mpsc::Receiver<SendRequest>) {
+        let (mut stored, mut is_open) = (FuturesOrdered::new(), true);
+        while is_open || !stored.is_empty() {
+            tokio::select! {
+                biased;
+                Some((message, answer, outcome)) = stored.next(), if !stored.is_empty() => {
+                    self.answer_and_deliver(&message, answer, outcome);
+                }
+                request = requests.recv(), if is_open && stored.len() < MAX_QUEUED_MESSAGES => match request {
+                    Some((message, answer)) => {
+                        let mut storing = self.clone().store(message, answer).boxed();
+                        // The first poll decides the order in which the engine stores messages.
+                        match (&mut storing).now_or_never() {
+                            Some(done) => stored.push_back(async { done }.boxed()),
+                            None => stored.push_back(storing),
+                        }
+                    }
+                    None => is_open = false,
+                },
+            }
+        }
+    }
+
+    async fn store(
+        self,
+        message: QueuedMessage,
+        answer: oneshot::Sender<Result<()>>,
+    ) -> (StoredMessage, oneshot::Sender<Result<()>>, Result<Option<Enqueued>>) {
+        let QueuedMessage { name, site, message, key, permit } = message;
+        let (user_rooms, other_rooms) =
+            message.rooms.iter().cloned().partition(|room| site.is_user_room(room));
+        let stored = StoredMessage {
+            name,
+            message: Arc::new(message),
+            user_rooms,
+            other_rooms,
+            _permit: permit,
+        };
+        if stored.user_rooms.is_empty() && key.is_none() {
+            return (stored, answer, Ok(None));
+        }
+        let request = Enqueue {
+            site: stored.name.as_str().into(),
+            message: Arc::clone(&stored.message),
+            persons: stored.user_rooms.iter().map(|room| room.as_str().into()).collect(),
+            key,
+            ttl: self.ttl(&site),
+            cap: site.most_waiting as u64,
+            at: now(),
+        };
+        let enqueued = unconstrained(self.0.engine.queues().enqueue(request)).await;
+        (stored, answer, enqueued.map(Some).map_err(Error::from))
+    }
+
+    /// Answers the sender, and delivers the message to the connected clients.
+    fn answer_and_deliver(
+        &self,
+        message: &StoredMessage,
+        answer: oneshot::Sender<Result<()>>,
+        enqueued: Result<Option<Enqueued>>,
+    ) {
+        let (outcome, enqueued) = match enqueued {
+            Ok(enqueued) => (Ok(()), enqueued),
+            Err(error) => (Err(error), None),
+        };
+        let is_new = outcome.is_ok() && !enqueued.is_some_and(|enqueued| enqueued.repeated);
+        // If the sender no longer waits for the outcome, the message is delivered all the same.
+        let _ = answer.send(outcome);
+        if is_new {
+            self.0.recipients.deliver(message, enqueued.map(|enqueued| enqueued.id));
+        }
+    }
+}
+
+/// A stored message, with its rooms divided into those of one person and all others.
+struct StoredMessage {
+    name: Name,
+    message: Arc<Message>,
+    user_rooms: Vec<String>,
+    other_rooms: Vec<String>,
+    _permit: BacklogPermit,
+}
+
+impl Recipients {
+    /// Delivers a message to each connection once, however many of its rooms it is for. A
+    /// connection that gets it as a person, under this id, does not get it again as a member of
+    /// another room.
+    fn deliver(&self, stored: &StoredMessage, id: Option<Flake>) {
+        let site: Arc<str> = stored.name.as_str().into();
+        let mut found: BTreeMap<u64, (Recipient, Vec<Arc<str>>)> = BTreeMap::new();
+        let by_room = self.0.lock();
+        let rooms = [(&stored.user_rooms, true), (&stored.other_rooms, false)];
+        for (rooms, are_user_rooms) in rooms {
+            for room in rooms {
+                let room: Arc<str> = room.as_str().into();
+                for recipient in by_room.get(&(site.clone(), room.clone())).into_iter().flatten() {
+                    let entry = found.entry(recipient.number);
+                    let (_, persons) = entry.or_insert_with(|| (recipient.clone(), Vec::new()));
+                    persons.extend(are_user_rooms.then(|| room.clone()));
+                }
+            }
+        }
+        drop(by_room);
+        for (recipient, persons) in found.into_values() {
+            let id = id.filter(|_| !persons.is_empty());
+            recipient.arrivals.put(Arrival { id, message: Arc::clone(&stored.message), persons });
+        }
+    }
+}
+
+impl Drop for RecipientRegistration {
+    fn drop(&mut self) {
+        let mut by_room = self.recipients.0.lock();
+        for room in &self.rooms {
+            let at = (Arc::clone(&self.site), Arc::clone(room));
+            if let Some(others) = by_room.get_mut(&at) {
+                others.retain(|recipient| recipient.number != self.number);
+                if others.is_empty() {
+                    by_room.remove(&at);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DeliveryService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeliveryService").field("sites", &self.0.sites).finish_non_exhaustive()
+    }
+}
