@@ -8,18 +8,17 @@ use std::sync::Arc;
 use axum::Router;
 use backwire_records::change::Room;
 use backwire_records::json_size::JsonSize;
-use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 use tower::ServiceExt;
 
+use crate::answer::Answer;
 use crate::answer_claim::{self, AnswerClaim};
 use crate::dialect::Arguments;
 use crate::error::{Error, Result};
 use crate::http::emulation;
 use crate::http::limit::TOLERANCE;
 use crate::incoming::{self, Incoming, Request};
-use crate::memory_budget::Claim;
 use crate::parse_claim::{ParseClaim, ParseLimits};
 use crate::resume::resume;
 use crate::shared::Shared;
@@ -32,43 +31,6 @@ pub(crate) struct Answers {
     shared: Arc<Shared>,
     body_limit: usize,
     parse_limits: Arc<ParseLimits>,
-}
-
-/// An answer, and the bytes that it claims until the client has read it.
-pub(crate) struct Answer {
-    content: Content,
-    size: usize,
-    pub(crate) claim: Option<Claim>,
-}
-
-/// The content of an answer. It is serialized as JSON at most once, also if it is sent again. The
-/// arguments are not kept beside their text.
-pub(crate) enum Content {
-    Arguments(Arguments),
-    Text(Bytes),
-}
-
-impl Answer {
-    pub(crate) fn new(arguments: Arguments, claim: Option<Claim>) -> Self {
-        Self { size: arguments.size(), content: Content::Arguments(arguments), claim }
-    }
-
-    pub(crate) fn content(&self) -> &Content {
-        &self.content
-    }
-
-    /// Returns the size of its JSON in bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Serializes the arguments as JSON, if that has not been done.
-    pub(crate) fn write_text(&mut self) -> serde_json::Result<()> {
-        if let Content::Arguments(arguments) = &self.content {
-            self.content = Content::Text(arguments.text()?);
-        }
-        Ok(())
-    }
 }
 
 impl Answers {

@@ -3,70 +3,36 @@
 //!
 //! Handlers do not publish: a commit appends to the log, and the fan-out follows the log.
 //!
-//! In reading order: `input` parses the body; `reply` builds the response; `associated` handles the
-//! routes of associations; `custom_handlers` is for handlers of the user.
+//! In reading order: `dispatch` chooses the handler; `target` parses the url and `input` the body;
+//! `reply` builds the response; `associated` handles the routes of associations; `custom_handlers`
+//! is for handlers of the user.
 
 mod associated;
 mod custom_handlers;
+mod dispatch;
 mod input;
 mod reply;
-
-use std::sync::Arc;
+mod target;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Query};
-use axum::response::{IntoResponse, Response};
 use backwire_records::change::{Attributes, Id, Resource};
 use backwire_records::criteria::{Criteria, Language, Parameters};
 use backwire_records::model::{Model, Populate};
 use backwire_records::write::{Action, WriteError};
-use http::request::Parts;
-use http::{Method, header};
-use percent_encoding::percent_decode_str;
 
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::populate::Populator;
 use crate::route::{Operation, Route};
-use crate::shared::Shared;
 use crate::socket::Client;
 use crate::subscription;
 use input::Records;
 
+pub(crate) use dispatch::answer;
 pub(crate) use input::{BodyLimit, Input};
 pub use reply::Reply;
-
-/// Answers a request for a resource or one of its records, by path and verb.
-pub(crate) async fn answer(
-    cx: Context,
-    method: Method,
-    of: Target,
-    input: Input,
-) -> Result<Response> {
-    if method == Method::OPTIONS {
-        return Ok([(header::ALLOW, of.route.allowed_methods())].into_response());
-    }
-    let Some(operation) = of.route.operation(&method) else {
-        let refused = Error::UnknownVerb(method.to_string());
-        return Ok(([(header::ALLOW, of.route.allowed_methods())], refused).into_response());
-    };
-    // Until the request writes, it may still be refused for lack of memory.
-    cx.set_writing(false);
-    input.check_size(of.model.most.body)?;
-    let reply = match operation {
-        // Boxed, because otherwise every request would reserve memory for this future.
-        _ if of.route.nested.is_some() => {
-            Box::pin(associated::answer(cx, of, input, operation)).await
-        }
-        Operation::Find if of.route.id.is_some() => find_one(cx, of, input).await,
-        Operation::Find => find(cx, of, input).await,
-        Operation::Create => create(cx, of, input).await,
-        Operation::Update | Operation::Put => update(cx, of, input, operation).await,
-        Operation::Destroy => destroy(cx, of, input).await,
-    };
-    Ok(if method == Method::HEAD { reply?.without_body() } else { reply?.into_response() })
-}
+pub(crate) use target::Target;
 
 /// `GET /todo`
 async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
@@ -212,65 +178,11 @@ fn no_id(key: &str) -> Error {
     Error::MissingId(key.to_owned())
 }
 
-/// The target of a request, parsed from its url.
-#[derive(Debug)]
-pub(crate) struct Target {
-    route: Route,
-    model: Arc<Model>,
-    /// Decoded names and values. Empty for a write, where they have no meaning.
-    query: Vec<(String, String)>,
-}
-
 /// Returns the id of the one record that a caller which sends models asks for.
 fn id_in_request(query: &[(String, String)], data: &Attributes, key: &str) -> Option<Id> {
     let in_query = || query.iter().find(|(name, _)| name == key);
     let in_data = data.get(key).and_then(Id::from_json);
     in_data.or_else(|| Id::parse(&in_query()?.1))
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Target {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let shared = Shared::of(parts);
-        let route = shared.routing.read(parts.uri.path());
-        let route = route.map_err(|error| sent_to_http(parts, error))?;
-        let model = shared.model(&route.resource)?;
-        let target = match &route.nested {
-            Some(nested) => shared.model(&nested.association.target)?,
-            None => Arc::clone(&model),
-        };
-        let query = query_of(parts, &route, &target)?;
-        Ok(Self { route, model, query })
-    }
-}
-
-/// A path without a resource may be a page, or a route of another server behind the same address.
-/// So our runtime sends the request over HTTP.
-fn sent_to_http(parts: &Parts, error: Error) -> Error {
-    let client = parts.extensions.get::<Client>();
-    let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);
-    match error {
-        Error::NoRoute(path) if is_runtime => Error::HttpOnly(path),
-        error => error,
-    }
-}
-
-/// The server refuses criteria beside a write, because it does not write to all records that fulfil
-/// them. It ignores other parameters of a write (`?_csrf=…`). The parameters of a shortcut are
-/// attributes. `target` is the model of the written records.
-fn query_of(parts: &Parts, route: &Route, target: &Model) -> Result<Vec<(String, String)>> {
-    let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
-    // A query that is not UTF-8 would be decoded to another text, which the client may not mean.
-    let is_text = |query| percent_decode_str(query).decode_utf8().is_ok();
-    if !parts.uri.query().is_none_or(is_text) {
-        return Err(Error::BadUrl);
-    }
-    if route.operation.is_some() || matches!(parts.method, Method::GET | Method::HEAD) {
-        return Ok(query);
-    }
-    target.refuse_criteria(&Parameters::read(query, Attributes::new())?)?;
-    Ok(Vec::new())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use backwire_engine::{SessionEdit, StoredSession};
 use backwire_records::access::{AccessScope, ExpiringPrincipal, Operation, Principal};
 use backwire_records::change::{Change, Id, Resource, Room};
-use backwire_records::criteria::Collection;
+use backwire_records::criteria::{Collection, CollectionKey, Scope};
 use serde_json::Value;
 
 use crate::clock::now;
@@ -90,8 +90,8 @@ pub(crate) fn access_scope(
 
 /// Whether a connection of our runtime may be in a room.
 pub(crate) async fn may_join(shared: &Shared, client: &Client, room: &Room) -> bool {
-    let Some(model) = shared.models.of(&room.resource) else { return false };
-    let collection = room.scope().and_then(|scope| scope.collection().cloned());
+    let Some(model) = shared.models.of(room.resource()) else { return false };
+    let collection = room.scope().and_then(Scope::collection);
     if model.access.is_open() && collection.is_none() {
         return true;
     }
@@ -99,7 +99,7 @@ pub(crate) async fn may_join(shared: &Shared, client: &Client, room: &Room) -> b
     principal.is_ok_and(|principal| {
         model.access.scope_of(&principal, Operation::Read).covers(room)
             && collection
-                .is_none_or(|of| may_follow_members(shared, &principal, &room.resource, &of))
+                .is_none_or(|of| may_follow_members(shared, &principal, room.resource(), of))
     })
 }
 
@@ -112,7 +112,7 @@ fn may_follow_members(
     members: &Resource,
     of: &Collection,
 ) -> bool {
-    let (resource, _, attribute) = &of.of;
+    let CollectionKey { resource, attribute, .. } = &of.of;
     let Some(resource) = Resource::parse(resource) else { return false };
     let association = shared.models.associations().named(&resource, attribute);
     let is_whole = |of: &Resource| {
@@ -193,35 +193,35 @@ pub(crate) async fn recheck_rooms(shared: &Shared, client: &Client) {
 
 /// Whether a caller may be in a room.
 async fn may_follow(shared: &Shared, client: &Client, principal: &Principal, room: &Room) -> bool {
-    let Ok(access_scope) = access_scope(shared, &room.resource, principal, Operation::Read) else {
+    let Ok(access_scope) = access_scope(shared, room.resource(), principal, Operation::Read) else {
         return false;
     };
-    match (&access_scope, &room.id, &room.scope) {
+    match (&access_scope, room) {
         // A stock client receives the changes of its records in this room. It is removed when it
         // may no longer read the record.
-        (AccessScope::Part(_), Some(id), None) if client.dialect().is_stock() => {
-            let record = shared.engine.find_one(&room.resource, id).await.ok();
+        (AccessScope::Part(_), Room::Instance(_, id)) if client.dialect().is_stock() => {
+            let record = shared.engine.find_one(room.resource(), id).await.ok();
             let record = record.and_then(|snapshot| snapshot.value);
             record.is_some_and(|record| access_scope.includes(&record))
         }
         _ => {
-            let collection = room.scope().and_then(|scope| scope.collection().cloned());
+            let collection = room.scope().and_then(Scope::collection);
             access_scope.covers(room)
                 && collection
-                    .is_none_or(|of| may_follow_members(shared, principal, &room.resource, &of))
+                    .is_none_or(|of| may_follow_members(shared, principal, room.resource(), of))
         }
     }
 }
 
 async fn remove_from_room(shared: &Shared, client: &Client, room: &Room) {
     shared.sockets.remove_client(client, room).await;
-    match (client.dialect(), &room.id) {
+    match (client.dialect(), room) {
         (Dialect::Runtime, _) => {
             client.send_or_disconnect(runtime::EVENT, &runtime::invalidation(room))
         }
-        (dialect, Some(id)) if room.scope.is_none() => {
+        (dialect, Room::Instance(resource, id)) => {
             if let Some((event, payload)) =
-                dialect.change_event(&Change::synthetic_destroy(&room.resource, id))
+                dialect.change_event(&Change::synthetic_destroy(resource, id))
             {
                 client.send_or_disconnect(&event, &payload);
             }

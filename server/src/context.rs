@@ -18,15 +18,15 @@ use serde::Serialize;
 use crate::answer_claim::AnswerClaim;
 use crate::caller;
 use crate::error::{Error, Result};
-use crate::http::client_address::client_address;
+use crate::http::address::client_address;
 use crate::http::idempotency_key as key;
 use crate::http::security_headers::PrivateResponse;
 use crate::identity::Identity;
 use crate::pubsub::{Publisher, Pubsub};
 use crate::session::SessionHandle;
 use crate::shared::Shared;
-use crate::socket::Client;
 use crate::socket::turn::Turn;
+use crate::socket::{Client, address_of};
 
 /// The caller of a handler, and the services that the handler may use.
 ///
@@ -160,14 +160,6 @@ impl Context {
         if let Some(turn) = &self.turn {
             turn.wait_until_alone().await;
         }
-    }
-}
-
-/// Returns the address of the client of a request, over HTTP or a socket.
-pub(crate) fn address_of(parts: &Parts) -> Option<IpAddr> {
-    match parts.extensions.get::<Client>() {
-        Some(client) => client.address(),
-        None => client_address(&parts.extensions),
     }
 }
 

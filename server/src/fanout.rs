@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use backwire_records::change::{Change, Position, Resource, Room, Verb};
-use backwire_records::criteria::Collection;
+use backwire_records::criteria::{Collection, Scope};
 use backwire_records::model::{Membership, Models};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -183,12 +183,11 @@ impl Fanout {
         for membership in memberships {
             let Some(target) = self.models.associations().target_of(membership) else { continue };
             let of = membership.collection();
-            for name in self.sockets.member_rooms(Dialect::Runtime, target, &of) {
-                let Some(filter) = FollowedFilter::parse(&name) else { continue };
-                let FollowedFilter { room, scope, .. } = &filter;
-                let at = scope.collection().map(Collection::position);
+            for room in self.sockets.member_rooms(Dialect::Runtime, target, &of) {
+                let at = room.scope().and_then(Scope::collection).map(Collection::position);
                 if at.is_some_and(|at| at.offset < change.position.offset) {
-                    self.send(room, &[], &runtime::invalidation(room), runtime::NO_POSITION).await;
+                    let push = runtime::invalidation(&room);
+                    self.send(&room, &[], &push, runtime::NO_POSITION).await;
                 }
             }
         }
@@ -215,9 +214,7 @@ impl Fanout {
             self.push_to_list_filters(of, run, is_hiding, budget).await;
         }
         for run in run.chunk_by(|one, next| one.id == next.id) {
-            let names = self.sockets.record_rooms(Dialect::Runtime, of, &run[0].id);
-            let filters = names.iter().filter_map(|name| FollowedFilter::parse(name));
-            let filters: Vec<_> = filters.map(Arc::new).collect();
+            let filters = self.sockets.record_filters(Dialect::Runtime, of, &run[0].id);
             filters.iter().for_each(|it| it.last_offset.store(run[0].previous, Ordering::Relaxed));
             self.push_to_each_filter(filters, is_hiding, run, budget).await;
         }
@@ -276,7 +273,7 @@ impl Fanout {
         previous: u64,
         run: &[Arc<Change>],
     ) {
-        let followed = runtime::FollowedScope { scope: &filter.scope, is_hiding };
+        let followed = runtime::FollowedScope { scope: filter.scope(), is_hiding };
         if let Some((push, last)) = runtime::scoped_push(&filter.room, followed, previous, run) {
             filter.last_offset.store(last.offset, Ordering::Relaxed);
             self.send(&filter.room, &[], &push, last).await;

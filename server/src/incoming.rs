@@ -3,14 +3,15 @@
 //! An event is parsed once and no deeper than needed: the data of a request stays the text it was.
 
 mod node;
+mod request;
 mod sails09;
+mod text;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
-use backwire_records::change::{Attributes, Position};
+use backwire_records::change::Position;
 use backwire_records::criteria::escaped_name;
 use backwire_records::json_size::JsonSize;
 use backwire_records::messages::flake::Flake;
@@ -21,7 +22,12 @@ use serde_json::value::RawValue;
 
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
-use crate::http::{emulation, idempotency_key};
+use crate::http::idempotency_key;
+use crate::memory_budget::UNCOUNTED_INPUT;
+use request::{Payload, method};
+
+pub(crate) use request::Request;
+pub(crate) use text::string;
 
 /// A parsed event.
 #[derive(Debug)]
@@ -49,37 +55,6 @@ pub(crate) struct ClientPosition {
 /// The error of a malformed resume.
 pub(crate) const BAD_RESUME: Error =
     Error::BadBody("resume takes a list of [room, epoch, offset, highest]");
-
-/// A request over a socket.
-#[derive(Debug)]
-pub(crate) struct Request<'a> {
-    /// The verb.
-    pub(crate) method: Method,
-    /// Path and query.
-    pub(crate) url: Cow<'a, str>,
-    /// Names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    /// JSON text, empty if there was none.
-    pub(crate) data: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Payload<'a> {
-    #[serde(borrow)]
-    url: Option<&'a RawValue>,
-    #[serde(borrow)]
-    headers: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    /// Parameters that clients of Sails may send beside the data, or instead of it.
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
-    /// The verb in the `message` event of Sails 0.9, which may be any.
-    #[serde(borrow)]
-    verb: Option<&'a RawValue>,
-    #[serde(borrow)]
-    method: Option<&'a RawValue>,
-}
 
 /// An event's name and its first argument.
 type Event<'a> = (Cow<'a, str>, Option<&'a RawValue>);
@@ -127,7 +102,7 @@ pub(crate) fn resume_bytes(text: &str, dialect: Dialect) -> Option<usize> {
 
 /// Returns the size of an event once it is parsed. Clients of Sails 0.9 send JSON in a string.
 pub(crate) fn size(text: &str, dialect: Dialect) -> JsonSize {
-    let size = JsonSize::of(text);
+    let size = JsonSize::rough(text, UNCOUNTED_INPUT);
     let nested = || string(event(text).ok()?.1?).map(|text| JsonSize::of(&*text));
     let nested = if dialect == Dialect::Sails09 { nested() } else { None };
     nested.map_or(size, |nested| size.with(nested))
@@ -182,48 +157,6 @@ fn request(method: Method, argument: Option<&RawValue>, body_limit: usize) -> Re
     Ok(Request { headers, ..payload.request(method, body_limit)? })
 }
 
-impl<'a> Payload<'a> {
-    /// Returns the request without its headers.
-    fn request(&self, method: Method, body_limit: usize) -> Result<Request<'a>> {
-        let url = self.url.and_then(string).filter(|url| url.starts_with('/'));
-        let data = self.body();
-        if data.len() > body_limit {
-            return Err(Error::too_large(data.len(), body_limit));
-        }
-        let url = url.ok_or(Error::BadUrl)?;
-        Ok(Request { method, url, headers: Vec::new(), data })
-    }
-
-    /// Returns the params merged with the data, which takes precedence. Data that is no object is
-    /// the body by itself.
-    fn body(&self) -> Cow<'a, str> {
-        let data = self.data.filter(|data| self.params.is_none() || data.get() != "null");
-        let attributes = |raw: &RawValue| serde_json::from_str::<Attributes>(raw.get()).ok();
-        let Some(mut all) = self.params.and_then(attributes) else {
-            return self.data.map_or("", RawValue::get).into();
-        };
-        match data.map(|data| attributes(data).ok_or(data)) {
-            None => {}
-            Some(Ok(data)) => all.extend(data),
-            Some(Err(data)) => return data.get().into(),
-        }
-        serde_json::to_string(&all).expect("a map with string keys is JSON").into()
-    }
-}
-
-fn method(name: &str) -> Option<Method> {
-    Some(match name {
-        "get" => Method::GET,
-        "post" => Method::POST,
-        "put" => Method::PUT,
-        "patch" => Method::PATCH,
-        "delete" => Method::DELETE,
-        "head" => Method::HEAD,
-        "options" => Method::OPTIONS,
-        _ => return None,
-    })
-}
-
 /// Returns the headers that are strings, because clients of Sails may send anything. But a
 /// malformed idempotency key is an error: if it were ignored, a repeat of the write would not be
 /// recognized.
@@ -275,96 +208,9 @@ impl<'de> Deserialize<'de> for RawRoom<'de> {
     }
 }
 
-/// Returns the text of a JSON string, without a copy if it has no escapes.
-pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let text = raw.get();
-    // The error that describes another type would cost more than the parsing.
-    if !text.starts_with('"') {
-        return None;
-    }
-    serde_json::from_str(text).ok().map(|Text(text)| text)
-}
-
-/// A text that is borrowed if it has no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 fn json_error(error: serde_json::Error) -> Error {
     Error::BadJson(error.to_string())
 }
-
-/// Returns the url as a browser would send it: clients of sockets put JSON in a query without
-/// escapes.
-fn escape_url(url: &str) -> Cow<'_, str> {
-    if !url.contains(['"', '<', '>']) {
-        return url.into();
-    }
-    url.replace('"', "%22").replace('<', "%3C").replace('>', "%3E").into()
-}
-
-impl Request<'_> {
-    fn into_owned(self) -> Request<'static> {
-        Request {
-            method: self.method,
-            url: self.url.into_owned().into(),
-            headers: self.headers,
-            data: self.data.into_owned().into(),
-        }
-    }
-
-    /// Returns the HTTP request for the router.
-    pub(crate) fn into_http(self) -> Result<http::Request<axum::body::Body>> {
-        let url = http::Uri::from_str(&escape_url(&self.url)).map_err(|_| Error::BadUrl)?;
-        let (kind, body) = match self.form() {
-            Some(form) => (Some("application/x-www-form-urlencoded"), form),
-            None => ((!self.data.is_empty()).then_some("application/json"), self.data.into_owned()),
-        };
-        let mut request = http::Request::new(axum::body::Body::from(body));
-        *request.method_mut() = self.method;
-        *request.uri_mut() = url;
-        let headers = request.headers_mut();
-        let carried =
-            self.headers.iter().filter(|(name, _)| !TRANSPORT_HEADERS.contains(&name.as_str()));
-        for (name, value) in carried {
-            match (http::HeaderName::from_str(name), http::HeaderValue::from_str(value)) {
-                (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
-                (Ok(name), Err(_)) if name == idempotency_key::NAME => return Err(Error::BadKey),
-                _ => {}
-            }
-        }
-        headers.remove(http::header::CONTENT_TYPE);
-        if let Some(kind) = kind {
-            headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-        }
-        Ok(request)
-    }
-
-    /// Returns the form in the data, if the headers declare one. A client of sockets sends it as a
-    /// JSON string.
-    fn form(&self) -> Option<String> {
-        let is_form = self.headers.iter().any(|(name, value)| {
-            name == "content-type" && value.as_bytes().starts_with(emulation::FORM)
-        });
-        is_form.then(|| serde_json::from_str(&self.data).ok()).flatten()
-    }
-}
-
-/// Headers that describe a connection or the encoding of a body. Over a socket, all requests share
-/// a connection and every body is text.
-const TRANSPORT_HEADERS: [&str; 12] = [
-    "accept-encoding",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "expect",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 #[cfg(test)]
 mod tests {

@@ -55,6 +55,7 @@ mod router;
 
 mod http;
 
+mod answer;
 mod answer_claim;
 mod answers;
 mod incoming;

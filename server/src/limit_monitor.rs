@@ -16,7 +16,7 @@ use http::Extensions;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::http::client_address::client_address;
+use crate::http::address::client_address;
 use crate::settings::Limit;
 
 /// After this time, a client is logged again.
@@ -48,7 +48,7 @@ struct Log {
 
 impl LimitMonitor {
     /// Counts a limit, and logs the client that has reached it. `client` is its
-    /// [address](crate::http::client_address), if the server knows it.
+    /// [address](crate::http::address), if the server knows it.
     pub(crate) fn reached(&self, limit: Limit, client: Option<IpAddr>) {
         let reached = &self.limits[limit as usize];
         reached.count.fetch_add(1, Ordering::Relaxed);

@@ -55,7 +55,7 @@ use crate::clock::now;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::socket::{Audience, Client};
-use crate::subscription;
+use crate::subscription::rooms::rooms_of_record;
 use publisher::to_json;
 
 pub use publisher::Publisher;
@@ -65,6 +65,16 @@ pub use publisher::Publisher;
 pub struct Pubsub {
     publisher: Publisher,
     resource: Resource,
+}
+
+impl Publisher {
+    /// Returns the publish and subscribe methods of a resource. The resource need not have any
+    /// records.
+    pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
+        let name = Resource::parse(resource);
+        let resource = name.ok_or_else(|| Error::InvalidResourceName(resource.to_owned()))?;
+        Ok(Pubsub { publisher: self.clone(), resource })
+    }
 }
 
 impl Pubsub {
@@ -216,13 +226,7 @@ impl Pubsub {
     fn rooms_of(&self, socket: &Client, id: Id) -> Vec<Room> {
         let rooms = {
             let may_join = |room: &Room| socket.may_join(room).is_ok();
-            subscription::rooms_of_record(
-                may_join,
-                socket,
-                &self.resource,
-                &id,
-                &AccessScope::Whole,
-            )
+            rooms_of_record(may_join, socket, &self.resource, &id, &AccessScope::Whole)
         };
         rooms.unwrap_or_else(|| vec![Room::instance(self.resource.clone(), id)])
     }

@@ -10,7 +10,9 @@
 //! `shared_logs` shares these between clients that come back at the same time.
 
 mod answers;
+mod entry;
 mod log;
+mod range;
 mod shared_logs;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use backwire_records::change::Room;
-use backwire_records::criteria::Scope;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::consume_budget;
 
@@ -33,18 +34,10 @@ use crate::settings::Limit;
 use crate::shared::Shared;
 use crate::socket::Client;
 use crate::subscription;
-use answers::{Budget, Entry, answers};
+use answers::{Budget, answers};
+use entry::{Entry, JoinedRoom};
 
 pub(crate) use shared_logs::SharedLogs;
-
-/// A room that a client has joined to resume it.
-#[derive(Debug)]
-struct JoinedRoom {
-    room: Room,
-    scope: Option<Scope>,
-    /// Whether there may be records that its followers must not know of.
-    is_hiding: bool,
-}
 
 /// Answers `[[room, epoch, offset, highest], …]`. After `max_bytes` bytes, or when no memory is
 /// left, all further rooms are *resync*. If there are more rooms than a connection may be in, all
@@ -111,8 +104,8 @@ async fn join(shared: &Shared, client: &Client, name: &str) -> Option<JoinedRoom
         return None;
     }
     client.join([room.clone()]);
-    let is_hiding = shared.models.hide_records_of(&room.resource);
-    Some(JoinedRoom { scope: room.scope(), room, is_hiding })
+    let is_hiding = shared.models.hide_records_of(room.resource());
+    Some(JoinedRoom { room, is_hiding })
 }
 
 /// Returns the rooms in which the client still may be. It leaves the others.

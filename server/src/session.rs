@@ -65,13 +65,12 @@ use serde_json::Value;
 
 use crate::caller::{self, PERSON_KEY, ROLES};
 use crate::clock::now;
-use crate::context::address_of;
 use crate::error::{Error, Result};
 use crate::http::cookies::{self, Visitor};
 use crate::http::security_headers::PrivateResponse;
 use crate::settings::Limit;
 use crate::shared::Shared;
-use crate::socket::Client;
+use crate::socket::{Client, address_of};
 
 /// The caller's session.
 #[derive(Clone)]

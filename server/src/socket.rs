@@ -27,6 +27,7 @@
 //!   Socket.IO 1. Here their packets are rewritten in both directions (see `legacy`).
 
 mod connection;
+mod emit;
 mod engine_request;
 mod first_ping;
 pub(crate) mod frame_check;
@@ -42,6 +43,8 @@ mod refused_events;
 mod sent_stream;
 mod session;
 pub(crate) mod site;
+pub(crate) mod site_connection;
+mod taken_bytes;
 mod transport;
 pub(crate) mod turn;
 
@@ -53,6 +56,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backwire_records::change::{Change, Id, Resource, Room};
+use backwire_records::criteria::CollectionKey;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -63,7 +67,7 @@ use socketioxide::{ParserConfig, SendError, SocketIo, TransportType};
 use tokio::time::timeout;
 
 use crate::dialect::Dialect;
-use crate::http::tcp_connection::ConnectionHandle;
+use crate::http::connection_handle::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
 use crate::rooms::{self, Candidates, FollowedFilter, Presence};
@@ -71,6 +75,7 @@ use crate::settings::{Limit, Settings, Transports};
 
 pub use connection::Client;
 use connection::PushError;
+pub(crate) use connection::address_of;
 
 pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
 use legacy::CompatLayer;
@@ -214,13 +219,13 @@ impl Sockets {
 
     /// Returns the rooms of one record that have subscribers. They are for users who may see only
     /// the current state of the record.
-    pub(crate) fn record_rooms(
+    pub(crate) fn record_filters(
         &self,
         dialect: Dialect,
         resource: &Resource,
         id: &Id,
-    ) -> Vec<String> {
-        self.presence.record_rooms(dialect, resource, id)
+    ) -> Vec<Arc<FollowedFilter>> {
+        self.presence.record_filters(dialect, resource, id)
     }
 
     /// Returns the rooms for the members of a collection, but only those that have subscribers.
@@ -228,8 +233,8 @@ impl Sockets {
         &self,
         dialect: Dialect,
         resource: &Resource,
-        of: &(String, Id, String),
-    ) -> Vec<String> {
+        of: &CollectionKey,
+    ) -> Vec<Room> {
         self.presence.member_rooms(dialect, resource, of)
     }
 
@@ -245,7 +250,7 @@ impl Sockets {
 
     /// Returns how many connections would receive a push to a room. Never wrongly 0.
     pub(crate) fn count_subscribers(&self, dialect: Dialect, room: &Room) -> usize {
-        self.presence.count(&rooms::presence_key(dialect, room))
+        self.presence.count(dialect, &rooms::counted_room(dialect, room))
     }
 
     /// Sends an event, encoded once. Returns `false` if a connection could not take it. Socket.IO
@@ -285,8 +290,9 @@ impl Sockets {
         let share = size / sockets.len().max(1);
         let mut is_complete = true;
         for socket in sockets {
-            let send = || large_packets::emit(&socket, event, arguments.clone());
-            is_complete &= self.push(&socket, size, share, send);
+            let send = || emit::emit(&socket, event, arguments.clone());
+            let client = Client::of(&socket);
+            is_complete &= self.push((&socket, client.as_ref()), size, share, send);
         }
         is_complete
     }
@@ -301,7 +307,7 @@ impl Sockets {
         argument: &RawValue,
     ) {
         if let Some(audience) = self.gather(dialect, to) {
-            self.send_to_each(audience.sockets(), event, argument);
+            self.send_to_each(&recipients(audience), event, argument);
         }
     }
 
@@ -328,16 +334,16 @@ impl Sockets {
             [to, strangers].map(|it| self.gather(dialect, it))
         {
             let strangers: HashSet<_> = strangers.sockets().iter().map(|it| it.id).collect();
-            let mut audience = audience.sockets();
-            audience.retain(|it| !strangers.contains(&it.id));
-            self.send_to_each(audience, event, argument);
+            let mut audience = recipients(audience);
+            audience.retain(|(socket, _)| !strangers.contains(&socket.id));
+            self.send_to_each(&audience, event, argument);
         }
     }
 
     /// Sends an argument to all connections that listen to a named room, except `origin`.
     pub(crate) fn broadcast(&self, room: &str, origin: Option<&str>, argument: &RawValue) {
         if let Some(audience) = self.within(vec![rooms::custom_name(room)], origin) {
-            self.send_to_each(audience.sockets(), MESSAGE, argument);
+            self.send_to_each(&recipients(audience), MESSAGE, argument);
         }
     }
 
@@ -346,12 +352,12 @@ impl Sockets {
     /// for this connection.
     fn push(
         &self,
-        socket: &Socket,
+        (socket, client): (&Socket, Option<&Client>),
         size: usize,
         claimed: usize,
         send: impl FnOnce() -> Result<(), SendError>,
     ) -> bool {
-        let Some(client) = Client::of(socket) else { return send().is_ok() };
+        let Some(client) = client else { return send().is_ok() };
         match client.push_with((&self.output, self.limits), size, claimed, send) {
             Ok(()) => return true,
             Err(PushError::Limit(limit)) => self.limits_reached.reached(limit, client.address()),
@@ -362,19 +368,19 @@ impl Sockets {
         false
     }
 
-    fn send_to_each(&self, audience: Vec<SocketRef>, event: &str, argument: &RawValue) {
+    fn send_to_each(&self, audience: &[Recipient], event: &str, argument: &RawValue) {
         let size = argument.get().len();
         let shared =
             (size >= LARGE_PACKET).then(|| Bytes::copy_from_slice(argument.get().as_bytes()));
         self.counters.separate.fetch_add(audience.len(), Ordering::Relaxed);
-        for socket in audience {
+        for (socket, client) in audience {
             let send = || match &shared {
-                Some(argument) => large_packets::emit(&socket, event, argument.clone()),
+                Some(argument) => emit::emit(socket, event, argument.clone()),
                 None => socket.emit(event, argument),
             };
-            if !self.push(&socket, size, size, send) {
+            if !self.push((socket, client.as_ref()), size, size, send) {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
-                drop(tokio::spawn(transport::end(&socket)));
+                drop(tokio::spawn(transport::end(socket)));
             }
         }
     }
@@ -421,16 +427,31 @@ impl Sockets {
     ) -> Vec<(Client, Limit)> {
         let _guard = self.join_lock.lock().await;
         let Some(audience) = self.gather(dialect, from) else { return Vec::new() };
-        let name = rooms::name(dialect, into);
-        let clients = audience.clone().sockets().into_iter();
-        let clients = clients.filter_map(|socket| Client::of(&socket));
-        let refused = clients.filter_map(|client| {
-            let limit = client.count_record(&name).err()?;
-            Some((client, limit))
-        });
-        let refused = refused.collect();
-        let Ok(()) = audience.join(name).await;
-        refused
+        join_each(&recipients(audience), &rooms::name(dialect, into))
+    }
+
+    /// Sends an event like `emit_to_each` to an audience, and joins it to the room of the record
+    /// that the event is about. `joins_origin` includes the origin, which does not get the event.
+    /// The connections are collected once for both. Returns what `join_audience` returns.
+    pub(crate) async fn emit_and_join(
+        &self,
+        dialect: Dialect,
+        to: Audience<'_>,
+        event: Option<(&str, &RawValue)>,
+        (into, joins_origin): (&Room, bool),
+    ) -> Vec<(Client, Limit)> {
+        let _guard = self.join_lock.lock().await;
+        let all = Audience { origin: None, ..to };
+        let Some(audience) = self.gather(dialect, all) else { return Vec::new() };
+        let mut audience = recipients(audience);
+        let is_origin = |socket: &Socket| to.origin.is_some_and(|id| socket.id.as_str() == id);
+        let origin = audience.iter().position(|(socket, _)| is_origin(socket));
+        let origin = origin.map(|index| audience.swap_remove(index));
+        if let Some((event, argument)) = event {
+            self.send_to_each(&audience, event, argument);
+        }
+        audience.extend(origin.filter(|_| joins_origin));
+        join_each(&audience, &rooms::name(dialect, into))
     }
 
     /// Removes a client from a room for good: when this resolves, no `join_audience` is moving
@@ -489,7 +510,7 @@ impl Sockets {
             // A disconnect packet for a client that does not read would have to wait for it.
             sockets
                 .iter()
-                .filter_map(|socket| connection::tcp_handle(socket))
+                .filter_map(|socket| transport::tcp_handle(socket))
                 .for_each(ConnectionHandle::abort);
             if timeout(grace / 2, closing).await.is_err() {
                 tracing::warn!("some connections did not end in time");
@@ -514,7 +535,7 @@ impl ShutdownFlag {
     fn accept(&self, socket: &Arc<Socket>) -> bool {
         let is_open = !self.0.load(Ordering::SeqCst);
         if !is_open {
-            connection::tcp_handle(socket).inspect(|handle| handle.abort());
+            transport::tcp_handle(socket).inspect(|handle| handle.abort());
             // An error means that the client is gone already.
             let _ = socket.clone().disconnect();
         }
@@ -526,4 +547,28 @@ impl fmt::Debug for Sockets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sockets").field("counters", &self.counters).finish_non_exhaustive()
     }
+}
+
+/// A connection, and its client. `None` before its CONNECT has been decided on.
+type Recipient = (SocketRef, Option<Client>);
+
+fn recipients(audience: BroadcastOperators) -> Vec<Recipient> {
+    let with_client = |socket: SocketRef| {
+        let client = Client::of(&socket);
+        (socket, client)
+    };
+    audience.sockets().into_iter().map(with_client).collect()
+}
+
+/// Joins connections to the room of a record. Those that have reached a limit are disconnected and
+/// returned.
+fn join_each(audience: &[Recipient], name: &str) -> Vec<(Client, Limit)> {
+    let mut refused = Vec::new();
+    for (socket, client) in audience {
+        let limit =
+            client.as_ref().and_then(|client| Some((client, client.count_record(name).err()?)));
+        refused.extend(limit.map(|(client, limit)| (client.clone(), limit)));
+        socket.join(name.to_owned());
+    }
+    refused
 }

@@ -9,6 +9,7 @@
 
 pub(crate) mod members;
 mod read;
+pub(crate) mod rooms;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::socket::Client;
 
 pub(crate) use read::Read;
 use read::{stored, summary};
+use rooms::rooms_of_record;
 
 /// Whether a client may join one more room. If not, the limit that it has reached is counted.
 pub(crate) fn may_join(shared: &Shared, client: &Client, room: &Room) -> bool {
@@ -53,7 +55,7 @@ fn room(
             Language::Sails09 => criteria.within.clone(),
         }),
     };
-    let room = Room::scoped(resource.clone(), &scope).filter(|room| may_join(room));
+    let room = Room::scoped(resource.clone(), scope).filter(|room| may_join(room));
     let may_follow_all = client.dialect().is_stock() && criteria.within == Filter::default();
     room.or_else(|| may_follow_all.then(|| Room::class(resource.clone())))
 }
@@ -252,7 +254,7 @@ where
     let was_joined = client.dialect().is_stock() && client.is_joined(&room);
     client.join([room.clone()]);
     if client.dialect().is_stock() {
-        let instance = |id| vec![Room::instance(room.resource.clone(), id)];
+        let instance = |id| vec![Room::instance(room.resource().clone(), id)];
         let snapshot = read_and_join_each(cx, client, &room, instance, read).await;
         // An error is no answer, so the client is not subscribed to anything new.
         if snapshot.is_err() && !was_joined {
@@ -274,7 +276,7 @@ where
     R: Future<Output = Result<Snapshot<Vec<Record>>>> + Send,
 {
     let snapshot = read().await?;
-    let key = &cx.model(&room.resource)?.key;
+    let key = &cx.model(room.resource())?.key;
     let rooms = |records: &[Record]| -> Vec<_> {
         let ids = records.iter().filter_map(|record| record.id(key));
         ids.flat_map(&rooms_of).collect()
@@ -381,27 +383,6 @@ async fn join_and_read_one(
         rooms.iter().for_each(|room| client.leave(room));
     }
     Ok((snapshot, rooms.into_iter().next()))
-}
-
-/// Returns the rooms in which a client follows a single record. If the caller may see the record
-/// only while it matches a filter, the room is one that the record can leave. A stock client is in
-/// the room of the record in any case. It stays there when a list that it follows no longer has the
-/// record, if it is in the scoped room as well.
-pub(crate) fn rooms_of_record(
-    may_join: impl Fn(&Room) -> bool,
-    client: &Client,
-    resource: &Resource,
-    id: &Id,
-    access_scope: &AccessScope,
-) -> Option<Vec<Room>> {
-    let instance = Room::instance(resource.clone(), id.clone());
-    let is_stock = client.dialect().is_stock();
-    if *access_scope == AccessScope::Whole && !is_stock {
-        return may_join(&instance).then(|| vec![instance]);
-    }
-    let scoped = Room::scoped(resource.clone(), &Scope::One(id.clone(), access_scope.filter()));
-    let scoped = scoped.filter(|room| may_join(room))?;
-    Some(if is_stock { vec![scoped, instance] } else { vec![scoped] })
 }
 
 /// Returns the record as the answer to a create or an update. In the dialects where a write

@@ -125,12 +125,12 @@ impl Engine for Memory {
     }
 
     async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
-        Ok(self.state().table(&room.resource, |table| {
+        Ok(self.state().table(room.resource(), |table| {
             if position.epoch != self.epoch || !table.counters.reaches(position.offset) {
                 return ChangesSince::OutOfReach;
             }
             ChangesSince::Changes {
-                changes: table.since(room.id.as_ref(), position.offset),
+                changes: table.since(room.id(), position.offset),
                 head: table.counters.position(self.epoch),
             }
         }))

@@ -251,7 +251,7 @@ mod tests {
         let room = |name: &str| Room::parse(name).unwrap();
         let scoped = |filter: Filter| {
             let scope = crate::criteria::Scope::Whole(filter);
-            Room::scoped(room("note").resource, &scope).unwrap()
+            Room::scoped(room("note").resource().clone(), scope).unwrap()
         };
         let AccessScope::Part(sevens) = own(7) else { unreachable!() };
         let undone = Filter::read(json!({ "done": false })).unwrap();

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use record::is_attribute_name;
 pub use record::{Attributes, Id};
 pub use resource::Resource;
-pub use room::Room;
+pub use room::{NamedScope, Room};
 pub use to_id::ToId;
 
 /// A place in a resource's log. Written `epoch:offset`.

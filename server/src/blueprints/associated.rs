@@ -11,11 +11,16 @@ use axum::Json;
 use backwire_engine as engine;
 use backwire_records::access;
 use backwire_records::change::{Attributes, Change, Id, Resource};
-use backwire_records::criteria::{Collection, Criteria, Language, Parameters, Projection};
+use backwire_records::criteria::{
+    Collection, CollectionKey, Criteria, Language, Parameters, Projection,
+};
 use backwire_records::model::{Link, Model, Populate};
 use backwire_records::write::{Action, WriteError};
 
-use super::{Input, Reply, Target, one_id, parameters, read_one, write};
+use super::input::Input;
+use super::reply::Reply;
+use super::target::Target;
+use super::{one_id, parameters, read_one, write};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::populate::{Populator, pairs};
@@ -168,8 +173,11 @@ impl AssociationRequest {
                 subscription::find_holding(&self.cx, self.target(), criteria).await?
             }
             Link::Paired { join, .. } => {
-                let id = self.id.clone();
-                let of = (self.resource.to_string(), id, self.nested.attribute.clone());
+                let of = CollectionKey {
+                    resource: self.resource.to_string(),
+                    id: self.id.clone(),
+                    attribute: self.nested.attribute.clone(),
+                };
                 // The position is read before the pairs, so that no pair is missed.
                 let at = subscription::head(self.cx.engine(), &join.resource()).await?;
                 let of = Collection { of, at: (at.epoch, at.offset) };

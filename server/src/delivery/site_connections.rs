@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::site_client::SiteClient;
 use crate::sites::{Name, Site};
-use crate::socket::site::SiteConnection;
+use crate::socket::site_connection::SiteConnection;
 
 /// Which connections are ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

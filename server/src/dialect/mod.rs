@@ -95,7 +95,7 @@ impl Dialect {
     /// Returns the name of the event for a message to a room that is not a change.
     pub(crate) fn message_event(self, room: &Room) -> Cow<'_, str> {
         match self {
-            Self::Runtime | Self::Sails => room.resource.as_str().into(),
+            Self::Runtime | Self::Sails => room.resource().as_str().into(),
             Self::Sails09 => sails09::EVENT.into(),
             Self::Node => format!("{room}:{}", sails09::EVENT).into(),
         }

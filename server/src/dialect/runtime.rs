@@ -19,7 +19,7 @@ pub(crate) type Push = (String, u64, u64, Box<RawValue>);
 /// not empty.
 pub(crate) fn push(room: &Room, changes: &[Arc<Change>]) -> Option<Push> {
     let first = changes.first()?;
-    let previous = match room.id {
+    let previous = match room.id() {
         // Every change of a resource belongs to its class room.
         None => first.position.offset.saturating_sub(1),
         Some(_) => first.previous,

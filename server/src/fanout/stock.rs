@@ -15,7 +15,7 @@ use crate::dialect::Dialect;
 use crate::limit_monitor::LimitMonitor;
 use crate::rooms::{Candidates, FollowedFilter};
 use crate::settings::Limit;
-use crate::socket::{Audience, Sockets};
+use crate::socket::{Audience, Client, Sockets};
 
 /// The rooms of parts, by the effect that a change has on them.
 #[derive(Default)]
@@ -50,10 +50,7 @@ impl Fanout {
         let is_hiding = self.models.hide_records_of(of);
         for change in run {
             let filters = self.filters_for(dialect, change, is_hiding);
-            let record_filters = self.sockets.record_rooms(dialect, of, &change.id);
-            let record_filters =
-                record_filters.iter().filter_map(|name| FollowedFilter::parse(name)).map(Arc::new);
-            let record_filters: Vec<_> = record_filters.collect();
+            let record_filters = self.sockets.record_filters(dialect, of, &change.id);
             let filters =
                 self.allowed_filters(dialect, [&filters[..], &record_filters].concat(), change);
             let parts = PartRooms::of(filters.iter().map(|filter| &**filter), change, is_hiding);
@@ -118,7 +115,7 @@ impl<'a> PartRooms<'a> {
         let may_hide_record = is_hiding && !change.published;
         for part in all {
             let picks = |record: &Option<Arc<Attributes>>| {
-                let filter = part.scope.filter();
+                let filter = part.scope().filter();
                 record.as_deref().is_some_and(|record| filter.matches(record, Case::Sensitive))
             };
             if may_hide_record && !picks(&change.before) {
@@ -126,7 +123,7 @@ impl<'a> PartRooms<'a> {
             }
             match (change.verb, picks(&change.before), picks(&change.after)) {
                 // A client that follows one record does not listen to new records.
-                (Verb::Create, _, true) if part.scope.id().is_some() => {}
+                (Verb::Create, _, true) if part.scope().id().is_some() => {}
                 (Verb::Create, _, true) => parts.entered.push(&part.room),
                 (Verb::Update, false, true) if !change.published => parts.entered.push(&part.room),
                 (Verb::Update, true, true) | (Verb::Destroy, true, _) => {
@@ -145,8 +142,7 @@ impl StockPush<'_> {
         match self.change.verb {
             Verb::Create => {
                 let listeners = [&[self.class][..], &parts.entered].concat();
-                self.emit(self.change, &listeners, &[]);
-                self.introduce(&listeners, &[]).await;
+                self.emit_create(&listeners).await;
             }
             Verb::Update => {
                 self.leave(parts).await;
@@ -192,6 +188,17 @@ impl StockPush<'_> {
         self.introduce(entered, &others).await;
     }
 
+    /// Sends a create, and adds the clients to the room of the record. Its author is added as well,
+    /// but a client that a publisher omits is not.
+    async fn emit_create(&self, rooms: &[&Room]) {
+        let to = Audience { rooms, except: &[], origin: self.author() };
+        let event = self.dialect.change_event(self.change);
+        let event = event.as_ref().map(|(event, payload)| (&**event, &**payload));
+        let into = (self.instance, !self.change.published);
+        let refused = self.sockets.emit_and_join(self.dialect, to, event, into).await;
+        self.report(refused);
+    }
+
     fn emit(&self, change: &Change, rooms: &[&Room], except: &[&Room]) {
         self.emit_except(change, [rooms, except], [&[], &[]]);
     }
@@ -203,20 +210,30 @@ impl StockPush<'_> {
         [rooms, except]: [&[&Room]; 2],
         strangers: [&[&Room]; 2],
     ) {
-        // Sails 0.9 sends a change to its author, too, but not to a client that a publisher omits.
-        let includes_author = self.dialect == Dialect::Sails09 && !self.change.published;
-        let origin = self.change.origin.as_deref().filter(|_| !includes_author);
+        let origin = self.author();
         if let Some((event, payload)) = self.dialect.change_event(change) {
             let to = Audience { rooms, except, origin };
             self.sockets.emit_to_each_known(self.dialect, to, strangers, &event, &payload);
         }
     }
 
+    /// Returns the client that does not receive the change. Sails 0.9 sends a change to its author,
+    /// too, but not to a client that a publisher omits.
+    fn author(&self) -> Option<&str> {
+        let includes_author = self.dialect == Dialect::Sails09 && !self.change.published;
+        self.change.origin.as_deref().filter(|_| !includes_author)
+    }
+
     /// Adds clients to the room of the record, except a client that a publisher omits.
     async fn introduce(&self, rooms: &[&Room], except: &[&Room]) {
         let origin = self.change.origin.as_deref().filter(|_| self.change.published);
         let from = Audience { rooms, except, origin };
-        for (client, limit) in self.sockets.join_audience(self.dialect, from, self.instance).await {
+        let refused = self.sockets.join_audience(self.dialect, from, self.instance).await;
+        self.report(refused);
+    }
+
+    fn report(&self, refused: Vec<(Client, Limit)>) {
+        for (client, limit) in refused {
             self.limits.reached(limit, client.address());
         }
     }

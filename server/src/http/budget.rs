@@ -21,8 +21,8 @@ use http::header;
 use http_body::{Frame, SizeHint};
 use tokio::time::timeout;
 
-use super::client_address::client_address;
-use super::tcp_connection::ConnectionHandle;
+use super::address::client_address;
+use super::connection_handle::ConnectionHandle;
 use crate::answer_claim::{AnswerClaim, is_read};
 use crate::error::Error;
 use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES, UNCOUNTED_INPUT};

@@ -5,16 +5,17 @@
 //! wrote the entries before those, and a client can write anything. An IPv6 network of 64 bits
 //! counts as one address, because one client has all of it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{Extensions, HeaderMap};
+use http::HeaderMap;
 
+use super::address::{ClientAddress, network};
+use super::connection_handle::ConnectionHandle;
 use super::connections::{Addresses, LimitReached};
-use super::tcp_connection::ConnectionHandle;
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::TrustedProxy;
@@ -22,16 +23,6 @@ use crate::socket::EngineRequest;
 
 /// Stands for the address of all clients whose address a proxy forwards in an unreadable form.
 const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
-/// The address of the client that sent a request, among the extensions of the request.
-#[derive(Debug, Clone, Copy)]
-struct ClientAddress(IpAddr);
-
-/// Returns the address of the client that sent a request with these extensions. Returns `None` if
-/// the connection ended before the server read its address.
-pub(crate) fn client_address(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get().map(|ClientAddress(address)| *address)
-}
 
 /// Adds the address of the client to a request.
 pub(crate) async fn attach(
@@ -87,17 +78,6 @@ fn read(entry: &[u8]) -> Option<IpAddr> {
     let in_brackets = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
     let address = entry.parse::<IpAddr>().ok();
     address.or_else(|| Some(entry.parse::<SocketAddr>().ok()?.ip())).or_else(in_brackets)
-}
-
-/// Returns the address by which limits count a client: for IPv6, its network of 64 bits.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    const NETWORK: u128 = !(u64::MAX as u128);
-    match address {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            Ipv6Addr::from_bits(address.to_bits() & NETWORK).into()
-        }
-        _ => address,
-    }
 }
 
 #[cfg(test)]

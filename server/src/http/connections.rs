@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::client_address::network;
-use super::tcp_connection::ConnectionHandle;
+use super::address::network;
+use super::connection_handle::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::{Limit, Settings, TrustedProxy};
 

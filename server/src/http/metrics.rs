@@ -16,8 +16,8 @@ use axum::routing::get;
 use backwire_engine::{Engine, Gauge};
 use http::header;
 
+use super::address::client_address;
 use super::caller::Caller;
-use super::client_address::client_address;
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::ApiKey;

@@ -2,11 +2,13 @@
 //! resources.
 
 mod activity;
+pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod assets;
 pub(crate) mod budget;
 mod caller;
 pub(crate) mod client_address;
+pub(crate) mod connection_handle;
 pub(crate) mod connections;
 pub(crate) mod cookies;
 pub(crate) mod emulation;

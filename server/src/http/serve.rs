@@ -30,9 +30,10 @@ use tower::ServiceExt;
 
 use self::body::{RequestBody, ResponseBody};
 use super::activity::Deadlines;
+use super::connection_handle::ConnectionHandle;
 use super::connections::{Connections, LimitReached};
 use super::head_memory::MAX_HEAD_BYTES;
-use super::tcp_connection::{ConnectionHandle, TcpConnection};
+use super::tcp_connection::TcpConnection;
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;

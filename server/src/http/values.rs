@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-use super::client_address::client_address;
+use super::address::client_address;
 use crate::error::{Error, Result};
 use crate::parse_claim::{ParseClaim, ParseLimits};
 

@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 
 use backwire_records::change::Resource;
+use backwire_records::criteria::escaped_name;
 use http::Method;
 use serde_json::value::RawValue;
 
-use super::{Request, escaped_name};
+use super::request::Request;
 use crate::error::{Error, Result};
 
 /// Returns the resource and the method in the name of an event, if it has them.

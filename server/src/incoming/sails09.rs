@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 
+use backwire_records::criteria::escaped_name;
 use serde_json::value::RawValue;
 
-use super::{Payload, Request, escaped_name, method, string};
+use super::request::{Payload, Request, method};
+use super::text::string;
 use crate::error::{Error, Result};
 
 /// The event whose payload has the verb.

@@ -4,14 +4,13 @@ use std::sync::{Arc, Weak};
 
 use axum::extract::FromRequestParts;
 use backwire_engine::{self as engine, Engine};
-use backwire_records::change::{Change, Resource};
+use backwire_records::change::Change;
 use backwire_records::model::Models;
 use backwire_records::write::Write;
 use http::request::Parts;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Pubsub;
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::{Client, Sockets};
@@ -30,14 +29,6 @@ impl Publisher {
         let Shared { engine, sockets, models, .. } = shared;
         let (sockets, models) = (sockets.clone(), Arc::clone(models));
         Self { engine: Arc::downgrade(engine), sockets, models }
-    }
-
-    /// Returns the publish and subscribe methods of a resource. The resource need not have any
-    /// records.
-    pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
-        let name = Resource::parse(resource);
-        let resource = name.ok_or_else(|| Error::InvalidResourceName(resource.to_owned()))?;
-        Ok(Pubsub { publisher: self.clone(), resource })
     }
 
     /// Sends data to all clients that [`listen`](Client::listen) to a room, except the omitted one,

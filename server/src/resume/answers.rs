@@ -1,17 +1,18 @@
 //! Builds the answer for each room of a resume.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use backwire_engine::Engine;
 use backwire_records::change::{Id, Position, Resource};
-use backwire_records::criteria::{Collection, Scope};
+use backwire_records::criteria::{Collection, CollectionKey, Scope};
 use backwire_records::model::Models;
 use serde_json::value::RawValue;
 use tokio::task::yield_now;
 
-use super::log::{Log, Range};
-use super::{JoinedRoom, SharedLogs};
+use super::entry::{Entry, JoinedRoom};
+use super::log::Log;
+use super::range::Range;
+use super::shared_logs::SharedLogs;
 use crate::answer_claim::AnswerClaim;
 use crate::dialect::runtime;
 use crate::incoming::ClientPosition;
@@ -25,24 +26,6 @@ const WORK_BEFORE_YIELD: u64 = 20_000;
 
 /// A filter with more work than this takes a turn: only one resume at a time has it.
 const MAX_CONCURRENT_WORK: u64 = 200_000;
-
-/// A room, and the position of its client in it.
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) seen: ClientPosition,
-    /// `None` if the client may not join it.
-    pub(super) joined: Option<Arc<JoinedRoom>>,
-}
-
-impl Entry {
-    /// Returns the positions that have to be in the log. If the client has received something
-    /// beyond its position that the log does not have, it is not the log that the client knows.
-    pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
-        let ClientPosition { position, highest } = self.seen;
-        let beyond = Position { offset: highest, ..position };
-        [Some(position), (highest > position.offset).then_some(beyond)].into_iter().flatten()
-    }
-}
 
 /// The limits of one resume.
 pub(super) struct Budget<'a> {
@@ -141,8 +124,8 @@ impl Source<'_> {
             }
             let known = entry.joined.as_deref().and_then(|joined| {
                 let id = record_of(joined);
-                let (range, start) = logs.get(&joined.room.resource)?.since(id, entry)?;
-                let of = joined.scope.as_ref().and_then(Scope::collection);
+                let (range, start) = logs.get(joined.room.resource())?.since(id, entry)?;
+                let of = joined.room.scope().and_then(Scope::collection);
                 let is_unchanged =
                     of.is_none_or(|of| collections.get(&key(of)).is_some_and(|it| *it));
                 is_unchanged.then_some((joined, range, start))
@@ -170,7 +153,7 @@ impl Source<'_> {
         let mut of_each: HashMap<&Resource, Vec<(Option<&Id>, &Entry)>> = HashMap::new();
         for entry in entries {
             if let Some(joined) = &entry.joined {
-                of_each.entry(&joined.room.resource).or_default().push((record_of(joined), entry));
+                of_each.entry(joined.room.resource()).or_default().push((record_of(joined), entry));
             }
         }
         let mut logs = HashMap::new();
@@ -186,12 +169,12 @@ impl Source<'_> {
 
 /// Returns the id of the one record of a room.
 fn record_of(joined: &JoinedRoom) -> Option<&Id> {
-    joined.room.id.as_ref()
+    joined.room.id()
 }
 
 /// Returns the work of the filter of a room.
 fn work(joined: &JoinedRoom, range: &Range, start: usize) -> u64 {
-    let conditions = joined.scope.as_ref().map_or(0, |scope| scope.filter().size() as u64);
+    let conditions = joined.room.scope().map_or(0, |scope| scope.filter().size() as u64);
     range.size_from(start).work.saturating_mul(conditions)
 }
 
@@ -203,7 +186,7 @@ async fn answer_for(
     budget: &mut Budget<'_>,
 ) -> Option<Box<RawValue>> {
     let (changes, size) = (&range.changes[start..], range.size_from(start));
-    let Some(scope) = &joined.scope else {
+    let Some(scope) = joined.room.scope() else {
         let fits = size.bytes <= budget.max_bytes && budget.claim(size.bytes);
         return fits.then(|| runtime::missed_changes(name, range.head, changes));
     };
@@ -224,7 +207,7 @@ async fn answer_for(
 }
 
 /// The key of a collection in a map.
-type Key = ((String, Id, String), (u64, u64));
+type Key = (CollectionKey, (u64, u64));
 
 fn key(of: &Collection) -> Key {
     (of.of.clone(), of.at)
@@ -235,7 +218,7 @@ impl Source<'_> {
     async fn read_collections(&self, entries: &[Entry]) -> HashMap<Key, bool> {
         let mut of_each: HashMap<Resource, HashMap<Key, Entry>> = HashMap::new();
         let collections =
-            entries.iter().filter_map(|entry| entry.joined.as_ref()?.scope.as_ref()?.collection());
+            entries.iter().filter_map(|entry| entry.joined.as_ref()?.room.scope()?.collection());
         for of in collections {
             if let Some(join) = self.models.associations().join_of(of) {
                 let seen = ClientPosition { position: of.position(), highest: 0 };
@@ -260,7 +243,7 @@ impl Source<'_> {
     }
 
     /// Returns the offset of the last change of each collection.
-    fn last_changes(&self, range: Option<&Range>) -> HashMap<(String, Id, String), u64> {
+    fn last_changes(&self, range: Option<&Range>) -> HashMap<CollectionKey, u64> {
         let associations = self.models.associations();
         let changes = range.into_iter().flat_map(|range| &range.changes);
         let each = changes.flat_map(|change| {

@@ -8,119 +8,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use backwire_engine::{ChangesSince, Engine, Error};
-use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
-use serde_json::Value;
+use backwire_records::change::{Id, Position, Resource, Room};
 
-use super::SharedLogs;
-use super::answers::Entry;
+use super::entry::Entry;
+use super::range::Range;
+use super::shared_logs::SharedLogs;
 
 /// The maximum number of records whose changes are read separately. For more it is faster to read
 /// all of the log.
 const MAX_SEPARATE_RECORDS: usize = 32;
-
-/// The bytes of text that a filter checks in the time in which it checks a change without text.
-const TEXT_UNIT: u64 = 1024;
-
-/// Changes in commit order, to the head of the log.
-#[derive(Debug)]
-pub(super) struct Range {
-    /// The range has everything after this offset.
-    pub(super) from: u64,
-    pub(super) head: Position,
-    pub(super) changes: Vec<Arc<Change>>,
-    /// The total sizes: the entry at an index is that of as many changes.
-    sums: Vec<Size>,
-}
-
-/// The size of changes.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Size {
-    /// The work of a filter with one condition that checks the changes.
-    pub(super) work: u64,
-    /// The approximate size of the changes in an answer, in bytes.
-    pub(super) bytes: u64,
-}
-
-impl Range {
-    pub(super) fn new(from: u64, head: Position, changes: Vec<Arc<Change>>) -> Self {
-        let range = Self { from, head, changes: Vec::new(), sums: vec![Size::default()] };
-        range.extended(changes, head)
-    }
-
-    /// Returns the range with the changes that came after it.
-    pub(super) fn extended(&self, changes: Vec<Arc<Change>>, head: Position) -> Self {
-        let (mut all, mut sums) = (self.changes.clone(), self.sums.clone());
-        for change in changes {
-            let (last, size) = (sums.last().copied().unwrap_or_default(), Size::of(&change));
-            sums.push(Size { work: last.work + size.work, bytes: last.bytes + size.bytes });
-            all.push(change);
-        }
-        Self { from: self.from, head, changes: all, sums }
-    }
-
-    /// Returns the index of the first change after an offset.
-    pub(super) fn start(&self, offset: u64) -> usize {
-        self.changes.partition_point(|change| change.position.offset <= offset)
-    }
-
-    /// Returns the size of the changes from an index on.
-    pub(super) fn size_from(&self, start: usize) -> Size {
-        let [begin, end] = [start, self.changes.len()].map(|index| self.sums[index]);
-        Size { work: end.work - begin.work, bytes: end.bytes - begin.bytes }
-    }
-
-    /// Returns the size of the change with this offset.
-    pub(super) fn size_of(&self, offset: u64) -> Size {
-        let [begin, end] = [self.start(offset - 1), self.start(offset)].map(|it| self.sums[it]);
-        Size { work: end.work - begin.work, bytes: end.bytes - begin.bytes }
-    }
-
-    /// Returns the changes of each of these records.
-    fn of_each(&self, ids: HashSet<&Id>) -> HashMap<Id, Self> {
-        let mut changes: HashMap<&Id, Vec<Arc<Change>>> =
-            ids.into_iter().map(|id| (id, Vec::new())).collect();
-        for change in &self.changes {
-            if let Some(changes) = changes.get_mut(&change.id) {
-                changes.push(Arc::clone(change));
-            }
-        }
-        let range_of =
-            |(id, changes): (&Id, _)| (id.clone(), Self::new(self.from, self.head, changes));
-        changes.into_iter().map(range_of).collect()
-    }
-}
-
-impl Size {
-    fn of(change: &Change) -> Self {
-        let Change { before, after, .. } = change;
-        let text: u64 = [before, after].into_iter().flatten().map(|record| text(record)).sum();
-        let sent = match change.verb {
-            Verb::Create => change.after.as_deref(),
-            Verb::Update => Some(&change.set),
-            Verb::Destroy => None,
-        };
-        Self { work: 1 + text / TEXT_UNIT, bytes: 16 + sent.map_or(0, bytes_of_record) }
-    }
-}
-
-/// Returns the bytes of the texts that a filter may check. It checks no other values for their
-/// size.
-fn text(record: &Attributes) -> u64 {
-    record.values().filter_map(Value::as_str).map(|text| text.len() as u64).sum()
-}
-
-fn bytes_of_record(record: &Attributes) -> u64 {
-    record.iter().map(|(name, value)| name.len() as u64 + 4 + bytes_of(value)).sum()
-}
-
-fn bytes_of(value: &Value) -> u64 {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
-        Value::String(text) => text.len() as u64 + 2,
-        Value::Array(items) => items.iter().map(|item| 1 + bytes_of(item)).sum(),
-        Value::Object(record) => bytes_of_record(record),
-    }
-}
 
 /// The part of the log of a resource that one resume needs.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use backwire_records::change::{Position, Resource, Room};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as FairMutex, Semaphore, SemaphorePermit};
 
-use super::log::Range;
+use super::range::Range;
 
 /// The number of resources above which those that no client needs any more are removed.
 const CLEANUP_THRESHOLD: usize = 64;

@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::answers::{Budget, Entry, Source};
-use super::{JoinedRoom, SharedLogs};
+use super::SharedLogs;
+use super::answers::{Budget, Source};
+use super::entry::{Entry, JoinedRoom};
 use crate::answer_claim::AnswerClaim;
 use crate::dialect::runtime;
 use crate::incoming::ClientPosition;
@@ -63,7 +64,7 @@ impl Random {
         match self.below(4) {
             0 => Room::class(resource),
             1 => Room::instance(resource, Id::Integer(self.below(40) as i64)),
-            _ => Room::scoped(resource, &self.scope()).unwrap(),
+            _ => Room::scoped(resource, self.scope()).unwrap(),
         }
     }
 
@@ -77,7 +78,7 @@ impl Random {
 }
 
 fn joined(room: Room) -> JoinedRoom {
-    JoinedRoom { scope: room.scope(), room, is_hiding: false }
+    JoinedRoom { room, is_hiding: false }
 }
 
 /// Reads the log separately for each entry.
@@ -94,7 +95,7 @@ async fn simple_answer(engine: &dyn Engine, entry: &Entry) -> Box<RawValue> {
             ChangesSince::OutOfReach => return runtime::resync(&entry.name),
         }
     }
-    match &joined.scope {
+    match joined.room.scope() {
         None => runtime::missed_changes(&entry.name, head.unwrap(), &changes),
         Some(scope) => {
             let followed = runtime::FollowedScope { scope, is_hiding: joined.is_hiding };
@@ -195,7 +196,7 @@ async fn filters_beyond_work_limit_of_one_resume_are_resynced() {
     let seen = ClientPosition { position: Position { offset: 0, ..head }, highest: 0 };
     let entry = |n: u64| {
         let filter = Filter::read(json!({ "n": 100 + n })).unwrap();
-        let room = Room::scoped(todo.clone(), &Scope::Whole(filter)).unwrap();
+        let room = Room::scoped(todo.clone(), Scope::Whole(filter)).unwrap();
         Entry { name: room.to_string(), seen, joined: Some(Arc::new(joined(room))) }
     };
     let entries: Vec<_> = (0..10).map(entry).collect();

@@ -6,14 +6,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use backwire_records::change::{Attributes, Change, Room};
-use backwire_records::criteria::{Filter, Scope, keys_of_filter, keys_of_record};
+use backwire_records::change::{Attributes, Change, NamedScope, Room};
+use backwire_records::criteria::{Scope, keys_of_filter, keys_of_record};
 
 /// A filter that at least one connection follows.
 #[derive(Debug)]
 pub(crate) struct FollowedFilter {
     pub(crate) room: Room,
-    pub(crate) scope: Scope,
+    scope: Arc<NamedScope>,
     /// The offset of the last change that was sent to its room.
     pub(crate) last_offset: AtomicU64,
     /// How many times the filter searches a text for a pattern.
@@ -23,24 +23,29 @@ pub(crate) struct FollowedFilter {
 impl FollowedFilter {
     /// Returns the filter of a room, if it has one.
     pub(crate) fn of(room: &Room) -> Option<Self> {
-        let scope = room.scope()?;
-        let searches = scope.filter().searches();
-        Some(Self { scope, room: room.clone(), last_offset: AtomicU64::default(), searches })
+        let Room::Scoped(_, scope) = room else { return None };
+        let searches = scope.scope().filter().searches();
+        Some(Self {
+            scope: Arc::clone(scope),
+            room: room.clone(),
+            last_offset: AtomicU64::default(),
+            searches,
+        })
     }
 
-    /// Returns the filter of the room with this name, if it has one.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::of(&Room::parse(name)?)
+    /// Returns what its room follows.
+    pub(crate) fn scope(&self) -> &Scope {
+        self.scope.scope()
+    }
+
+    /// Whether it can be found by the values that it requires.
+    pub(crate) fn is_indexed(&self) -> bool {
+        !keys_of_filter(self.scope().filter()).is_empty()
     }
 
     fn address(self: &Arc<Self>) -> *const Self {
         Arc::as_ptr(self)
     }
-}
-
-/// Whether a filter can be found by the values that it requires.
-pub(crate) fn is_indexed(filter: &Filter) -> bool {
-    !keys_of_filter(filter).is_empty()
 }
 
 /// A filter, and the keys under which it is found.
@@ -53,10 +58,10 @@ struct IndexedFilter {
 /// The filters of one resource.
 #[derive(Debug, Default)]
 pub(super) struct FilterIndex {
-    all: HashMap<String, IndexedFilter>,
+    all: HashMap<Room, IndexedFilter>,
     by_key: HashMap<u64, Vec<Arc<FollowedFilter>>>,
     /// Filters that have to be compared with each change.
-    unindexed: HashMap<String, Arc<FollowedFilter>>,
+    unindexed: HashMap<Room, Arc<FollowedFilter>>,
 }
 
 /// The keys of the record before a change and after it.
@@ -79,29 +84,29 @@ pub(crate) struct Candidates {
 }
 
 impl FilterIndex {
-    pub(super) fn insert(&mut self, name: &str, filter: FollowedFilter) {
+    pub(super) fn insert(&mut self, filter: FollowedFilter) {
         let keys = self.choose_keys(&filter);
         let filter = Arc::new(filter);
         for key in keys.iter().flatten() {
             self.by_key.entry(*key).or_default().push(Arc::clone(&filter));
         }
         if keys.is_none() {
-            self.unindexed.insert(name.to_owned(), Arc::clone(&filter));
+            self.unindexed.insert(filter.room.clone(), Arc::clone(&filter));
         }
-        self.all.insert(name.to_owned(), IndexedFilter { filter, keys });
+        self.all.insert(filter.room.clone(), IndexedFilter { filter, keys });
     }
 
     /// Returns the keys of the part of a filter whose values the fewest other filters require.
     fn choose_keys(&self, filter: &FollowedFilter) -> Option<HashSet<u64>> {
         let others = |key: &u64| 1 + self.by_key.get(key).map_or(0, Vec::len);
-        let sets = keys_of_filter(filter.scope.filter()).into_iter();
+        let sets = keys_of_filter(filter.scope().filter()).into_iter();
         let sets = sets.map(|keys| keys.into_iter().collect::<HashSet<_>>());
         sets.min_by_key(|keys| keys.iter().map(others).sum::<usize>())
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
-        let Some(IndexedFilter { filter, keys }) = self.all.remove(name) else { return };
-        self.unindexed.remove(name);
+    pub(super) fn remove(&mut self, room: &Room) {
+        let Some(IndexedFilter { filter, keys }) = self.all.remove(room) else { return };
+        self.unindexed.remove(room);
         for key in keys.into_iter().flatten() {
             let Some(filters) = self.by_key.get_mut(&key) else { continue };
             filters.retain(|it| it.address() != filter.address());
@@ -111,8 +116,8 @@ impl FilterIndex {
         }
     }
 
-    pub(super) fn contains(&self, name: &str) -> bool {
-        self.all.contains_key(name)
+    pub(super) fn contains(&self, room: &Room) -> bool {
+        self.all.contains_key(room)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -151,7 +156,7 @@ mod tests {
 
     use super::*;
     use backwire_records::change::{Id, Position, Resource, Verb};
-    use backwire_records::criteria::Case;
+    use backwire_records::criteria::{Case, Filter};
 
     /// Pseudo-random numbers that depend only on a seed.
     struct Random(u64);
@@ -214,9 +219,9 @@ mod tests {
         if value.is_array() || value.is_object() { json!("x") } else { value }
     }
 
-    fn name_of(filter: &Filter) -> String {
+    fn room_of(filter: &Filter) -> Room {
         let todo = Resource::parse("todo").unwrap();
-        Room::scoped(todo, &Scope::Whole(filter.clone())).unwrap().to_string()
+        Room::scoped(todo, Scope::Whole(filter.clone())).unwrap()
     }
 
     fn concerns(filter: &Filter, change: &Change) -> bool {
@@ -225,13 +230,13 @@ mod tests {
     }
 
     /// Returns the names of the filters that a change concerns.
-    fn names_found(index: &FilterIndex, changes: &[Change], number: usize) -> HashSet<String> {
+    fn names_found(index: &FilterIndex, changes: &[Change], number: usize) -> HashSet<Room> {
         let keys: Vec<_> = changes.iter().map(Keys::of).collect();
         let Candidates { indexed, unindexed } = index.candidates(&keys);
         let indexed = indexed.into_iter().filter(|(_, changes)| changes.contains(&number));
         let all = indexed.map(|(filter, _)| filter).chain(unindexed);
-        let all = all.filter(|it| concerns(it.scope.filter(), &changes[number]));
-        all.map(|filter| filter.room.to_string()).collect()
+        let all = all.filter(|it| concerns(it.scope().filter(), &changes[number]));
+        all.map(|filter| filter.room.clone()).collect()
     }
 
     #[test]
@@ -244,30 +249,30 @@ mod tests {
                 if let Ok(filter) = Filter::read(random.filter(2))
                     && filter != Filter::default()
                 {
-                    let name = name_of(&filter);
-                    if !index.contains(&name) {
-                        index.insert(&name, FollowedFilter::parse(&name).unwrap());
+                    let room = room_of(&filter);
+                    if !index.contains(&room) {
+                        index.insert(FollowedFilter::of(&room).unwrap());
                     }
-                    filters.insert(name, filter);
+                    filters.insert(room, filter);
                 }
                 if step % 3 == 0
-                    && let Some(name) = filters.keys().next().cloned()
+                    && let Some(room) = filters.keys().next().cloned()
                 {
-                    filters.remove(&name);
-                    index.remove(&name);
+                    filters.remove(&room);
+                    index.remove(&room);
                 }
             }
             let changes: Vec<_> = (0..40).map(|_| random.change()).collect();
             for (number, change) in changes.iter().enumerate() {
                 let all = filters.iter().filter(|(_, filter)| concerns(filter, change));
-                let expected: HashSet<_> = all.map(|(name, _)| name.clone()).collect();
+                let expected: HashSet<_> = all.map(|(room, _)| room.clone()).collect();
                 assert_eq!(
                     names_found(&index, &changes, number),
                     expected,
                     "seed {seed}, {change:?}"
                 );
             }
-            filters.keys().for_each(|name| index.remove(name));
+            filters.keys().for_each(|room| index.remove(room));
             assert!(index.is_empty() && index.by_key.is_empty() && index.unindexed.is_empty());
         }
     }
@@ -277,8 +282,7 @@ mod tests {
         let mut index = FilterIndex::default();
         for owner in 0..10_000 {
             let filter = Filter::read(json!({ "type": "task", "owner": owner })).unwrap();
-            let name = name_of(&filter);
-            index.insert(&name, FollowedFilter::parse(&name).unwrap());
+            index.insert(FollowedFilter::of(&room_of(&filter)).unwrap());
         }
         let record = json!({ "type": "task", "owner": 4711 }).as_object().unwrap().clone();
         let todo = Resource::parse("todo").unwrap();

@@ -1,7 +1,7 @@
 //! Counts the different filters that each client follows.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 
 use backwire_records::change::Id;
@@ -37,7 +37,7 @@ impl FilterUsers {
     /// Checks whether all of these users may follow a filter.
     pub(super) fn check(
         &self,
-        key: &str,
+        key: impl Hash,
         users: &[User],
         is_indexed: bool,
         limit: usize,
@@ -52,7 +52,7 @@ impl FilterUsers {
         users.iter().all(has_room).then_some(()).ok_or(Limit::FiltersPerClient)
     }
 
-    pub(super) fn add(&mut self, key: &str, users: &[User], is_indexed: bool) {
+    pub(super) fn add(&mut self, key: impl Hash, users: &[User], is_indexed: bool) {
         let filter = self.hasher.hash_one(key);
         for user in users {
             let filters = self.users.entry(user.clone()).or_default();
@@ -63,7 +63,7 @@ impl FilterUsers {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &str, users: &[User]) {
+    pub(super) fn remove(&mut self, key: impl Hash, users: &[User]) {
         let filter = self.hasher.hash_one(key);
         for user in users {
             let Some(filters) = self.users.get_mut(user) else { continue };

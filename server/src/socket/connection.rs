@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
 use backwire_records::access::ExpiringPrincipal;
 use backwire_records::change::{Id, Room};
 use backwire_records::messages::flake::Flake;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, header};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -21,22 +21,20 @@ use tokio::sync::{SetOnce, oneshot};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::engine_request::EngineRequest;
 use super::limits::Limits;
 use super::memberships::{Capacity, Memberships};
 use super::output::{LARGE_PACKET, NoRoom, Output, OutputBudget};
 use super::refused_events::RefusedEvents;
 use super::session::Session;
 use super::transport;
-use crate::answers::{Answer, Content};
+use crate::answer::{Answer, Content};
 use crate::dialect::Dialect;
-use crate::http::client_address::client_address;
+use crate::http::address::client_address;
 use crate::http::cookies::{self, Cookies};
-use crate::http::tcp_connection::ConnectionHandle;
 use crate::incoming;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
-use crate::rooms::{self, Presence, User};
+use crate::rooms::{self, FollowedFilter, Presence, User};
 use crate::settings::{Limit, Origin};
 
 /// How long a connection may take until the server can send to it.
@@ -173,7 +171,7 @@ impl Connection {
             address: session.as_ref().and_then(|session| session.address()),
             session_of_transport: session.clone(),
             output: session.map_or_else(
-                || Arc::new(Output::new(Weak::new(), None)),
+                || Arc::new(Output::new(&Arc::default(), None)),
                 |session| Arc::clone(&session.output),
             ),
             memberships: Mutex::new(Some(Memberships::default())),
@@ -289,8 +287,8 @@ impl Connection {
     pub(super) fn mark_gone(&self) {
         if let Some(mut memberships) = self.memberships.lock().take() {
             self.presence.resize(memberships.memory(), 0);
-            for name in memberships.all().map(str::to_owned).collect::<Vec<_>>() {
-                self.remove_membership(&mut memberships, &name);
+            for room in memberships.all().cloned().collect::<Vec<_>>() {
+                self.remove_membership(&mut memberships, &room);
             }
         }
         drop(self.gone_sender.lock().take());
@@ -300,10 +298,16 @@ impl Connection {
     }
 
     /// Removes a membership from the counts of all connections.
-    fn remove_membership(&self, memberships: &mut Memberships, name: &str) {
-        match memberships.remove_filter(name) {
-            Some(person) => self.presence.remove_filter(name, &self.users(person)),
-            None => self.presence.remove(name),
+    fn dialect(&self) -> Dialect {
+        self.dialect.get().copied().unwrap_or(Dialect::Sails)
+    }
+
+    fn remove_membership(&self, memberships: &mut Memberships, room: &Room) {
+        match memberships.remove_filter(room) {
+            Some(person) => {
+                self.presence.remove_filter(self.dialect(), room, &self.users(person));
+            }
+            None => self.presence.remove(self.dialect(), room),
         }
     }
 
@@ -357,7 +361,7 @@ impl Client {
     /// The dialect that the client speaks. While a request is handled, it is known for every
     /// client.
     pub fn dialect(&self) -> Dialect {
-        self.connection.dialect.get().copied().unwrap_or(Dialect::Sails)
+        self.connection.dialect()
     }
 
     /// Whether the connection is still there, as far as the server knows.
@@ -417,17 +421,17 @@ impl Client {
         let Some(memberships) = memberships.as_mut() else {
             return Ok(());
         };
-        let (name, presence) =
-            (rooms::presence_key(self.dialect(), room), &self.connection.presence);
-        if memberships.contains(&name) {
+        let (counted, presence) =
+            (rooms::counted_room(self.dialect(), room), &self.connection.presence);
+        if memberships.contains(&counted) {
             return Ok(());
         }
-        if !memberships.has_room_for(&name, self.capacity()) {
+        if !memberships.has_room_for(&counted, self.capacity()) {
             self.recount_records(memberships);
         }
-        if !memberships.has_room_for(&name, self.capacity()) {
-            let has_room =
-                memberships.has_room_for(&name, Capacity { bytes: usize::MAX, ..self.capacity() });
+        if !memberships.has_room_for(&counted, self.capacity()) {
+            let unlimited = Capacity { bytes: usize::MAX, ..self.capacity() };
+            let has_room = memberships.has_room_for(&counted, unlimited);
             return Err(if has_room {
                 Limit::SubscriptionBytes
             } else {
@@ -435,13 +439,11 @@ impl Client {
             });
         }
         self.has_memory(memberships)?;
-        if rooms::is_filter(room) {
-            if memberships.filters() >= presence.limits().filters_per_connection {
-                return Err(Limit::FiltersPerConnection);
-            }
-            presence.check_filter(&name, room, &self.connection.users(self.person()))?;
+        let Some(filter) = list_filter(room) else { return Ok(()) };
+        if memberships.filters() >= presence.limits().filters_per_connection {
+            return Err(Limit::FiltersPerConnection);
         }
-        Ok(())
+        presence.check_filter(self.dialect(), &filter, &self.connection.users(self.person()))
     }
 
     /// Checks whether a stock client may join the rooms of these records as well.
@@ -512,8 +514,8 @@ impl Client {
             return;
         }
         let before = memberships.memory();
-        let rooms = self.rooms();
-        let records = rooms.iter().filter(|name| !memberships.contains(name));
+        let rooms = self.socket.rooms();
+        let records = rooms.iter().filter(|name| rooms::is_instance_name(self.dialect(), name));
         let (count, bytes) = records.fold((0, 0), |(n, bytes), name| (n + 1, bytes + name.len()));
         memberships.set_records(count, bytes);
         self.connection.presence.resize(before, memberships.memory());
@@ -549,8 +551,8 @@ impl Client {
     /// Whether the client is in a room of records.
     pub(crate) fn is_in(&self, room: &Room) -> bool {
         let memberships = self.connection.memberships.lock();
-        let name = rooms::presence_key(self.dialect(), room);
-        memberships.as_ref().is_some_and(|memberships| memberships.contains(&name))
+        let counted = rooms::counted_room(self.dialect(), room);
+        memberships.as_ref().is_some_and(|memberships| memberships.contains(&counted))
     }
 
     /// Joins rooms of records. Returns `true` if one of them is new to the client. A connection
@@ -567,9 +569,13 @@ impl Client {
         let before = memberships.memory();
         for room in rooms {
             let name = rooms::name(self.dialect(), &room);
-            let count = rooms::presence_key(self.dialect(), &room);
-            is_new |= self.add_membership(memberships, &count, &room);
-            if name == count { names.push(name) } else { records.push(name) }
+            let counted = rooms::counted_room(self.dialect(), &room);
+            if counted == room {
+                names.push(name)
+            } else {
+                records.push(name)
+            }
+            is_new |= self.add_membership(memberships, counted);
         }
         self.connection.presence.resize(before, memberships.memory());
         self.socket.join(names);
@@ -580,17 +586,18 @@ impl Client {
     }
 
     /// Adds a membership. Returns `false` if it is counted already.
-    fn add_membership(&self, memberships: &mut Memberships, count: &str, room: &Room) -> bool {
-        if !memberships.insert(count) {
+    fn add_membership(&self, memberships: &mut Memberships, room: Room) -> bool {
+        let (presence, dialect) = (&self.connection.presence, self.dialect());
+        let room = presence.shared(dialect, room);
+        if !memberships.insert(&room) {
             return false;
         }
-        let presence = &self.connection.presence;
-        if rooms::is_filter(room) {
+        if let Some(filter) = list_filter(&room) {
             let person = self.person();
-            presence.add_filter(count, room, &self.connection.users(person.clone()));
-            memberships.insert_filter(count, person);
+            presence.add_filter(dialect, filter, &self.connection.users(person.clone()));
+            memberships.insert_filter(room, person);
         } else {
-            presence.add(count, room);
+            presence.add(dialect, &room);
         }
         true
     }
@@ -602,25 +609,32 @@ impl Client {
             return;
         };
         self.socket.leave(rooms::name(self.dialect(), room));
-        // A Sails client counts for a resource until it disconnects, see `rooms::presence_key`.
-        let count = rooms::presence_key(self.dialect(), room);
-        let is_counted_alone = self.dialect() == Dialect::Runtime || room.scope.is_some();
+        // A Sails client counts for a resource until it disconnects, see `rooms::counted_room`.
+        let is_counted_alone = self.dialect() == Dialect::Runtime || room.scope().is_some();
         let before = memberships.memory();
-        if is_counted_alone && memberships.remove(&count) {
-            self.connection.remove_membership(memberships, &count);
+        if is_counted_alone && memberships.remove(room) {
+            self.connection.remove_membership(memberships, room);
             self.connection.presence.resize(before, memberships.memory());
         }
     }
 
     /// Whether the socket has joined a room of records.
     pub(crate) fn is_joined(&self, room: &Room) -> bool {
-        self.rooms().contains(&rooms::name(self.dialect(), room))
+        let name = rooms::name(self.dialect(), room);
+        self.socket.rooms().iter().any(|joined| **joined == *name)
     }
 
     /// Returns the rooms of records that the client is in.
     pub(crate) fn record_rooms(&self) -> Vec<Room> {
-        let dialect = self.dialect();
-        self.rooms().iter().filter_map(|name| rooms::parse_name(dialect, name)).collect()
+        let memberships = self.connection.memberships.lock();
+        let Some(memberships) = memberships.as_ref() else { return Vec::new() };
+        let (dialect, names) = (self.dialect(), self.socket.rooms());
+        let joined: HashSet<&str> = names.iter().map(|name| &**name).collect();
+        // A stock client counts for the class room, which it need not have joined.
+        let is_joined = |room: &&Room| joined.contains(&*rooms::name(dialect, room));
+        let records = names.iter().filter_map(|name| rooms::parse_instance_name(dialect, name));
+        let records = records.filter(|room| !memberships.contains(room));
+        memberships.all().filter(is_joined).cloned().chain(records).collect()
     }
 
     /// Returns the user of the connection, if it is known, and the round in which to determine it.
@@ -859,13 +873,18 @@ pub(super) fn count_unread(limits: &LimitMonitor, socket: &Socket, error: &SendE
     }
 }
 
-/// Returns the handle of the TCP connection, unless this connection began by polling: then its
-/// current TCP connection is not known.
-pub(super) fn tcp_handle(socket: &Socket) -> Option<&ConnectionHandle> {
-    let handshake = &socket.req_parts().extensions;
-    let ConnectInfo(handle) = handshake.get::<ConnectInfo<ConnectionHandle>>()?;
-    let is_websocket = handshake.get().is_some_and(EngineRequest::is_websocket);
-    is_websocket.then_some(handle)
+/// Returns the address of the client of a request, over HTTP or a socket.
+pub(crate) fn address_of(parts: &Parts) -> Option<IpAddr> {
+    match parts.extensions.get::<Client>() {
+        Some(client) => client.address(),
+        None => client_address(&parts.extensions),
+    }
+}
+
+/// Returns the filter of a room, if it is for a list and not for one record: each change of the
+/// resource may concern it.
+fn list_filter(room: &Room) -> Option<FollowedFilter> {
+    FollowedFilter::of(room).filter(|filter| filter.scope().id().is_none())
 }
 
 #[cfg(test)]

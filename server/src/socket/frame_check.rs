@@ -255,11 +255,12 @@ impl SentFrames {
                 self.missing -= count as u64;
                 at += count;
             } else {
-                if let Some(header) = self.header.push(bytes[at]) {
+                let (read, header) = self.header.read(&bytes[at..]);
+                if let Some(header) = header {
                     self.missing = header.length;
                     self.has_close |= header.opcode == Some(Opcode::Close);
                 }
-                at += 1;
+                at += read;
             }
         }
     }

@@ -16,10 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Serialize;
-use socketioxide::SendError;
-use socketioxide::socket::Socket;
 
-use super::session::Session;
 use crate::dialect::to_bytes;
 
 /// A token in JSON: a string of 32 hexadecimal digits.
@@ -100,23 +97,6 @@ impl LargePackets {
 pub(super) fn arguments(tuple: &impl Serialize, size: usize) -> serde_json::Result<Bytes> {
     let json = to_bytes(tuple, size)?;
     Ok(json.slice(1..json.len() - 1))
-}
-
-/// Sends an event with these arguments.
-pub(super) fn emit(socket: &Socket, event: &str, arguments: Bytes) -> Result<(), SendError> {
-    emit_by(socket, arguments, |token| socket.emit(event, token))
-}
-
-/// Like [`emit`], with a function that sends the event with one argument.
-pub(super) fn emit_by<T>(
-    socket: &Socket,
-    arguments: Bytes,
-    send: impl FnOnce(&str) -> Result<T, SendError>,
-) -> Result<T, SendError> {
-    let Some(session) = Session::of(socket) else {
-        return Err(SendError::Socket(socketioxide::SocketError::Closed));
-    };
-    session.large_packets.send(arguments, send)
 }
 
 /// Splits a packet into its head and its only argument. Returns `None` if the argument is not a

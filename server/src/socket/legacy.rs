@@ -64,8 +64,8 @@ use super::output::OutputBudget;
 use super::sent_stream::{BufferMemory, SentStream};
 use super::session::{ConnectLimits, Session};
 use super::transport::{Serve, Transports};
-use crate::http::client_address::client_address;
-use crate::http::tcp_connection::ConnectionHandle;
+use crate::http::address::client_address;
+use crate::http::connection_handle::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
 

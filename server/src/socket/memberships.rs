@@ -2,11 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use backwire_records::change::Id;
+use backwire_records::change::{Id, Room};
 
 /// How many copies of the name of a room the server keeps: here, in
 /// [`Presence`](crate::rooms::Presence) and twice in Socket.IO.
 const NAME_COPIES: usize = 4;
+
+/// The bytes of the prefix of a name that tells the dialect.
+const PREFIX_BYTES: usize = 2;
 
 /// The memory of a room beside its name, roughly.
 const ROOM_OVERHEAD: usize = 200;
@@ -18,10 +21,10 @@ const RECORD_ROOM_OVERHEAD: usize = 64;
 /// The rooms of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Memberships {
-    /// The names of its memberships, as [`presence_key`](crate::rooms::presence_key) returns them.
-    counted: HashSet<String>,
+    /// Its rooms, as [`counted_room`](crate::rooms::counted_room) returns them.
+    counted: HashSet<Room>,
     /// The filters among them, each with the person who had signed in when the connection joined.
-    filters: HashMap<String, Option<Id>>,
+    filters: HashMap<Room, Option<Id>>,
     /// Bytes of names.
     bytes: usize,
     /// Bytes of memory that they take, roughly.
@@ -47,7 +50,7 @@ pub(super) struct Capacity {
 }
 
 impl Memberships {
-    pub(super) fn contains(&self, counted: &str) -> bool {
+    pub(super) fn contains(&self, counted: &Room) -> bool {
         self.counted.contains(counted)
     }
 
@@ -61,9 +64,9 @@ impl Memberships {
     }
 
     /// Whether there is room for one more membership.
-    pub(super) fn has_room_for(&self, name: &str, capacity: Capacity) -> bool {
+    pub(super) fn has_room_for(&self, counted: &Room, capacity: Capacity) -> bool {
         self.counted.len() + self.records.count < capacity.rooms
-            && self.bytes + self.records.bytes + cost(name) <= capacity.bytes
+            && self.bytes + self.records.bytes + cost(counted) <= capacity.bytes
     }
 
     /// The same for the rooms of `count` records whose names have `bytes` bytes.
@@ -78,8 +81,8 @@ impl Memberships {
     }
 
     /// Returns `false` if it was there already.
-    pub(super) fn insert(&mut self, counted: &str) -> bool {
-        let is_new = self.counted.insert(counted.to_owned());
+    pub(super) fn insert(&mut self, counted: &Room) -> bool {
+        let is_new = self.counted.insert(counted.clone());
         if is_new {
             self.bytes += cost(counted);
             self.memory += cost(counted) + ROOM_OVERHEAD;
@@ -87,12 +90,12 @@ impl Memberships {
         is_new
     }
 
-    pub(super) fn insert_filter(&mut self, counted: &str, person: Option<Id>) {
-        self.filters.insert(counted.to_owned(), person);
+    pub(super) fn insert_filter(&mut self, counted: Room, person: Option<Id>) {
+        self.filters.insert(counted, person);
     }
 
     /// Returns `false` if it was not there.
-    pub(super) fn remove(&mut self, counted: &str) -> bool {
+    pub(super) fn remove(&mut self, counted: &Room) -> bool {
         let was_there = self.counted.remove(counted);
         if was_there {
             self.bytes -= cost(counted);
@@ -103,7 +106,7 @@ impl Memberships {
 
     /// Removes a filter. Returns the person who had signed in when the connection joined, or `None`
     /// if it is not a filter.
-    pub(super) fn remove_filter(&mut self, counted: &str) -> Option<Option<Id>> {
+    pub(super) fn remove_filter(&mut self, counted: &Room) -> Option<Option<Id>> {
         self.filters.remove(counted)
     }
 
@@ -124,9 +127,9 @@ impl Memberships {
         self.records = Records { count, bytes, counted: count };
     }
 
-    /// Returns the names of all memberships.
-    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
-        self.counted.iter().map(String::as_str)
+    /// Returns its rooms.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Room> {
+        self.counted.iter()
     }
 }
 
@@ -137,6 +140,6 @@ impl Records {
 }
 
 /// Returns the bytes of all copies of the name of a room.
-fn cost(name: &str) -> usize {
-    name.len() * NAME_COPIES
+fn cost(room: &Room) -> usize {
+    (PREFIX_BYTES + room.name_bytes()) * NAME_COPIES
 }

@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, timeout};
 
-use super::session::Session;
+use super::taken_bytes::TakenBytes;
 use crate::memory_budget::{Claim, MemoryBudget, SHARES, UNCOUNTED_BYTES};
 
 /// The size in bytes from which a packet to a room counts.
@@ -68,7 +68,8 @@ const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
 /// The unread output of one session.
 #[derive(Debug)]
 pub(super) struct Output {
-    session: Weak<Session>,
+    /// `None` when the session has ended.
+    taken: Weak<TakenBytes>,
     client: Option<IpAddr>,
     queued: Mutex<OutputQueue>,
     has_ended: AtomicBool,
@@ -104,27 +105,28 @@ struct PacketGroup {
 }
 
 impl Output {
-    pub(super) fn new(session: Weak<Session>, client: Option<IpAddr>) -> Self {
-        Self { session, client, queued: Mutex::default(), has_ended: AtomicBool::default() }
+    pub(super) fn new(taken: &Arc<TakenBytes>, client: Option<IpAddr>) -> Self {
+        let taken = Arc::downgrade(taken);
+        Self { taken, client, queued: Mutex::default(), has_ended: AtomicBool::default() }
     }
 
     /// Returns the bytes that the client has taken so far. A packet is queued behind at least
     /// these.
     pub(super) fn written(&self) -> u64 {
-        self.session.upgrade().map_or(0, |session| session.bytes_taken())
+        self.taken.upgrade().map_or(0, |taken| taken.count())
     }
 
     /// Returns the bytes that wait to be read. Releases the claims of what has been read.
     pub(super) fn unread(&self) -> u64 {
-        match self.session.upgrade() {
-            Some(session) => self.queued.lock().unread(session.bytes_taken()),
+        match self.taken.upgrade() {
+            Some(taken) => self.queued.lock().unread(taken.count()),
             None => 0,
         }
     }
 
     /// Counts a packet that was queued when `written` bytes had been written.
     pub(super) fn add(&self, written: u64, size: usize, claim: Option<Claim>) {
-        if self.session.strong_count() > 0 && !self.has_ended.load(Ordering::SeqCst) {
+        if self.taken.strong_count() > 0 && !self.has_ended.load(Ordering::SeqCst) {
             self.queued.lock().add(written, size, claim);
         }
     }
@@ -342,7 +344,7 @@ impl OutputBudget {
     /// Claims memory for an answer of a session, if it needs a claim, while `begun` others are in
     /// progress.
     pub(super) fn begin(&self, output: &Arc<Output>, begun: usize) -> Result<(), NoRoom> {
-        let begin = |queued: &mut OutputQueue| {
+        let begin = |queued: &mut OutputQueue, _| {
             queued.in_progress = begun + 1;
             self.claim_needed(queued, output.client)
         };
@@ -351,25 +353,27 @@ impl OutputBudget {
 
     /// Counts a small push. An error means that there is no memory for it.
     pub(super) fn add_small(&self, output: &Arc<Output>, size: usize) -> Result<(), NoRoom> {
-        let written = output.written();
-        self.grow(output, |queued| {
+        self.grow(output, |queued, written| {
             queued.add(written, size, None);
             self.claim_pushes(queued, output.client)
         })
     }
 
-    /// Adds a packet or an answer with `add`, which claims the memory that it needs.
+    /// Adds a packet or an answer with `add`, which gets the number of written bytes, and claims
+    /// the memory that it needs.
     fn grow(
         &self,
         output: &Arc<Output>,
-        add: impl FnOnce(&mut OutputQueue) -> Result<(), NoRoom>,
+        add: impl FnOnce(&mut OutputQueue, u64) -> Result<(), NoRoom>,
     ) -> Result<(), NoRoom> {
-        if output.session.strong_count() == 0 || output.has_ended.load(Ordering::SeqCst) {
+        let Some(taken) = output.taken.upgrade() else { return Ok(()) };
+        if output.has_ended.load(Ordering::SeqCst) {
             return Ok(());
         }
-        output.unread();
+        let written = taken.count();
         let mut queued = output.queued.lock();
-        let claimed = add(&mut queued);
+        queued.unread(written);
+        let claimed = add(&mut queued, written);
         let is_new = !queued.is_watched && queued.has_claims();
         drop(queued);
         if is_new {

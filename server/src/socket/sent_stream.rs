@@ -26,7 +26,7 @@ use super::frame_check::SentFrames;
 use super::large_packets::LargePacket;
 use super::output::{OutputBudget, UNCLAIMED_BYTES};
 use super::session::Session;
-use crate::http::tcp_connection::ConnectionHandle;
+use crate::http::connection_handle::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::Claim;
 use crate::settings::Limit;
@@ -71,7 +71,7 @@ impl BufferMemory {
             return Ok(());
         }
         self.limits_reached.reached(Limit::TotalUnreadBytes, client);
-        session.websocket().iter().for_each(ConnectionHandle::abort);
+        session.taken.websocket().iter().for_each(ConnectionHandle::abort);
         Err(io::ErrorKind::OutOfMemory.into())
     }
 }

@@ -15,7 +15,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -28,8 +28,8 @@ use tokio::time::Instant;
 use super::engine_request::EngineRequest;
 use super::large_packets::LargePackets;
 use super::output::Output;
+use super::taken_bytes::TakenBytes;
 use crate::http::connections::LimitReached;
-use crate::http::tcp_connection::ConnectionHandle;
 use crate::memory_budget::Claim;
 use crate::settings::Limit;
 
@@ -74,9 +74,8 @@ pub(super) struct Session {
     has_deadline: AtomicBool,
     id: OnceLock<Sid>,
     progress: Mutex<Progress>,
-    /// Bytes that the client has taken by polling.
-    polled: AtomicU64,
-    last: Mutex<LastTransport>,
+    /// The bytes that the client has taken.
+    pub(super) taken: Arc<TakenBytes>,
     /// The claim of a message that has arrived and has not become an event yet.
     message_claim: Mutex<Option<Claim>>,
     /// Bytes of the events that wait to be answered and have no claim.
@@ -96,21 +95,6 @@ struct Progress {
     pending: usize,
 }
 
-/// The TCP connections by which a session takes bytes.
-#[derive(Debug, Default)]
-struct LastTransport {
-    poll: Option<Poll>,
-    websocket: Option<ConnectionHandle>,
-}
-
-/// An answer to a poll. The client has taken it when so many bytes have been written.
-#[derive(Debug)]
-struct Poll {
-    handle: ConnectionHandle,
-    written: u64,
-    size: u64,
-}
-
 impl Sessions {
     pub(super) fn new(limits: ConnectLimits) -> Arc<Self> {
         Arc::new(Self { limits, state: Mutex::default() })
@@ -122,7 +106,8 @@ impl Sessions {
         handshake: EngineRequest,
         address: Option<IpAddr>,
     ) -> Result<(Arc<Session>, Option<Arc<Session>>), LimitReached> {
-        let session = Arc::new_cyclic(|session| Session {
+        let taken = Arc::<TakenBytes>::default();
+        let session = Arc::new(Session {
             handshake,
             sessions: Arc::downgrade(self),
             address,
@@ -130,12 +115,11 @@ impl Sessions {
             has_deadline: AtomicBool::default(),
             id: OnceLock::new(),
             progress: Mutex::default(),
-            polled: AtomicU64::default(),
-            last: Mutex::default(),
+            output: Arc::new(Output::new(&taken, address)),
+            taken,
             message_claim: Mutex::default(),
             unclaimed: AtomicUsize::default(),
             reader: AtomicWaker::new(),
-            output: Arc::new(Output::new(Weak::clone(session), address)),
             large_packets: LargePackets::default(),
         });
         let mut state = self.state.lock();
@@ -294,38 +278,6 @@ impl Session {
     pub(super) fn mark_connected(&self) {
         self.progress.lock().is_connected = true;
     }
-
-    /// Records an answer to a poll of `size` bytes on this TCP connection.
-    pub(super) fn record_poll(&self, handle: ConnectionHandle, size: u64) {
-        let mut last = self.last.lock();
-        // Bytes that the TCP connection has not taken by now count as not taken: an honest client
-        // has read them.
-        self.polled.fetch_add(last.taken_by_last_poll(), Ordering::Relaxed);
-        let written = handle.written() + size;
-        last.poll = Some(Poll { handle, written, size });
-    }
-
-    /// Sets the TCP connection on which the session becomes a WebSocket, or `None` if it may not.
-    pub(super) fn set_websocket(&self, handle: Option<ConnectionHandle>) {
-        self.last.lock().websocket = handle;
-    }
-
-    pub(super) fn websocket(&self) -> Option<ConnectionHandle> {
-        self.last.lock().websocket.clone()
-    }
-
-    /// Counts bytes as taken by the client.
-    #[cfg(test)]
-    pub(super) fn add_taken(&self, bytes: u64) {
-        self.polled.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Returns how many bytes the client has taken.
-    pub(super) fn bytes_taken(&self) -> u64 {
-        let last = self.last.lock();
-        let over_websocket = last.websocket.as_ref().map_or(0, ConnectionHandle::written);
-        self.polled.load(Ordering::Relaxed) + last.taken_by_last_poll() + over_websocket
-    }
 }
 
 /// Decides on a CONNECT. Until then the session does not count as one without a CONNECT, however
@@ -363,18 +315,6 @@ impl Drop for Pending<'_> {
         if let Some(sessions) = self.0.sessions.upgrade() {
             sessions.await_connect_again(self.0);
         }
-    }
-}
-
-impl LastTransport {
-    fn taken_by_last_poll(&self) -> u64 {
-        self.poll.as_ref().filter(|poll| poll.is_taken()).map_or(0, |poll| poll.size)
-    }
-}
-
-impl Poll {
-    fn is_taken(&self) -> bool {
-        self.handle.written() >= self.written || !self.handle.is_open()
     }
 }
 

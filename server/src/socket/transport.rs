@@ -41,9 +41,9 @@ use super::legacy::session_in;
 use super::polled_packets;
 use super::session::{ConnectLimits, Session, Sessions};
 use crate::error::Error;
-use crate::http::client_address::client_address;
+use crate::http::address::client_address;
+use crate::http::connection_handle::ConnectionHandle;
 use crate::http::connections::LimitReached;
-use crate::http::tcp_connection::ConnectionHandle;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::Limit;
 
@@ -140,7 +140,7 @@ impl Transports {
         request.extensions_mut().insert(Arc::clone(&session));
         if engine.is_websocket() {
             let handle = request.extensions().get();
-            session.set_websocket(
+            session.taken.set_websocket(
                 handle.map(|ConnectInfo(handle): &ConnectInfo<ConnectionHandle>| handle.clone()),
             );
             if engine.is_v3() {
@@ -169,7 +169,7 @@ impl Transports {
 
     /// Ends a session without a CONNECT.
     fn drop_session(self: Arc<Self>, session: Arc<Session>) {
-        if let Some(handle) = session.websocket() {
+        if let Some(handle) = session.taken.websocket() {
             handle.abort();
         }
         if let Some(id) = session.id() {
@@ -194,7 +194,7 @@ impl Transports {
         upgraded.by_session.insert(session, handle.clone());
         drop(upgraded);
         if let Some(session) = self.sessions.polling(session) {
-            session.set_websocket(Some(handle));
+            session.taken.set_websocket(Some(handle));
         }
     }
 
@@ -202,7 +202,7 @@ impl Transports {
     pub(super) fn cancel_upgrade(&self, session: Sid) {
         self.upgraded.lock().by_session.remove(&session);
         if let Some(session) = self.sessions.polling(session) {
-            session.set_websocket(None);
+            session.taken.set_websocket(None);
         }
     }
 
@@ -264,7 +264,7 @@ impl PollingExchange {
                     false => polled_packets::fill(answer, &session.large_packets).await,
                 };
                 if let Some(handle) = handle {
-                    session.record_poll(handle, answer.size_hint().lower());
+                    session.taken.record_poll(handle, answer.size_hint().lower());
                 }
                 Ok(answer)
             }
@@ -277,7 +277,7 @@ pub(super) fn end<S>(socket: &S) -> impl Future<Output = ()> + Send + 'static + 
 where
     S: Deref<Target = Socket> + Clone + Send + Sync + 'static,
 {
-    let is_ended = super::connection::tcp_handle(socket).inspect(|handle| handle.abort()).is_some();
+    let is_ended = tcp_handle(socket).inspect(|handle| handle.abort()).is_some();
     let transports = socket.req_parts().extensions.get::<Weak<Transports>>();
     let transports = transports.filter(|_| !is_ended).and_then(Weak::upgrade);
     let socket = socket.clone();
@@ -291,7 +291,7 @@ where
 /// Resolves when the TCP connection of a WebSocket has ended. For a connection that polls it never
 /// resolves.
 pub(super) fn ended(socket: &Socket) -> impl Future<Output = ()> + Send + 'static + use<> {
-    match super::connection::tcp_handle(socket) {
+    match tcp_handle(socket) {
         Some(handle) => handle.closed().left_future(),
         None => std::future::pending().right_future(),
     }
@@ -300,4 +300,13 @@ pub(super) fn ended(socket: &Socket) -> impl Future<Output = ()> + Send + 'stati
 /// The address of the client, for fairness among clients.
 pub(super) fn address(socket: &Socket) -> Option<IpAddr> {
     client_address(&socket.req_parts().extensions)
+}
+
+/// Returns the handle of the TCP connection, unless this connection began by polling: then its
+/// current TCP connection is not known.
+pub(super) fn tcp_handle(socket: &Socket) -> Option<&ConnectionHandle> {
+    let handshake = &socket.req_parts().extensions;
+    let ConnectInfo(handle) = handshake.get::<ConnectInfo<ConnectionHandle>>()?;
+    let is_websocket = handshake.get().is_some_and(EngineRequest::is_websocket);
+    is_websocket.then_some(handle)
 }

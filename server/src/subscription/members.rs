@@ -70,7 +70,7 @@ fn scope(resource: &Resource, criteria: [&Criteria; 2], of: &Collection) -> Opti
 
 fn members_room(resource: &Resource, of: &Collection, scope: &Scope) -> Option<Room> {
     let members = Scope::Members(of.clone(), Box::new(scope.clone()));
-    Room::scoped(resource.clone(), &members)
+    Room::scoped(resource.clone(), members)
 }
 
 /// Returns the room to join, if there is one for the caller.
@@ -99,18 +99,18 @@ async fn shared_collection(
     of: &Collection,
     scope: &Scope,
 ) -> Result<Collection> {
-    let names = shared.sockets.member_rooms(Dialect::Runtime, resource, &of.of);
-    let others = names.iter().filter_map(|name| match Room::parse(name)?.scope()? {
-        Scope::Members(other, theirs) => (*theirs == *scope).then_some(other),
+    let rooms = shared.sockets.member_rooms(Dialect::Runtime, resource, &of.of);
+    let others = rooms.iter().filter_map(|room| match room.scope()? {
+        Scope::Members(other, theirs) => (**theirs == *scope).then_some(other),
         _ => None,
     });
-    let is_near = |other: &Collection| {
-        let [mine, theirs] = [of, other].map(Collection::position);
+    let is_near = |other: &&Collection| {
+        let [mine, theirs] = [of, *other].map(Collection::position);
         mine.epoch == theirs.epoch
             && mine.offset.saturating_sub(theirs.offset) <= MAX_SHARED_DISTANCE
     };
     match others.filter(is_near).min_by_key(|other| other.position().offset) {
-        Some(other) if !members_changed(shared, &other).await? => Ok(other),
+        Some(other) if !members_changed(shared, other).await? => Ok(other.clone()),
         _ => Ok(of.clone()),
     }
 }

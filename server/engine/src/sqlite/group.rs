@@ -31,6 +31,9 @@ use crate::ledger::{LedgerLimits, Written};
 use crate::sqlite::row::Column;
 use crate::{CommitOutcome, Error, Window};
 
+/// A record that takes no more than this once it is parsed is only measured roughly.
+const MAX_ROUGH_BYTES: usize = 8 << 10;
+
 /// The state of the writer, which it has in memory.
 pub(super) struct WriterState {
     pub(super) current: CurrentEpoch,
@@ -192,7 +195,8 @@ impl<'c> Group<'c> {
         }
         let (stored_state, stored) = self.stored_state(&write)?;
         let json = stored.as_ref().and_then(|stored| stored.json.as_ref());
-        write.memory.add(json.map_or(0, |json| JsonSize::of(json).parsed_bytes()))?;
+        let size = |json| JsonSize::rough(json, MAX_ROUGH_BYTES).parsed_bytes();
+        write.memory.add(json.map_or(0, size))?;
         let (key, free) = (write.key.clone(), stored_state.next_id);
         let model = Arc::clone(&write.model);
         let references = write.references.clone();

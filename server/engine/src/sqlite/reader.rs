@@ -100,7 +100,7 @@ pub(super) fn since(
     room: &Room,
     position: Position,
 ) -> rusqlite::Result<ChangesSince> {
-    let resource = &room.resource;
+    let resource = room.resource();
     let counters = row::counters(snapshot, resource)?;
     let is_reached =
         counters.reaches(position.offset) && epochs::is_valid(snapshot, resource, position, epoch)?;
@@ -108,7 +108,7 @@ pub(super) fn since(
         return Ok(ChangesSince::OutOfReach);
     }
     let position = Position { epoch, ..position };
-    let changes = match &room.id {
+    let changes = match room.id() {
         None => class_since(snapshot, resource, position)?,
         Some(id) => instance_since(snapshot, resource, id, position)?,
     };

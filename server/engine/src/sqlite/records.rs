@@ -108,7 +108,8 @@ impl Records {
         let row = write(connection, stored.map(|stored| stored.row), change, after.as_deref())?;
         let is_small = |json: &String| {
             json.len() <= MAX_CACHED_JSON_BYTES
-                && JsonSize::of(json).parsed_bytes() <= MAX_CACHED_PARSED_BYTES
+                && JsonSize::rough(json, MAX_CACHED_PARSED_BYTES).parsed_bytes()
+                    <= MAX_CACHED_PARSED_BYTES
         };
         let is_kept = !change.published && after.as_ref().is_some_and(is_small);
         if is_kept {
@@ -122,13 +123,13 @@ impl Records {
 
 fn read(connection: &Connection, resource: &Resource, id: &Id) -> Result<Option<StoredRecord>> {
     let mut statement = connection.prepare_cached(
-        "SELECT rowid, json, offset, coalesce(changed, offset) AS changed FROM records
+        "SELECT rowid, json, offset, coalesce(changed, offset) FROM records
          WHERE resource = ?1 AND id = ?2",
     )?;
     let stored = statement.query_row((Column(resource), Column(id)), |row| {
-        let (json, record) = (row.get("json")?, row::record(row, "json")?);
-        let (offset, changed) = (row::unsigned(row, "offset")?, row::unsigned(row, "changed")?);
-        Ok(StoredRecord { row: row.get("rowid")?, offset, changed, json, record })
+        let (json, record) = (row.get(1)?, row::record(row, 1)?);
+        let (offset, changed) = (row::unsigned(row, 2)?, row::unsigned(row, 3)?);
+        Ok(StoredRecord { row: row.get(0)?, offset, changed, json, record })
     });
     stored.optional()
 }

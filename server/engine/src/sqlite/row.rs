@@ -139,13 +139,13 @@ pub(super) fn text(record: &Attributes) -> String {
 }
 
 /// Returns the record in a column, if there is one.
-pub(super) fn record(row: &Row<'_>, column: &str) -> Result<Option<Arc<Attributes>>> {
+pub(super) fn record(row: &Row<'_>, column: impl RowIndex) -> Result<Option<Arc<Attributes>>> {
     let stored: Option<Json<Arc<Attributes>>> = row.get(column)?;
     Ok(stored.map(|Json(record)| record))
 }
 
 /// Returns an unsigned number. SQLite stores it as a signed one.
-pub(super) fn unsigned(row: &Row<'_>, column: &str) -> Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: impl RowIndex) -> Result<u64> {
     row.get(column).map(i64::cast_unsigned)
 }
 
@@ -154,13 +154,14 @@ pub(super) fn counters(connection: &Connection, resource: &Resource) -> Result<C
     let mut statement = connection.prepare_cached(
         "SELECT head, floor, next_id, records, log_bytes FROM resources WHERE name = ?1",
     )?;
+    // Each write reads these columns, and finding them by name takes longer than the query.
     let counters = statement.query_row([Column(resource)], |row| {
         Ok(Counters {
-            head: unsigned(row, "head")?,
-            floor: unsigned(row, "floor")?,
-            next_id: row.get("next_id")?,
-            records: unsigned(row, "records")?,
-            log_bytes: unsigned(row, "log_bytes")?,
+            head: unsigned(row, 0)?,
+            floor: unsigned(row, 1)?,
+            next_id: row.get(2)?,
+            records: unsigned(row, 3)?,
+            log_bytes: unsigned(row, 4)?,
         })
     });
     Ok(counters.optional()?.unwrap_or_default())

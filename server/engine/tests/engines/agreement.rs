@@ -218,7 +218,7 @@ impl World {
         let mut floors = [0; 2];
         for (resource, floor) in resources().into_iter().zip(&mut floors) {
             let room = Room::class(resource);
-            let head = head(&self.memory, &room.resource).await;
+            let head = head(&self.memory, room.resource()).await;
             *floor = head.offset;
             while let Some(offset) = floor.checked_sub(1)
                 && missed(&self.memory, &room, Position { offset, ..head }).await.is_some()
@@ -400,7 +400,7 @@ async fn everything(store: &Store, floors: [u64; 2]) -> Vec<String> {
         seen.push(format!("{resource} at {}: {:?}", head.offset, records.value));
         let rooms = ids().into_iter().map(|id| Room::instance(resource.clone(), id));
         for room in rooms.chain([Room::class(resource.clone())]) {
-            if let Some(id) = &room.id {
+            if let Some(id) = room.id() {
                 let record = store.engine.find_one(&resource, id).await.unwrap();
                 seen.push(format!("{room} at {}: {:?}", record.position.offset, record.value));
             }

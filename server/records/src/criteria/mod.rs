@@ -48,7 +48,7 @@ pub use limits::{MAX_CRITERIA_SIZE, MAX_FILTER_DEPTH};
 pub use parameters::Parameters;
 pub use pattern::Pattern;
 pub use projection::Projection;
-pub use scope::{Collection, Scope};
+pub use scope::{Collection, CollectionKey, Scope};
 pub use sort::{Direction, Rank, Sort};
 pub use summary::QuerySummary;
 pub use top_records::TopRecords;

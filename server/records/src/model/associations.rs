@@ -8,7 +8,7 @@ use super::declaration::{AssociationDeclaration, InvalidAssociation};
 use super::membership::Membership;
 use super::pair::{Join, Side};
 use crate::change::{Change, Resource};
-use crate::criteria::Collection;
+use crate::criteria::{Collection, CollectionKey};
 use crate::nearest::hint;
 
 /// The associations of all declared models.
@@ -81,7 +81,7 @@ impl Associations {
 
     /// Returns the resource of the pairs of a collection.
     pub fn join_of(&self, collection: &Collection) -> Option<Resource> {
-        let (resource, _, attribute) = &collection.of;
+        let CollectionKey { resource, attribute, .. } = &collection.of;
         match &self.of.get(&Resource::parse(resource)?)?.get(attribute)?.link {
             Link::Paired { join, .. } => Some(join.resource()),
             Link::Holds { .. } | Link::HeldBy(_) => None,

@@ -1,6 +1,7 @@
 //! Memberships in collections that a change adds or removes.
 
 use crate::change::{Id, Resource};
+use crate::criteria::CollectionKey;
 
 /// A record is added to a collection of another record, or removed from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +20,11 @@ pub struct Membership {
 
 impl Membership {
     /// Returns the collection, as [`Collection::of`](crate::criteria::Collection::of).
-    pub fn collection(&self) -> (String, Id, String) {
-        (self.resource.to_string(), self.id.clone(), self.attribute.clone())
+    pub fn collection(&self) -> CollectionKey {
+        CollectionKey {
+            resource: self.resource.to_string(),
+            id: self.id.clone(),
+            attribute: self.attribute.clone(),
+        }
     }
 }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use crate::http::tcp_connection::ConnectionHandle;
+use crate::http::connection_handle::ConnectionHandle;
 
 /// The body of a request. It fails if the client sends no part of it for too long.
 pub(super) struct RequestBody {

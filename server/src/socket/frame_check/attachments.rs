@@ -66,8 +66,8 @@ impl Payload {
 
 /// Reads the header at the beginning of these bytes. Returns it and its size, if it is complete.
 fn header(bytes: &[u8]) -> Option<(Header, usize)> {
-    let mut reader = HeaderReader::default();
-    bytes.iter().zip(1..).find_map(|(byte, size)| Some((reader.push(*byte)?, size)))
+    let (size, header) = HeaderReader::default().read(bytes);
+    header.map(|header| (header, size))
 }
 
 /// Copies a header, or the header of an empty frame instead. Returns its size.

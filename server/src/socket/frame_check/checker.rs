@@ -151,10 +151,11 @@ impl FrameChecker {
             let rejected = |violation| Rejection { accepted: at, violation };
             match self.frame.missing() {
                 0 => {
-                    if let Some(header) = self.header.push(bytes[at]) {
-                        self.begin(header).map_err(rejected)?;
-                    }
-                    at += 1;
+                    let (read, header) = self.header.read(&bytes[at..]);
+                    at += read;
+                    // The last byte of a header that is rejected is not accepted.
+                    let rejected = |violation| Rejection { accepted: at - 1, violation };
+                    header.map_or(Ok(()), |header| self.begin(header)).map_err(rejected)?;
                 }
                 missing => {
                     let rest = &bytes[at..];
@@ -213,7 +214,7 @@ impl FrameChecker {
             return Err(Violation::TooLarge);
         }
         let (mask, length) = (Mask::new(mask), header.length);
-        let (is_final, header_size) = (header.is_final, self.header.size());
+        let (is_final, header_size) = (header.is_final, header.size);
         self.frame = Frame { opcode, is_final, mask, length, received: 0, header_size };
         if length == 0 { self.end() } else { Ok(()) }
     }

@@ -13,6 +13,8 @@ pub(super) struct Header {
     pub(super) mask: Option<[u8; 4]>,
     /// Bytes of the payload.
     pub(super) length: u64,
+    /// Bytes of the header.
+    pub(super) size: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub(super) enum Opcode {
     Pong,
 }
 
-/// Reads headers byte by byte.
+/// Reads headers that arrive in any parts.
 #[derive(Debug, Default)]
 pub(super) struct HeaderReader {
     bytes: [u8; MAX_SIZE],
@@ -52,56 +54,53 @@ impl Opcode {
 }
 
 impl HeaderReader {
-    /// Adds a byte. Returns the header if this was its last byte.
-    pub(super) fn push(&mut self, byte: u8) -> Option<Header> {
-        self.bytes[self.count] = byte;
-        self.count += 1;
-        if self.count < 2 || self.count < self.size() {
-            return None;
+    /// Reads bytes to the end of a header. Returns how many it has read, and the header if it is
+    /// complete.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> (usize, Option<Header>) {
+        // Nearly every header arrives as a whole.
+        if self.count == 0
+            && let Some(header) = Header::parse(bytes)
+        {
+            return (header.size, Some(header));
         }
-        self.count = 0;
-        Some(self.header())
+        for (byte, read) in bytes.iter().zip(1..) {
+            self.bytes[self.count] = *byte;
+            self.count += 1;
+            if let Some(header) = Header::parse(&self.bytes[..self.count]) {
+                self.count = 0;
+                return (read, Some(header));
+            }
+        }
+        (bytes.len(), None)
     }
 
     /// Returns how many bytes of the next header have been read.
     pub(super) fn count(&self) -> usize {
         self.count
     }
+}
 
-    /// Returns the size of the header, by its first two bytes. After a header, returns its size
-    /// until the next header begins.
-    pub(super) fn size(&self) -> usize {
-        2 + self.length_size() + if self.is_masked() { 4 } else { 0 }
-    }
-
-    fn is_masked(&self) -> bool {
-        self.bytes[1] & 0x80 != 0
-    }
-
-    /// Returns the bytes of a length that is not in the second byte.
-    fn length_size(&self) -> usize {
-        match self.bytes[1] & 0x7f {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        }
-    }
-
-    fn header(&self) -> Header {
-        let (first, size) = (self.bytes[0], self.length_size());
-        let (length, rest) = self.bytes[2..].split_at(size);
-        let length = match size {
-            0 => u64::from(self.bytes[1] & 0x7f),
-            _ => length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
+impl Header {
+    /// Parses the header at the start of some bytes. Returns `None` if it is not complete.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (&[first, second], rest) = bytes.split_first_chunk()?;
+        let (length, rest) = match second & 0x7f {
+            126 => {
+                rest.split_first_chunk().map(|(it, rest)| (u16::from_be_bytes(*it).into(), rest))?
+            }
+            127 => rest.split_first_chunk().map(|(it, rest)| (u64::from_be_bytes(*it), rest))?,
+            length => (length.into(), rest),
         };
-        let mask = [rest[0], rest[1], rest[2], rest[3]];
-        Header {
+        let is_masked = second & 0x80 != 0;
+        let mask = if is_masked { Some(*rest.first_chunk()?) } else { None };
+        Some(Self {
             is_final: first & 0x80 != 0,
             has_reserved_bits: first & 0x70 != 0,
             opcode: Opcode::new(first & 0x0f),
-            mask: self.is_masked().then_some(mask),
+            mask,
             length,
-        }
+            size: bytes.len() - rest.len() + if is_masked { 4 } else { 0 },
+        })
     }
 }
 
@@ -109,9 +108,22 @@ impl HeaderReader {
 mod tests {
     use super::*;
 
+    /// Reads headers that arrive as a whole, and again byte by byte.
     fn headers(bytes: &[u8]) -> Vec<Header> {
-        let mut reader = HeaderReader::default();
-        bytes.iter().filter_map(|byte| reader.push(*byte)).collect()
+        let read = |size: usize| {
+            let (mut reader, mut headers) = (HeaderReader::default(), Vec::new());
+            for mut part in bytes.chunks(size) {
+                while !part.is_empty() {
+                    let (read, header) = reader.read(part);
+                    headers.extend(header);
+                    part = &part[read..];
+                }
+            }
+            headers
+        };
+        let headers = read(bytes.len());
+        (1..bytes.len()).for_each(|size| assert_eq!(read(size), headers, "parts of {size}"));
+        headers
     }
 
     #[test]
@@ -122,14 +134,15 @@ mod tests {
             opcode: Some(Opcode::Text),
             mask: None,
             length: 5,
+            size: 2,
         };
         assert_eq!(headers(&[0x81, 5]), [text]);
         let mask = Some([1, 2, 3, 4]);
-        assert_eq!(headers(&[0x81, 0x85, 1, 2, 3, 4]), [Header { mask, ..text }]);
-        assert_eq!(headers(&[0x81, 126, 1, 2]), [Header { length: 0x0102, ..text }]);
+        assert_eq!(headers(&[0x81, 0x85, 1, 2, 3, 4]), [Header { mask, size: 6, ..text }]);
+        assert_eq!(headers(&[0x81, 126, 1, 2]), [Header { length: 0x0102, size: 4, ..text }]);
         let longest = [0x81, 0xff, 0xff, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4];
         let length = 0xff02_0304_0506_0708;
-        assert_eq!(headers(&longest), [Header { mask, length, ..text }]);
+        assert_eq!(headers(&longest), [Header { mask, length, size: 14, ..text }]);
         assert_eq!(headers(&longest[..13]), []);
     }
 

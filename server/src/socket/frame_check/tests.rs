@@ -271,11 +271,12 @@ fn read(bytes: &[u8]) -> Vec<Message> {
 fn largest(bytes: &[u8]) -> u64 {
     let (mut header, mut at, mut largest) = (HeaderReader::default(), 0, 0);
     while at < bytes.len() {
-        if let Some(header) = header.push(bytes[at]) {
+        let (read, header) = header.read(&bytes[at..]);
+        at += read;
+        if let Some(header) = header {
             largest = largest.max(header.length);
             at += header.length as usize;
         }
-        at += 1;
     }
     largest
 }

@@ -4,6 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::socket::session::Session;
 use crate::socket::session::tests::sessions;
 
 /// The packets that a session was sent: for each, its end, its size, and whether it is small.
@@ -70,8 +71,8 @@ fn step(budget: &OutputBudget, session: &Session, model: &mut Model, random: &mu
             }
         }
         _ => {
-            let unread = model.end - session.bytes_taken();
-            read(session, model, session.bytes_taken() + random.random_range(0..=unread));
+            let unread = model.end - session.taken.count();
+            read(session, model, session.taken.count() + random.random_range(0..=unread));
         }
     }
 }
@@ -79,7 +80,7 @@ fn step(budget: &OutputBudget, session: &Session, model: &mut Model, random: &mu
 const MAX_LARGE: usize = 1 << 20;
 
 fn read(session: &Session, model: &mut Model, until: u64) {
-    session.add_taken(until - session.bytes_taken());
+    session.taken.add(until - session.taken.count());
     while model.sent.pop_front_if(|(end, ..)| *end <= until).is_some() {}
     assert_eq!(session.output.unread(), model.end - until);
 }
@@ -88,7 +89,7 @@ fn read(session: &Session, model: &mut Model, until: u64) {
 fn ended_connections_are_removed_from_the_budget() {
     let budget = OutputBudget::new(1 << 20);
     for _ in 0..10_000 {
-        let output = Arc::new(Output::new(Weak::new(), None));
+        let output = Arc::new(Output::new(&Arc::default(), None));
         budget.add(&output, 0, 1, budget.claim(None, 1).unwrap());
     }
     assert!(budget.outputs.lock().len() < 16);
