@@ -180,6 +180,9 @@ impl Workload for Deliveries {
         let mut samples = Vec::new();
         for &in_flight in self.in_flight {
             samples.push(self.deliver(in_flight, time).await?);
+            // A server limits the rooms of records that a stock client is in.
+            self.writer.destroy_all().await?;
+            self.peer.until_idle().await?;
         }
         Ok(samples)
     }

@@ -156,14 +156,18 @@ fn created(frame: &str) -> Result<Option<Created>> {
     } else if event.starts_with(r#"["push","#) {
         let (.., changes): (IgnoredAny, IgnoredAny, u64, u64, Vec<RuntimeChange>) =
             serde_json::from_str(event)?;
-        ensure!(changes.iter().all(|&(_, verb, ..)| verb == 1), "only creates are expected");
-        let ids = changes.iter().map(|&(_, _, id, ..)| id).sum();
-        return Ok(Some(Created { count: changes.len(), ids }));
+        ensure!(changes.iter().all(|&(_, verb, ..)| verb != 2), "no update is expected");
+        let creates = changes.iter().filter(|&&(_, verb, ..)| verb == 1);
+        let ids: Vec<_> = creates.map(|&(_, _, id, ..)| id).collect();
+        return Ok(Some(Created { count: ids.len(), ids: ids.iter().sum() }));
     } else {
         return Ok(None);
     };
-    ensure!(change.verb == "created", "only creates are expected");
-    Ok(Some(Created { count: 1, ids: change.id }))
+    Ok(match change.verb {
+        "created" => Some(Created { count: 1, ids: change.id }),
+        "destroyed" => None,
+        verb => bail!("no {verb} is expected"),
+    })
 }
 
 #[cfg(test)]
@@ -180,6 +184,9 @@ mod tests {
         let stock = r#"42["todo",{"verb":"created","id":6,"data":{"id":6}}]"#;
         assert_eq!(count(stock), Some(Created { count: 1, ids: 6 }));
         assert_eq!(count("431[{}]"), None);
-        assert!(created(r#"42["push","todo",5,3,[[4,3,9,null,0]]]"#).is_err());
+        let destroyed = r#"42["push","todo",5,3,[[4,3,9,null,0]]]"#;
+        assert_eq!(count(destroyed), Some(Created { count: 0, ids: 0 }));
+        assert_eq!(count(r#"42["todo",{"verb":"destroyed","id":6}]"#), None);
+        assert!(created(r#"42["push","todo",5,3,[[4,2,9,{},0]]]"#).is_err());
     }
 }

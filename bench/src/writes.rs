@@ -155,16 +155,17 @@ impl Writer {
         self.send(Write::Create).await
     }
 
-    /// The id in the reply to a create.
+    /// Reads the reply to a create, and returns the id of the record.
     pub(crate) async fn created(&mut self) -> Result<u64> {
-        Ok(self.socket.reply::<Record>().await?.id)
+        let Record { id } = self.socket.reply().await?;
+        self.ids.push(id);
+        Ok(id)
     }
 
     /// Creates a record.
     pub(crate) async fn create(&mut self) -> Result<()> {
         self.send_create().await?;
-        let id = self.created().await?;
-        self.ids.push(id);
+        self.created().await?;
         Ok(())
     }
 
@@ -192,7 +193,8 @@ impl Writer {
         Ok(self.writes - before)
     }
 
-    async fn destroy_all(&mut self) -> Result<usize> {
+    /// Destroys all records that it has created, and returns how many there were.
+    pub(crate) async fn destroy_all(&mut self) -> Result<usize> {
         let count = self.ids.len();
         while let Some(id) = self.ids.pop() {
             self.send(Write::Destroy(id)).await?;

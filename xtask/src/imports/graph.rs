@@ -84,11 +84,6 @@ impl Graph {
 }
 
 impl<'a> Cycle<'a> {
-    /// Whether one of its files is in the folder.
-    pub(super) fn is_in(&self, folder: &str) -> bool {
-        self.0.iter().any(|(file, _)| file.starts_with(folder))
-    }
-
     /// Its files, in the order of their names.
     fn files(&self) -> Vec<&'a str> {
         let mut files: Vec<_> = self.0.iter().map(|(file, _)| *file).collect();
