@@ -8,6 +8,8 @@ pub(crate) mod node;
 pub(crate) mod runtime;
 pub(crate) mod sails;
 pub(crate) mod sails09;
+#[cfg(test)]
+mod wire_frames;
 
 use std::borrow::Cow;
 
