@@ -1,7 +1,7 @@
 // The constants of the wire
 // -------------------------
 //
-// `cargo xtask build` writes this file. The values are those of `protocol/src/wire.rs`.
+// `cargo xtask build` writes this file. Its values are in `protocol/src/wire.rs`.
 
 // The verbs of a change.
 export const CREATED = 1;

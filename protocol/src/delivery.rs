@@ -7,8 +7,8 @@ use crate::wire::ReceivedPush;
 pub struct Delivery<P> {
     /// The room, such as `todo` or `todo/7`. Empty for events for the user.
     pub room: String,
-    /// Each change is a [`ChangeEntry`](crate::wire::ChangeEntry): `[offset, verb, id, data, mark]`.
-    /// For an event for the user, it contains the id, and `[event, ...args]` as the data.
+    /// Each change is a [`ChangeEntry`](crate::wire::ChangeEntry). For an event for the user, it
+    /// contains the id, and `[event, ...args]` as the data.
     pub changes: Vec<P>,
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 fn script() -> String {
     let mut script = String::from(
         "// The constants of the wire\n// -------------------------\n//\n\
-         // `cargo xtask build` writes this file. The values are those of `protocol/src/wire.rs`.\n",
+         // `cargo xtask build` writes this file. Its values are in `protocol/src/wire.rs`.\n",
     );
     for (heading, constants) in sections() {
         script.push_str(&format!("\n// {heading}\n"));
