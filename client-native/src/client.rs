@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use backwire_protocol::wire::header::IDEMPOTENCY_KEY;
 use backwire_protocol::{Failure, Request, Status, Token, Verb};
 use futures_util::Stream;
 use serde_json::{Map, Value, json};
@@ -79,7 +80,7 @@ impl Client {
         body: Option<Value>,
     ) -> impl Future<Output = Reply> + Send + use<> {
         let mut headers = headers;
-        let key = headers.remove("idempotency-key");
+        let key = headers.remove(IDEMPOTENCY_KEY);
         let key = key.and_then(|key| key.as_str().map(Into::into));
         let headers = Some(Value::Object(headers).to_string());
         let body = body.map(Json::from);

@@ -5,7 +5,8 @@
 //! action. `js-shim/src/queries.js` gives names to the operations. Texts are joined by U+0001, the
 //! items of a list by U+0000.
 
-use backwire_protocol::live::{Answer, Change, Output, Queries as Core};
+use backwire_protocol::live::{Answer, Output, Queries as Core};
+use backwire_protocol::wire::ChangeVerb;
 use wasm_bindgen::prelude::*;
 
 const SEPARATOR: char = '\u{1}';
@@ -46,7 +47,7 @@ impl Queries {
             4 => self.0.failed(number, has(1)),
             5 => self.0.retry(),
             6 => {
-                if let Some(change) = Change::from_verb(number) {
+                if let Some(change) = ChangeVerb::from_number(number) {
                     self.0.changed(first, change, second, ids);
                 }
             }

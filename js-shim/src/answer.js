@@ -5,19 +5,20 @@
 // body.
 
 import {isPlain} from './records.js';
+import {POSITION, QUERY, QUERY_KEY, QUERY_OMIT, QUERY_POPULATE, QUERY_SELECT, QUERY_UNDECLARED, ROOM} from './wire.js';
 
 // The room of queries that could not join one, such as reads over HTTP.
 export const NO_ROOM = '-?';
 
 export class Answer {
   constructor(body, headers) {
-    const [, epoch, offset] = /^(\d+):(\d+)$/.exec(headers['backwire-position']) ?? [];
+    const [, epoch, offset] = /^(\d+):(\d+)$/.exec(headers[POSITION]) ?? [];
     this.body = body;
     this.epoch = epoch;
     this.offset = Number(offset);
-    this.room = headers['backwire-room'] ?? NO_ROOM;
+    this.room = headers[ROOM] ?? NO_ROOM;
     this.resource = this.room === NO_ROOM ? '' : parseRoom(this.room).resource;
-    this.description = headers['backwire-query'];
+    this.description = headers[QUERY];
     const [kind, ...members] = (this.description ?? '').split(';');
     this.kind = kind;
     this.key = 'id';
@@ -27,9 +28,9 @@ export class Answer {
     this.changed = new Set();
     for (const member of members) {
       const [name, value] = member.split('=');
-      if (name === 'key') this.key = decodeURIComponent(value);
-      if (/^(select|omit|populate)$/.test(name)) this.isShaped = true;
-      if (name === 'undeclared') this.isUndeclared = true;
+      if (name === QUERY_KEY) this.key = decodeURIComponent(value);
+      if ([QUERY_SELECT, QUERY_OMIT, QUERY_POPULATE].includes(name)) this.isShaped = true;
+      if (name === QUERY_UNDECLARED) this.isUndeclared = true;
     }
   }
 

@@ -5,7 +5,7 @@
 // done, the server may forget its event, and the next event is passed on.
 
 import {attempt} from './attempt.js';
-import {CREATED, DESTROYED} from './verbs.js';
+import {CREATED, DESTROYED} from './wire.js';
 import {isPlain} from './records.js';
 
 // Maximum number of calls of a handler that fails, and the pause between them in milliseconds.

@@ -5,6 +5,7 @@
 // repeated write from its ledger and does not execute it again.
 
 import {parseJson} from './request.js';
+import {IDEMPOTENCY_KEY} from './wire.js';
 
 // The pause before a request that did not reach the server is repeated, and the timeout of an
 // answer, in milliseconds.
@@ -16,7 +17,7 @@ const ANSWER_TIMEOUT = 20000;
 export async function sendOverHttp(page, origin, {method, url, headers, body, key}) {
   const named = {accept: 'application/json', ...headers};
   if (body !== undefined) named['content-type'] = 'application/json';
-  if (method !== 'get') named['idempotency-key'] = key;
+  if (method !== 'get') named[IDEMPOTENCY_KEY] = key;
   try {
     const signal = AbortSignal.timeout(ANSWER_TIMEOUT);
     const response = await page.fetch(origin + url, {method: method.toUpperCase(), headers: named, body, signal, credentials: 'same-origin'});

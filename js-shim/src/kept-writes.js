@@ -13,15 +13,14 @@ import {copy, isSame} from './records.js';
 import {parseJson} from './request.js';
 import {reorder} from './show.js';
 import {partsOf, plainPath} from './url.js';
-
-// After this time the server's ledger may have forgotten a write, and would execute it again.
-const LEDGER_MEMORY = 7 * 24 * 3600 * 1000;
+import {LEDGER_RETENTION} from './wire.js';
 
 // Sends the kept writes of earlier pages again. No call waits for their replies, but live models
 // show them.
 export function restore(outbox) {
   for (const {at, ...write} of writesIn(outbox.kept)) {
-    if (Date.now() - at > LEDGER_MEMORY) {
+    // The server's ledger may have forgotten the write, and would execute it again.
+    if (Date.now() - at > LEDGER_RETENTION) {
       outbox.kept.forget(write.key);
       reportLost(outbox, write);
     } else {

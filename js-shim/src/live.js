@@ -21,7 +21,7 @@ import {copy, isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {destroy, show} from './show.js';
 import {Targets} from './targets.js';
-import {CREATED, DESTROYED, UPDATED} from './verbs.js';
+import {CREATED, DESTROYED, RECORD, UPDATED} from './wire.js';
 
 export class Live {
   // `runtime` is the `Receiver`: it sends requests and knows the pending ones. `queries` is the
@@ -122,7 +122,7 @@ export class Live {
   // that the record was saved as sent. `updateOthers` updates the other models, and is to be called
   // after the page's own callbacks. `latest` is the record, if the page knows a newer state of it.
   learnWrite({model, method, body: sent}, status, body, headers) {
-    const {resource, id} = parseRoom(headers['backwire-record'] ?? '');
+    const {resource, id} = parseRoom(headers[RECORD] ?? '');
     const {offset} = new Answer(body, headers);
     if (!isSuccess(status) || !id || !offset) return {updateOthers() {}};
     const records = this.store.records.get(resource);

@@ -12,6 +12,7 @@ import {Exchange} from './exchange.js';
 import {CREATE, OPAQUE} from './kinds.js';
 import {PendingCreate} from './pending-create.js';
 import {isPlain} from './records.js';
+import {IDEMPOTENCY_KEY} from './wire.js';
 
 // The kinds of request, as the core numbers them: a request of this page, a write of an earlier
 // page, and a write that the page's own XMLHttpRequest sends.
@@ -84,7 +85,7 @@ export class Outbox {
   // Passes a request to the core. `kind` is one of the constants above. `key` is the idempotency
   // key of a restored write.
   begin(exchange, kind, key) {
-    const {method, url, body, headers: {'idempotency-key': own, ...headers}} = exchange;
+    const {method, url, body, headers: {[IDEMPOTENCY_KEY]: own, ...headers}} = exchange;
     const token = exchange.token = this._made += 1;
     exchange.key = key ?? own ?? `${this.session}-${token}`;
     exchange.whenAborted = () => this._aborted(exchange);

@@ -17,6 +17,7 @@ import {headersOf, isSuccess, parseJson} from './request.js';
 import {respond} from './respond.js';
 import {plainPath} from './url.js';
 import {watchAnswer} from './watch-answer.js';
+import {IDEMPOTENCY_KEY, TRANSPORT, TRANSPORT_HTTP} from './wire.js';
 
 // The pause after which the extras are loaded again, in milliseconds.
 const LOAD_RETRY_DELAY = 3000;
@@ -46,7 +47,7 @@ export class Receiver {
     // The page's ajax layer expects no answer before `send` has returned.
     if (exchange.isBeginning) return void Promise.resolve().then(() => this.finish(token, status, body, headers, waited));
     this.outbox.removeExchange(exchange);
-    const isDiverted = headers['backwire-transport'] === 'http' && this.runtime.divert(exchange);
+    const isDiverted = headers[TRANSPORT] === TRANSPORT_HTTP && this.runtime.divert(exchange);
     if (exchange.onAnswer) exchange.onAnswer(status, body, headers);
     else if (exchange.isRead) this._finishRead(exchange, isDiverted, status, body, headers);
     else if (!isDiverted) this._finishWrite(exchange, status, status === 413 ? tooLarge(body) : body, headers, waited);
@@ -99,7 +100,7 @@ export class Receiver {
     if (!isAsync || path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live.store.follows(path)) return;
     const exchange = this.outbox.makeExchange({method: method.toLowerCase(), url: path, headers, model, isSentByPage: true});
     this.outbox.begin(exchange, SENT_BY_PAGE);
-    if (!headers['idempotency-key']) xhr.setRequestHeader('Idempotency-Key', exchange.key);
+    if (!headers[IDEMPOTENCY_KEY]) xhr.setRequestHeader('Idempotency-Key', exchange.key);
     xhr.addEventListener('loadend', () => {
       if (!xhr.status) return exchange.whenAborted();
       // `responseText` throws if the page has set another response type, such as Blob.

@@ -9,7 +9,7 @@ import {attributesOf} from './edits.js';
 import {Models} from './models.js';
 import {Records, copy, isSame} from './records.js';
 import {partsOf} from './url.js';
-import {CREATED, DESTROYED, UPDATED} from './verbs.js';
+import {CREATED, DESTROYED, UPDATED} from './wire.js';
 
 export class RecordStore {
   constructor(targets) {

@@ -9,7 +9,7 @@ import {isCollection} from './backbone.js';
 import {copy} from './records.js';
 import {isSuccess} from './request.js';
 import {addAll, reorder} from './show.js';
-import {DESTROYED} from './verbs.js';
+import {DESTROYED} from './wire.js';
 
 // The pause before a failed query is sent again, in milliseconds.
 const RETRY_AFTER = 3000;

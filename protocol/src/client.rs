@@ -24,13 +24,10 @@ use crate::outbox::{Entry, Outbox};
 use crate::output::{Connection, Frame, Output, Status};
 use crate::packet::{Kind, Packet};
 use crate::payload::Payload;
-use crate::push::Push;
 use crate::request::{Failure, Request, Token};
 use crate::time::{Instant, earlier};
 use crate::transport::Transport;
-
-/// The version of docs/reference/wire-protocol.md that this client implements.
-pub const VERSION: u64 = 1;
+use crate::wire::{Push, event};
 
 /// The client machine. It does no IO and reads no clock. After any input, carry out all outputs of
 /// [`poll`](Self::poll), then sleep until [`deadline`](Self::deadline) and call
@@ -58,7 +55,7 @@ impl<P: Payload> Client<P> {
     /// the jitter.
     pub fn new(auth: &str, session: String, seed: u64) -> Self {
         Self {
-            link: Link::new(frame::auth(VERSION, auth), seed),
+            link: Link::new(frame::auth(auth), seed),
             transport: Transport::Disconnected,
             outbox: Outbox::new(session),
             feed: Feed::new(),
@@ -93,7 +90,7 @@ impl<P: Payload> Client<P> {
 
     /// Uses this auth from the next connection on, and resends writes that were answered with 401.
     pub fn authenticate(&mut self, now: Instant, auth: &str) {
-        self.link.authenticate(frame::auth(VERSION, auth));
+        self.link.authenticate(frame::auth(auth));
         self.outbox.authorized();
         self.flush(now);
         self.report_status();
@@ -149,7 +146,7 @@ impl<P: Payload> Client<P> {
 
     /// Acknowledges the events for the user, up to and including this id.
     pub fn delivered(&mut self, id: &str) {
-        self.send_event("delivered", id);
+        self.send_event(event::DELIVERED, id);
     }
 
     /// Handles a packet from the WebSocket.
@@ -194,11 +191,11 @@ impl<P: Payload> Client<P> {
     }
 
     /// Handles an event of the server. Unknown events are for later versions of this client.
-    fn handle_event(&mut self, event: &P) -> Option<()> {
-        if event.item(0)?.text()? == "push" {
-            let push = Push::read(event)?;
+    fn handle_event(&mut self, arguments: &P) -> Option<()> {
+        if arguments.item(0)?.text()? == event::PUSH {
+            let push = Push::read(arguments)?;
             if push.room.is_empty() {
-                self.outputs.push(Output::Deliver(push.into_delivery()));
+                self.outputs.push(Output::Deliver(push.into()));
             } else {
                 self.feed.pushed(push, &self.outbox);
                 self.drain_feed();
@@ -308,7 +305,7 @@ impl<P: Payload> Client<P> {
     }
 
     fn leave(&mut self, room: &str) {
-        self.send_event("unsubscribe", room);
+        self.send_event(event::UNSUBSCRIBE, room);
     }
 
     /// Sends an event without an ack, if the link is up. Otherwise the event is not needed.

@@ -21,11 +21,12 @@
 //! Invariant: apart from that, a change is delivered at most once, and never below a state that the
 //! app has received.
 
+use crate::delivery::Delivery;
 use crate::names::{NameMap, Queue};
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::payload::Payload;
-use crate::push::{Change, Delivery, Position, Push};
+use crate::wire::{Position, Push, ReceivedAnswer, ReceivedChange, ReceivedPush, ResumeEntry};
 
 /// The maximum number of pushes that wait for one room. Dropped pushes are detected as missing and
 /// resumed.
@@ -53,7 +54,7 @@ struct Room<P> {
     state: State,
     /// Resumes that are sent and not answered. Only the last response has the missed changes.
     resumes: u32,
-    waiting: Vec<Push<P>>,
+    waiting: Vec<ReceivedPush<P>>,
 }
 
 #[derive(Debug)]
@@ -62,7 +63,7 @@ struct Record<P> {
     /// it.
     ahead: u64,
     /// Changes that wait for the response to a write, with the room in which they arrived.
-    held: Vec<(String, Change<P>)>,
+    held: Vec<(String, ReceivedChange<P>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +87,7 @@ impl<P: Payload> Feed<P> {
     }
 
     /// Handles a push. A push in an unknown room belongs to a read in flight, or is ignored.
-    pub(crate) fn pushed(&mut self, push: Push<P>, outbox: &Outbox<P>) {
+    pub(crate) fn pushed(&mut self, push: ReceivedPush<P>, outbox: &Outbox<P>) {
         let name = push.room.clone();
         if self.rooms.get(&name).is_none() && !outbox.is_reading() {
             return;
@@ -132,9 +133,10 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// Handles an answer to a resume: `[room, epoch, head, changes]` or `[room, null]`.
+    /// Handles the answer for one room of a resume.
     pub(crate) fn resumed(&mut self, answer: &P, outbox: &Outbox<P>) -> Option<()> {
-        let name = answer.item(0)?.text()?;
+        let answer = ReceivedAnswer(answer);
+        let name = answer.room()?;
         let Some(room) = self.rooms.get_mut(&name).filter(|room| room.resumes > 0) else {
             return Some(());
         };
@@ -142,11 +144,11 @@ impl<P: Payload> Feed<P> {
         if room.resumes > 0 || room.state != State::Resuming {
             return Some(());
         }
-        let epoch = answer.item(1).and_then(|epoch| epoch.number());
         let place = room.position.as_mut()?;
         // After a restart the log goes on from this position. It may lack what the page has
         // received beyond it, if a backup was restored.
-        let Some(epoch) = epoch.filter(|epoch| place.epoch == *epoch || !self.is_ahead) else {
+        let is_same_log = |epoch: &u64| place.epoch == *epoch || !self.is_ahead;
+        let Some(epoch) = answer.epoch().filter(is_same_log) else {
             // No later resume must find this position valid.
             place.epoch = 0;
             room.state = State::Stale;
@@ -154,8 +156,8 @@ impl<P: Payload> Feed<P> {
             return Some(());
         };
         place.epoch = epoch;
-        let head = answer.item(2)?.number()?;
-        let changes = Change::read_all(&answer.item(3)?)?;
+        let head = answer.head()?;
+        let changes = answer.changes()?;
         room.state = State::Live;
         self.apply(Push { room: name.clone(), epoch, prev: 0, changes }, outbox);
         self.move_to(&name, head);
@@ -192,18 +194,17 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// Returns the next room to resume with its numbers: the epoch and offset of its position, and
-    /// the highest offset of its resource that the page has received.
-    pub(crate) fn next_lost(&mut self) -> Option<(String, [u64; 3])> {
+    /// Returns the next room to resume.
+    pub(crate) fn next_lost(&mut self) -> Option<ResumeEntry<String>> {
         while !self.lost.is_empty() {
             let name = self.lost.remove(0);
             if let Some(room) = self.rooms.get_mut(&name)
-                && let Some(place) = room.position
+                && let Some(position) = room.position
             {
                 room.resumes += 1;
                 let inside = self.records.iter_mut().filter(|(record, _)| is_inside(record, &name));
-                let seen = inside.fold(place.offset, |seen, (_, known)| seen.max(known.ahead));
-                return Some((name, [place.epoch, place.offset, seen]));
+                let highest = inside.fold(position.offset, |it, (_, known)| it.max(known.ahead));
+                return Some(ResumeEntry { room: name, position, highest });
             }
         }
         None
@@ -279,7 +280,7 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    fn apply(&mut self, push: Push<P>, outbox: &Outbox<P>) {
+    fn apply(&mut self, push: ReceivedPush<P>, outbox: &Outbox<P>) {
         for change in push.changes {
             if self.move_to(&push.room, change.offset) {
                 self.deliver_or_hold(&push.room, change, outbox);
@@ -303,7 +304,7 @@ impl<P: Payload> Feed<P> {
 
     /// Delivers a change that is new in its room, holds it for a response, or drops it if the app
     /// has a later state of the record.
-    fn deliver_or_hold(&mut self, name: &str, change: Change<P>, outbox: &Outbox<P>) {
+    fn deliver_or_hold(&mut self, name: &str, change: ReceivedChange<P>, outbox: &Outbox<P>) {
         let is_awaited = outbox.awaits(change.mark);
         // The name of the record is expensive, and is rarely needed.
         let is_plain = self.records.is_empty() && !self.has_instances(name);
@@ -337,7 +338,7 @@ impl<P: Payload> Feed<P> {
         self.rooms.has_prefix(&prefix)
     }
 
-    fn deliver(&mut self, name: &str, change: Change<P>) {
+    fn deliver(&mut self, name: &str, change: ReceivedChange<P>) {
         match self.outputs.last_mut() {
             Some(Output::Deliver(last)) if last.room == name => last.changes.push(change.raw),
             _ => {
@@ -399,7 +400,7 @@ impl<P: Payload> Record<P> {
     }
 
     /// Removes the first held change and returns it, unless it is an echo that must wait.
-    fn next_held(&mut self, outbox: &Outbox<P>) -> Option<(String, Change<P>)> {
+    fn next_held(&mut self, outbox: &Outbox<P>) -> Option<(String, ReceivedChange<P>)> {
         let (_, change) = self.held.first()?;
         (!outbox.awaits(change.mark)).then(|| self.held.remove(0))
     }
@@ -417,7 +418,7 @@ impl<P> Room<P> {
     }
 
     /// Removes the first waiting push and returns it, unless changes before it are missing.
-    fn next_waiting(&mut self) -> Option<Result<Push<P>, MissingChanges>> {
+    fn next_waiting(&mut self) -> Option<Result<ReceivedPush<P>, MissingChanges>> {
         let (place, push) = (self.position?, self.waiting.first()?);
         if place.epoch == push.epoch && push.prev > place.offset {
             return Some(Err(MissingChanges));
@@ -459,7 +460,7 @@ fn is_inside(record: &str, room: &str) -> bool {
 
 /// Returns the instance room of the record that a change is about. In the room of a filter, the
 /// name of the filter stands before the id, because changes there are independent of other rooms.
-fn record_of<P: Payload>(room: &str, change: &Change<P>) -> Option<String> {
+fn record_of<P: Payload>(room: &str, change: &ReceivedChange<P>) -> Option<String> {
     let mut record = String::from(room);
     if !is_instance(room) {
         record.push('/');

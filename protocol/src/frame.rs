@@ -1,12 +1,14 @@
 //! The events that the client sends, as text.
 
+use crate::join::join;
 use crate::json;
 use crate::outbox::Entry;
+use crate::wire::{self, ResumeEntry};
 
 /// Returns the auth of a CONNECT: the version and the members of the object from the app.
-pub(crate) fn auth(version: u64, members: &str) -> String {
-    let mut auth = String::from("{\"backwire\":");
-    json::push_number(&mut auth, version);
+pub(crate) fn auth(members: &str) -> String {
+    let mut auth = String::from(join!("{\"", wire::AUTH_VERSION, "\":"));
+    json::push_number(&mut auth, wire::VERSION);
     json::push_members(&mut auth, members);
     auth.push('}');
     auth
@@ -34,7 +36,7 @@ fn push_headers<P>(data: &mut String, entry: &Entry<P>) {
     }
     data.push_str(",\"headers\":{");
     if let Some(key) = &entry.request.key {
-        data.push_str("\"idempotency-key\":");
+        data.push_str(join!("\"", wire::header::IDEMPOTENCY_KEY, "\":"));
         json::push_string(data, key);
     }
     json::push_members(data, headers);
@@ -51,17 +53,13 @@ pub(crate) fn event(name: &str, argument: &str) -> String {
     data
 }
 
-/// Returns `["resume",[[room,epoch,offset,seen],…]]`, or an empty text if there is no room.
-pub(crate) fn resume(mut next: impl FnMut() -> Option<(String, [u64; 3])>) -> String {
+/// Returns the event that resumes rooms, or an empty text if there is no room.
+pub(crate) fn resume(mut next: impl FnMut() -> Option<ResumeEntry<String>>) -> String {
     let mut data = String::new();
-    while let Some((room, numbers)) = next() {
-        data.push_str(if data.is_empty() { "[\"resume\",[[" } else { ",[" });
-        json::push_string(&mut data, &room);
-        for number in numbers {
-            data.push(',');
-            json::push_number(&mut data, number);
-        }
-        data.push(']');
+    while let Some(entry) = next() {
+        let begin = join!("[\"", wire::event::RESUME, "\",[");
+        data.push_str(if data.is_empty() { begin } else { "," });
+        entry.push_to(&mut data);
     }
     if !data.is_empty() {
         data.push_str("]]");

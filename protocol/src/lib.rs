@@ -5,9 +5,10 @@
 //! - [`packet`]: Socket.IO packets as text, both ways;
 //! - [`link`]: one connection at a time, with reconnects;
 //! - [`payload`]: the access of the core to JSON;
+//! - [`wire`]: the facts that server, core and shim have in common;
 //! - [`client`]: all unfinished requests of the app. It uses `outbox` (each [`request`] in order),
 //!   `retry` (responses that do not end a write), `transport` (over the link or over HTTP) and
-//!   `feed` (rooms and their positions), which reads each [`push`];
+//!   `feed` (rooms and their positions);
 //! - `frame`: the events that the client sends;
 //! - [`output`]: the actions that the core requests;
 //! - [`live`]: the records that each collection of the page shows, independent of the modules
@@ -18,8 +19,10 @@
 //! clock.
 
 pub mod client;
+mod delivery;
 mod feed;
 mod frame;
+mod join;
 mod json;
 pub mod link;
 pub mod live;
@@ -29,16 +32,16 @@ mod outbox;
 pub mod output;
 pub mod packet;
 pub mod payload;
-pub mod push;
 pub mod request;
 mod retry;
 mod time;
 mod transport;
+pub mod wire;
 
 pub use client::Client;
+pub use delivery::Delivery;
 pub use mark::mark;
 pub use output::{Connection, Output, Status};
 pub use payload::Payload;
-pub use push::Delivery;
 pub use request::{Failure, Reply, Request, RequestKind, Token, Verb};
 pub use time::Instant;

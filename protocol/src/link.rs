@@ -17,6 +17,7 @@ use crate::names::Queue;
 use crate::packet::{Kind, Packet};
 use crate::payload::Payload;
 use crate::time::Instant;
+use crate::wire::BODY_TOLERANCE;
 
 /// The time from the attempt to open until the namespace must be joined.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -200,9 +201,7 @@ impl Link {
         else {
             return self.reconnect(now);
         };
-        // The server reads frames of up to four times the body limit, so that it can answer
-        // slightly too large requests with an error.
-        self.body_limit = number("maxPayload").unwrap_or(u64::MAX) / 4;
+        self.body_limit = number("maxPayload").unwrap_or(u64::MAX) / BODY_TOLERANCE as u64;
         *max_silence = Some(Duration::from_millis(interval.saturating_add(timeout)));
         let connect = Packet::new(Kind::Connect, None, Some(&self.auth)).encode();
         self.steps.push(Step::Send(connect));

@@ -32,7 +32,6 @@ mod symbols;
 mod target;
 
 pub use answer::Answer;
-pub use change::Change;
 pub use names::SEPARATOR;
 pub use output::Output;
 
@@ -41,6 +40,8 @@ use change::RoomChange;
 use query::Query;
 use symbols::{Symbol, Symbols};
 use target::Target;
+
+use crate::wire::ChangeVerb;
 
 /// All live queries of a page.
 #[derive(Debug)]
@@ -146,7 +147,7 @@ impl Queries {
     ///
     /// The caller does not report a state that a later change has ended: it does not report a
     /// destroyed record as existing, nor a record that was created again as destroyed.
-    pub fn changed(&mut self, room: &str, change: Change, id: &str, names: &str) {
+    pub fn changed(&mut self, room: &str, change: ChangeVerb, id: &str, names: &str) {
         let record = Some((change, self.symbols.intern(id)));
         self.apply(room, record, names);
     }
@@ -230,7 +231,7 @@ impl Queries {
         self.any(&|query| query.room == room)
     }
 
-    fn apply(&mut self, room: &str, record: Option<(Change, Symbol)>, names: &str) {
+    fn apply(&mut self, room: &str, record: Option<(ChangeVerb, Symbol)>, names: &str) {
         let change = RoomChange::new(room, record, &mut self.symbols);
         let names = names::hash_list(names);
         for target in &mut self.targets {

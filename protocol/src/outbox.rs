@@ -6,8 +6,6 @@
 //! An abort ends the app's wait for the response, but does not remove the entry: a write that was
 //! sent may have been committed, and the client needs its response to recognize the echo.
 
-use core::time::Duration;
-
 use crate::json;
 use crate::mark;
 use crate::payload::Payload;
@@ -15,6 +13,7 @@ use crate::request::{Reply, Request, RequestKind, Token, Verb};
 use crate::retry::{Pause, Verdict, verdict};
 use crate::time::Instant;
 use crate::transport::HTTP_RETRY;
+use crate::wire::LEDGER_RETENTION;
 
 /// The maximum number of requests in flight over the link. The server refuses more than a few
 /// hundred. Requests that wait here keep their order.
@@ -22,10 +21,6 @@ const MAX_IN_FLIGHT: usize = 64;
 
 /// The maximum number of reads in flight over HTTP.
 const MAX_HTTP_READS: usize = 16;
-
-/// The time after which the ledger of the server may have forgotten a write, and would commit it
-/// again.
-const LEDGER_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A request and its state.
 #[derive(Debug)]

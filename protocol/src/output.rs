@@ -1,6 +1,6 @@
 //! The actions that the core requests.
 
-use crate::push::Delivery;
+use crate::delivery::Delivery;
 use crate::request::{Failure, Reply, Token};
 
 /// An action for the shell.

@@ -88,13 +88,6 @@ pub struct Reply<P> {
 }
 
 impl<P: Payload> Reply<P> {
-    /// Reads the argument of an ack: `{"statusCode":…,"body":…,"headers":…}`.
-    pub(crate) fn read(answer: &P) -> Self {
-        let status = answer.field("statusCode").and_then(|status| status.number());
-        let status = status.and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
-        Self { status, body: answer.field("body"), headers: answer.field("headers") }
-    }
-
     pub(crate) fn header(&self, name: &'static str) -> Option<String> {
         self.headers.as_ref()?.field(name)?.text()
     }

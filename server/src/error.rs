@@ -10,6 +10,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use backwire_engine::{self as engine, OutOfMemory};
+use backwire_protocol::wire;
 use backwire_records::change::{Id, Resource};
 use backwire_records::criteria;
 use backwire_records::model::Violation;
@@ -348,7 +349,9 @@ impl Error {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "E_TOO_LARGE", Some("headers"))
             }
             Self::TooManyRooms { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "E_TOO_MANY_ROOMS", None),
-            Self::BadKey => (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some("idempotency-key")),
+            Self::BadKey => {
+                (StatusCode::BAD_REQUEST, "E_BAD_KEY", Some(wire::header::IDEMPOTENCY_KEY))
+            }
             Self::TooManyRequests { .. }
             | Self::TooManyBytes { .. }
             | Self::TooManyMessages { .. } => (StatusCode::TOO_MANY_REQUESTS, "E_TOO_MANY", None),
@@ -425,9 +428,11 @@ impl Error {
                 WriteError::TooManyRecords { .. } | WriteError::TooManyOfResource { .. } => {
                     (StatusCode::INSUFFICIENT_STORAGE, "E_FULL", None)
                 }
-                WriteError::KeyReused => {
-                    (StatusCode::UNPROCESSABLE_ENTITY, "E_KEY_REUSED", Some("idempotency-key"))
-                }
+                WriteError::KeyReused => (
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "E_KEY_REUSED",
+                    Some(wire::header::IDEMPOTENCY_KEY),
+                ),
             },
         }
     }
@@ -534,8 +539,8 @@ impl IntoResponse for Error {
             response.extensions_mut().insert(limit);
         }
         if let Self::HttpOnly(_) = self {
-            let http = HeaderValue::from_static("http");
-            response.headers_mut().insert("backwire-transport", http);
+            let http = HeaderValue::from_static(wire::header::TRANSPORT_HTTP);
+            response.headers_mut().insert(wire::header::TRANSPORT, http);
         }
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));

@@ -187,7 +187,7 @@ impl Fanout {
                 let at = room.scope().and_then(Scope::collection).map(Collection::position);
                 if at.is_some_and(|at| at.offset < change.position.offset) {
                     let push = runtime::invalidation(&room);
-                    self.send(&room, &[], &push, runtime::NO_POSITION).await;
+                    self.send(&room, &[], &push, Position::NOWHERE).await;
                 }
             }
         }
@@ -292,8 +292,7 @@ impl Fanout {
     async fn send(&mut self, room: &Room, except: &[&Room], push: &runtime::Push, last: Position) {
         let to = Audience { rooms: &[room], except, origin: None };
         self.recipients += self.sockets.count_subscribers(Dialect::Runtime, room);
-        let (name, .., changes) = push;
-        let size = name.len() + changes.get().len();
+        let size = push.room.len() + push.changes.get().len();
         if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, push, size).await {
             self.mark_behind(room, last);
         }
@@ -312,7 +311,7 @@ impl Fanout {
         for (room, position) in std::mem::take(&mut self.rooms_behind) {
             let to = Audience { rooms: &[&room], except: &[], origin: None };
             let push = runtime::announcement(&room, position);
-            let size = push.0.len();
+            let size = push.room.len();
             if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push, size).await {
                 self.mark_behind(&room, position);
             }

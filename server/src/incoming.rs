@@ -11,18 +11,18 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use backwire_protocol::wire::{ResumeEntry, event, header};
 use backwire_records::change::Position;
 use backwire_records::criteria::escaped_name;
 use backwire_records::json_size::JsonSize;
 use backwire_records::messages::flake::Flake;
 use http::Method;
-use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
-use crate::http::idempotency_key;
 use crate::memory_budget::UNCOUNTED_INPUT;
 use request::{Payload, method};
 
@@ -96,8 +96,8 @@ const RESUME_BYTES: usize = 10;
 
 /// Returns the bytes that a resume takes in memory, if this event is one as the runtime writes it.
 pub(crate) fn resume_bytes(text: &str, dialect: Dialect) -> Option<usize> {
-    let is_resume = dialect == Dialect::Runtime && text.starts_with(r#"["resume","#);
-    is_resume.then(|| text.len() * RESUME_BYTES)
+    let name = text.strip_prefix("[\"").filter(|_| dialect == Dialect::Runtime)?;
+    name.strip_prefix(event::RESUME)?.starts_with("\",").then(|| text.len() * RESUME_BYTES)
 }
 
 /// Returns the size of an event once it is parsed. Clients of Sails 0.9 send JSON in a string.
@@ -130,14 +130,14 @@ pub(crate) fn read(text: &str, dialect: Dialect, body_limit: usize) -> Result<In
     if dialect == Dialect::Node {
         return node::request(&name, argument, body_limit).map(Incoming::Request);
     }
-    if dialect == Dialect::Runtime && name == "resume" {
+    if dialect == Dialect::Runtime && name == event::RESUME {
         return argument.and_then(rooms).map(Incoming::Resume).ok_or(BAD_RESUME);
     }
-    if dialect == Dialect::Runtime && name == "unsubscribe" {
+    if dialect == Dialect::Runtime && name == event::UNSUBSCRIBE {
         let room = argument.and_then(string);
         return room.map(Incoming::Unsubscribe).ok_or(Error::BadBody("unsubscribe takes a room"));
     }
-    if dialect == Dialect::Runtime && name == "delivered" {
+    if dialect == Dialect::Runtime && name == event::DELIVERED {
         let id = argument.and_then(string).and_then(|id| id.parse().ok());
         return id.map(Incoming::Delivered).ok_or(Error::BadBody("delivered takes an id"));
     }
@@ -166,7 +166,7 @@ fn headers(raw: &RawValue) -> Result<Vec<(String, String)>> {
         let name = name.to_ascii_lowercase();
         match string(value) {
             Some(value) => Some(Ok((name, value.into_owned()))),
-            None if name == idempotency_key::NAME => Some(Err(Error::BadKey)),
+            None if name == header::IDEMPOTENCY_KEY => Some(Err(Error::BadKey)),
             None => None,
         }
     };
@@ -174,38 +174,11 @@ fn headers(raw: &RawValue) -> Result<Vec<(String, String)>> {
 }
 
 fn rooms(raw: &RawValue) -> Option<Vec<(&RawValue, ClientPosition)>> {
-    let rooms: Vec<RawRoom<'_>> = serde_json::from_str(raw.get()).ok()?;
-    let are_named = rooms.iter().all(|RawRoom(name, _)| name.get().starts_with('"'));
-    are_named.then(|| rooms.into_iter().map(|RawRoom(name, seen)| (name, seen)).collect())
-}
-
-/// `[room, epoch, offset]` or `[room, epoch, offset, highest]`.
-struct RawRoom<'a>(&'a RawValue, ClientPosition);
-
-impl<'de> Deserialize<'de> for RawRoom<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = RawRoom<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("[room, epoch, offset] or [room, epoch, offset, highest]")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(
-                self,
-                mut list: A,
-            ) -> std::result::Result<Self::Value, A::Error> {
-                let short = |count| de::Error::invalid_length(count, &self);
-                let room = list.next_element()?.ok_or_else(|| short(0))?;
-                let epoch = list.next_element()?.ok_or_else(|| short(1))?;
-                let offset = list.next_element()?.ok_or_else(|| short(2))?;
-                let highest = list.next_element()?.unwrap_or(offset);
-                Ok(RawRoom(room, ClientPosition { position: Position { epoch, offset }, highest }))
-            }
-        }
-        deserializer.deserialize_seq(Reader)
-    }
+    let entries: Vec<ResumeEntry<&RawValue>> = serde_json::from_str(raw.get()).ok()?;
+    let are_named = entries.iter().all(|entry| entry.room.get().starts_with('"'));
+    let room =
+        |ResumeEntry { room, position, highest }| (room, ClientPosition { position, highest });
+    are_named.then(|| entries.into_iter().map(room).collect())
 }
 
 fn json_error(error: serde_json::Error) -> Error {

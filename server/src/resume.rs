@@ -21,6 +21,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use backwire_protocol::wire::ResumeAnswer;
 use backwire_records::change::Room;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::task::consume_budget;
@@ -51,7 +52,7 @@ pub(crate) async fn resume(
 ) -> Result<Box<RawValue>> {
     if rooms.len() > shared.max_rooms {
         shared.limits.reached(Limit::RoomsPerConnection, client.address());
-        let answers: Vec<_> = rooms.iter().map(|(name, _)| (name, ())).collect();
+        let answers: Vec<_> = rooms.iter().map(|(name, _)| ResumeAnswer::resync(name)).collect();
         return Ok(to_raw_value(&answers).expect("a list of JSON is JSON"));
     }
     let named = |(name, seen)| Some((incoming::string(name)?, seen));

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::command::{cargo, run};
 use crate::requirements::{CC, GZIP, MAKE, Requirement, WASM_TARGET};
 use crate::workspace::{Profile, Workspace};
-use crate::{bundle, client, demo_site, size};
+use crate::{bundle, client, demo_site, size, wire_constants};
 
 /// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[RUNTIME, SERVER, &[GZIP]];
@@ -31,6 +31,7 @@ pub(crate) struct Build {
 impl Build {
     /// Runs the command.
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
+        wire_constants::write(workspace)?;
         runtime(workspace)?;
         let profile = if self.debug_server { Profile::Debug } else { Profile::Release };
         server(workspace, profile)?;

@@ -23,6 +23,7 @@ use crate::stamp::files_under;
 use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
 use crate::{
     build, comments, demo, demo_site, dependencies, fresh_rust, imports, links, npm, small_disk,
+    wire_constants,
 };
 
 /// The client only makes sense as wasm, so what is native leaves it out.
@@ -90,7 +91,7 @@ pub(crate) const STEPS: [Step; 13] = [
     },
     Step {
         name: "bundle",
-        about: "backwire.js is made and at most 32 KB gzipped",
+        about: "wire.js is up to date, and backwire.js at most 32 KB gzipped",
         requirements: &[build::RUNTIME, &[GZIP]],
         run: bundle,
     },
@@ -161,6 +162,7 @@ fn native(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn bundle(workspace: &Workspace) -> Result<Outcome> {
+    wire_constants::check(workspace)?;
     build::runtime(workspace)?;
     let part = |name| (workspace.dist().join(name), PART_BUDGET);
     let parts = [part("backwire.live.js"), part("backwire.extra.js")];
@@ -169,10 +171,11 @@ fn bundle(workspace: &Workspace) -> Result<Outcome> {
         println!("{}: {size}", workspace.short(&script));
         size.within(budget).with_context(|| workspace.short(&script).to_string())?;
     }
-    Ok(3.into())
+    Ok(4.into())
 }
 
 fn js(workspace: &Workspace) -> Result<Outcome> {
+    wire_constants::check(workspace)?;
     build::runtime(workspace)?;
     let files = files_under(&workspace.shim_tests())?;
     // Named one by one: what a folder means to `node --test` changes with its version.

@@ -4,6 +4,7 @@
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
 //! [`names`] and [`literal`] make them small, and [`stamp`] detects that they are up to date.
+//! [`wire_constants`] writes one of the sources.
 //! [`demo_site`] copies the files of the demo. [`checks`] are the steps of the test command,
 //! [`dependencies`], [`imports`] and [`links`] are three of them, [`count`] and [`size`] measure
 //! their results, [`outcome`] is what a step returns, [`small_disk`] knows tests that not every
@@ -42,6 +43,7 @@ mod size;
 mod small_disk;
 mod stamp;
 mod test;
+mod wire_constants;
 mod workspace;
 
 use std::process::ExitCode;

@@ -64,6 +64,11 @@ impl Workspace {
         self.root.join("js-shim/src")
     }
 
+    /// The constants of the wire for the shim, which are written by us.
+    pub(crate) fn wire_constants(&self) -> PathBuf {
+        self.shim().join("wire.js")
+    }
+
     /// The JS tests.
     pub(crate) fn shim_tests(&self) -> PathBuf {
         self.root.join("js-shim/test")

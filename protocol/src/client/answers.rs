@@ -4,9 +4,9 @@ use super::Client;
 use crate::outbox::{Entry, ResponseEffect};
 use crate::output::Output;
 use crate::payload::Payload;
-use crate::push::Position;
 use crate::request::{Failure, Reply, Token};
 use crate::time::Instant;
+use crate::wire::{Position, header};
 
 impl<P: Payload> Client<P> {
     /// Handles the response to a request that was sent over HTTP: one from [`Output::Http`], or one
@@ -78,10 +78,10 @@ impl<P: Payload> Client<P> {
     /// Finishes a request. The app gets the response before the changes that follow it in the log.
     fn finish(&mut self, at: usize, reply: Reply<P>) {
         let entry = self.outbox.remove(at);
-        let position = reply.header("backwire-position");
+        let position = reply.header(header::POSITION);
         let position = position.and_then(|text| Position::parse(&text));
-        let record = reply.header("backwire-record");
-        let room = reply.header("backwire-room");
+        let record = reply.header(header::RECORD);
+        let room = reply.header(header::ROOM);
         self.report_result(&entry, Ok(reply));
         let Some(position) = position else {
             return;

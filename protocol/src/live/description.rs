@@ -1,6 +1,8 @@
 //! The response header `backwire-query`, which describes how the server understood a read.
 
 use super::names::{hash_encoded, next_item};
+use crate::join::join;
+use crate::wire::query;
 
 /// The kind of result of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,13 +31,13 @@ impl Description {
     pub(super) fn parse(header: &str) -> Self {
         let mut rest = header;
         let kind = match next_item(&mut rest, b';') {
-            Some("whole" | "filter") => Kind::List,
-            Some("one") => Kind::One,
+            Some(query::WHOLE | query::FILTER) => Kind::List,
+            Some(query::ONE) => Kind::One,
             _ => Kind::Part,
         };
         let mut sort = Vec::new();
         while let Some(field) = next_item(&mut rest, b';') {
-            let mut names = field.strip_prefix("sort=").unwrap_or_default();
+            let mut names = field.strip_prefix(join!(query::SORT, "=")).unwrap_or_default();
             while let Some(name) = next_item(&mut names, b',') {
                 sort.push(hash_encoded(name));
             }

@@ -1,9 +1,9 @@
 //! One live query: its last known result, and whether the result is up to date.
 
-use super::Change;
 use super::answer::Snapshot;
 use super::description::{Description, Kind};
 use super::symbols::{Symbol, Symbols};
+use crate::wire::ChangeVerb;
 
 /// A query and its last known result.
 #[derive(Debug)]
@@ -142,13 +142,13 @@ impl Query {
 
     /// Applies a change in the room of the query. An updated record is a member of the list, even
     /// if its creation was never reported because a write of the page came first.
-    pub(super) fn changed(&mut self, record: Option<(Change, Symbol)>, names: &[u32]) {
+    pub(super) fn changed(&mut self, record: Option<(ChangeVerb, Symbol)>, names: &[u32]) {
         match record {
             _ if self.is_part() => self.invalidate(),
             None => self.invalidate(),
-            Some((Change::Created, id)) => self.gain(id, true),
-            Some((Change::Updated, id)) => self.gain(id, self.description.is_sorted_by(names)),
-            Some((Change::Destroyed | Change::Left, id)) => {
+            Some((ChangeVerb::Created, id)) => self.gain(id, true),
+            Some((ChangeVerb::Updated, id)) => self.gain(id, self.description.is_sorted_by(names)),
+            Some((ChangeVerb::Destroyed | ChangeVerb::Left, id)) => {
                 self.has_changed_in_flight = true;
                 remove(&mut self.ids, id);
             }

@@ -1,10 +1,11 @@
 //! A collection or a model: its queries, and the records that it shows.
 
+use super::Output;
 use super::answer::Snapshot;
 use super::change::RoomChange;
 use super::query::{Query, remove};
 use super::symbols::{Symbol, Symbols};
-use super::{Change, Output};
+use crate::wire::ChangeVerb;
 
 /// A target and its queries, in the order of their first reads.
 #[derive(Debug)]
@@ -149,7 +150,7 @@ impl Target {
                 query.reordered(names);
             }
         }
-        if let Some((Change::Destroyed, id)) = change.record {
+        if let Some((ChangeVerb::Destroyed, id)) = change.record {
             self.destroyed(change.resource, id, left);
         }
     }

@@ -10,3 +10,4 @@ mod retries;
 mod rooms;
 mod schedules;
 mod support;
+mod wire;

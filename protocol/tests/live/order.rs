@@ -1,7 +1,8 @@
 //! The order in which a target shows its records.
 
 use crate::support::{Page, list, show, show_in_order};
-use backwire_protocol::live::{Answer, Change, Output};
+use backwire_protocol::live::{Answer, Output};
+use backwire_protocol::wire::ChangeVerb;
 
 #[test]
 fn server_decides_the_position_of_a_created_record_in_a_sorted_query() {
@@ -53,9 +54,9 @@ fn update_in_another_room_sends_sorted_lists_with_the_record_again() {
 #[test]
 fn record_that_enters_a_filter_with_new_attributes_sends_sorted_lists_with_it_again() {
     let mut page = Page::with_queries([("todo", "whole;sort=n", "1 2"), ("todo?a", "filter", "")]);
-    page.0.changed("todo?a", Change::Created, "1", "m");
+    page.0.changed("todo?a", ChangeVerb::Created, "1", "m");
     assert_eq!(page.outputs(), [show(2, "1", "")]);
-    page.0.changed("todo?a", Change::Created, "2", "n");
+    page.0.changed("todo?a", ChangeVerb::Created, "2", "n");
     assert_eq!(page.outputs(), [Output::Ask(1), show(2, "2", "")]);
 }
 

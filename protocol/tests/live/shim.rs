@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use backwire_protocol::live::{Change, Output as Step};
+use backwire_protocol::live::Output as Step;
+use backwire_protocol::wire::ChangeVerb;
 use backwire_protocol::{Reply, Token, Verb};
 
 use crate::criteria::{Criteria, Record};
@@ -13,7 +14,7 @@ use crate::reading::{Reading, items, names_of, position_of};
 impl Page {
     pub fn deliver(&mut self, room: &str, changes: &[Json]) {
         for Json(change) in changes {
-            let kind = Change::from_verb(change[1].as_u64().expect("a verb") as u32);
+            let kind = ChangeVerb::from_number(change[1].as_u64().expect("a verb") as u32);
             let offset = change[0].as_u64().expect("an offset") as usize;
             let set = change[3].as_object().cloned().unwrap_or_default();
             self.places.insert(room.into(), offset);
@@ -21,18 +22,18 @@ impl Page {
         }
     }
 
-    fn apply(&mut self, room: &str, id: &str, offset: usize, change: Change, set: &Record) {
+    fn apply(&mut self, room: &str, id: &str, offset: usize, change: ChangeVerb, set: &Record) {
         let names = match change {
-            Change::Created => self.records.set(id, offset, set).join("\0"),
-            Change::Updated => {
+            ChangeVerb::Created => self.records.set(id, offset, set).join("\0"),
+            ChangeVerb::Updated => {
                 self.records.set(id, offset, set);
                 names_of(set)
             }
-            Change::Destroyed => {
+            ChangeVerb::Destroyed => {
                 self.records.destroy(id, offset);
                 String::new()
             }
-            Change::Left => String::new(),
+            ChangeVerb::Left => String::new(),
         };
         self.queries.changed(room, change, id, &names);
     }
@@ -80,27 +81,27 @@ impl Page {
     /// records.
     fn report_others(&mut self, reading: &Reading) {
         if reading.room.starts_with("todo/") {
-            self.report(&reading.ids[0], reading.position, Change::Updated, &Record::new());
+            self.report(&reading.ids[0], reading.position, ChangeVerb::Updated, &Record::new());
         }
         let singles =
             self.places.keys().filter_map(|room| Some(room.strip_prefix("todo/")?.to_owned()));
         for id in singles.filter(|_| reading.room == "todo").collect::<Vec<_>>() {
             if !reading.ids.contains(&id) {
                 self.places.remove(&format!("todo/{id}"));
-                self.report(&id, reading.position, Change::Destroyed, &Record::new());
+                self.report(&id, reading.position, ChangeVerb::Destroyed, &Record::new());
             }
         }
     }
 
     fn wrote(&mut self, verb: u64, set: &Record, reply: &Reply<Json>) {
         let (Some(Json(id)), Some(Json(headers))) = (&reply.body, &reply.headers) else { return };
-        let change = Change::from_verb(verb as u32).expect("a verb");
+        let change = ChangeVerb::from_number(verb as u32).expect("a verb");
         self.report(&id.to_string(), position_of(headers).expect("a position"), change, set);
     }
 
     /// Reports a change in the class room that is not a push, unless a later change has ended it.
-    fn report(&mut self, id: &str, position: usize, change: Change, set: &Record) {
-        let is_true = if change == Change::Destroyed {
+    fn report(&mut self, id: &str, position: usize, change: ChangeVerb, set: &Record) {
+        let is_true = if change == ChangeVerb::Destroyed {
             self.records.destroy(id, position)
         } else {
             self.records.set(id, position, set);

@@ -1,6 +1,7 @@
 //! Short forms of live queries, their inputs and their outputs.
 
-use backwire_protocol::live::{Answer, Change, Output, Queries};
+use backwire_protocol::live::{Answer, Output, Queries};
+use backwire_protocol::wire::ChangeVerb;
 
 /// Returns a joined list from items with spaces between them.
 pub fn list(text: &str) -> String {
@@ -64,19 +65,19 @@ impl Page {
     }
 
     pub fn created(&mut self, room: &str, id: &str) {
-        self.0.changed(room, Change::Created, id, "");
+        self.0.changed(room, ChangeVerb::Created, id, "");
     }
 
     pub fn updated(&mut self, room: &str, id: &str, names: &[&str]) {
-        self.0.changed(room, Change::Updated, id, &names.join("\0"));
+        self.0.changed(room, ChangeVerb::Updated, id, &names.join("\0"));
     }
 
     pub fn destroyed(&mut self, room: &str, id: &str) {
-        self.0.changed(room, Change::Destroyed, id, "");
+        self.0.changed(room, ChangeVerb::Destroyed, id, "");
     }
 
     pub fn left(&mut self, room: &str, id: &str) {
-        self.0.changed(room, Change::Left, id, "");
+        self.0.changed(room, ChangeVerb::Left, id, "");
     }
 
     /// Returns all outputs.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backwire_protocol::wire::LEDGER_RETENTION;
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
 use backwire_records::criteria::Criteria;
 use backwire_records::model::Models;
@@ -254,7 +255,13 @@ impl Default for Window {
     /// 10,000 changes, 1 GiB and 24 hours; of the ledger 7 days and 1 GiB.
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
-        Self { count: 10_000, bytes: 1 << 30, age: day, ledger_age: 7 * day, ledger_bytes: 1 << 30 }
+        Self {
+            count: 10_000,
+            bytes: 1 << 30,
+            age: day,
+            ledger_age: LEDGER_RETENTION,
+            ledger_bytes: 1 << 30,
+        }
     }
 }
 

@@ -8,43 +8,16 @@ mod resource;
 mod room;
 mod to_id;
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use backwire_protocol::wire::Position;
 pub use record::is_attribute_name;
 pub use record::{Attributes, Id};
 pub use resource::Resource;
 pub use room::{NamedScope, Room};
 pub use to_id::ToId;
-
-/// A place in a resource's log. Written `epoch:offset`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Position {
-    /// The log. The server draws an epoch at each start, below 2⁴⁸ so that it is exact in
-    /// JavaScript.
-    pub epoch: u64,
-    /// The change in the log. The first change of a resource has offset 1.
-    pub offset: u64,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.epoch, self.offset)
-    }
-}
-
-impl FromStr for Position {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (epoch, offset) = text.split_once(':').ok_or("a position is epoch:offset")?;
-        let number = |text: &str| text.parse().map_err(|_| "a position is two whole numbers");
-        Ok(Self { epoch: number(epoch)?, offset: number(offset)? })
-    }
-}
 
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +69,7 @@ impl Change {
     pub fn synthetic_destroy(resource: &Resource, id: &Id) -> Self {
         Self {
             resource: resource.clone(),
-            position: Position { epoch: 0, offset: 0 },
+            position: Position::NOWHERE,
             previous: 0,
             verb: Verb::Destroy,
             id: id.clone(),

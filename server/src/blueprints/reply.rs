@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use backwire_engine::{ReadOptions, Snapshot};
+use backwire_protocol::wire;
 use backwire_records::change::{Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::QuerySummary;
 use backwire_records::write::WriteError;
@@ -91,19 +92,19 @@ impl Reply {
     }
 
     pub(super) fn with_position(self, position: Position) -> Self {
-        self.with_header("backwire-position", &position.to_string())
+        self.with_header(wire::header::POSITION, &position.to_string())
     }
 
     /// Adds the position of a write and its record.
     pub(super) fn with_change(self, change: &Change) -> Self {
         let record = Room::instance(change.resource.clone(), change.id.clone());
-        self.with_position(change.position).with_header("backwire-record", &record.to_string())
+        self.with_position(change.position).with_header(wire::header::RECORD, &record.to_string())
     }
 
     /// Adds the room that a read has joined.
     fn with_room(self, room: Option<Room>) -> Self {
         match room {
-            Some(room) => self.with_header("backwire-room", &room.to_string()),
+            Some(room) => self.with_header(wire::header::ROOM, &room.to_string()),
             None => self,
         }
     }
@@ -112,7 +113,7 @@ impl Reply {
     fn with_query(self, cx: &Context, query: &QuerySummary) -> Self {
         match cx.client() {
             Some(client) if client.dialect().is_stock() => self,
-            _ => self.with_header("backwire-query", &query.to_string()),
+            _ => self.with_header(wire::header::QUERY, &query.to_string()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use backwire_engine::{Delivery, DeliveryContent, Device};
+use backwire_protocol::wire;
 use backwire_records::access::Principal;
 use backwire_records::change::Id;
 use backwire_records::messages::flake::Flake;
@@ -190,9 +191,13 @@ impl EventFormat {
 fn unnamed_room_push(
     deliveries: impl IntoIterator<Item = (Option<Flake>, Vec<Box<RawValue>>)>,
 ) -> Vec<Box<RawValue>> {
-    let change = |(id, data): (Option<Flake>, _)| (0, 0, id.map(|id| id.to_string()), data, 0);
-    let changes: Vec<_> = deliveries.into_iter().map(change).collect();
-    vec![raw(""), raw(&0), raw(&0), raw(&changes)]
+    let event = |(id, content): (Option<Flake>, _)| {
+        let id = id.map(|id| id.to_string());
+        wire::UserEvent { id, content }
+    };
+    let events: Vec<_> = deliveries.into_iter().map(event).collect();
+    let (room, epoch, prev, events) = wire::Push::to_user(events).into_arguments();
+    vec![raw(room), raw(&epoch), raw(&prev), raw(&events)]
 }
 
 /// Returns `[event, ...args]`, or `[]` for a resync.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use backwire_protocol::wire::ReplyFrame;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -24,7 +25,7 @@ impl Arguments {
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::One(argument) => argument.get().len(),
-            Self::Ack(ack) => ack.size(),
+            Self::Ack(ack) => size_of_ack(ack),
             Self::Two(both) => both.iter().map(|argument| argument.get().len()).sum(),
         }
     }
@@ -48,21 +49,11 @@ pub(crate) fn to_bytes(value: &impl Serialize, size: usize) -> serde_json::Resul
     Ok(json.into())
 }
 
-/// The ack of a request (`{body, statusCode, headers}`), for our runtime and for the Sails 1.x
-/// dialect.
-#[derive(Debug, Serialize)]
-pub(crate) struct Ack {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) body: Option<Box<RawValue>>,
-    #[serde(rename = "statusCode")]
-    pub(super) status: u16,
-    pub(super) headers: BTreeMap<Cow<'static, str>, Cow<'static, str>>,
-}
+/// The ack of a request, for our runtime and for the Sails 1.x dialect.
+pub(crate) type Ack = ReplyFrame<Box<RawValue>, BTreeMap<Cow<'static, str>, Cow<'static, str>>>;
 
-impl Ack {
-    fn size(&self) -> usize {
-        let body = self.body.as_ref().map_or(0, |body| body.get().len());
-        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
-        body + headers.sum::<usize>()
-    }
+fn size_of_ack(ack: &Ack) -> usize {
+    let body = ack.body.as_ref().map_or(0, |body| body.get().len());
+    let headers = ack.headers.iter().map(|(name, value)| name.len() + value.len());
+    body + headers.sum::<usize>()
 }

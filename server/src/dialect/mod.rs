@@ -8,9 +8,12 @@ pub(crate) mod node;
 pub(crate) mod runtime;
 pub(crate) mod sails;
 pub(crate) mod sails09;
+#[cfg(test)]
+mod wire_frames;
 
 use std::borrow::Cow;
 
+use backwire_protocol::wire::{AUTH_VERSION, VERSION};
 use backwire_records::change::{Change, Room};
 use backwire_records::criteria::{Language, escaped_name};
 use backwire_records::json_size::parse_small;
@@ -36,14 +39,11 @@ pub enum Dialect {
     Node,
 }
 
-/// The version of `docs/reference/wire-protocol.md` that this server speaks.
-pub const VERSION: u64 = 1;
-
 impl Dialect {
     /// Reads the auth of a CONNECT packet, as JSON text. `None` is a stock client of any kind.
     pub(crate) fn of_auth(auth: Option<&str>) -> std::result::Result<Option<Self>, String> {
         let auth = auth.and_then(|auth| parse_small::<serde_json::Value>(auth).ok());
-        match auth.as_ref().and_then(|auth| auth.get("backwire")) {
+        match auth.as_ref().and_then(|auth| auth.get(AUTH_VERSION)) {
             None => Ok(None),
             Some(version) if version.as_u64() == Some(VERSION) => Ok(Some(Self::Runtime)),
             Some(version) => Err(format!(

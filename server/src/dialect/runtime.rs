@@ -1,8 +1,9 @@
-//! Pushes for Backwire's runtime: `["push", room, epoch, prev, changes]`, see
-//! `docs/reference/wire-protocol.md`.
+//! Pushes for Backwire's runtime, and what it has missed. The frames are those of
+//! `backwire_protocol::wire`.
 
 use std::sync::Arc;
 
+use backwire_protocol::wire::{self, ChangeEntry, ChangeVerb, ResumeAnswer};
 use backwire_records::change::{Attributes, Change, Id, Position, Room, Verb};
 use backwire_records::criteria::{Case, Scope};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -10,39 +11,41 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The name of the event of a push.
-pub(crate) const EVENT: &str = "push";
+pub(crate) const EVENT: &str = wire::event::PUSH;
 
-/// The arguments of a push.
-pub(crate) type Push = (String, u64, u64, Box<RawValue>);
+/// A push whose changes are already serialized, because many connections get it.
+pub(crate) type Push = wire::Push<String, Box<RawValue>>;
 
 /// Returns one frame with the changes of a room. `changes` are of this room, in commit order and
 /// not empty.
 pub(crate) fn push(room: &Room, changes: &[Arc<Change>]) -> Option<Push> {
     let first = changes.first()?;
-    let previous = match room.id() {
+    let prev = match room.id() {
         // Every change of a resource belongs to its class room.
         None => first.position.offset.saturating_sub(1),
         Some(_) => first.previous,
     };
-    Some((room.to_string(), first.position.epoch, previous, raw(&Changes(changes))))
+    Some(push_after(room, Position { offset: prev, ..first.position }, &Changes(changes)))
 }
 
 /// Returns a frame that has only the position of a room. A client that is behind notices it.
 pub(crate) fn announcement(room: &Room, head: Position) -> Push {
-    (room.to_string(), head.epoch, head.offset, raw(&Changes(&[])))
+    push_after(room, head, &Changes(&[]))
+}
+
+/// Returns the push of changes after a position of a room.
+fn push_after(room: &Room, prev: Position, changes: &impl Serialize) -> Push {
+    Push { room: room.to_string(), epoch: prev.epoch, prev: prev.offset, changes: raw(changes) }
 }
 
 /// Returns a frame that invalidates a room. Its clients ask to resume, and read the room again.
 pub(crate) fn invalidation(room: &Room) -> Push {
-    announcement(room, NO_POSITION)
+    announcement(room, Position::NOWHERE)
 }
 
-/// A position that no log has, because no log has this epoch.
-pub(crate) const NO_POSITION: Position = Position { epoch: 0, offset: 0 };
-
-/// Returns the changes that a client missed in a room: `[room, epoch, head, changes]`.
+/// Returns the changes that a client missed in a room.
 pub(crate) fn missed_changes(room: &str, head: Position, changes: &[Arc<Change>]) -> Box<RawValue> {
-    raw(&(room, head.epoch, head.offset, Changes(changes)))
+    raw(&ResumeAnswer::missed(room, head, Changes(changes)))
 }
 
 /// The scope that a room follows.
@@ -63,10 +66,10 @@ pub(crate) fn scoped_push(
     changes: &[Arc<Change>],
 ) -> Option<(Push, Position)> {
     let entries = filter_changes(followed, changes);
-    let last = Position { offset: entries.last()?.0, ..changes.first()?.position };
+    let last = Position { offset: entries.last()?.offset, ..changes.first()?.position };
     let push = match followed.scope.is_part() {
         true => announcement(room, last),
-        false => (room.to_string(), last.epoch, previous, raw(&entries)),
+        false => push_after(room, Position { offset: previous, ..last }, &entries),
     };
     Some((push, last))
 }
@@ -80,7 +83,7 @@ pub(crate) fn missed_scope_changes(
 ) -> Box<RawValue> {
     match scope.is_part() && !entries.is_empty() {
         true => resync(room),
-        false => raw(&(room, head.epoch, head.offset, entries)),
+        false => raw(&ResumeAnswer::missed(room, head, entries)),
     }
 }
 
@@ -98,10 +101,9 @@ pub(crate) fn filter_changes<'a>(
         record.as_deref().is_some_and(|record| scope.filter().matches(record, Case::Sensitive))
     };
     // A client that follows a single record has no list that the record could leave.
-    let left = if scope.id().is_some() { DESTROYED } else { LEFT };
+    let left = if scope.id().is_some() { ChangeVerb::Destroyed } else { ChangeVerb::Left };
     let entry_for_followers = |change: &'a Arc<Change>| {
         let Change { before, after, verb, published, .. } = &**change;
-        let (offset, id, mark) = (change.position.offset, &change.id, change.mark);
         match (verb, fulfils(before), fulfils(after)) {
             (Verb::Update | Verb::Destroy, _, is_within) if *published => {
                 (is_within || !is_hiding).then(|| entry(change))
@@ -109,24 +111,18 @@ pub(crate) fn filter_changes<'a>(
             (Verb::Destroy, true, _) | (Verb::Update, true, true) => Some(entry(change)),
             (Verb::Create, _, true) | (Verb::Update, false, true) => {
                 let record = after.as_deref().map_or(Data::Nothing, Data::Whole);
-                Some((offset, 1, id, record, mark))
+                Some(entry_of(change, ChangeVerb::Created, record))
             }
-            (Verb::Update, true, false) => Some((offset, left, id, Data::Nothing, mark)),
+            (Verb::Update, true, false) => Some(entry_of(change, left, Data::Nothing)),
             _ => None,
         }
     };
     changes.iter().filter_map(entry_for_followers).collect()
 }
 
-/// The verb of a destroyed record.
-const DESTROYED: u8 = 3;
-
-/// The verb of a record that a filter no longer picks.
-const LEFT: u8 = 4;
-
-/// Returns the answer for a room whose place in the log is lost: `[room, null]`.
+/// Returns the answer for a room whose place in the log is lost.
 pub(crate) fn resync(room: &str) -> Box<RawValue> {
-    raw(&(room, ()))
+    raw(&ResumeAnswer::resync(room))
 }
 
 fn raw(value: &impl Serialize) -> Box<RawValue> {
@@ -134,7 +130,7 @@ fn raw(value: &impl Serialize) -> Box<RawValue> {
         .expect("it is made of numbers, strings and maps with string keys")
 }
 
-/// Changes as they are in a frame: `[offset, verb, id, data, mark]` each.
+/// Changes as they are in a frame.
 struct Changes<'a>(&'a [Arc<Change>]);
 
 impl Serialize for Changes<'_> {
@@ -147,16 +143,22 @@ impl Serialize for Changes<'_> {
     }
 }
 
-/// `[offset, verb, id, data, mark]`
-pub(crate) type Entry<'a> = (u64, u8, &'a Id, Data<'a>, u64);
+/// A change as it is in a frame.
+pub(crate) type Entry<'a> = ChangeEntry<&'a Id, Data<'a>>;
 
 fn entry(change: &Change) -> Entry<'_> {
     let (verb, data) = match change.verb {
-        Verb::Create => (1, change.after.as_deref().map_or(Data::Nothing, Data::Whole)),
-        Verb::Update => (2, Data::Differences(change)),
-        Verb::Destroy => (DESTROYED, Data::Nothing),
+        Verb::Create => {
+            (ChangeVerb::Created, change.after.as_deref().map_or(Data::Nothing, Data::Whole))
+        }
+        Verb::Update => (ChangeVerb::Updated, Data::Differences(change)),
+        Verb::Destroy => (ChangeVerb::Destroyed, Data::Nothing),
     };
-    (change.position.offset, verb, &change.id, data, change.mark)
+    entry_of(change, verb, data)
+}
+
+fn entry_of<'a>(change: &'a Change, verb: ChangeVerb, data: Data<'a>) -> Entry<'a> {
+    ChangeEntry { offset: change.position.offset, verb, id: &change.id, data, mark: change.mark }
 }
 
 /// The data of a change in a frame.
@@ -260,7 +262,7 @@ pub(crate) mod tests {
     #[test]
     fn attributes_keep_order_in_which_they_were_sent() {
         let created = change(1, 0, Verb::Create, json!({ "z": 1, "a": 2, "id": 7 }));
-        let (.., changes) = push(&Room::parse("todo").unwrap(), &[created]).unwrap();
-        assert_eq!(changes.get(), r#"[[1,1,7,{"z":1,"a":2,"id":7},99]]"#);
+        let push = push(&Room::parse("todo").unwrap(), &[created]).unwrap();
+        assert_eq!(push.changes.get(), r#"[[1,1,7,{"z":1,"a":2,"id":7},99]]"#);
     }
 }

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
+use backwire_protocol::wire::header::IDEMPOTENCY_KEY;
 use http::HeaderMap;
 
 use crate::error::{Error, Result};
 
-/// The name of the header.
-pub(crate) const NAME: &str = "idempotency-key";
-
 /// Returns the key of a request, if it has one.
 pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
-    let Some(key) = headers.get(NAME) else {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
     let is_key = matches!(key.len(), 1..=255) && key.as_bytes().iter().all(u8::is_ascii_graphic);
@@ -36,7 +34,7 @@ mod tests {
 
     fn key(text: &str) -> Result<Option<Arc<str>>> {
         let value = http::HeaderValue::from_str(text).unwrap();
-        of(&HeaderMap::from_iter([(NAME.parse().unwrap(), value)]))
+        of(&HeaderMap::from_iter([(IDEMPOTENCY_KEY.parse().unwrap(), value)]))
     }
 
     #[test]

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use backwire_protocol::wire;
 use http::header;
 use http_body_util::{BodyExt, Limited};
 
@@ -15,7 +16,7 @@ use crate::error::Error;
 
 /// How many times the limit the server reads so that it can answer. Sockets allow frames of the
 /// same size.
-pub(crate) const TOLERANCE: usize = 4;
+pub(crate) const TOLERANCE: usize = wire::BODY_TOLERANCE;
 
 /// Refuses bodies above the limit.
 pub(crate) async fn check(State(limit): State<usize>, request: Request, next: Next) -> Response {

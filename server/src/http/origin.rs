@@ -19,6 +19,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use backwire_protocol::wire;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use tower::ServiceExt;
@@ -33,7 +34,7 @@ use crate::socket::{EngineRequest, is_engine_path};
 
 /// The headers of answers that pages of other origins may read.
 const EXPOSED_HEADERS: [&str; 4] =
-    ["backwire-position", "backwire-query", "backwire-record", "backwire-room"];
+    [wire::header::POSITION, wire::header::QUERY, wire::header::RECORD, wire::header::ROOM];
 
 /// The origins whose pages may use the server.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
+use backwire_protocol::wire;
 use backwire_records::change::{Attributes, Id, Position, Resource, ToId, Verb};
 use backwire_records::write::{Action, Publication};
 use http::HeaderName;
@@ -70,7 +71,7 @@ pub(super) fn authorize(key: Option<&ApiKey>, caller: &Caller) -> Result<()> {
 
 fn at(position: Position) -> ([(HeaderName, String); 1], Json<Published>) {
     let position = position.to_string();
-    let header = (HeaderName::from_static("backwire-position"), position.clone());
+    let header = (HeaderName::from_static(wire::header::POSITION), position.clone());
     ([header], Json(Published { position }))
 }
 

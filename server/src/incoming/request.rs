@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
+use backwire_protocol::wire::header;
 use backwire_records::change::Attributes;
 use http::Method;
 use serde::Deserialize;
@@ -10,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::text::string;
 use crate::error::{Error, Result};
-use crate::http::{emulation, idempotency_key};
+use crate::http::emulation;
 
 /// A request over a socket.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ impl Request<'_> {
         for (name, value) in carried {
             match (http::HeaderName::from_str(name), http::HeaderValue::from_str(value)) {
                 (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
-                (Ok(name), Err(_)) if name == idempotency_key::NAME => return Err(Error::BadKey),
+                (Ok(name), Err(_)) if name == header::IDEMPOTENCY_KEY => return Err(Error::BadKey),
                 _ => {}
             }
         }

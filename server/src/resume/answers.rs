@@ -200,7 +200,7 @@ async fn answer_for(
         entries.extend(runtime::filter_changes(followed, chunk));
         budget.pause(work / changes.len().div_ceil(CHUNK) as u64).await;
     }
-    let bytes = |(offset, ..): &runtime::Entry<'_>| range.size_of(*offset).bytes;
+    let bytes = |entry: &runtime::Entry<'_>| range.size_of(entry.offset).bytes;
     let bytes = entries.iter().map(bytes).sum();
     let fits = bytes <= budget.max_bytes && budget.claim(bytes);
     fits.then(|| runtime::missed_scope_changes(name, scope, range.head, &entries))

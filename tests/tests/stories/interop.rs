@@ -29,6 +29,11 @@ fn stock_client_uses_the_sails_dialect() {
 }
 
 #[test]
+fn parser_of_the_stock_client_reads_the_frames_of_the_runtime() {
+    pass_with(&[], "wire.test.mjs");
+}
+
+#[test]
 fn stock_client_of_socket_io_2_uses_both_sails_dialects() {
     pass("old-client.test.mjs");
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use backwire_protocol::wire::query;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Criteria, Projection, Scope, Window};
@@ -25,17 +26,17 @@ impl QuerySummary {
     /// Returns the summary of a read by these criteria, which follows this scope.
     pub fn of(criteria: &Criteria, scope: &Scope) -> Self {
         let kind = match scope {
-            _ if scope.is_part() => "part",
-            Scope::One(..) => "one",
-            _ if scope.is_everything() => "whole",
-            _ => "filter",
+            _ if scope.is_part() => query::PART,
+            Scope::One(..) => query::ONE,
+            _ if scope.is_everything() => query::WHOLE,
+            _ => query::FILTER,
         };
         let projection = match criteria.projection {
             Projection::Whole => None,
-            Projection::Select(_) => Some("select"),
-            Projection::Omit(_) => Some("omit"),
+            Projection::Select(_) => Some(query::SELECT),
+            Projection::Omit(_) => Some(query::OMIT),
         };
-        let populated = (!criteria.populate.is_empty()).then_some("populate");
+        let populated = (!criteria.populate.is_empty()).then_some(query::POPULATE);
         Self {
             kind,
             key: Arc::clone(&criteria.key),
@@ -48,12 +49,12 @@ impl QuerySummary {
     /// Returns the summary of a read of one whole record.
     pub fn of_one(key: &str) -> Self {
         let (sort, flags) = (Vec::new(), Vec::new());
-        Self { kind: "one", key: key.into(), sort, window: Window::default(), flags }
+        Self { kind: query::ONE, key: key.into(), sort, window: Window::default(), flags }
     }
 
     /// Marks the resource as undeclared.
     pub fn of_undeclared(mut self) -> Self {
-        self.flags.push("undeclared");
+        self.flags.push(query::UNDECLARED);
         self
     }
 }
@@ -62,17 +63,17 @@ impl fmt::Display for QuerySummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind)?;
         if &*self.key != "id" {
-            write!(f, ";key={}", utf8_percent_encode(&self.key, NAME))?;
+            write!(f, ";{}={}", query::KEY, utf8_percent_encode(&self.key, NAME))?;
         }
         if !self.sort.is_empty() {
             let names = self.sort.iter().map(|name| utf8_percent_encode(name, NAME).to_string());
-            write!(f, ";sort={}", names.collect::<Vec<_>>().join(","))?;
+            write!(f, ";{}={}", query::SORT, names.collect::<Vec<_>>().join(","))?;
         }
         if self.window.skip > 0 {
-            write!(f, ";skip={}", self.window.skip)?;
+            write!(f, ";{}={}", query::SKIP, self.window.skip)?;
         }
         if let Some(limit) = self.window.limit {
-            write!(f, ";limit={limit}")?;
+            write!(f, ";{}={limit}", query::LIMIT)?;
         }
         self.flags.iter().try_for_each(|flag| write!(f, ";{flag}"))
     }

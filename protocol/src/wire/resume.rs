@@ -1,0 +1,139 @@
+//! Resumes: the positions of a client, and what it has missed since.
+
+use super::position::Position;
+use super::push::ReceivedChange;
+use crate::json;
+use crate::payload::Payload;
+
+/// A room that a client resumes: `[room, epoch, offset, highest]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResumeEntry<R> {
+    /// The name of the room.
+    pub room: R,
+    /// The client has received everything up to here.
+    pub position: Position,
+    /// The highest offset of the resource that the client has received at all. The answer to a
+    /// write may come before the pushes of the changes before it. It may be left out if it is not
+    /// higher than the position.
+    pub highest: u64,
+}
+
+/// The answer for one room: `[room, epoch, head, changes]` or `[room, null]`.
+#[derive(Debug, Clone)]
+pub struct ResumeAnswer<R, C> {
+    /// The name of the room.
+    pub room: R,
+    /// What the client has missed, or `None` if the log does not have it. Then the client reads the
+    /// room again.
+    pub missed: Option<Missed<C>>,
+}
+
+/// What a client has missed in a room.
+#[derive(Debug, Clone)]
+pub struct Missed<C> {
+    /// The end of the log, in the present epoch.
+    pub head: Position,
+    /// The changes in commit order: a list of [`ChangeEntry`](super::ChangeEntry).
+    pub changes: C,
+}
+
+/// A [`ResumeAnswer`] that has arrived. Its fields are read when they are needed, because some
+/// answers come too late and some have only a room.
+#[derive(Debug)]
+pub struct ReceivedAnswer<'a, P>(pub &'a P);
+
+impl ResumeEntry<String> {
+    /// Appends the entry as JSON.
+    pub(crate) fn push_to(&self, out: &mut String) {
+        out.push('[');
+        json::push_string(out, &self.room);
+        for number in [self.position.epoch, self.position.offset, self.highest] {
+            out.push(',');
+            json::push_number(out, number);
+        }
+        out.push(']');
+    }
+}
+
+impl<R, C> ResumeAnswer<R, C> {
+    /// Returns the answer with the changes that a client has missed.
+    pub const fn missed(room: R, head: Position, changes: C) -> Self {
+        Self { room, missed: Some(Missed { head, changes }) }
+    }
+}
+
+impl<R> ResumeAnswer<R, ()> {
+    /// Returns the answer for a room that the client has to read again.
+    pub const fn resync(room: R) -> Self {
+        Self { room, missed: None }
+    }
+}
+
+impl<P: Payload> ReceivedAnswer<'_, P> {
+    /// Returns the name of the room.
+    pub fn room(&self) -> Option<String> {
+        self.0.item(0)?.text()
+    }
+
+    /// Returns the epoch of the head, or `None` if the client has to read the room again.
+    pub fn epoch(&self) -> Option<u64> {
+        self.0.item(1)?.number()
+    }
+
+    /// Returns the offset of the head.
+    pub fn head(&self) -> Option<u64> {
+        self.0.item(2)?.number()
+    }
+
+    /// Returns the changes that the client has missed.
+    pub fn changes(&self) -> Option<Vec<ReceivedChange<P>>> {
+        ReceivedChange::read_all(&self.0.item(3)?)
+    }
+}
+
+#[cfg(feature = "serde")]
+mod server {
+    use core::fmt;
+    use core::marker::PhantomData;
+
+    use serde::de::{self, SeqAccess, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Missed, Position, ResumeAnswer, ResumeEntry};
+
+    impl<R: Serialize, C: Serialize> Serialize for ResumeAnswer<R, C> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match &self.missed {
+                Some(Missed { head, changes }) => {
+                    (&self.room, head.epoch, head.offset, changes).serialize(serializer)
+                }
+                None => (&self.room, ()).serialize(serializer),
+            }
+        }
+    }
+
+    impl<'de, R: Deserialize<'de>> Deserialize<'de> for ResumeEntry<R> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_seq(EntryVisitor(PhantomData))
+        }
+    }
+
+    struct EntryVisitor<R>(PhantomData<R>);
+
+    impl<'de, R: Deserialize<'de>> Visitor<'de> for EntryVisitor<R> {
+        type Value = ResumeEntry<R>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("[room, epoch, offset] or [room, epoch, offset, highest]")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let short = |count| de::Error::invalid_length(count, &self);
+            let room = list.next_element()?.ok_or_else(|| short(0))?;
+            let epoch = list.next_element()?.ok_or_else(|| short(1))?;
+            let offset = list.next_element()?.ok_or_else(|| short(2))?;
+            let highest = list.next_element()?.unwrap_or(offset);
+            Ok(ResumeEntry { room, position: Position { epoch, offset }, highest })
+        }
+    }
+}
