@@ -9,6 +9,7 @@ mod cascades;
 mod counters;
 mod error;
 mod ledger;
+mod ledger_entry;
 mod memory;
 mod partial_record;
 mod queues;
@@ -32,6 +33,7 @@ pub use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory
 pub use backwire_records::dangling::{Dangling, Reference};
 pub use cascades::{Cascade, Cascades};
 pub use error::Error;
+pub use ledger_entry::{KeyLookup, LedgerEntry};
 pub use memory::Memory;
 pub use queues::{
     Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, Enqueue, Enqueued, MemoryQueues,
@@ -86,6 +88,14 @@ pub trait Engine: Send + Sync + 'static {
     /// progress whose order must be kept.
     async fn commit(&self, write: Write) -> Result<CommitOutcome, Error>;
 
+    /// Returns the ledger's entry of a key, if there is one, as a [commit](Self::commit) of a write
+    /// with this key would find it. It is refused if another request has used the key. Nothing is
+    /// committed, and no record is read.
+    ///
+    /// Invariant: a lookup is queued when its future is polled first, in the same order as the
+    /// writes of its client. So it finds the keys of the writes that were queued before.
+    async fn ledger_entry(&self, lookup: KeyLookup) -> Result<Option<LedgerEntry>, Error>;
+
     /// Returns the records of a resource that the criteria pick, exactly as [`Criteria::pick`]
     /// picks from all of them. [Dangling](Cascades) references are null. Without a sort, records
     /// are in the order of their ids: integers first, then strings.
@@ -127,6 +137,10 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
         self.find_one(resource, id).await
     }
+
+    /// Returns the head of the log of a resource: the position that every read of it returns. No
+    /// record is read.
+    async fn head(&self, resource: &Resource) -> Result<Position, Error>;
 
     /// Returns the changes of a room after a position. If they are more than an engine can hold in
     /// memory, they are out of reach.
