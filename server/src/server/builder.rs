@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::routing::MethodRouter;
 use backwire_engine::{self as engine, Engine, Tail, Window};
-use backwire_records::model::{Model, ModelError};
+use backwire_records::model::{Model, ModelError, Undeclared};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -23,9 +23,12 @@ use crate::fanout::Fanout;
 use crate::http::connections::{Connections, descriptors_for_connections};
 use crate::http::serve::HttpServer;
 use crate::pubsub::Publisher;
-use crate::route::Paths;
+use crate::route::{Paths, Shortcuts};
 use crate::router::Routes;
-use crate::settings::{AllowedHost, AllowedOrigin, ApiKey, Limits, SessionSecret, Settings, Store};
+use crate::settings::{
+    AllowedHost, AllowedOrigin, ApiKey, Flake, Heartbeat, Limits, SessionSecret, SettingValue,
+    Settings, SocketIo, Store, TrustedProxy, for_each_setting,
+};
 
 /// Changes that may wait for the fan-out. If there are more, writers wait.
 const MAX_WAITING_CHANGES: usize = 1024;
@@ -47,33 +50,42 @@ impl Server {
     }
 }
 
+macro_rules! define_methods {
+    ($(
+        $(#[$doc:meta])+
+        $name:ident: $type:ty = $default:expr => {
+            key: $key:literal,
+            builder: $verb:literal $method:ident($parameter:ty),
+            $($facets:tt)*
+        }
+    )+) => {
+        /// The settings with one value or a list. A configuration file has them as well.
+        impl Builder {
+            $(
+                #[doc = concat!($verb, " [`", stringify!($name), "`](Settings::", stringify!($name), ").")]
+                pub fn $method(mut self, value: $parameter) -> Self {
+                    <$type>::set(&mut self.settings.$name, value.into());
+                    self
+                }
+            )+
+        }
+    };
+}
+
+for_each_setting!(define_methods);
+
 impl Builder {
     /// Replaces all settings.
     pub fn settings(self, settings: Settings) -> Self {
         Self { settings, ..self }
     }
 
-    /// Sets the address to listen on.
-    pub fn host(mut self, host: impl Into<IpAddr>) -> Self {
-        self.settings.host = host.into();
-        self
-    }
-
-    /// Sets the port to listen on. 0 means any free port.
-    pub fn port(mut self, port: u16) -> Self {
-        self.settings.port = port;
-        self
-    }
-
-    /// Sets the engine that stores records and logs.
-    pub fn store(mut self, store: Store) -> Self {
-        self.settings.store = store;
-        self
-    }
-
     /// Sets how much of each log and of the ledger is kept.
     pub fn window(mut self, window: Window) -> Self {
-        self.settings.window = window;
+        let Window { count, bytes, age, ledger_age, ledger_bytes } = window;
+        let settings = &mut self.settings;
+        (settings.log_count, settings.log_bytes, settings.log_age) = (count, bytes, age);
+        (settings.ledger_age, settings.ledger_bytes) = (ledger_age, ledger_bytes);
         self
     }
 
@@ -94,31 +106,34 @@ impl Builder {
 
     /// Sets the paths of resources: prefixes and shortcuts.
     pub fn paths(mut self, paths: Paths) -> Self {
-        self.settings.paths = paths;
+        let Paths { prefix, rest_prefix, shortcuts } = paths;
+        let settings = &mut self.settings;
+        (settings.prefix, settings.rest_prefix, settings.shortcuts) =
+            (prefix, rest_prefix, shortcuts);
         self
     }
 
-    /// Sets the directory of pages to serve.
-    pub fn pages(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.settings.pages = Some(directory.into());
+    /// Sets whether undeclared resources exist.
+    pub fn undeclared(mut self, undeclared: Undeclared) -> Self {
+        self.settings.models.undeclared(undeclared);
         self
     }
 
-    /// Adds an origin whose pages may use the server.
-    pub fn origin(mut self, origin: AllowedOrigin) -> Self {
-        self.settings.origins.push(origin);
+    /// Sets the pings that detect dead connections.
+    pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+        self.settings.heartbeat = heartbeat;
         self
     }
 
-    /// Adds a host name that requests may have.
-    pub fn allowed_host(mut self, host: AllowedHost) -> Self {
-        self.settings.allowed_hosts.push(host);
+    /// Sets the settings of Socket.IO.
+    pub fn socket_io(mut self, socket_io: SocketIo) -> Self {
+        self.settings.socket_io = socket_io;
         self
     }
 
-    /// Sets the bytes that the body of a request may have.
-    pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.settings.body_limit = bytes;
+    /// Sets the number of this server in the ids of messages.
+    pub fn flake(mut self, flake: Flake) -> Self {
+        self.settings.flake = flake;
         self
     }
 
@@ -143,24 +158,6 @@ impl Builder {
     /// Sets how long a client may read nothing of its output.
     pub fn write_deadline(mut self, deadline: Duration) -> Self {
         self.settings.limits.write_deadline = deadline;
-        self
-    }
-
-    /// Sets the key that back ends need to publish over HTTP.
-    pub fn api_key(mut self, key: ApiKey) -> Self {
-        self.settings.api_key = Some(key);
-        self
-    }
-
-    /// Sets the secret that session cookies are signed with.
-    pub fn session_secret(mut self, secret: SessionSecret) -> Self {
-        self.settings.session_secret = Some(secret);
-        self
-    }
-
-    /// Sets how long an unused session is kept.
-    pub fn session_age(mut self, age: Duration) -> Self {
-        self.settings.session_age = age;
         self
     }
 
@@ -218,7 +215,7 @@ impl Builder {
         settings.models.associate().map_err(io::Error::other)?;
         let (tail, changes) = mpsc::channel(MAX_WAITING_CHANGES);
         let (store, window, limits) =
-            (settings.store.clone(), settings.window, settings.limits.clone());
+            (settings.store.clone(), settings.window(), settings.limits.clone());
         let engine_name = match &open {
             Some(_) => "custom".to_owned(),
             None => store.to_string(),
