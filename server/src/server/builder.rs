@@ -29,6 +29,7 @@ use crate::settings::{
     AllowedHost, AllowedOrigin, ApiKey, Flake, Heartbeat, Limits, SessionSecret, SettingValue,
     Settings, SocketIo, Store, TrustedProxy, for_each_setting,
 };
+use crate::sites::{InvalidSite, Site};
 
 /// Changes that may wait for the fan-out. If there are more, writers wait.
 const MAX_WAITING_CHANGES: usize = 1024;
@@ -101,6 +102,26 @@ impl Builder {
     /// ```
     pub fn resource(mut self, name: &str, model: Model) -> Result<Self, ModelError> {
         self.settings.models.declare(name, model)?;
+        Ok(self)
+    }
+
+    /// Adds a site of the push service. An error names the invalid part of the site.
+    ///
+    /// A server that has sites and no resources should begin with the settings of a
+    /// [push service](Settings::push_service), as the command does.
+    ///
+    /// ```
+    /// use backwire::sites::Site;
+    /// use backwire::{Server, Settings};
+    ///
+    /// let shop = Site::new("https://shop.example/rooms".parse()?, "its key".parse()?);
+    /// let shop = Site { user_room_prefix: Some("user_".to_owned()), ..shop };
+    /// let server = Server::builder().settings(Settings::push_service()).site("shop", shop)?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn site(self, name: &str, site: Site) -> Result<Self, InvalidSite> {
+        let name = name.parse().map_err(InvalidSite::Name)?;
+        self.settings.sites.insert(name, site)?;
         Ok(self)
     }
 
