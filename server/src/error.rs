@@ -25,8 +25,17 @@ use crate::settings::Limit;
 /// The result of a handler.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a request is refused.
+/// Why a request is refused. Errors of the configuration and of a start are
+/// [`StartError`](crate::server::StartError)s.
+///
+/// ```
+/// use backwire::Error;
+///
+/// let error = Error::Unauthenticated;
+/// assert_eq!((error.status().as_u16(), error.code()), (401, "E_UNAUTHORIZED"));
+/// ```
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// No route answers this url.
     #[error("there is no route for {0}")]
@@ -321,6 +330,17 @@ impl Error {
         Self::TooLarge { size: format!("{size} bytes"), limit }
     }
 
+    /// Returns the code for programs, which does not change. Error responses have it, and
+    /// `docs/reference/error-codes.md` lists all.
+    pub fn code(&self) -> &'static str {
+        self.kind().1
+    }
+
+    /// Returns the status of the response.
+    pub fn status(&self) -> StatusCode {
+        self.kind().0
+    }
+
     /// Returns the status, the code, and the part of the request that the error is about.
     fn kind(&self) -> (StatusCode, &'static str, Option<&str>) {
         match self {
@@ -452,9 +472,8 @@ impl Error {
     /// Returns the value of `Retry-After` in seconds, for temporary errors. Within this time, a
     /// working store commits the writes that wait for it.
     pub(crate) fn retry_after(&self) -> Option<&'static str> {
-        let (status, ..) = self.kind();
-        let is_temporary =
-            [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
+        let is_temporary = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE]
+            .contains(&self.status());
         // A read that took too long takes as long the next time.
         let is_read_deadline = matches!(self, Self::Engine(engine::Error::ReadDeadline(_)));
         (is_temporary && !is_read_deadline).then_some(match self {

@@ -1,7 +1,6 @@
-//! Configures and starts a server.
+//! Configures a server.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +8,10 @@ use std::time::Duration;
 use axum::routing::MethodRouter;
 use backwire_engine::{self as engine, Engine, Tail, Window};
 use backwire_records::model::{Model, ModelError, Undeclared};
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
 
-use super::app::{assemble, session_policy};
-use super::{Server, Tasks};
-use crate::caller;
-use crate::cascade;
-use crate::clock::now;
-use crate::delivery::service::{DeliveryQueue, DeliveryService, MAX_QUEUED_MESSAGES};
-use crate::fanout::Fanout;
-use crate::http::connections::{Connections, descriptors_for_connections};
-use crate::http::serve::HttpServer;
-use crate::pubsub::Publisher;
+use super::Server;
+use super::start::{OpenEngine, start};
+use super::start_error::StartError;
 use crate::route::{Paths, Shortcuts};
 use crate::router::Routes;
 use crate::settings::{
@@ -30,11 +19,6 @@ use crate::settings::{
     Settings, SocketIo, Store, TrustedProxy, for_each_setting,
 };
 use crate::sites::{InvalidSite, Site};
-
-/// Changes that may wait for the fan-out. If there are more, writers wait.
-const MAX_WAITING_CHANGES: usize = 1024;
-
-type OpenEngine = Box<dyn FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send>;
 
 /// A server that has not been started.
 #[derive(Default)]
@@ -231,73 +215,20 @@ impl Builder {
     }
 
     /// Starts the server.
-    pub async fn bind(self) -> io::Result<Server> {
+    pub async fn bind(self) -> Result<Server, StartError> {
         let Self { mut settings, routes, open } = self;
-        settings.models.associate().map_err(io::Error::other)?;
-        let (tail, changes) = mpsc::channel(MAX_WAITING_CHANGES);
-        let (store, window, limits) =
-            (settings.store.clone(), settings.window(), settings.limits.clone());
-        let engine_name = match &open {
-            Some(_) => "custom".to_owned(),
-            None => store.to_string(),
+        settings.models.associate()?;
+        let (engine_name, open) = match open {
+            Some(open) => ("custom".to_owned(), open),
+            None => (settings.store.to_string(), open_store(&settings)),
         };
-        let open = open.unwrap_or_else(|| Box::new(move |tail| store.open(window, &limits, tail)));
-        // Opening may wait for another process.
-        let engine = spawn_blocking(|| open(tail)).await?.map_err(io::Error::other)?;
-        settings.models.learn_keys(engine.keys().await.map_err(io::Error::other)?);
-        engine.declare(&settings.models).await.map_err(io::Error::other)?;
-        let address = SocketAddr::new(settings.host, settings.port);
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            let reason = format!("cannot listen on {address}: {error}");
-            io::Error::new(error.kind(), reason)
-        })?;
-        let addr = listener.local_addr()?;
-        let sessions = session_policy(&settings, &*engine).await.map_err(io::Error::other)?;
-        engine.queues().begin(settings.node(), now()).await.map_err(io::Error::other)?;
-        let (message_sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
-        let delivery_service =
-            DeliveryService::new(engine.clone(), settings.sites.clone(), settings.ttl());
-        let delivery_queue = DeliveryQueue::new(message_sender.downgrade());
-        let max = descriptors_for_connections();
-        let connections = Connections::new(&settings, max, Arc::default());
-        let (app, shared) = assemble(
-            &settings,
-            addr,
-            &routes,
-            sessions,
-            &delivery_service,
-            delivery_queue,
-            &connections,
-        );
-        let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
-        let fanout =
-            Fanout::new(sockets.clone(), Arc::clone(&shared.models), Arc::clone(&shared.limits))
-                .with_searched_bytes(settings.limits.searched_bytes);
-        let fanout = tokio::spawn(fanout.follow(changes));
-        let site_updates =
-            delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
-        let site_updates = tokio::spawn(site_updates);
-        let delivery = tokio::spawn(delivery_service.deliver(messages));
-        let cascades = tokio::spawn(cascade::run(Arc::clone(&shared)));
-        let session_watch = tokio::spawn(caller::watch_sessions(shared));
-        let (stop, stopped) = oneshot::channel();
-        // If the `Server` is dropped without a shutdown, it runs on.
-        let stopped = async {
-            if stopped.await.is_err() {
-                std::future::pending().await
-            }
-        };
-        let http = HttpServer::new(app, connections, &settings.limits);
-        let serving = tokio::spawn(http.serve(listener, stopped));
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            %addr,
-            engine = engine_name,
-            sites = settings.site_names(),
-            open = settings.access_summary().join("; "),
-            "the server has started"
-        );
-        let tasks = Tasks { serving, fanout, delivery, session_watch, site_updates, cascades };
-        Ok(Server { addr, sockets, publisher, stop, message_sender, tasks })
+        start(settings, &routes, &engine_name, open).await
     }
+}
+
+/// Returns the function that opens the engine of the settings.
+fn open_store(settings: &Settings) -> OpenEngine {
+    let (store, window, limits) =
+        (settings.store.clone(), settings.window(), settings.limits.clone());
+    Box::new(move |tail| store.open(window, &limits, tail))
 }
