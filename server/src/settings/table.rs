@@ -84,7 +84,7 @@ macro_rules! for_each_setting {
                         "File with the secret that session cookies are signed with, 32 characters or \
                          more; it may be in BACKWIRE_SESSION_SECRET itself. Without either one is made \
                          and kept with the records"),
-                    Variable("session-secret", "BACKWIRE_SESSION_SECRET", "SECRET", ""),
+                    Variable("session-secret", "BACKWIRE_SESSION_SECRET", "SESSION_SECRET", ""),
                 ],
             }
             /// How long an unused session is kept.
