@@ -14,7 +14,7 @@ use backwire_records::change::{Attributes, Change, Id, Position, Resource, Verb}
 use backwire_records::write::{Key, Write, WriteError};
 use sha2::{Digest, Sha256};
 
-use super::Window;
+use super::window::Window;
 
 /// The maximum number of entries that are dropped for each one that is added. It is more than one,
 /// so that a ledger over its limits shrinks. It is small, so that no write is slowed down by a busy
