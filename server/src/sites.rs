@@ -179,7 +179,7 @@ fn check_resources<'a>(
 ) -> Result<(), InvalidSite> {
     let mut names = sites.filter(|(_, site)| site.resources).map(|(name, _)| name);
     match (names.next(), names.next()) {
-        (Some(one), Some(other)) => Err(InvalidSite::Resources(one.clone(), other.clone())),
+        (Some(one), Some(other)) => Err(InvalidSite::Resources(one.to_string(), other.to_string())),
         _ => Ok(()),
     }
 }

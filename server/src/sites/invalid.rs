@@ -1,7 +1,5 @@
 //! Why a site cannot be added.
 
-use super::site::Name;
-
 /// Why a site cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -13,7 +11,7 @@ pub enum InvalidSite {
     #[error("{site}.{setting} is not {expected}")]
     Setting {
         /// The site.
-        site: Name,
+        site: String,
         /// The setting.
         setting: &'static str,
         /// The allowed values.
@@ -22,7 +20,7 @@ pub enum InvalidSite {
     /// Two sites have resources. Two people of two sites may have the same id, and access rules
     /// could not distinguish them.
     #[error("{0} and {1} both have `resources`: they are those of one site")]
-    Resources(Name, Name),
+    Resources(String, String),
 }
 
 impl InvalidSite {

@@ -173,7 +173,7 @@ impl Site {
         ];
         if let Some((setting, _, expected)) = checks.into_iter().find(|(_, is_valid, _)| !is_valid)
         {
-            return Err(InvalidSite::Setting { site: name.clone(), setting, expected });
+            return Err(InvalidSite::Setting { site: name.to_string(), setting, expected });
         }
         let user_room_prefix = self.user_room_prefix.and_then(unless_empty);
         let public_channel = self.public_channel.and_then(unless_empty);
