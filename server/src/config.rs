@@ -7,78 +7,61 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use backwire_records::change::Resource;
-use backwire_records::model::{Model, ModelError, Undeclared};
+use backwire_records::model::{Model, ModelError, Models, Undeclared};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::route::Shortcuts;
 use crate::settings::{
-    AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, IoBlock, LimitsBlock, MIGRATION_GUIDE, Redis,
-    SessionSecret, Settings, Store, TrustedProxy,
+    self, AllowedHost, AllowedOrigin, ApiKey, Cors, Flake, IoBlock, LimitsBlock, MIGRATION_GUIDE,
+    Redis, SessionSecret, Settings, Store, TrustedProxy, for_each_setting,
 };
-use crate::yaml::{
-    self, Block, Document, IgnoredKey, duration, maybe_address, maybe_list, maybe_port,
-    maybe_secret, parse_optional_text, seconds,
-};
+use crate::yaml::{self, Block, Document, IgnoredKey};
 
 pub use crate::yaml::FileProblem;
 
 /// The path of the file if no other is set.
 pub const DEFAULT_PATH: &str = "config/config.yml";
 
-/// The settings of a file, or of its section for one environment.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    #[serde(deserialize_with = "maybe_address")]
-    host: Option<IpAddr>,
-    #[serde(deserialize_with = "maybe_port")]
-    port: Option<u16>,
-    #[serde(deserialize_with = "parse_optional_text")]
-    engine: Option<Store>,
-    #[serde(rename = "static")]
-    pages: Option<PathBuf>,
-    #[serde(deserialize_with = "maybe_list")]
-    origins: Option<Vec<AllowedOrigin>>,
-    allowed_hosts: Option<Vec<AllowedHost>>,
-    #[serde(deserialize_with = "maybe_list")]
-    frame_ancestors: Option<Vec<AllowedOrigin>>,
-    #[serde(deserialize_with = "maybe_secret")]
-    api_key: Option<ApiKey>,
-    #[serde(deserialize_with = "maybe_secret")]
-    session_secret: Option<SessionSecret>,
-    #[serde(deserialize_with = "duration")]
-    session_age: Option<Duration>,
-    log_count: Option<u64>,
-    log_bytes: Option<u64>,
-    #[serde(deserialize_with = "duration")]
-    log_age: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
-    ledger_age: Option<Duration>,
-    ledger_bytes: Option<u64>,
-    body_limit: Option<usize>,
-    limits: LimitsBlock,
-    #[serde(deserialize_with = "maybe_list")]
-    trusted_proxies: Option<Vec<TrustedProxy>>,
-    prefix: Option<String>,
-    rest_prefix: Option<String>,
-    shortcuts: Option<Shortcuts>,
-    #[serde(deserialize_with = "seconds")]
-    client_ttl: Option<Duration>,
-    /// `client_ttl` in later versions of the SocketIO Web Service.
-    #[serde(deserialize_with = "seconds")]
-    device_ttl: Option<Duration>,
-    /// The log settings of those versions.
-    winston: Option<IgnoredAny>,
-    /// The deployment settings of those versions.
-    servers: Option<IgnoredAny>,
-    redis: Option<Block<Redis>>,
-    flakeid: Option<Block<Flake>>,
-    io: Option<Block<IoBlock>>,
-    undeclared: Option<Undeclared>,
-    cors: Option<Block<Cors>>,
-    resources: BTreeMap<String, Model>,
+macro_rules! define_config {
+    ($(
+        $(#[$doc:meta])+
+        $name:ident: $type:ty = $default:expr => { key: $key:literal, $($facets:tt)* }
+    )+) => {
+        /// The settings of a file, or of its section for one environment.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Config {
+            $(#[serde(rename = $key, deserialize_with = "settings::read")]
+            $name: Option<$type>,)+
+            limits: LimitsBlock,
+            /// `client_ttl` in later versions of the SocketIO Web Service.
+            #[serde(deserialize_with = "settings::read")]
+            device_ttl: Option<Option<Duration>>,
+            /// The log settings of those versions.
+            winston: Option<IgnoredAny>,
+            /// The deployment settings of those versions.
+            servers: Option<IgnoredAny>,
+            redis: Option<Block<Redis>>,
+            flakeid: Option<Block<Flake>>,
+            io: Option<Block<IoBlock>>,
+            undeclared: Option<Undeclared>,
+            cors: Option<Block<Cors>>,
+            resources: BTreeMap<String, Model>,
+        }
+
+        impl Config {
+            /// Sets the values of the keys in the table, and leaves the blocks.
+            fn apply_table_to(&mut self, settings: &mut Settings) {
+                $(if let Some(value) = self.$name.take() {
+                    settings.$name = value;
+                })+
+            }
+        }
+    };
 }
+
+for_each_setting!(define_config);
 
 impl Config {
     /// Reads a file. If it has sections, reads the one that `BACKWIRE_ENV` names, or else
@@ -126,59 +109,44 @@ impl Config {
     }
 
     /// Returns the settings with the values of the file instead of theirs.
-    pub fn apply_to(self, mut settings: Settings) -> Result<Settings, ModelError> {
-        fn set<T>(value: Option<T>, place: &mut T) {
-            if let Some(value) = value {
-                *place = value;
-            }
-        }
-        set(self.host, &mut settings.host);
-        set(self.port, &mut settings.port);
-        set(self.engine, &mut settings.store);
-        let of_cors = self.cors.and_then(|block| block.known.origins());
-        let of_io = self.io.as_ref().and_then(|block| block.known.origins.as_ref());
-        let of_io = of_io.map(|origins| origins.named.clone());
-        set(self.origins.or(of_cors).or(of_io), &mut settings.origins);
-        set(self.allowed_hosts, &mut settings.allowed_hosts);
-        set(self.frame_ancestors, &mut settings.frame_ancestors);
-        set(self.log_count, &mut settings.window.count);
-        set(self.log_bytes, &mut settings.window.bytes);
-        set(self.session_age, &mut settings.session_age);
-        set(self.log_age, &mut settings.window.age);
-        set(self.ledger_age, &mut settings.window.ledger_age);
-        set(self.ledger_bytes, &mut settings.window.ledger_bytes);
-        set(self.body_limit, &mut settings.body_limit);
+    pub fn apply_to(mut self, mut settings: Settings) -> Result<Settings, ModelError> {
+        self.replace_missing_by_other_forms();
+        self.apply_table_to(&mut settings);
         self.limits.apply_to(&mut settings.limits);
-        set(self.trusted_proxies, &mut settings.trusted_proxies);
-        set(self.prefix, &mut settings.paths.prefix);
-        set(self.rest_prefix, &mut settings.paths.rest_prefix);
-        set(self.shortcuts, &mut settings.paths.shortcuts);
-        set(self.flakeid.map(|block| block.known), &mut settings.flake);
+        if let Some(Block { known, .. }) = self.flakeid {
+            settings.flake = known;
+        }
         if let Some(Block { known, .. }) = self.io {
             known.apply_to(&mut settings.heartbeat, &mut settings.socket_io);
         }
-        if let Some(ttl) = self.client_ttl.or(self.device_ttl) {
-            settings.client_ttl = Some(ttl).filter(|ttl| !ttl.is_zero());
-        }
         settings.redis = self.redis.map(|block| block.known).or(settings.redis);
-        settings.pages = self.pages.or(settings.pages);
-        settings.api_key = self.api_key.or(settings.api_key);
-        settings.session_secret = self.session_secret.or(settings.session_secret);
         if let Some(undeclared) = self.undeclared {
             settings.models.undeclared(undeclared);
         }
-        let mut declared = BTreeSet::new();
-        for (name, model) in self.resources {
-            settings.models.declare(&name, model)?;
-            if let Some(twice) =
-                Resource::parse(&name).filter(|name| !declared.insert(name.clone()))
-            {
-                return Err(ModelError::Twice(twice));
-            }
-        }
-        settings.models.associate()?;
+        declare(self.resources, &mut settings.models)?;
         Ok(settings)
     }
+
+    /// Takes values that are not set from keys of Sails, Socket.IO and the SocketIO Web Service.
+    fn replace_missing_by_other_forms(&mut self) {
+        let of_cors = self.cors.take().and_then(|block| block.known.origins());
+        let of_io = self.io.as_ref().and_then(|block| block.known.origins.as_ref());
+        let of_io = of_io.map(|origins| origins.named.clone());
+        self.origins = self.origins.take().or(of_cors).or(of_io);
+        self.client_ttl = self.client_ttl.or(self.device_ttl);
+    }
+}
+
+/// Declares the resources of a file.
+fn declare(resources: BTreeMap<String, Model>, models: &mut Models) -> Result<(), ModelError> {
+    let mut declared = BTreeSet::new();
+    for (name, model) in resources {
+        models.declare(&name, model)?;
+        if let Some(twice) = Resource::parse(&name).filter(|name| !declared.insert(name.clone())) {
+            return Err(ModelError::Twice(twice));
+        }
+    }
+    models.associate()
 }
 
 impl Document for Config {
@@ -218,12 +186,12 @@ mod tests {
     fn settings_have_the_same_form_as_on_the_command_line() {
         let settings = read("port: 80\nengine: memory\nlog_age: 90s\nshortcuts: write\n").unwrap();
         assert_eq!((settings.port, settings.store), (80, Store::Memory));
-        assert_eq!(settings.window.age, Duration::from_secs(90));
-        let window = read("ledger_age: 30d\nledger_bytes: 1000000").unwrap().window;
-        assert_eq!(window.ledger_age, Duration::from_secs(30 * 24 * 3600));
-        assert_eq!(window.ledger_bytes, 1_000_000);
+        assert_eq!(settings.log_age, Duration::from_secs(90));
+        let ledger = read("ledger_age: 30d\nledger_bytes: 1000000").unwrap();
+        assert_eq!(ledger.ledger_age, Duration::from_secs(30 * 24 * 3600));
+        assert_eq!(ledger.ledger_bytes, 1_000_000);
         assert_eq!(read("session_age: 1h").unwrap().session_age, Duration::from_secs(3600));
-        assert_eq!(settings.paths.shortcuts, Shortcuts::Write);
+        assert_eq!(settings.shortcuts, Shortcuts::Write);
         let settings = read("limits: {write_deadline: 30s}\ntrusted_proxies: 10.0.0.7").unwrap();
         let limits = Limits { write_deadline: Duration::from_secs(30), ..Limits::default() };
         assert_eq!(settings.limits, limits);

@@ -1,10 +1,12 @@
 //! The server: engine, router, sockets, pages, and the tasks that run all the time.
 //!
-//! In reading order: `builder` configures and starts it; `app` assembles the layers and routes of
-//! its requests.
+//! In reading order: `builder` configures it; `start` opens the engine and starts the tasks; `app`
+//! assembles the layers and routes of its requests; `start_error` has the errors.
 
 mod app;
 mod builder;
+mod start;
+mod start_error;
 
 use std::fmt;
 use std::future::Future;
@@ -20,6 +22,7 @@ use crate::pubsub::Publisher;
 use crate::socket::Sockets;
 
 pub use builder::Builder;
+pub use start_error::StartError;
 
 /// How long it may take to end the connections.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(4);

@@ -6,6 +6,7 @@
 
 mod auth;
 mod fair_queue;
+mod invalid;
 mod refusal;
 mod refused_tokens;
 mod site;
@@ -27,6 +28,7 @@ use crate::yaml::{self, Document, FileProblem};
 
 pub use crate::http::http_client::{HttpClient, RequestError};
 pub use auth::{Authenticator, Rooms};
+pub use invalid::InvalidSite;
 pub use refusal::Refusal;
 pub use site::{AuthUrl, EventNames, Name, Scheme, Site, UpdateUserUrl};
 pub(crate) use user_updates::{UserEvent, UserUpdates};
@@ -71,7 +73,8 @@ impl Sites {
                 return Err(FileProblem::new("the file is empty: write {} to remove all sites")
                     .in_file(file));
             }
-            check_resources(&sites).map_err(|problem| FileProblem::new(problem).in_file(file))?;
+            check_resources(sites.iter())
+                .map_err(|problem| FileProblem::new(problem.to_string()).in_file(file))?;
             self.replace(sites);
         }
         Ok(())
@@ -94,6 +97,28 @@ impl Sites {
             removed.retain(|name, _| !new.contains_key(name));
             *table = Arc::new(new);
         });
+    }
+
+    /// Adds a site, or replaces the one of this name.
+    ///
+    /// ```
+    /// use backwire::sites::{Site, Sites};
+    ///
+    /// let sites = Sites::default();
+    /// let shop = Site::new("https://shop.example/rooms".parse()?, "its key".parse()?);
+    /// sites.insert("shop".parse()?, Site { most_waiting: 50, ..shop })?;
+    /// assert_eq!(sites.get("shop").unwrap().most_waiting, 50);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn insert(&self, name: Name, site: Site) -> Result<(), InvalidSite> {
+        let site = site.checked(&name)?;
+        let table = self.all();
+        let others = table.iter().filter(|(other, _)| **other != name);
+        let others = others.map(|(name, site)| (name, &**site));
+        check_resources(others.clone().chain([(&name, &site)]))?;
+        let others: Vec<_> = others.map(|(name, site)| (name.clone(), site.clone())).collect();
+        self.replace(others.into_iter().chain([(name, site)]));
+        Ok(())
     }
 
     /// Returns the removed sites, with their last settings. Their clients wait for them to be added
@@ -149,12 +174,12 @@ fn is_blank(file: &Path) -> bool {
 
 /// Returns an error if two sites have resources. Two people of two sites may have the same id, and
 /// access rules could not distinguish them.
-fn check_resources(sites: &BTreeMap<Name, Site>) -> Result<(), String> {
-    let mut names = sites.iter().filter(|(_, site)| site.resources).map(|(name, _)| name.as_str());
+fn check_resources<'a>(
+    sites: impl Iterator<Item = (&'a Name, &'a Site)>,
+) -> Result<(), InvalidSite> {
+    let mut names = sites.filter(|(_, site)| site.resources).map(|(name, _)| name);
     match (names.next(), names.next()) {
-        (Some(one), Some(other)) => {
-            Err(format!("{one} and {other} both have `resources`: they are those of one site"))
-        }
+        (Some(one), Some(other)) => Err(InvalidSite::Resources(one.to_string(), other.to_string())),
         _ => Ok(()),
     }
 }
@@ -395,5 +420,68 @@ mod tests {
         std::fs::write(&file, "{}").unwrap();
         sites.reload().unwrap();
         assert!(sites.all().is_empty());
+    }
+
+    fn shop() -> Site {
+        Site::new("http://shop.example/rooms".parse().unwrap(), "54321".parse().unwrap())
+    }
+
+    fn insert(sites: &Sites, name: &str, site: Site) -> Result<(), InvalidSite> {
+        sites.insert(name.parse().unwrap(), site)
+    }
+
+    #[test]
+    fn site_that_is_added_equals_that_of_a_file() {
+        let of_file = read("shop: {authUrl: 'http://shop.example/rooms', apiKey: 54321}").unwrap();
+        let sites = Sites::default();
+        insert(&sites, "shop", shop()).unwrap();
+        assert_eq!(sites.to_string(), of_file.to_string());
+        assert_eq!(sites.get("shop"), of_file.get("shop"));
+        // Every room begins with an empty prefix, so it counts as none.
+        let empty = Some(String::new());
+        let site = Site { user_room_prefix: empty.clone(), public_channel: empty, ..shop() };
+        insert(&sites, "shop", site).unwrap();
+        assert_eq!(*sites.get("shop").unwrap(), shop());
+    }
+
+    #[test]
+    fn site_with_an_invalid_value_is_not_added() {
+        let sites = Sites::default();
+        let second = Duration::from_secs(1);
+        for (site, expected) in [
+            (
+                Site { most_waiting: 0, ..shop() },
+                "shop.mostWaiting is not a number from 1 to 1000000",
+            ),
+            (
+                Site { most_devices: 1_000_001, ..shop() },
+                "shop.mostDevices is not a number from 1 to 1000000",
+            ),
+            (
+                Site { auth_at_once: 0, ..shop() },
+                "shop.authAtOnce is not a number from 1 to 1000000",
+            ),
+            (
+                Site { batch_timeout: 301 * second, ..shop() },
+                "shop.batchTimeout is not 1 to 300 seconds",
+            ),
+            (
+                Site { auth_timeout: second / 2, ..shop() },
+                "shop.authTimeout is not 1 to 300 seconds",
+            ),
+            (
+                Site { recheck: Some(Duration::ZERO), ..shop() },
+                "shop.recheck is not 1 second or more",
+            ),
+        ] {
+            assert_eq!(insert(&sites, "shop", site).unwrap_err().to_string(), expected);
+        }
+        assert!(sites.all().is_empty());
+        let with_resources = || Site { resources: true, ..shop() };
+        insert(&sites, "shop", with_resources()).unwrap();
+        insert(&sites, "shop", with_resources()).unwrap();
+        let refused = insert(&sites, "other", with_resources()).unwrap_err();
+        assert_eq!(refused.code(), "E_SITE_RESOURCES");
+        assert_eq!(sites.all().len(), 1);
     }
 }

@@ -223,7 +223,7 @@ where
     let key = cx.model(resource)?.key.as_str().into();
     let criteria = Criteria { key, within: access_scope.filter(), ..Criteria::default() };
     let read = || async {
-        let position = head(cx.engine(), resource).await?;
+        let position = cx.engine().head(resource).await?;
         let records = records().await?.into_iter().filter(|record| criteria.matches(record));
         let value = records.map(|record| Arc::new(record).into()).collect();
         Ok(Snapshot { value, position })
@@ -232,11 +232,6 @@ where
         join_read_and_check(cx, resource, &access_scope, &criteria, read).await?;
     let query = QuerySummary::of(&criteria, &Scope::of(&criteria));
     Ok(Read { snapshot, room, query })
-}
-
-/// Returns the head of the log of a resource. Every read returns it.
-pub(crate) async fn head(engine: &dyn Engine, resource: &Resource) -> Result<Position> {
-    Ok(engine.find_one(resource, &Id::Integer(0)).await?.position)
 }
 
 /// A stock client receives updates in instance rooms, whose names are known only after the read. A
@@ -342,7 +337,7 @@ pub(crate) async fn find_one_external(
     record: impl Future<Output = Result<Option<Attributes>>> + Send,
 ) -> Result<Read<Option<Arc<Attributes>>>> {
     let read = async {
-        let position = head(cx.engine(), resource).await?;
+        let position = cx.engine().head(resource).await?;
         Ok(Snapshot { value: record.await?.map(Arc::new), position })
     };
     let (snapshot, room) = join_and_read_one(cx, resource, id, read).await?;

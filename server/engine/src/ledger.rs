@@ -14,7 +14,7 @@ use backwire_records::change::{Attributes, Change, Id, Position, Resource, Verb}
 use backwire_records::write::{Key, Write, WriteError};
 use sha2::{Digest, Sha256};
 
-use super::Window;
+use super::window::Window;
 
 /// The maximum number of entries that are dropped for each one that is added. It is more than one,
 /// so that a ledger over its limits shrinks. It is small, so that no write is slowed down by a busy
@@ -148,24 +148,33 @@ impl Written {
                 && self.verb != Verb::Destroy
                 && write.is_accessible(record)
         };
-        let (record, offset) = match record.filter(is_shown) {
-            Some(record) => (record, head.offset),
-            None => {
-                let id = (write.model.key.clone(), self.id.to_json());
-                (Arc::new(Attributes::from_iter([id])), self.offset)
-            }
-        };
+        let mark = write.key.as_ref().map_or(0, Key::mark);
+        match record.filter(is_shown) {
+            Some(record) => self.change(record, head, mark),
+            None => self.answer_with_id(&write.model.key, mark, head.epoch),
+        }
+    }
+
+    /// Returns the answer to a repeat that has only the id of the record, as the primary key of
+    /// this name.
+    pub(super) fn answer_with_id(self, primary_key: &str, mark: u64, epoch: u64) -> Change {
+        let id = (primary_key.to_owned(), self.id.to_json());
+        let position = Position { epoch, offset: self.offset };
+        self.change(Arc::new(Attributes::from_iter([id])), position, mark)
+    }
+
+    fn change(self, record: Arc<Attributes>, position: Position, mark: u64) -> Change {
         let (before, after) = sides(self.verb, Some(record));
         Change {
             resource: self.resource,
-            position: Position { epoch: head.epoch, offset },
+            position,
             previous: 0,
             verb: self.verb,
             id: self.id,
             before,
             after,
             set: Attributes::new(),
-            mark: write.key.as_ref().map_or(0, Key::mark),
+            mark,
             published: self.kind == Kind::Published,
             origin: None,
             at: self.at,

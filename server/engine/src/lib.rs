@@ -9,6 +9,7 @@ mod cascades;
 mod counters;
 mod error;
 mod ledger;
+mod ledger_entry;
 mod memory;
 mod partial_record;
 mod queues;
@@ -16,13 +17,13 @@ mod read_options;
 mod record;
 mod sessions;
 mod sqlite;
+mod window;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backwire_protocol::wire::LEDGER_RETENTION;
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
 use backwire_records::criteria::Criteria;
 use backwire_records::model::Models;
@@ -33,6 +34,7 @@ pub use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory
 pub use backwire_records::dangling::{Dangling, Reference};
 pub use cascades::{Cascade, Cascades};
 pub use error::Error;
+pub use ledger_entry::{KeyLookup, LedgerEntry};
 pub use memory::Memory;
 pub use queues::{
     Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, Enqueue, Enqueued, MemoryQueues,
@@ -44,6 +46,7 @@ pub use sessions::PERSON_KEY;
 pub use sessions::{MemorySessions, SessionEdit, Sessions, StoredSession};
 pub use sqlite::Sqlite;
 pub use sqlite::{back_up, restore};
+pub use window::Window;
 
 /// The default limit of the time that the reads of one request may take together.
 pub const DEFAULT_READ_DEADLINE: Duration = Duration::from_secs(2);
@@ -87,6 +90,14 @@ pub trait Engine: Send + Sync + 'static {
     /// progress whose order must be kept.
     async fn commit(&self, write: Write) -> Result<CommitOutcome, Error>;
 
+    /// Returns the ledger's entry of a key, if there is one, as a [commit](Self::commit) of a write
+    /// with this key would find it. It is refused if another request has used the key. Nothing is
+    /// committed, and no record is read.
+    ///
+    /// Invariant: a lookup is queued when its future is polled first, in the same order as the
+    /// writes of its client. So it finds the keys of the writes that were queued before.
+    async fn ledger_entry(&self, lookup: KeyLookup) -> Result<Option<LedgerEntry>, Error>;
+
     /// Returns the records of a resource that the criteria pick, exactly as [`Criteria::pick`]
     /// picks from all of them. [Dangling](Cascades) references are null. Without a sort, records
     /// are in the order of their ids: integers first, then strings.
@@ -128,6 +139,10 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
         self.find_one(resource, id).await
     }
+
+    /// Returns the head of the log of a resource: the position that every read of it returns. No
+    /// record is read.
+    async fn head(&self, resource: &Resource) -> Result<Position, Error>;
 
     /// Returns the changes of a room after a position. If they are more than an engine can hold in
     /// memory, they are out of reach.
@@ -232,54 +247,6 @@ pub enum ChangesSince {
     },
     /// The log does not reach back that far, or it is another log, or there are too many changes.
     OutOfReach,
-}
-
-/// The limits of each resource's log, and of the ledger. The engine may drop entries that exceed
-/// any of them.
-#[derive(Debug, Clone, Copy)]
-pub struct Window {
-    /// The maximum number of changes per resource. A log may have a sixteenth more.
-    pub count: u64,
-    /// The maximum bytes of these changes per resource. The oldest are dropped first.
-    pub bytes: u64,
-    /// How long a change is kept.
-    pub age: Duration,
-    /// How long the key of a write or a message is known, so that a repeat has no effect.
-    pub ledger_age: Duration,
-    /// The maximum bytes of the ledger entries of writes. The oldest entries are dropped first, a
-    /// few with each write.
-    pub ledger_bytes: u64,
-}
-
-impl Default for Window {
-    /// 10,000 changes, 1 GiB and 24 hours; of the ledger 7 days and 1 GiB.
-    fn default() -> Self {
-        let day = Duration::from_secs(24 * 60 * 60);
-        Self {
-            count: 10_000,
-            bytes: 1 << 30,
-            age: day,
-            ledger_age: LEDGER_RETENTION,
-            ledger_bytes: 1 << 30,
-        }
-    }
-}
-
-impl Window {
-    /// Returns the time before which changes may be dropped.
-    fn cutoff(&self, now: u64) -> u64 {
-        before(now, self.age)
-    }
-
-    /// Returns the time before which used keys are no longer known, also if they have not been
-    /// dropped yet.
-    fn ledger_cutoff(&self, now: u64) -> u64 {
-        before(now, self.ledger_age)
-    }
-}
-
-fn before(now: u64, age: Duration) -> u64 {
-    now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Draws a new epoch: below 2⁴⁸, so that it is exact in JavaScript.

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::Criteria;
 use backwire_records::model::{self, Model};
-use backwire_records::write::{Decision, RecordCounts, StoredState, Write, WriteError};
+use backwire_records::write::{Decision, Key, RecordCounts, StoredState, Write, WriteError};
 use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use serde_json::Value;
@@ -30,8 +30,8 @@ use super::counters::{Counters, change_bytes, first_free};
 use super::ledger::{self, Ledger, LedgerLimits, Written};
 use super::{
     Cascade, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Dangling, Engine, Error,
-    MemoryQueues, MemorySessions, Queues, ReadOptions, Record, Reference, Sessions, Snapshot, Tail,
-    Window, draw_epoch,
+    KeyLookup, LedgerEntry, MemoryQueues, MemorySessions, Queues, ReadOptions, Record, Reference,
+    Sessions, Snapshot, Tail, Window, draw_epoch,
 };
 use value_index::ValueIndex;
 
@@ -102,6 +102,12 @@ impl Engine for Memory {
         Ok(committed)
     }
 
+    async fn ledger_entry(&self, lookup: KeyLookup) -> Result<Option<LedgerEntry>, Error> {
+        // Writes that were queued before come first.
+        let _tail = self.tail.lock().await;
+        Ok(self.state().ledger_entry(&lookup, self.epoch, &self.window)?)
+    }
+
     async fn find_for(
         &self,
         resource: &Resource,
@@ -122,6 +128,10 @@ impl Engine for Memory {
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
         Ok(self.snapshot(resource, |table, cascades| table.rows.get(id)?.read(cascades)))
+    }
+
+    async fn head(&self, resource: &Resource) -> Result<Position, Error> {
+        Ok(self.state().table(resource, |table| table.counters.position(self.epoch)))
     }
 
     async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
@@ -219,9 +229,8 @@ impl State {
         window: &Window,
     ) -> Result<CommitOutcome, WriteError> {
         if let Some(key) = &write.key
-            && let Some(entry) = self.ledger.recall(key, window.ledger_cutoff(write.at))
+            && let Some(written) = self.recall(key, write.at, window)?
         {
-            let written = entry.answer(key)?;
             return Ok(CommitOutcome::repeated(self.answer(written, &write, epoch)));
         }
         let id = write.id()?;
@@ -277,6 +286,26 @@ impl State {
                 self.unfinished.push(cascade);
             }
         }
+    }
+
+    /// Returns the write that had this key, if the ledger knows it.
+    fn recall(&self, key: &Key, at: u64, window: &Window) -> Result<Option<Written>, WriteError> {
+        let entry = self.ledger.recall(key, window.ledger_cutoff(at));
+        entry.map(|entry| entry.answer(key)).transpose()
+    }
+
+    fn ledger_entry(
+        &self,
+        lookup: &KeyLookup,
+        epoch: u64,
+        window: &Window,
+    ) -> Result<Option<LedgerEntry>, WriteError> {
+        let written = self.recall(&lookup.key, lookup.at, window)?;
+        Ok(written.map(|written| {
+            let logged =
+                self.table(&written.resource, |table| table.logged(&written).map(ledger::stored));
+            LedgerEntry::new(written, epoch, logged)
+        }))
     }
 
     /// Returns the answer to a repeat of a write.

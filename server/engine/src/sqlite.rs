@@ -61,8 +61,8 @@ use tokio::time::sleep;
 
 use super::{
     Ack, AckOutcome, Batch, Cascade, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE,
-    Device, Engine, Enqueue, Enqueued, Error, Gauge, QueueRange, Queues, ReadOptions, Record,
-    SessionEdit, Sessions, Snapshot, StoredSession, Tail, Window,
+    Device, Engine, Enqueue, Enqueued, Error, Gauge, KeyLookup, LedgerEntry, QueueRange, Queues,
+    ReadOptions, Record, SessionEdit, Sessions, Snapshot, StoredSession, Tail, Window,
 };
 
 pub use backup::{back_up, restore};
@@ -183,6 +183,13 @@ impl Engine for Sqlite {
         }
     }
 
+    async fn ledger_entry(&self, lookup: KeyLookup) -> Result<Option<LedgerEntry>, Error> {
+        match self.execute(Operation::Lookup(lookup)).await? {
+            OperationOutcome::Lookup(entry) => Ok(entry.map(|entry| *entry)),
+            other => Err(unexpected_outcome(&other)),
+        }
+    }
+
     async fn find_for(
         &self,
         resource: &Resource,
@@ -220,6 +227,11 @@ impl Engine for Sqlite {
             reader::find_one(snapshot, epoch, &resource, &id, &memory)
         };
         self.readers.read(find).await?
+    }
+
+    async fn head(&self, resource: &Resource) -> Result<Position, Error> {
+        let (epoch, resource) = (self.epoch, resource.clone());
+        self.readers.read(move |snapshot| reader::head(snapshot, epoch, &resource)).await
     }
 
     async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {

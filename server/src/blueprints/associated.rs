@@ -179,7 +179,7 @@ impl AssociationRequest {
                     attribute: self.nested.attribute.clone(),
                 };
                 // The position is read before the pairs, so that no pair is missed.
-                let at = subscription::head(self.cx.engine(), &join.resource()).await?;
+                let at = self.cx.engine().head(&join.resource()).await?;
                 let of = Collection { of, at: (at.epoch, at.offset) };
                 let ids = self.members().await?;
                 subscription::members::find(&self.cx, self.target(), criteria, &ids, of).await?

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 
-use backwire_engine as engine;
+use backwire_engine::KeyLookup;
 use backwire_records::access::{AccessScope, Author, Operation, Principal};
 use backwire_records::change::{Attributes, Change, Resource};
 use backwire_records::criteria::Filter;
@@ -31,8 +31,8 @@ impl Context {
         self.commit_prepared(write).await
     }
 
-    /// Returns the change of an earlier write of the caller if this is a repeat of it. Otherwise
-    /// nothing is done.
+    /// Returns the change of an earlier write of the caller if this is a repeat of it. When the log
+    /// no longer has the change, it has only the id of the record.
     pub(crate) async fn recall(
         &self,
         resource: Resource,
@@ -42,13 +42,11 @@ impl Context {
             return Ok(None);
         }
         let write = self.prepare(self.key.clone(), resource, action).await?;
-        // The filter matches no record, so there is none that the write could change.
-        let write = Write { within: Filter::Any(Vec::new()), ..write };
-        match self.engine().commit(write).await {
-            Ok(committed) => Ok(Some(committed.change)),
-            Err(engine::Error::Refused(WriteError::NotFound { .. })) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let Write { model, key, client, at, .. } = write;
+        let Some(key) = key else { return Ok(None) };
+        let lookup = KeyLookup { key: key.clone(), client, at };
+        let entry = self.engine().ledger_entry(lookup).await?;
+        Ok(entry.map(|entry| entry.reply(&model.key, &key)))
     }
 
     /// Returns a write in the caller's name, limited to the records that the caller may write.

@@ -82,8 +82,7 @@ pub(super) fn assemble(
     };
     let cookies = sessions.cookies().clone();
     let models = Arc::new(settings.models.clone());
-    let routing =
-        routes.register_overrides(Routing::new(settings.paths.clone(), Arc::clone(&models)));
+    let routing = routes.register_overrides(Routing::new(settings.paths(), Arc::clone(&models)));
     let shared = Arc::new(Shared {
         engine: engine.clone(),
         sockets: sockets.clone(),

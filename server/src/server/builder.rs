@@ -1,36 +1,24 @@
-//! Configures and starts a server.
+//! Configures a server.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::MethodRouter;
 use backwire_engine::{self as engine, Engine, Tail, Window};
-use backwire_records::model::{Model, ModelError};
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
+use backwire_records::model::{Model, ModelError, Undeclared};
 
-use super::app::{assemble, session_policy};
-use super::{Server, Tasks};
-use crate::caller;
-use crate::cascade;
-use crate::clock::now;
-use crate::delivery::service::{DeliveryQueue, DeliveryService, MAX_QUEUED_MESSAGES};
-use crate::fanout::Fanout;
-use crate::http::connections::{Connections, descriptors_for_connections};
-use crate::http::serve::HttpServer;
-use crate::pubsub::Publisher;
-use crate::route::Paths;
+use super::Server;
+use super::start::{OpenEngine, start};
+use super::start_error::StartError;
+use crate::route::{Paths, Shortcuts};
 use crate::router::Routes;
-use crate::settings::{AllowedHost, AllowedOrigin, ApiKey, Limits, SessionSecret, Settings, Store};
-
-/// Changes that may wait for the fan-out. If there are more, writers wait.
-const MAX_WAITING_CHANGES: usize = 1024;
-
-type OpenEngine = Box<dyn FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send>;
+use crate::settings::{
+    AllowedHost, AllowedOrigin, ApiKey, Flake, Heartbeat, Limits, SessionSecret, SettingValue,
+    Settings, SocketIo, Store, TrustedProxy, for_each_setting,
+};
+use crate::sites::{InvalidSite, Site};
 
 /// A server that has not been started.
 #[derive(Default)]
@@ -47,33 +35,42 @@ impl Server {
     }
 }
 
+macro_rules! define_methods {
+    ($(
+        $(#[$doc:meta])+
+        $name:ident: $type:ty = $default:expr => {
+            key: $key:literal,
+            builder: $verb:literal $method:ident($parameter:ty),
+            $($facets:tt)*
+        }
+    )+) => {
+        /// The settings with one value or a list. A configuration file has them as well.
+        impl Builder {
+            $(
+                #[doc = concat!($verb, " [`", stringify!($name), "`](Settings::", stringify!($name), ").")]
+                pub fn $method(mut self, value: $parameter) -> Self {
+                    <$type>::set(&mut self.settings.$name, value.into());
+                    self
+                }
+            )+
+        }
+    };
+}
+
+for_each_setting!(define_methods);
+
 impl Builder {
     /// Replaces all settings.
     pub fn settings(self, settings: Settings) -> Self {
         Self { settings, ..self }
     }
 
-    /// Sets the address to listen on.
-    pub fn host(mut self, host: impl Into<IpAddr>) -> Self {
-        self.settings.host = host.into();
-        self
-    }
-
-    /// Sets the port to listen on. 0 means any free port.
-    pub fn port(mut self, port: u16) -> Self {
-        self.settings.port = port;
-        self
-    }
-
-    /// Sets the engine that stores records and logs.
-    pub fn store(mut self, store: Store) -> Self {
-        self.settings.store = store;
-        self
-    }
-
     /// Sets how much of each log and of the ledger is kept.
     pub fn window(mut self, window: Window) -> Self {
-        self.settings.window = window;
+        let Window { count, bytes, age, ledger_age, ledger_bytes } = window;
+        let settings = &mut self.settings;
+        (settings.log_count, settings.log_bytes, settings.log_age) = (count, bytes, age);
+        (settings.ledger_age, settings.ledger_bytes) = (ledger_age, ledger_bytes);
         self
     }
 
@@ -92,33 +89,56 @@ impl Builder {
         Ok(self)
     }
 
+    /// Adds a site of the push service. An error names the invalid part of the site.
+    ///
+    /// A server that has sites and no resources should begin with the settings of a
+    /// [push service](Settings::push_service), as the command does.
+    ///
+    /// ```
+    /// use backwire::sites::Site;
+    /// use backwire::{Server, Settings};
+    ///
+    /// let shop = Site::new("https://shop.example/rooms".parse()?, "its key".parse()?);
+    /// let shop = Site { user_room_prefix: Some("user_".to_owned()), ..shop };
+    /// let server = Server::builder().settings(Settings::push_service()).site("shop", shop)?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn site(self, name: &str, site: Site) -> Result<Self, InvalidSite> {
+        let name = name.parse().map_err(InvalidSite::Name)?;
+        self.settings.sites.insert(name, site)?;
+        Ok(self)
+    }
+
     /// Sets the paths of resources: prefixes and shortcuts.
     pub fn paths(mut self, paths: Paths) -> Self {
-        self.settings.paths = paths;
+        let Paths { prefix, rest_prefix, shortcuts } = paths;
+        let settings = &mut self.settings;
+        (settings.prefix, settings.rest_prefix, settings.shortcuts) =
+            (prefix, rest_prefix, shortcuts);
         self
     }
 
-    /// Sets the directory of pages to serve.
-    pub fn pages(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.settings.pages = Some(directory.into());
+    /// Sets whether undeclared resources exist.
+    pub fn undeclared(mut self, undeclared: Undeclared) -> Self {
+        self.settings.models.undeclared(undeclared);
         self
     }
 
-    /// Adds an origin whose pages may use the server.
-    pub fn origin(mut self, origin: AllowedOrigin) -> Self {
-        self.settings.origins.push(origin);
+    /// Sets the pings that detect dead connections.
+    pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+        self.settings.heartbeat = heartbeat;
         self
     }
 
-    /// Adds a host name that requests may have.
-    pub fn allowed_host(mut self, host: AllowedHost) -> Self {
-        self.settings.allowed_hosts.push(host);
+    /// Sets the settings of Socket.IO.
+    pub fn socket_io(mut self, socket_io: SocketIo) -> Self {
+        self.settings.socket_io = socket_io;
         self
     }
 
-    /// Sets the bytes that the body of a request may have.
-    pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.settings.body_limit = bytes;
+    /// Sets the number of this server in the ids of messages.
+    pub fn flake(mut self, flake: Flake) -> Self {
+        self.settings.flake = flake;
         self
     }
 
@@ -143,24 +163,6 @@ impl Builder {
     /// Sets how long a client may read nothing of its output.
     pub fn write_deadline(mut self, deadline: Duration) -> Self {
         self.settings.limits.write_deadline = deadline;
-        self
-    }
-
-    /// Sets the key that back ends need to publish over HTTP.
-    pub fn api_key(mut self, key: ApiKey) -> Self {
-        self.settings.api_key = Some(key);
-        self
-    }
-
-    /// Sets the secret that session cookies are signed with.
-    pub fn session_secret(mut self, secret: SessionSecret) -> Self {
-        self.settings.session_secret = Some(secret);
-        self
-    }
-
-    /// Sets how long an unused session is kept.
-    pub fn session_age(mut self, age: Duration) -> Self {
-        self.settings.session_age = age;
         self
     }
 
@@ -213,73 +215,20 @@ impl Builder {
     }
 
     /// Starts the server.
-    pub async fn bind(self) -> io::Result<Server> {
+    pub async fn bind(self) -> Result<Server, StartError> {
         let Self { mut settings, routes, open } = self;
-        settings.models.associate().map_err(io::Error::other)?;
-        let (tail, changes) = mpsc::channel(MAX_WAITING_CHANGES);
-        let (store, window, limits) =
-            (settings.store.clone(), settings.window, settings.limits.clone());
-        let engine_name = match &open {
-            Some(_) => "custom".to_owned(),
-            None => store.to_string(),
+        settings.models.associate()?;
+        let (engine_name, open) = match open {
+            Some(open) => ("custom".to_owned(), open),
+            None => (settings.store.to_string(), open_store(&settings)),
         };
-        let open = open.unwrap_or_else(|| Box::new(move |tail| store.open(window, &limits, tail)));
-        // Opening may wait for another process.
-        let engine = spawn_blocking(|| open(tail)).await?.map_err(io::Error::other)?;
-        settings.models.learn_keys(engine.keys().await.map_err(io::Error::other)?);
-        engine.declare(&settings.models).await.map_err(io::Error::other)?;
-        let address = SocketAddr::new(settings.host, settings.port);
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            let reason = format!("cannot listen on {address}: {error}");
-            io::Error::new(error.kind(), reason)
-        })?;
-        let addr = listener.local_addr()?;
-        let sessions = session_policy(&settings, &*engine).await.map_err(io::Error::other)?;
-        engine.queues().begin(settings.node(), now()).await.map_err(io::Error::other)?;
-        let (message_sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
-        let delivery_service =
-            DeliveryService::new(engine.clone(), settings.sites.clone(), settings.ttl());
-        let delivery_queue = DeliveryQueue::new(message_sender.downgrade());
-        let max = descriptors_for_connections();
-        let connections = Connections::new(&settings, max, Arc::default());
-        let (app, shared) = assemble(
-            &settings,
-            addr,
-            &routes,
-            sessions,
-            &delivery_service,
-            delivery_queue,
-            &connections,
-        );
-        let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
-        let fanout =
-            Fanout::new(sockets.clone(), Arc::clone(&shared.models), Arc::clone(&shared.limits))
-                .with_searched_bytes(settings.limits.searched_bytes);
-        let fanout = tokio::spawn(fanout.follow(changes));
-        let site_updates =
-            delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
-        let site_updates = tokio::spawn(site_updates);
-        let delivery = tokio::spawn(delivery_service.deliver(messages));
-        let cascades = tokio::spawn(cascade::run(Arc::clone(&shared)));
-        let session_watch = tokio::spawn(caller::watch_sessions(shared));
-        let (stop, stopped) = oneshot::channel();
-        // If the `Server` is dropped without a shutdown, it runs on.
-        let stopped = async {
-            if stopped.await.is_err() {
-                std::future::pending().await
-            }
-        };
-        let http = HttpServer::new(app, connections, &settings.limits);
-        let serving = tokio::spawn(http.serve(listener, stopped));
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            %addr,
-            engine = engine_name,
-            sites = settings.site_names(),
-            open = settings.access_summary().join("; "),
-            "the server has started"
-        );
-        let tasks = Tasks { serving, fanout, delivery, session_watch, site_updates, cascades };
-        Ok(Server { addr, sockets, publisher, stop, message_sender, tasks })
+        start(settings, &routes, &engine_name, open).await
     }
+}
+
+/// Returns the function that opens the engine of the settings.
+fn open_store(settings: &Settings) -> OpenEngine {
+    let (store, window, limits) =
+        (settings.store.clone(), settings.window(), settings.limits.clone());
+    Box::new(move |tail| store.open(window, &limits, tail))
 }

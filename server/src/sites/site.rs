@@ -11,6 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+use super::invalid::InvalidSite;
 use crate::settings::{AllowedOrigin, ApiKey, Origin};
 use crate::yaml;
 
@@ -158,6 +159,27 @@ impl Site {
         }
     }
 
+    /// Returns the site if its values are those that a file may have. An empty prefix or channel
+    /// counts as none.
+    pub(super) fn checked(self, name: &Name) -> Result<Self, InvalidSite> {
+        let has_interval = self.recheck.is_none_or(is_interval);
+        let checks = [
+            ("mostWaiting", is_count(self.most_waiting), COUNT),
+            ("mostDevices", is_count(self.most_devices), COUNT),
+            ("authAtOnce", is_count(self.auth_at_once), COUNT),
+            ("batchTimeout", is_timeout(self.batch_timeout), TIMEOUT),
+            ("authTimeout", is_timeout(self.auth_timeout), TIMEOUT),
+            ("recheck", has_interval, INTERVAL),
+        ];
+        if let Some((setting, _, expected)) = checks.into_iter().find(|(_, is_valid, _)| !is_valid)
+        {
+            return Err(InvalidSite::Setting { site: name.to_string(), setting, expected });
+        }
+        let user_room_prefix = self.user_room_prefix.and_then(unless_empty);
+        let public_channel = self.public_channel.and_then(unless_empty);
+        Ok(Self { user_room_prefix, public_channel, ..self })
+    }
+
     /// Returns the origins whose pages may connect to the site.
     pub fn origins(&self) -> &[AllowedOrigin] {
         self.origins.as_deref().unwrap_or(std::slice::from_ref(&self.auth_url.origin))
@@ -301,12 +323,32 @@ impl FromStr for Scheme {
 
 /// Reads a prefix. An empty one counts as none: it would make every room a private room.
 fn prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let prefix = Option::<String>::deserialize(deserializer)?;
-    Ok(prefix.filter(|prefix| !prefix.is_empty()))
+    Ok(Option::<String>::deserialize(deserializer)?.and_then(unless_empty))
+}
+
+fn unless_empty(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+const MAX_COUNT: usize = 1_000_000;
+const COUNT: &str = "a number from 1 to 1000000";
+const TIMEOUT: &str = "1 to 300 seconds";
+const INTERVAL: &str = "1 second or more";
+
+fn is_count(count: usize) -> bool {
+    (1..=MAX_COUNT).contains(&count)
+}
+
+fn is_timeout(timeout: Duration) -> bool {
+    (1..=300).contains(&timeout.as_secs())
+}
+
+fn is_interval(interval: Duration) -> bool {
+    interval.as_secs() > 0
 }
 
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    let count = yaml::number(deserializer, 1..=1_000_000, "a number from 1 to 1000000")?;
+    let count = yaml::number(deserializer, 1..=MAX_COUNT as u64, COUNT)?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
@@ -323,13 +365,17 @@ fn timeout<'de, D: Deserializer<'de>>(
     default: Duration,
 ) -> Result<Duration, D::Error> {
     let timeout = yaml::seconds(deserializer)?.unwrap_or(default);
-    let timeout = Some(timeout).filter(|timeout| (1..=300).contains(&timeout.as_secs()));
-    timeout.ok_or_else(|| D::Error::custom("is not 1 to 300 seconds"))
+    match is_timeout(timeout) {
+        true => Ok(timeout),
+        false => Err(D::Error::custom(format!("is not {TIMEOUT}"))),
+    }
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     match yaml::seconds(deserializer)? {
-        Some(interval) if interval.is_zero() => Err(D::Error::custom("is not 1 second or more")),
+        Some(interval) if !is_interval(interval) => {
+            Err(D::Error::custom(format!("is not {INTERVAL}")))
+        }
         interval => Ok(interval),
     }
 }

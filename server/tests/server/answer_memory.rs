@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Json;
 use backwire::change::{Id, Resource};
-use backwire::route::{Paths, Shortcuts};
+use backwire::route::Shortcuts;
 use backwire::server::Builder;
 use backwire::settings::{Limit, Limits, Settings, Store};
 use backwire::write::Action;
@@ -38,7 +38,7 @@ fn limited(total_unread_bytes: usize) -> Builder {
     let settings = Settings {
         port: 0,
         store: Store::Memory,
-        paths: Paths { shortcuts: Shortcuts::Write, ..Paths::default() },
+        shortcuts: Shortcuts::Write,
         limits: limits(|limits| {
             limits.total_unread_bytes = total_unread_bytes;
             // These tests are about memory, also on a slow machine.

@@ -8,8 +8,8 @@ use backwire::change::{Attributes, Id, Position, Resource, Room};
 use backwire::criteria::Criteria;
 use backwire::engine::{
     Ack, AckOutcome, Batch, Cascades, ChangesSince, CommitOutcome, Device, Engine, Enqueue,
-    Enqueued, Error, Memory, QueueRange, Queues, ReadOptions, Record, SessionEdit, Sessions,
-    Snapshot, StoredSession, Tail, Window,
+    Enqueued, Error, KeyLookup, LedgerEntry, Memory, QueueRange, Queues, ReadOptions, Record,
+    SessionEdit, Sessions, Snapshot, StoredSession, Tail, Window,
 };
 use backwire::messages::flake::{Flake, Node};
 use backwire::messages::rules::Ttl;
@@ -96,6 +96,14 @@ impl<I: Interceptor> Engine for Intercepted<I> {
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
         self.pass(Call::FindOne, self.memory.find_one(resource, id)).await
+    }
+
+    async fn ledger_entry(&self, lookup: KeyLookup) -> Result<Option<LedgerEntry>, Error> {
+        self.memory.ledger_entry(lookup).await
+    }
+
+    async fn head(&self, resource: &Resource) -> Result<Position, Error> {
+        self.memory.head(resource).await
     }
 
     async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {

@@ -82,7 +82,7 @@ async fn runtime_is_redirected_to_http_without_a_route_or_resource() {
     let mut settings = backwire::Settings::default();
     settings.models.undeclared(backwire::model::Undeclared::Refuse);
     settings.models.declare("todo", backwire::model::Model::default()).unwrap();
-    settings.paths.prefix = "/api".to_owned();
+    settings.prefix = "/api".to_owned();
     (settings.port, settings.store) = (0, backwire::settings::Store::Memory);
     let server = start(builder().settings(settings).route("/api/missing", missing)).await;
     let (mut socket, mut stock) = (Socket::runtime(&server).await, Socket::stock(&server).await);

@@ -29,7 +29,7 @@ use crate::cascades::{AllCascades, Cascade};
 use crate::counters::{Counters, change_bytes, first_free};
 use crate::ledger::{LedgerLimits, Written};
 use crate::sqlite::row::Column;
-use crate::{CommitOutcome, Error, Window};
+use crate::{CommitOutcome, Error, KeyLookup, LedgerEntry, Window};
 
 /// A record that takes no more than this once it is parsed is only measured roughly.
 const MAX_ROUGH_BYTES: usize = 8 << 10;
@@ -156,6 +156,10 @@ impl<'c> Group<'c> {
     pub(super) fn apply(&mut self, operation: Operation) -> Result<OperationOutcome, Error> {
         match operation {
             Operation::Write(write) => self.write(*write).map(OperationOutcome::Write),
+            Operation::Lookup(lookup) => {
+                let entry = self.ledger_entry(&lookup)?;
+                Ok(OperationOutcome::Lookup(entry.map(Box::new)))
+            }
             Operation::Edit(edit) => {
                 let known = &mut self.state.sessions;
                 let count = known.map_or_else(|| sessions::count(&self.transaction), Ok)?;
@@ -311,6 +315,13 @@ impl<'c> Group<'c> {
         let cutoff = self.state.window.ledger_cutoff(now);
         let entry = ledger::recall(&self.transaction, self.remembered(), key, cutoff)?;
         Ok(entry.map(|entry| entry.answer(key)).transpose()?)
+    }
+
+    fn ledger_entry(&self, lookup: &KeyLookup) -> Result<Option<LedgerEntry>, Error> {
+        let Some(written) = self.recall(&lookup.key, lookup.at)? else { return Ok(None) };
+        let epoch = self.state.current.epoch;
+        let logged = ledger::reply(&self.transaction, &written, epoch)?;
+        Ok(Some(LedgerEntry::new(written, epoch, logged)))
     }
 
     /// Returns the answer to a repeat of a write.

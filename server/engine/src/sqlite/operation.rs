@@ -6,12 +6,14 @@ use backwire_records::write::Write;
 use tokio::sync::oneshot;
 
 use super::queues::{self, Step};
-use crate::{Cascade, CommitOutcome, Error, SessionEdit};
+use crate::{Cascade, CommitOutcome, Error, KeyLookup, LedgerEntry, SessionEdit};
 
 /// An operation of the writer.
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     Write(Box<Write>),
+    /// Looks a key up in the ledger.
+    Lookup(KeyLookup),
     /// Edits a session.
     Edit(SessionEdit),
     /// Checks whether a full disk has room again.
@@ -26,6 +28,7 @@ pub(super) enum Operation {
 #[derive(Debug)]
 pub(super) enum OperationOutcome {
     Write(CommitOutcome),
+    Lookup(Option<Box<LedgerEntry>>),
     Edit,
     Finish,
     Maintain,

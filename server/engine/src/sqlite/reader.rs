@@ -21,7 +21,7 @@ pub(super) fn find(
     prefilter: Prefilter<'_>,
     bounds: Bounds<'_>,
 ) -> rusqlite::Result<Snapshot<Vec<Record>>> {
-    let position = row::counters(snapshot, prefilter.resource)?.position(epoch);
+    let position = head(snapshot, epoch, prefilter.resource)?;
     let cascades = &cascades::of(snapshot, prefilter.resource)?;
     let reading = Reading { prefilter, cascades, bounds };
     Ok(Snapshot { value: list::read(snapshot, reading)?, position })
@@ -40,6 +40,15 @@ pub(super) fn keys(snapshot: &Transaction<'_>) -> rusqlite::Result<HashMap<Resou
     keys.collect()
 }
 
+/// Returns the head of the log of a resource.
+pub(super) fn head(
+    snapshot: &Transaction<'_>,
+    epoch: u64,
+    resource: &Resource,
+) -> rusqlite::Result<Position> {
+    Ok(row::counters(snapshot, resource)?.position(epoch))
+}
+
 /// Returns one record, if there is memory for it.
 pub(super) fn find_one(
     snapshot: &Transaction<'_>,
@@ -48,7 +57,7 @@ pub(super) fn find_one(
     id: &Id,
     memory: &AnswerMemory,
 ) -> rusqlite::Result<Result<Snapshot<Option<Arc<Attributes>>>, Error>> {
-    let position = row::counters(snapshot, resource)?.position(epoch);
+    let position = head(snapshot, epoch, resource)?;
     let mut statement = snapshot.prepare_cached(
         "SELECT json, coalesce(changed, offset) AS changed FROM records
          WHERE resource = ?1 AND id = ?2 AND json IS NOT NULL",

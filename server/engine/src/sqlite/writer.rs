@@ -199,6 +199,7 @@ impl Operation {
         match self {
             Self::Write(write) if matches!(write.action, Action::Detach(_)) => Owner::Background,
             Self::Write(write) => write.client.map_or(Owner::Server, Owner::Client),
+            Self::Lookup(lookup) => lookup.client.map_or(Owner::Server, Owner::Client),
             Self::Maintain => Owner::Background,
             Self::Edit(_) | Self::Finish(_) | Self::Step(..) => Owner::Server,
         }
@@ -209,7 +210,7 @@ impl Operation {
         match self {
             Self::Write(write) => !matches!(write.action, Action::Destroy(_) | Action::Detach(_)),
             Self::Edit(_) => true,
-            Self::Finish(_) | Self::Maintain => false,
+            Self::Lookup(_) | Self::Finish(_) | Self::Maintain => false,
             Self::Step(step, _) => matches!(step, Step::Enqueue(_) | Step::Connect(..)),
         }
     }

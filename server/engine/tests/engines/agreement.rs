@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backwire_engine::{ChangesSince, CommitOutcome, Error, Window};
+use backwire_engine::{ChangesSince, CommitOutcome, Error, KeyLookup, Window};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::{Case, Criteria, Filter};
 use backwire_records::model::{Attribute, Model};
@@ -52,6 +52,8 @@ proptest! {
                 let floors = world.floors().await;
                 let expected = everything(&world.memory, floors).await;
                 prop_assert_eq!(everything(&world.sqlite, floors).await, expected);
+                let expected = world.ledger_entries(&world.memory).await;
+                prop_assert_eq!(world.ledger_entries(&world.sqlite).await, expected);
                 world.check_counts()?;
             }
             Ok(())
@@ -206,11 +208,33 @@ impl World {
     /// Removes a key that may have expired by a clock that was set back. Engines may differ on such
     /// a key.
     fn at_present(&self, write: Write) -> Write {
-        let is_certain = |key: &Key| match self.used.get(&(key.identity.clone(), key.key.clone())) {
+        let key = write.key.clone().filter(|key| self.is_certain(key));
+        Write { at: self.now, key, ..write }
+    }
+
+    /// Whether the clock leaves no doubt that a key has expired or not.
+    fn is_certain(&self, key: &Key) -> bool {
+        match self.used.get(&(key.identity.clone(), key.key.clone())) {
             Some(at) => *at + 7 * DAY >= self.latest || *at + 7 * DAY < self.now,
             None => true,
-        };
-        Write { at: self.now, key: write.key.clone().filter(is_certain), ..write }
+        }
+    }
+
+    /// Returns what the ledger of a store has of each key.
+    async fn ledger_entries(&self, store: &Store) -> Vec<String> {
+        let mut entries = Vec::new();
+        for key in keys().into_iter().filter(|key| self.is_certain(key)) {
+            let lookup = KeyLookup { key: key.clone(), client: None, at: self.now };
+            let entry = store.engine.ledger_entry(lookup).await.map(|entry| {
+                entry.map(|entry| {
+                    let Position { offset, .. } = entry.position();
+                    let place = format!("{:?} {} {offset}", entry.verb(), entry.resource());
+                    (place, entry.id().clone(), anywhere(&entry.reply("id", &key)))
+                })
+            });
+            entries.push(format!("{key:?}: {entry:?}"));
+        }
+        entries
     }
 
     /// Returns the floor of the log of each resource.
@@ -397,6 +421,7 @@ async fn everything(store: &Store, floors: [u64; 2]) -> Vec<String> {
     for (resource, floor) in resources().into_iter().zip(floors) {
         let records = store.engine.find(&resource, &Criteria::default()).await.unwrap();
         let head = records.position;
+        assert_eq!(store.engine.head(&resource).await.unwrap(), head);
         seen.push(format!("{resource} at {}: {:?}", head.offset, records.value));
         let rooms = ids().into_iter().map(|id| Room::instance(resource.clone(), id));
         for room in rooms.chain([Room::class(resource.clone())]) {
@@ -520,15 +545,33 @@ fn attributes() -> impl Strategy<Value = Map<String, Value>> {
         })
 }
 
+const IDENTITIES: [&str; 2] = ["", "ann"];
+
+const KEYS: [&str; 3] = ["k", "l", "m"];
+
+/// A usual fingerprint, and one that uses all bits.
+const FINGERPRINTS: [u64; 2] = [1, u64::MAX];
+
 fn key() -> impl Strategy<Value = Key> {
-    (select(vec!["", "ann"]), select(vec!["k", "l", "m"]), 0..4u64).prop_map(
-        |(identity, key, request)| Key {
+    let fingerprint = prop_oneof![3 => Just(FINGERPRINTS[0]), 1 => Just(FINGERPRINTS[1])];
+    (select(&IDENTITIES), select(&KEYS), fingerprint).prop_map(|(identity, key, fingerprint)| Key {
+        identity: identity.into(),
+        key: key.into(),
+        fingerprint,
+    })
+}
+
+/// Returns all keys with all fingerprints.
+fn keys() -> Vec<Key> {
+    let mut keys = Vec::new();
+    for (identity, key) in IDENTITIES.into_iter().flat_map(|it| KEYS.map(|key| (it, key))) {
+        keys.extend(FINGERPRINTS.map(|fingerprint| Key {
             identity: identity.into(),
             key: key.into(),
-            // Mostly the same fingerprint, and one that uses all bits.
-            fingerprint: if request == 0 { u64::MAX } else { 1 },
-        },
-    )
+            fingerprint,
+        }));
+    }
+    keys
 }
 
 fn resources() -> [Resource; 2] {

@@ -10,7 +10,7 @@ use backwire_records::access::Access;
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::{Criteria, Filter, Language, Parameters};
 use backwire_records::model::{Attribute, Model};
-use backwire_records::write::{Action, RecordLimits, Write, WriteError};
+use backwire_records::write::{Action, Key, RecordLimits, Write, WriteError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -375,6 +375,47 @@ pub(crate) async fn repeated_publication_without_log_entry_returns_its_position(
     assert_eq!(repeat.change.position, first.position);
     assert_eq!(repeat.change.after.as_deref(), Some(&attributes(json!({"id": 1}))));
     assert!(store.tail_changes().is_empty());
+}
+
+pub(crate) async fn ledger_entry_has_the_stored_reply_and_then_the_id(open: Open) {
+    let store = short_log_store(open, 2);
+    let write = keyed("k", create(json!({"title": "Milk"})));
+    let key = write.key.clone().unwrap();
+    assert!(store.ledger_entry(&key).await.unwrap().is_none());
+    let first = store.apply(write).await;
+    let entry = store.ledger_entry(&key).await.unwrap().unwrap();
+    assert_eq!((entry.resource(), entry.id()), (&todo(), &id("1")));
+    assert_eq!((entry.verb(), entry.position()), (Verb::Create, first.position));
+    assert_eq!(entry.reply("id", &key).after, first.after);
+    for _ in 0..4 {
+        store.apply(milk()).await;
+    }
+    let reply = store.ledger_entry(&key).await.unwrap().unwrap().reply("_id", &key);
+    assert_eq!((reply.position, reply.mark), (first.position, key.mark()));
+    assert_eq!(reply.after.as_deref(), Some(&attributes(json!({"_id": 1}))));
+    let other = Key { fingerprint: 2, ..key };
+    let refused = store.ledger_entry(&other).await;
+    assert!(matches!(refused, Err(Error::Refused(WriteError::KeyReused))), "{refused:?}");
+}
+
+pub(crate) async fn ledger_entry_is_found_after_all_earlier_writes_of_its_client(open: Open) {
+    let store = default_store(open);
+    let write = keyed("k", milk());
+    let key = write.key.clone().unwrap();
+    let commit = store.begin(write);
+    assert!(store.ledger_entry(&key).await.unwrap().is_some());
+    commit.await;
+}
+
+pub(crate) async fn head_is_the_position_of_every_read(open: Open) {
+    let store = default_store(open);
+    let head = async || store.engine.head(&todo()).await.unwrap();
+    assert_eq!((head().await, head().await.offset), (store.head().await, 0));
+    for offset in 1..4 {
+        let change = store.apply(milk()).await;
+        assert_eq!((head().await, offset), (change.position, change.position.offset));
+    }
+    assert_eq!(head().await, store.head().await);
 }
 
 pub(crate) async fn key_is_forgotten_after_the_ledger_age(open: Open) {

@@ -82,6 +82,9 @@ every_engine! {
     repeated_destroy_without_log_entry_returns_the_id_of_the_recreated_record
     repeated_write_without_log_entry_returns_no_record_without_write_access
     repeated_publication_without_log_entry_returns_its_position
+    ledger_entry_has_the_stored_reply_and_then_the_id
+    ledger_entry_is_found_after_all_earlier_writes_of_its_client
+    head_is_the_position_of_every_read
     key_is_forgotten_after_the_ledger_age
     oldest_keys_are_forgotten_when_the_ledger_exceeds_its_byte_limit
     log_stays_within_its_byte_limit

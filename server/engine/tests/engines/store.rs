@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use backwire_engine::{ChangesSince, CommitOutcome, Engine, Error, Memory, Sqlite, Window};
+use backwire_engine::{
+    ChangesSince, CommitOutcome, Engine, Error, KeyLookup, LedgerEntry, Memory, Sqlite, Window,
+};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::Criteria;
 use backwire_records::write::{Action, Key, Publication, Write, WriteError};
@@ -87,6 +89,12 @@ impl Store {
     /// Commits a write and returns its change.
     pub(crate) async fn apply(&self, write: Write) -> Arc<Change> {
         self.commit(write).await.change
+    }
+
+    /// Looks a key up for no client, as the writes here have none.
+    pub(crate) async fn ledger_entry(&self, key: &Key) -> Result<Option<LedgerEntry>, Error> {
+        let lookup = KeyLookup { key: key.clone(), client: None, at: NOON };
+        self.engine.ledger_entry(lookup).await
     }
 
     pub(crate) async fn refusal(&self, write: Write) -> WriteError {

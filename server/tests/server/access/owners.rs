@@ -3,7 +3,7 @@
 use axum::routing::post;
 use backwire::change::Attributes;
 use backwire::error::Result;
-use backwire::route::{Paths, Shortcuts};
+use backwire::route::Shortcuts;
 use backwire::server::Builder;
 use backwire::settings::{Settings, Store};
 use backwire::{Context, Server};
@@ -24,7 +24,7 @@ async fn serve(access: Value) -> Server {
     let settings = Settings {
         port: 0,
         store: Store::Memory,
-        paths: Paths { shortcuts: Shortcuts::Write, ..Paths::default() },
+        shortcuts: Shortcuts::Write,
         api_key: Some("secret".parse().unwrap()),
         ..Settings::default()
     };
