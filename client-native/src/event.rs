@@ -11,8 +11,9 @@ pub type Reply = backwire_protocol::Reply<Json>;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Changes in a room that the client has read: each change once, in the order of the commits,
-    /// as `[offset, verb, id, data, mark]` with verb 1 for created, 2 updated, 3 destroyed. Writes
-    /// of this client are not among them: the app gets them with the response.
+    /// as `[offset, verb, id, data, mark]`. The verb is the number of a
+    /// [`ChangeVerb`](backwire_protocol::wire::ChangeVerb). Writes of this client are not among
+    /// them: the app gets them with the response.
     Changes(Delivery<Json>),
     /// The server can no longer send the changes that this room missed. The app must read the room
     /// again.

@@ -21,7 +21,7 @@ import {copy, isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {destroy, show} from './show.js';
 import {Targets} from './targets.js';
-import {CREATED, DESTROYED, RECORD, UPDATED} from './wire.js';
+import {CREATED, DESTROYED, LEFT, RECORD, UPDATED} from './wire.js';
 
 export class Live {
   // `runtime` is the `Receiver`: it sends requests and knows the pending ones. `queries` is the
@@ -179,7 +179,7 @@ export class Live {
     const targets = this.targets.of(resource);
     const mapped = [...targets.keys()].filter(target => this.targets.isMapped(target));
     for (const [offset, verb, id, data, , known] of changes) {
-      if (verb > DESTROYED || records.isNewer(id, offset)) continue;
+      if (verb === LEFT || records.isNewer(id, offset)) continue;
       const before = known === undefined ? records.get(id) : known ?? undefined;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};

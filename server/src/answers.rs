@@ -59,7 +59,7 @@ impl Answers {
     pub(crate) async fn answer(&self, client: &Client, text: &str, turn: &Turn) -> Result<Answer> {
         // The claim is held until there is an answer.
         let parsed = ParseClaim::new(&self.parse_limits, client.address());
-        let size = incoming::size(text, client.dialect());
+        let size = incoming::size(text, client.dialect(), self.parse_limits.max_values());
         match incoming::resume_bytes(text, client.dialect()) {
             // The rooms of a resume have a limit of their own.
             Some(bytes) => parsed.claim_bytes(bytes).await?,

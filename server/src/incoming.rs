@@ -100,12 +100,15 @@ pub(crate) fn resume_bytes(text: &str, dialect: Dialect) -> Option<usize> {
     name.strip_prefix(event::RESUME)?.starts_with("\",").then(|| text.len() * RESUME_BYTES)
 }
 
-/// Returns the size of an event once it is parsed. Clients of Sails 0.9 send JSON in a string.
-pub(crate) fn size(text: &str, dialect: Dialect) -> JsonSize {
-    let size = JsonSize::rough(text, UNCOUNTED_INPUT);
+/// Returns the size of an event once it is parsed, or a larger one that is within the limits.
+/// Clients of Sails 0.9 send JSON in a string.
+pub(crate) fn size(text: &str, dialect: Dialect, max_values: usize) -> JsonSize {
+    if dialect != Dialect::Sails09 {
+        return JsonSize::rough(text, UNCOUNTED_INPUT, max_values);
+    }
+    let size = JsonSize::of(text);
     let nested = || string(event(text).ok()?.1?).map(|text| JsonSize::of(&*text));
-    let nested = if dialect == Dialect::Sails09 { nested() } else { None };
-    nested.map_or(size, |nested| size.with(nested))
+    nested().map_or(size, |nested| size.with(nested))
 }
 
 /// Returns the dialect that a stock client speaks, if this event shows it.
@@ -152,7 +155,7 @@ fn request(method: Method, argument: Option<&RawValue>, body_limit: usize) -> Re
         // malformed JSON is reported first.
         serde_json::from_str::<&RawValue>(&text).map_err(json_error)?;
     }
-    let payload: Payload<'_> = serde_json::from_str(argument.get()).map_err(|_| Error::BadUrl)?;
+    let payload = Payload::parse(argument.get())?;
     let headers = payload.headers.map_or_else(|| Ok(Vec::new()), headers)?;
     Ok(Request { headers, ..payload.request(method, body_limit)? })
 }
@@ -191,6 +194,22 @@ mod tests {
 
     fn refused(text: &str) -> String {
         format!("{:?}", read(text, Dialect::Runtime, 10).unwrap_err())
+    }
+
+    #[test]
+    fn array_is_not_the_payload_of_a_request() {
+        let text = r#"["get",["/todo",null,null,null,null,null]]"#;
+        assert_eq!(refused(text), "BadUrl");
+        assert_eq!(dialect(text), None);
+        let sails09 = read(r#"["get","[\"/todo\",null]"]"#, Dialect::Sails09, 10).unwrap_err();
+        assert!(matches!(sails09, Error::BadUrl));
+    }
+
+    #[test]
+    fn commas_in_a_text_are_not_counted_as_values() {
+        let text = format!(r#"["post",{{"url":"/todo","data":{{"a":"{}"}}}}]"#, ",".repeat(25));
+        assert!(size(&text, Dialect::Sails, 20).values() <= 20);
+        assert!(size(&text, Dialect::Sails, 1_000).values() >= 25);
     }
 
     #[test]

@@ -56,6 +56,13 @@ impl ParseLimits {
     }
 }
 
+impl ParseLimits {
+    /// Returns the maximum number of values in a body.
+    pub(crate) fn max_values(&self) -> usize {
+        self.max_values
+    }
+}
+
 impl ParseClaim {
     /// Claims nothing yet.
     pub(crate) fn new(limits: &Arc<ParseLimits>, client: Option<IpAddr>) -> Self {

@@ -74,7 +74,7 @@ impl Presence {
     ) -> Result<(), Limit> {
         let counts = &*self.counts.lock();
         let (key, limit) = ((dialect, &filter.room), self.limits.filters_per_client);
-        counts.filter_users.check(key, users, filter.is_indexed(), limit)?;
+        counts.filter_users.check(key, users, filter.is_indexed, limit)?;
         match counts.of(dialect, filter.room.resource()) {
             Some(subscribers) => subscribers.check_filter(filter, &self.limits),
             None => Ok(()),
@@ -89,7 +89,7 @@ impl Presence {
 
     /// Adds a connection of these users to the room of a filter.
     pub(crate) fn add_filter(&self, dialect: Dialect, filter: FollowedFilter, users: &[User]) {
-        let (is_indexed, room) = (filter.is_indexed(), filter.room.clone());
+        let (is_indexed, room) = (filter.is_indexed, filter.room.clone());
         let counts = &mut *self.counts.lock();
         counts.filter_users.add((dialect, &room), users, is_indexed);
         counts.add(dialect, &room, Some(filter));

@@ -24,7 +24,8 @@ use crate::socket::Sockets;
 pub use builder::Builder;
 pub use start_error::StartError;
 
-/// How long it may take to end the connections.
+/// How long it may take to end the connections: half of it is for clients that are notified, the
+/// other half for those whose TCP connections are then aborted.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long each other step of a shutdown may take.

@@ -60,7 +60,6 @@ use backwire_records::criteria::CollectionKey;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use socketioxide::extract::SocketRef;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{Sid, Socket};
 use socketioxide::{ParserConfig, SendError, SocketIo, TransportType};
@@ -217,7 +216,7 @@ impl Sockets {
         self.presence.has_filters(dialect, of)
     }
 
-    /// Returns the rooms of one record that have subscribers. They are for users who may see only
+    /// Returns the filters of one record that have subscribers. They are for users who may see only
     /// the current state of the record.
     pub(crate) fn record_filters(
         &self,
@@ -292,7 +291,7 @@ impl Sockets {
         for socket in sockets {
             let send = || emit::emit(&socket, event, arguments.clone());
             let client = Client::of(&socket);
-            is_complete &= self.push((&socket, client.as_ref()), size, share, send);
+            is_complete &= client.is_none_or(|client| self.push(&client, size, share, send));
         }
         is_complete
     }
@@ -307,7 +306,7 @@ impl Sockets {
         argument: &RawValue,
     ) {
         if let Some(audience) = self.gather(dialect, to) {
-            self.send_to_each(&recipients(audience), event, argument);
+            self.send_to_each(&clients(audience), event, argument);
         }
     }
 
@@ -334,8 +333,8 @@ impl Sockets {
             [to, strangers].map(|it| self.gather(dialect, it))
         {
             let strangers: HashSet<_> = strangers.sockets().iter().map(|it| it.id).collect();
-            let mut audience = recipients(audience);
-            audience.retain(|(socket, _)| !strangers.contains(&socket.id));
+            let mut audience = clients(audience);
+            audience.retain(|client| !strangers.contains(&client.socket.id));
             self.send_to_each(&audience, event, argument);
         }
     }
@@ -343,7 +342,7 @@ impl Sockets {
     /// Sends an argument to all connections that listen to a named room, except `origin`.
     pub(crate) fn broadcast(&self, room: &str, origin: Option<&str>, argument: &RawValue) {
         if let Some(audience) = self.within(vec![rooms::custom_name(room)], origin) {
-            self.send_to_each(&recipients(audience), MESSAGE, argument);
+            self.send_to_each(&clients(audience), MESSAGE, argument);
         }
     }
 
@@ -352,35 +351,34 @@ impl Sockets {
     /// for this connection.
     fn push(
         &self,
-        (socket, client): (&Socket, Option<&Client>),
+        client: &Client,
         size: usize,
         claimed: usize,
         send: impl FnOnce() -> Result<(), SendError>,
     ) -> bool {
-        let Some(client) = client else { return send().is_ok() };
         match client.push_with((&self.output, self.limits), size, claimed, send) {
             Ok(()) => return true,
             Err(PushError::Limit(limit)) => self.limits_reached.reached(limit, client.address()),
             Err(PushError::Error(error)) => {
-                connection::count_unread(&self.limits_reached, socket, &error);
+                connection::count_unread(&self.limits_reached, &client.socket, &error);
             }
         }
         false
     }
 
-    fn send_to_each(&self, audience: &[Recipient], event: &str, argument: &RawValue) {
+    fn send_to_each(&self, audience: &[Client], event: &str, argument: &RawValue) {
         let size = argument.get().len();
         let shared =
             (size >= LARGE_PACKET).then(|| Bytes::copy_from_slice(argument.get().as_bytes()));
         self.counters.separate.fetch_add(audience.len(), Ordering::Relaxed);
-        for (socket, client) in audience {
+        for client in audience {
             let send = || match &shared {
-                Some(argument) => emit::emit(socket, event, argument.clone()),
-                None => socket.emit(event, argument),
+                Some(argument) => emit::emit(&client.socket, event, argument.clone()),
+                None => client.socket.emit(event, argument),
             };
-            if !self.push((socket, client.as_ref()), size, size, send) {
+            if !self.push(client, size, size, send) {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
-                drop(tokio::spawn(transport::end(socket)));
+                client.disconnect();
             }
         }
     }
@@ -427,7 +425,7 @@ impl Sockets {
     ) -> Vec<(Client, Limit)> {
         let _guard = self.join_lock.lock().await;
         let Some(audience) = self.gather(dialect, from) else { return Vec::new() };
-        join_each(&recipients(audience), &rooms::name(dialect, into))
+        join_each(&clients(audience), &rooms::name(dialect, into))
     }
 
     /// Sends an event like `emit_to_each` to an audience, and joins it to the room of the record
@@ -443,9 +441,9 @@ impl Sockets {
         let _guard = self.join_lock.lock().await;
         let all = Audience { origin: None, ..to };
         let Some(audience) = self.gather(dialect, all) else { return Vec::new() };
-        let mut audience = recipients(audience);
-        let is_origin = |socket: &Socket| to.origin.is_some_and(|id| socket.id.as_str() == id);
-        let origin = audience.iter().position(|(socket, _)| is_origin(socket));
+        let mut audience = clients(audience);
+        let is_origin = |client: &Client| to.origin.is_some_and(|id| **client.id() == *id);
+        let origin = audience.iter().position(is_origin);
         let origin = origin.map(|index| audience.swap_remove(index));
         if let Some((event, argument)) = event {
             self.send_to_each(&audience, event, argument);
@@ -549,26 +547,18 @@ impl fmt::Debug for Sockets {
     }
 }
 
-/// A connection, and its client. `None` before its CONNECT has been decided on.
-type Recipient = (SocketRef, Option<Client>);
-
-fn recipients(audience: BroadcastOperators) -> Vec<Recipient> {
-    let with_client = |socket: SocketRef| {
-        let client = Client::of(&socket);
-        (socket, client)
-    };
-    audience.sockets().into_iter().map(with_client).collect()
+/// Returns the clients of an audience. A socket whose CONNECT has not been decided on is in no
+/// room.
+fn clients(audience: BroadcastOperators) -> Vec<Client> {
+    audience.sockets().iter().filter_map(|socket| Client::of(socket)).collect()
 }
 
-/// Joins connections to the room of a record. Those that have reached a limit are disconnected and
+/// Joins clients to the room of a record. Those that have reached a limit are disconnected and
 /// returned.
-fn join_each(audience: &[Recipient], name: &str) -> Vec<(Client, Limit)> {
-    let mut refused = Vec::new();
-    for (socket, client) in audience {
-        let limit =
-            client.as_ref().and_then(|client| Some((client, client.count_record(name).err()?)));
-        refused.extend(limit.map(|(client, limit)| (client.clone(), limit)));
-        socket.join(name.to_owned());
-    }
-    refused
+fn join_each(audience: &[Client], name: &str) -> Vec<(Client, Limit)> {
+    let refused = audience.iter().filter_map(|client| {
+        let limit = client.join_record(name).err()?;
+        Some((client.clone(), limit))
+    });
+    refused.collect()
 }

@@ -1,6 +1,7 @@
 //! The kinds of changes.
 
-/// The kind of change of a record, from the point of view of one room.
+/// The kind of change of a record, from the point of view of one room. The server derives it from
+/// what was stored and from the scope of the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ChangeVerb {
@@ -43,5 +44,18 @@ impl ChangeVerb {
 impl serde::Serialize for ChangeVerb {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(self.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_verb_has_its_own_number() {
+        let numbers = ChangeVerb::ALL.map(|verb| u32::from(verb.number()));
+        assert_eq!(numbers, [1, 2, 3, 4]);
+        assert_eq!(numbers.map(ChangeVerb::from_number), ChangeVerb::ALL.map(Some));
+        assert_eq!([0, 5].map(ChangeVerb::from_number), [None, None]);
     }
 }

@@ -62,6 +62,11 @@ pub type Tail = mpsc::Sender<Arc<Change>>;
 ///
 /// Invariant: a commit stores record, change and ledger entry together or not at all, and a
 /// snapshot's position is the head of the log in the same transaction that read the snapshot.
+///
+/// One process at a time has a store open. Each open draws an epoch for its positions. The
+/// positions of former opens stay valid as in `sqlite/epochs.rs`, or are out of reach as in
+/// [`Memory`]. A commit reads the [`StoredState`](backwire_records::write::StoredState) that
+/// [`Write::apply`] decides on, and stores its decision.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// Receives the declared models once, before anything else, so that the engine can make

@@ -61,12 +61,14 @@ impl JsonSize {
         size
     }
 
-    /// Measures a text, but only roughly if that shows that it takes at most `max` bytes. The rough
-    /// size is never too small: it counts what is in strings as well. It takes a tenth of the time.
-    pub fn rough(text: impl AsRef<[u8]>, max: usize) -> Self {
+    /// Measures a text, but only roughly if that shows that it takes at most `max_bytes` and has at
+    /// most `max_values`. The rough size is never too small: it counts what is in strings as well.
+    /// It takes a tenth of the time.
+    pub fn rough(text: impl AsRef<[u8]>, max_bytes: usize, max_values: usize) -> Self {
         let text = text.as_ref();
         let rough = Self::upper_bound(text);
-        if rough.parsed_bytes() <= max { rough } else { Self::of(text) }
+        let is_enough = rough.parsed_bytes() <= max_bytes && rough.values() <= max_values;
+        if is_enough { rough } else { Self::of(text) }
     }
 
     fn upper_bound(text: &[u8]) -> Self {
@@ -266,7 +268,7 @@ mod tests {
             text.as_bytes().chunks(part).for_each(|part| size.add(part));
             assert!(size.parsed_bytes() >= held(&value), "{text}");
             assert!((values_in(&value)..=2 * values_in(&value)).contains(&size.values()), "{text}");
-            let [exact, rough] = [0, usize::MAX].map(|max| JsonSize::rough(&text, max));
+            let [exact, rough] = [0, usize::MAX].map(|max| JsonSize::rough(&text, max, max));
             assert_eq!(exact.parsed_bytes(), size.parsed_bytes(), "{text}");
             assert!(rough.parsed_bytes() >= size.parsed_bytes(), "{text}");
             assert!(rough.values() >= size.values(), "{text}");

@@ -35,12 +35,12 @@ fn change(room: &Room, epoch: u64, prev: u64, means: &Value) -> Arc<Change> {
     let verb = match means["verb"].as_str().unwrap() {
         "created" => Verb::Create,
         "destroyed" => Verb::Destroy,
-        verb => {
-            if verb == "left" {
-                set.insert("done".into(), json!(true));
-            }
+        "updated" => Verb::Update,
+        "left" => {
+            set.insert("done".into(), json!(true));
             Verb::Update
         }
+        other => panic!("unknown verb {other}"),
     };
     let mut after = if verb == Verb::Create { Attributes::new() } else { former.clone() };
     after.extend(set.clone());
@@ -88,7 +88,7 @@ fn push_of(means: &Value) -> runtime::Push {
         _ if changes.is_empty() => runtime::announcement(&room, Position { epoch, offset: prev }),
         None => runtime::push(&room, &changes).unwrap(),
         Some(scope) => {
-            let followed = FollowedScope { scope: &scope, is_hiding: false };
+            let followed = FollowedScope { scope, is_hiding: false };
             runtime::scoped_push(&room, followed, prev, &changes).unwrap().0
         }
     }

@@ -45,6 +45,13 @@ pub(super) struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
+    /// Parses an object. serde would accept an array of the fields as well.
+    pub(super) fn parse(text: &'a str) -> Result<Self> {
+        let is_object = text.trim_ascii_start().starts_with('{');
+        let payload = is_object.then(|| serde_json::from_str(text).ok()).flatten();
+        payload.ok_or(Error::BadUrl)
+    }
+
     /// Returns the request without its headers.
     pub(super) fn request(&self, method: Method, body_limit: usize) -> Result<Request<'a>> {
         let url = self.url.and_then(string).filter(|url| url.starts_with('/'));

@@ -24,7 +24,7 @@ pub(super) fn request(
     if serde_json::from_str::<&RawValue>(&text).is_err() {
         return Err(Error::BadJson(escaped_name(&text)));
     }
-    let payload: Payload<'_> = serde_json::from_str(&text).map_err(|_| Error::BadUrl)?;
+    let payload = Payload::parse(&text)?;
     let verb = if name == ANY_VERB { verb(&payload) } else { name.into() };
     let method = method(&verb.to_ascii_lowercase());
     let method = method.ok_or_else(|| Error::UnknownVerb(escaped_name(&verb)))?;

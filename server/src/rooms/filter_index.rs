@@ -18,29 +18,27 @@ pub(crate) struct FollowedFilter {
     pub(crate) last_offset: AtomicU64,
     /// How many times the filter searches a text for a pattern.
     pub(crate) searches: usize,
+    /// Whether it can be found by the values that it requires.
+    pub(super) is_indexed: bool,
 }
 
 impl FollowedFilter {
     /// Returns the filter of a room, if it has one.
     pub(crate) fn of(room: &Room) -> Option<Self> {
         let Room::Scoped(_, scope) = room else { return None };
-        let searches = scope.scope().filter().searches();
+        let filter = scope.scope().filter();
         Some(Self {
-            scope: Arc::clone(scope),
             room: room.clone(),
+            scope: Arc::clone(scope),
             last_offset: AtomicU64::default(),
-            searches,
+            searches: filter.searches(),
+            is_indexed: !keys_of_filter(filter).is_empty(),
         })
     }
 
     /// Returns what its room follows.
     pub(crate) fn scope(&self) -> &Scope {
         self.scope.scope()
-    }
-
-    /// Whether it can be found by the values that it requires.
-    pub(crate) fn is_indexed(&self) -> bool {
-        !keys_of_filter(self.scope().filter()).is_empty()
     }
 
     fn address(self: &Arc<Self>) -> *const Self {

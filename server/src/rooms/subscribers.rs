@@ -92,7 +92,7 @@ impl Subscribers {
         limits: &Limits,
     ) -> Result<(), Limit> {
         let (all, unindexed) = self.filters.counts();
-        let is_indexed = filter.is_indexed();
+        let is_indexed = filter.is_indexed;
         match self.filters.contains(&filter.room) {
             true => Ok(()),
             false if all >= limits.filters_per_resource => Err(Limit::FiltersPerResource),

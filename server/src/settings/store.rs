@@ -1,4 +1,5 @@
-//! The setting `engine`: where records and logs are stored.
+//! The setting `engine`: where records and logs are stored. It chooses one of the built-in engines,
+//! here a [`Store`]; `Builder::engine` replaces it by an engine of the embedding program.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,8 @@ impl FromStr for Store {
     }
 }
 
+/// Logs and `backwire check` show this text, so it must not contain a password. An engine with
+/// credentials takes them from a setting of its own that is secret.
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

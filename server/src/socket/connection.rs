@@ -297,11 +297,11 @@ impl Connection {
         self.unacked.lock().clear();
     }
 
-    /// Removes a membership from the counts of all connections.
     fn dialect(&self) -> Dialect {
         self.dialect.get().copied().unwrap_or(Dialect::Sails)
     }
 
+    /// Removes a membership from the counts of all connections.
     fn remove_membership(&self, memberships: &mut Memberships, room: &Room) {
         match memberships.remove_filter(room) {
             Some(person) => {
@@ -474,10 +474,10 @@ impl Client {
         self.has_memory(memberships)
     }
 
-    /// Counts that a stock client joins the room of a record with this name. If the client is in
-    /// too many rooms, the connection ends: the client would not notice that it misses changes of
-    /// the record. The memory that other clients use is no reason for that.
-    pub(super) fn count_record(&self, name: &str) -> Result<(), Limit> {
+    /// Joins a stock client to the room of a record with this name, unless its connection is gone.
+    /// If the client is in too many rooms, the connection ends: the client would not notice that it
+    /// misses changes of the record. The memory that other clients use is no reason for that.
+    pub(super) fn join_record(&self, name: &str) -> Result<(), Limit> {
         let mut guard = self.connection.memberships.lock();
         let Some(memberships) = guard.as_mut() else {
             return Ok(());
@@ -495,6 +495,8 @@ impl Client {
         let before = memberships.memory();
         memberships.add_record(name);
         self.connection.presence.resize(before, memberships.memory());
+        // Under the lock: a connection that goes now would not leave a room that it joins later.
+        self.socket.join(name.to_owned());
         Ok(())
     }
 
@@ -587,7 +589,9 @@ impl Client {
 
     /// Adds a membership. Returns `false` if it is counted already.
     fn add_membership(&self, memberships: &mut Memberships, room: Room) -> bool {
-        let (presence, dialect) = (&self.connection.presence, self.dialect());
+        // Memberships are counted by the dialect, so it cannot change any more.
+        let dialect = *self.connection.dialect.get_or_init(|| Dialect::Sails);
+        let presence = &self.connection.presence;
         let room = presence.shared(dialect, room);
         if !memberships.insert(&room) {
             return false;
@@ -626,15 +630,18 @@ impl Client {
 
     /// Returns the rooms of records that the client is in.
     pub(crate) fn record_rooms(&self) -> Vec<Room> {
-        let memberships = self.connection.memberships.lock();
-        let Some(memberships) = memberships.as_ref() else { return Vec::new() };
+        let memberships: HashSet<Room> = match self.connection.memberships.lock().as_ref() {
+            Some(memberships) => memberships.all().cloned().collect(),
+            None => return Vec::new(),
+        };
         let (dialect, names) = (self.dialect(), self.socket.rooms());
         let joined: HashSet<&str> = names.iter().map(|name| &**name).collect();
         // A stock client counts for the class room, which it need not have joined.
         let is_joined = |room: &&Room| joined.contains(&*rooms::name(dialect, room));
         let records = names.iter().filter_map(|name| rooms::parse_instance_name(dialect, name));
         let records = records.filter(|room| !memberships.contains(room));
-        memberships.all().filter(is_joined).cloned().chain(records).collect()
+        let records: Vec<_> = records.collect();
+        memberships.iter().filter(is_joined).cloned().chain(records).collect()
     }
 
     /// Returns the user of the connection, if it is known, and the round in which to determine it.

@@ -4,12 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use backwire_records::change::{Id, Room};
 
-/// How many copies of the name of a room the server keeps: here, in
-/// [`Presence`](crate::rooms::Presence) and twice in Socket.IO.
+/// The bytes that are counted for each byte of the name of a room: Socket.IO keeps two names, and
+/// the room has the text and the strings of its scope.
 const NAME_COPIES: usize = 4;
 
 /// The bytes of the prefix of a name that tells the dialect.
 const PREFIX_BYTES: usize = 2;
+
+/// The bytes of a value in a parsed scope, roughly.
+const VALUE_BYTES: usize = 72;
 
 /// The memory of a room beside its name, roughly.
 const ROOM_OVERHEAD: usize = 200;
@@ -85,7 +88,7 @@ impl Memberships {
         let is_new = self.counted.insert(counted.clone());
         if is_new {
             self.bytes += cost(counted);
-            self.memory += cost(counted) + ROOM_OVERHEAD;
+            self.memory += memory(counted);
         }
         is_new
     }
@@ -99,7 +102,7 @@ impl Memberships {
         let was_there = self.counted.remove(counted);
         if was_there {
             self.bytes -= cost(counted);
-            self.memory -= cost(counted) + ROOM_OVERHEAD;
+            self.memory -= memory(counted);
         }
         was_there
     }
@@ -142,4 +145,9 @@ impl Records {
 /// Returns the bytes of all copies of the name of a room.
 fn cost(room: &Room) -> usize {
     (PREFIX_BYTES + room.name_bytes()) * NAME_COPIES
+}
+
+/// Returns the bytes of memory that a room takes, roughly.
+fn memory(room: &Room) -> usize {
+    cost(room) + ROOM_OVERHEAD + room.scope_values() * VALUE_BYTES
 }

@@ -199,7 +199,7 @@ impl<'c> Group<'c> {
         }
         let (stored_state, stored) = self.stored_state(&write)?;
         let json = stored.as_ref().and_then(|stored| stored.json.as_ref());
-        let size = |json| JsonSize::rough(json, MAX_ROUGH_BYTES).parsed_bytes();
+        let size = |json| JsonSize::rough(json, MAX_ROUGH_BYTES, usize::MAX).parsed_bytes();
         write.memory.add(json.map_or(0, size))?;
         let (key, free) = (write.key.clone(), stored_state.next_id);
         let model = Arc::clone(&write.model);

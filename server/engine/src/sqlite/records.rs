@@ -108,7 +108,7 @@ impl Records {
         let row = write(connection, stored.map(|stored| stored.row), change, after.as_deref())?;
         let is_small = |json: &String| {
             json.len() <= MAX_CACHED_JSON_BYTES
-                && JsonSize::rough(json, MAX_CACHED_PARSED_BYTES).parsed_bytes()
+                && JsonSize::rough(json, MAX_CACHED_PARSED_BYTES, usize::MAX).parsed_bytes()
                     <= MAX_CACHED_PARSED_BYTES
         };
         let is_kept = !change.published && after.as_ref().is_some_and(is_small);

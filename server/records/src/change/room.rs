@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::record::Id;
 use super::resource::Resource;
 use crate::criteria::Scope;
+use crate::json_size::JsonSize;
 
 /// The listeners of a resource, of one record of it, or of the records in a [`Scope`].
 ///
@@ -27,6 +28,7 @@ pub enum Room {
 pub struct NamedScope {
     scope: Scope,
     text: Box<str>,
+    values: usize,
 }
 
 /// The maximum bytes of a scope in the name of a room.
@@ -36,7 +38,8 @@ impl NamedScope {
     /// Encodes a scope; `None` if its text is too long.
     fn new(scope: Scope) -> Option<Self> {
         let text = scope.encode();
-        (text.len() <= MAX_SCOPE_BYTES).then(|| Self { scope, text: text.into() })
+        let values = JsonSize::of(&text).values();
+        (text.len() <= MAX_SCOPE_BYTES).then(|| Self { scope, text: text.into(), values })
     }
 
     /// Returns the scope.
@@ -140,9 +143,15 @@ impl Room {
         }
         name
     }
-}
 
-impl Room {
+    /// Returns the number of values in the scope: they take memory beside its text.
+    pub fn scope_values(&self) -> usize {
+        match self {
+            Self::Class(_) | Self::Instance(..) => 0,
+            Self::Scoped(_, named) => named.values,
+        }
+    }
+
     /// Returns the length of the name in bytes.
     pub fn name_bytes(&self) -> usize {
         let rest = match self {
@@ -164,6 +173,22 @@ impl fmt::Display for Room {
             Self::Class(resource) => resource.fmt(f),
             Self::Instance(resource, id) => write!(f, "{resource}/{id}"),
             Self::Scoped(resource, named) => write!(f, "{resource}?{}", named.text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_is_parsed_to_the_same_room_and_has_its_length() {
+        let one = r#"todo?[7,{"Attribute":["a",{"OneOf":["/",null]}]}]"#.replace('/', "\\u002f");
+        for name in ["todo", "todo/7", "todo/-120", "todo/0", "todo/a/b?c", &one] {
+            let room = Room::parse(name).unwrap();
+            let written = room.name_with_prefix("");
+            assert_eq!((room.to_string(), room.name_bytes()), (written.clone(), written.len()));
+            assert_eq!(Room::parse(&written), Some(room));
         }
     }
 }
