@@ -1,7 +1,8 @@
 // The constants of the wire
 // -------------------------
 //
-// `cargo xtask build` writes this file. Its values are in `protocol/src/wire.rs`.
+// `cargo xtask build` writes this file. Its values are those of `protocol/src/wire.rs`
+// and `protocol/src/wire/`.
 
 // The verbs of a change.
 export const CREATED = 1;
@@ -15,7 +16,7 @@ export const RESUME = 'resume';
 export const UNSUBSCRIBE = 'unsubscribe';
 export const DELIVERED = 'delivered';
 
-// The names of headers, in lower case. The only value of the last one is `TRANSPORT_HTTP`.
+// The names of headers, in lower case. `TRANSPORT_HTTP` is the only value of `TRANSPORT`.
 export const IDEMPOTENCY_KEY = 'idempotency-key';
 export const POSITION = 'backwire-position';
 export const ROOM = 'backwire-room';

@@ -38,8 +38,8 @@ pub const VERSION: u64 = 1;
 /// such member.
 pub const AUTH_VERSION: &str = "backwire";
 
-/// How many times the limit of a body the server accepts as a frame, and reads over HTTP, so that
-/// it can answer a request that is too large. Both ends derive one limit from the other.
+/// The server reads a frame, and a body over HTTP, up to this many times the limit of a body. So it
+/// can answer a request that is too large. Both ends derive one limit from the other.
 pub const BODY_TOLERANCE: usize = 4;
 
 /// How long the ledger of a server remembers a key by default. The client does not send an older

@@ -39,7 +39,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 fn script() -> String {
     let mut script = String::from(
         "// The constants of the wire\n// -------------------------\n//\n\
-         // `cargo xtask build` writes this file. Its values are in `protocol/src/wire.rs`.\n",
+         // `cargo xtask build` writes this file. Its values are those of `protocol/src/wire.rs`\n\
+         // and `protocol/src/wire/`.\n",
     );
     for (heading, constants) in sections() {
         script.push_str(&format!("\n// {heading}\n"));
@@ -63,7 +64,7 @@ fn sections() -> [Section; 5] {
             ],
         ),
         (
-            "The names of headers, in lower case. The only value of the last one is `TRANSPORT_HTTP`.",
+            "The names of headers, in lower case. `TRANSPORT_HTTP` is the only value of `TRANSPORT`.",
             vec![
                 text("IDEMPOTENCY_KEY", header::IDEMPOTENCY_KEY),
                 text("POSITION", header::POSITION),

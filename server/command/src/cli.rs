@@ -1,5 +1,4 @@
 //! The command line, whose options can also be set in `BACKWIRE_…` variables.
-
 //!
 //! In reading order:
 //!

@@ -6,7 +6,8 @@
 //! [parses](super::value::SettingValue) and shows the value.
 //!
 //! The consumers of the table are the settings, the configuration file, the command line and the
-//! builder. Settings that are blocks in a file (`limits`, `io`, `resources`) are not in the table.
+//! builder. Settings that are blocks in a file (`limits`, `io`, `flakeid`, `redis`, `resources`)
+//! and `undeclared` are not in the table.
 
 /// Passes the table to a macro. The macro needs the types of the table in its scope.
 macro_rules! for_each_setting {

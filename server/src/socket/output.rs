@@ -68,7 +68,7 @@ const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
 /// The unread output of one session.
 #[derive(Debug)]
 pub(super) struct Output {
-    /// `None` when the session has ended.
+    /// Dropped when the session ends.
     taken: Weak<TakenBytes>,
     client: Option<IpAddr>,
     queued: Mutex<OutputQueue>,

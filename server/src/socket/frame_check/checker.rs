@@ -148,7 +148,6 @@ impl FrameChecker {
     pub(super) fn check(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
         let mut at = 0;
         while at < bytes.len() && !self.is_closed {
-            let rejected = |violation| Rejection { accepted: at, violation };
             match self.frame.missing() {
                 0 => {
                     let (read, header) = self.header.read(&bytes[at..]);
@@ -161,6 +160,7 @@ impl FrameChecker {
                     let rest = &bytes[at..];
                     let count =
                         usize::try_from(missing).map_or(rest.len(), |it| it.min(rest.len()));
+                    let rejected = |violation| Rejection { accepted: at, violation };
                     self.check_payload(&rest[..count]).map_err(rejected)?;
                     at += count;
                 }
