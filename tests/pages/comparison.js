@@ -101,7 +101,7 @@ let run = 0;
 // One side of a program: its frame, and everything that the page has observed.
 class Side {
   constructor(window, name, number) {
-    Object.assign(this, {window, name: `note${number}${name}`, strict: `strict${number % 400}${name}`, trace: [], singles: {}});
+    Object.assign(this, {window, name: `note${number}${name}`, strict: `strict${number % 400}${name}`, trace: [], singles: {}, stale: []});
     const {Backbone} = window;
     const Model = this.Model = Backbone.Model.extend({
       validate: attrs => (attrs.text === 'invalid' ? 'is invalid' : undefined),
@@ -153,6 +153,7 @@ class Side {
     if (step.call === 'pair') return this.pair(step);
     const target = this.target(step);
     if (!target) return this.note('no such model');
+    if (step.call === 'list') this.refreshStale();
     if (step.call === 'set') {
       target.set(step.attrs);
       return this.note('set', target.attributes.n);
@@ -175,8 +176,19 @@ class Side {
       .catch(error => this.note(error.message));
     await this.idle();
     this.note('settled', ...this.shown(xhr));
+    if (step.call === 'sync' && xhr.status < 300 && !step.options.elsewhere) this.stale.push([target, step]);
     if (step.call === 'list') this.window.Backwire?.stop(target);
     this.note('now', target.models ? target.length : _.omit(target.attributes, 'createdAt', 'updatedAt'), target.changedAttributes?.() === false);
+  }
+
+  // Sets what `Backbone.sync` alone has written: it leaves the model as it is. A list that is
+  // fetched after that changes no other model in plain Backbone, but all models of the record in
+  // Backwire. The second `set` leaves no changed attributes.
+  refreshStale() {
+    for (const [model, {what, attrs, options}] of this.stale.splice(0)) {
+      if (what === 'update' || what === 'patch') model.set(options.attrs ?? (what === 'patch' ? attrs : {}), {silent: true});
+      model.set({}, {silent: true});
+    }
   }
 
   // Makes two calls at once. The effects of each call have an order; those of both have none.
