@@ -7,7 +7,7 @@
 // of one script tag, and only the light at the top (`ConnectionView`) knows about it. Take the tag
 // away and everything else still works, by plain requests to /todo.
 
-// What this window shows of the todos.
+// The part of the todos that this window shows.
 const page = new Backbone.Model({filter: 'all', loaded: false});
 
 // However many events arrive in one go, such a method runs once, right after them.

@@ -170,7 +170,7 @@ const TodoView = Backbone.View.extend({
     this.meanwhile('');
   },
 
-  // What happened to the todo while it was being edited here.
+  // A change of the todo that arrived while it was being edited here.
   meanwhile(text) {
     this.$('.meanwhile').text(text);
   },

@@ -6,7 +6,7 @@
 const Todo = Backbone.Model.extend({
   defaults: {title: '', completed: false},
 
-  // What to call it where there has to be a word.
+  // The name for a todo without a title.
   name() {
     return String(this.get('title') || 'untitled');
   },
@@ -48,11 +48,11 @@ const filters = {
   completed: todo => Boolean(todo.get('completed'))
 };
 
-// What is done in this window is no news to whoever sits at it. Backbone hands the options of a
-// save to every event that comes of it, so the views can tell, and highlight only what others did.
+// The views highlight the changes of others, and not those of this window. Backbone passes the
+// options of a save to every event that it causes, so the views can distinguish them.
 const own = {news: false};
 
-// What somebody typed, as a title.
+// Returns typed text as a title.
 function tidy(text) {
   return text.trim().slice(0, 200);
 }

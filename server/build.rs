@@ -25,7 +25,7 @@ fn main() {
     ];
     fs::write(out.join("assets.rs"), embedded.concat()).expect("OUT_DIR can be written to");
     watch(&dist);
-    // Where it is missing, the build that brings it touches the other directory as well.
+    // If it is missing, the build that makes it touches the other directory as well.
     if stock.exists() {
         println!("cargo::rerun-if-changed={}", stock.display());
     }

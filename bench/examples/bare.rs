@@ -1,4 +1,4 @@
-//! What one would write with socketioxide alone: records in a map, a room for those who listen.
+//! A program with socketioxide alone: records in a map, and a room for the listeners.
 //!
 //! It does what `peers/node.mjs` does, and is the other peer of the benchmarks.
 

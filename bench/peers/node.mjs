@@ -1,4 +1,4 @@
-// What one would write with npm's socket.io: records in a map, a room for those who listen.
+// A program with npm's socket.io: records in a map, and a room for the listeners.
 
 import { createServer } from "node:http";
 import { Server } from "socket.io";

@@ -23,7 +23,7 @@ function redis(path) {
       else reject(new Error(line));
     }
   });
-  // What is sent within one turn is one write.
+  // Frames that are sent within one turn are one write.
   const send = command => {
     if (!stream.writableCorked) {
       stream.cork();

@@ -116,7 +116,7 @@ pub(crate) struct Deliveries {
     listening: JoinSet<anyhow::Error>,
 }
 
-/// What the listeners have received.
+/// The deliveries that the listeners have received.
 struct Received {
     total: AtomicUsize,
     listeners: Vec<Total>,

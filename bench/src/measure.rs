@@ -44,7 +44,7 @@ impl Schedule {
     }
 }
 
-/// What one operation used in one window.
+/// The resources that one operation used in one window.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sample {
     /// CPU time of the server and its database.

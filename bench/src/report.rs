@@ -15,7 +15,7 @@ pub(crate) struct Report {
 /// How much Backwire needs compared with something else.
 pub(crate) struct Ratio {
     work: String,
-    /// What it is compared with.
+    /// The name of the other side.
     to: String,
     /// The ratio of each round.
     rounds: Vec<f64>,
@@ -24,7 +24,7 @@ pub(crate) struct Ratio {
     arrivals: [Vec<Arrivals>; 2],
 }
 
-/// What one operation costs one server.
+/// The cost of one operation in one server.
 struct Cost {
     work: String,
     server: String,

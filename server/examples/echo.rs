@@ -22,7 +22,7 @@ struct Echo {
     over: &'static str,
 }
 
-/// What is sent along over a socket is the body, as it would be over HTTP.
+/// The data of a request over a socket is its body, as over HTTP.
 async fn echo(
     Query(in_url): Query<Said>,
     socket: Option<Client>,

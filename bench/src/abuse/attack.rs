@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::wire::Client;
 
-/// What the attacker got has at most so many kinds.
+/// The maximum number of kinds of responses that are counted.
 const MAX_OUTCOMES: usize = 8;
 
 /// After a failure the attacker tries again.
@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// One attack.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
-    /// What the attacker does.
+    /// A description of the attack.
     pub(crate) about: &'static str,
     /// How many do it at the same time.
     pub(crate) workers: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Attack {
     pub(crate) descriptors: Option<u32>,
     /// Stores the data that the attack needs.
     pub(crate) prepare: Step,
-    /// What each worker repeats.
+    /// The step that each worker repeats.
     pub(crate) step: Step,
 }
 

@@ -1,5 +1,5 @@
-//! What an attack may do: raise the server's memory a little, and delay the innocent client a
-//! little.
+//! The verdict on an attack, which may do this: raise the server's memory a little, and delay the
+//! innocent client a little.
 
 use std::fmt;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) struct Measured {
     pub(crate) memory: Option<u64>,
     pub(crate) idle: Latencies,
     pub(crate) under_attack: Latencies,
-    /// What the attacker got, and how often.
+    /// The responses that the attacker got, and how often.
     pub(crate) outcomes: Vec<(String, u64)>,
 }
 
@@ -55,7 +55,7 @@ impl Latencies {
 }
 
 impl Measured {
-    /// What must not be. A server that withstands the attack has none.
+    /// The violated limits. A server that withstands the attack has none.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         match self.memory {

@@ -13,7 +13,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 /// The address of all attackers. It is of this machine, as all that begin with 127 are.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 6, 6, 6);
 
-/// Where a client is, and where the server is.
+/// The addresses of a client and of the server.
 #[derive(Clone)]
 pub(crate) struct Client {
     from: Ipv4Addr,

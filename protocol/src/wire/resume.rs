@@ -23,12 +23,12 @@ pub struct ResumeEntry<R> {
 pub struct ResumeAnswer<R, C> {
     /// The name of the room.
     pub room: R,
-    /// What the client has missed, or `None` if the log does not have it. Then the client reads the
-    /// room again.
+    /// The changes that the client has missed, or `None` if the log does not have it. Then the
+    /// client reads the room again.
     pub missed: Option<Missed<C>>,
 }
 
-/// What a client has missed in a room.
+/// The changes that a client has missed in a room.
 #[derive(Debug, Clone)]
 pub struct Missed<C> {
     /// The end of the log, in the present epoch.

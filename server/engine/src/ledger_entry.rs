@@ -1,4 +1,4 @@
-//! What the ledger has stored of a write, for callers that do not repeat the write itself.
+//! The entry of a write in the ledger, for callers that do not repeat the write itself.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -28,7 +28,7 @@ pub(super) struct Arrival {
     pub(super) persons: Vec<Arc<str>>,
 }
 
-/// What the task of the connection has to do next.
+/// The next step of the task of the connection.
 #[derive(Debug)]
 pub(super) enum Next {
     /// Send this message.

@@ -19,7 +19,7 @@ use crate::dialect::runtime;
 use crate::http::origin::SiteOrigin;
 use crate::sites::{EventNames, Name, Site};
 
-/// What a client sends in its CONNECT.
+/// The data that a client sends in its CONNECT.
 #[derive(Debug)]
 pub(crate) struct ConnectRequest {
     pub(crate) token: Option<String>,

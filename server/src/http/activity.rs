@@ -1,4 +1,4 @@
-//! What a TCP connection waits for, and how long it may wait for its client.
+//! The activity of a TCP connection, and how long it may wait for its client.
 //!
 //! Three places report to an [`Activity`]: the stream, when bytes arrive; the service, when a
 //! request begins and its response ends; and the body of a request, when its reader has to wait.
@@ -22,7 +22,7 @@ pub(crate) struct Deadlines {
     pub(crate) idle: Duration,
 }
 
-/// What a connection does or waits for, and since when.
+/// The activity of a connection: what it does or waits for, and since when.
 #[derive(Debug)]
 pub(crate) struct Activity(Mutex<State>);
 

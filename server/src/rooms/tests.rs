@@ -1,4 +1,8 @@
+use std::collections::HashSet;
+
 use backwire_records::criteria::{Collection, Filter, Scope};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::*;
 
@@ -93,4 +97,98 @@ fn room_is_empty_when_last_connection_has_left() {
         presence.remove(Dialect::Runtime, &room);
         assert_eq!(presence.count(Dialect::Runtime, &room), left);
     }
+}
+
+/// Rooms of every kind, of two resources whose names begin alike.
+fn all_rooms() -> Vec<Room> {
+    let mut rooms = Vec::new();
+    for resource in ["todo", "todos"].map(|name| Resource::parse(name).unwrap()) {
+        rooms.push(Room::class(resource.clone()));
+        for id in [Id::Integer(7), Id::Text("7a".into())] {
+            rooms.push(Room::instance(resource.clone(), id.clone()));
+            for filter in [Filter::default(), Filter::Any(Vec::new())] {
+                let of = CollectionKey {
+                    resource: "user".to_owned(),
+                    id: id.clone(),
+                    attribute: "todos".to_owned(),
+                };
+                let scope = Box::new(Scope::Whole(filter.clone()));
+                for scope in [
+                    Scope::One(id.clone(), filter.clone()),
+                    Scope::Members(Collection { of, at: (1, 2) }, scope),
+                ] {
+                    rooms.extend(Room::scoped(resource.clone(), scope));
+                }
+            }
+        }
+        rooms.extend(Room::scoped(resource, anything()));
+    }
+    rooms
+}
+
+/// Compares every answer with a search through the list of all connections in rooms.
+fn compare(presence: &Presence, joined: &[(Dialect, Room)], rooms: &[Room]) {
+    for dialect in Dialect::ALL {
+        let with = |room: &Room| joined.iter().filter(|it| **it == (dialect, room.clone())).count();
+        for room in rooms {
+            assert_eq!(presence.count(dialect, room), with(room), "{dialect:?} {room}");
+        }
+        let present: HashSet<_> = rooms.iter().filter(|room| with(room) > 0).cloned().collect();
+        let of_filters = |filters: Vec<Arc<FollowedFilter>>| -> HashSet<_> {
+            filters.iter().map(|filter| filter.room.clone()).collect()
+        };
+        let some = |matches: &dyn Fn(&Room) -> bool| -> HashSet<_> {
+            present.iter().filter(|room| matches(room)).cloned().collect()
+        };
+        for resource in ["todo", "todos"].map(|name| Resource::parse(name).unwrap()) {
+            let of = |room: &Room| *room.resource() == resource;
+            assert_eq!(presence.has_any(dialect, &resource), !some(&of).is_empty());
+            let lists = some(&|room| of(room) && room.scope().is_some() && room.id().is_none());
+            assert_eq!(presence.has_filters(dialect, &resource), !lists.is_empty());
+            assert_eq!(of_filters(presence.filters_of(dialect, &resource)), lists);
+            for id in [Id::Integer(7), Id::Text("7a".into())] {
+                let is_of_record =
+                    |room: &Room| of(room) && room.scope().is_some() && room.id() == Some(&id);
+                let found = of_filters(presence.record_filters(dialect, &resource, &id));
+                assert_eq!(found, some(&is_of_record));
+                let key = CollectionKey {
+                    resource: "user".to_owned(),
+                    id,
+                    attribute: "todos".to_owned(),
+                };
+                let is_member = |room: &Room| {
+                    let collection = room.scope().and_then(Scope::collection);
+                    of(room) && collection.is_some_and(|collection| collection.of == key)
+                };
+                let found = presence.member_rooms(dialect, &resource, &key);
+                assert_eq!(found.into_iter().collect::<HashSet<_>>(), some(&is_member));
+            }
+        }
+    }
+}
+
+#[test]
+fn rooms_are_found_as_in_a_list_of_all_connections() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let (mut random, rooms) = (StdRng::seed_from_u64(seed), all_rooms());
+    let (presence, mut joined) = (Presence::default(), Vec::new());
+    for step in 0..600 {
+        // More connections leave in the second half, so that rooms become empty.
+        if joined.is_empty() || random.random_bool(if step < 300 { 0.6 } else { 0.4 }) {
+            let dialect = Dialect::ALL[random.random_range(0..4)];
+            let room = presence.shared(dialect, rooms[random.random_range(0..rooms.len())].clone());
+            presence.add(dialect, &room);
+            joined.push((dialect, room));
+        } else {
+            let (dialect, room) = joined.swap_remove(random.random_range(0..joined.len()));
+            presence.remove(dialect, &room);
+        }
+        if step % 7 == 0 {
+            compare(&presence, &joined, &rooms);
+        }
+    }
+    joined.iter().for_each(|(dialect, room)| presence.remove(*dialect, room));
+    compare(&presence, &[], &rooms);
+    assert!(presence.counts.lock().dialects.iter().all(HashMap::is_empty));
 }

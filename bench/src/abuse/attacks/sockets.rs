@@ -1,4 +1,4 @@
-//! What connections of Socket.IO hold, send and do not read.
+//! Attacks by connections of Socket.IO: what they hold, send and do not read.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What wasm-bindgen's test runner uses of the crate `rouille`: an HTTP server whose handler is a
-//! function.
+//! The part of the crate `rouille` that wasm-bindgen's test runner uses: an HTTP server whose
+//! handler is a function.
 //!
 //! `rouille` itself depends on `multipart`, `buf_redux`, `safemem` and `twoway`, which nobody
 //! maintains. The workspace replaces it by this crate (`[patch.crates-io]`). Names and signatures
