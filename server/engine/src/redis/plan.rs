@@ -1,0 +1,139 @@
+//! The plan of a read: the ranges of sorted sets that have all records that the criteria select.
+//!
+//! Invariant: every record that matches is in one of the ranges, with its value as it is stored.
+//! The converse need not hold: the records that are found are checked again.
+
+use backwire_records::change::Id;
+use backwire_records::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand, Rank};
+use serde_json::Value;
+
+use super::encoding;
+use super::known::KnownResource;
+use crate::cascades::ResourceCascades;
+
+/// The maximum number of ranges of a plan.
+const MAX_RANGES: usize = 1000;
+
+/// A range of the ids of a resource or of the index of an attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Range {
+    /// The attribute; empty for the ids.
+    pub(super) attribute: String,
+    pub(super) low: Vec<u8>,
+    pub(super) high: Vec<u8>,
+}
+
+/// Returns the range of all ids.
+pub(super) fn everything() -> Vec<Range> {
+    vec![Range { attribute: String::new(), low: b"-".to_vec(), high: b"+".to_vec() }]
+}
+
+/// Returns the ranges for each condition that an index can evaluate.
+pub(super) fn candidates(criteria: &Criteria, known: &KnownResource) -> Vec<Vec<Range>> {
+    let no_cascades = ResourceCascades::default();
+    let cascades = known.cascades.as_ref().map_or(&no_cascades, |cascades| &*cascades.value);
+    let mut plans = Vec::new();
+    for (name, condition) in conditions(criteria) {
+        let ranges = match *name == *criteria.key {
+            true => ids(condition),
+            false if known.has_index(name) => {
+                let ranges = values(name, condition);
+                ranges.map(|ranges| with_dangling(ranges, name, condition, cascades))
+            }
+            false => None,
+        };
+        plans.extend(ranges.filter(|ranges| ranges.len() <= MAX_RANGES));
+    }
+    plans
+}
+
+/// Returns the attributes whose indexes would narrow the read.
+pub(super) fn missing_indexes<'c>(criteria: &'c Criteria, known: &KnownResource) -> Vec<&'c str> {
+    let names = criteria.names().into_iter();
+    names.filter(|name| **name != *criteria.key && !known.has_index(name)).collect()
+}
+
+/// Returns the conditions that every matching record fulfils and that are case-sensitive.
+fn conditions(criteria: &Criteria) -> Vec<(&str, &Condition)> {
+    let sensitive = (criteria.case == Case::Sensitive).then_some(&criteria.filter);
+    [&criteria.within].into_iter().chain(sensitive).flat_map(conjoined).collect()
+}
+
+fn conjoined(filter: &Filter) -> Vec<(&str, &Condition)> {
+    match filter {
+        Filter::All(parts) => parts.iter().flat_map(conjoined).collect(),
+        Filter::Attribute(name, condition) => vec![(name, condition)],
+        Filter::Any(_) | Filter::Not(_) => Vec::new(),
+    }
+}
+
+/// Returns the ranges of ids for a condition on the id.
+fn ids(condition: &Condition) -> Option<Vec<Range>> {
+    let Condition::OneOf(operands) = condition else { return None };
+    let range = |id: &Id| {
+        let bound = [b"[", &encoding::id(id)[..]].concat();
+        Range { attribute: String::new(), low: bound.clone(), high: bound }
+    };
+    let ids = operands.iter().flat_map(|operand| {
+        #[expect(clippy::cast_possible_truncation, reason = "ids are exact as doubles")]
+        let number = operand.number().map(|number| Id::Integer(number as i64));
+        let text = operand.text().and_then(Id::parse);
+        number.into_iter().chain(text)
+    });
+    Some(ids.map(|id| range(&id)).collect())
+}
+
+/// Returns the ranges of values for a condition.
+fn values(name: &str, condition: &Condition) -> Option<Vec<Range>> {
+    let exact = |value: Vec<u8>| exactly(name, &value);
+    match condition {
+        Condition::OneOf(operands) => Some(operands.iter().flat_map(equal).map(exact).collect()),
+        Condition::Is(comparison, operand) => compared(name, *comparison, operand),
+        Condition::NoneOf(_) | Condition::Like(_) => None,
+    }
+}
+
+fn exactly(name: &str, value: &[u8]) -> Range {
+    let (low, high) = ([b"[", value].concat(), [b"(", value, b"u"].concat());
+    Range { attribute: name.to_owned(), low, high }
+}
+
+/// Returns the encoded values that may equal an operand.
+fn equal(operand: &Operand) -> Vec<Vec<u8>> {
+    let null = matches!(operand, Operand::Null).then_some(Value::Null);
+    let values = null.into_iter().chain(operand.bool().map(Value::from));
+    let mut values: Vec<_> = values.map(|value| encoding::value(&value)).collect();
+    values.extend(operand.number().map(encoding::number));
+    values.extend(operand.text().map(encoding::text));
+    values
+}
+
+/// Returns the range of values that compare to an operand. A loose operand compares with texts that
+/// look like numbers, too, whose order is another one.
+fn compared(name: &str, comparison: Comparison, operand: &Operand) -> Option<Vec<Range>> {
+    let (value, rank, next) = match operand {
+        Operand::Number(number) => (encoding::number(*number), Rank::Number, Rank::Text),
+        Operand::Text(text) => (encoding::text(text), Rank::Text, Rank::Composed),
+        _ => return None,
+    };
+    let (low, high) = match comparison.is_less() {
+        true => ([&b"["[..], &encoding::rank(rank)].concat(), [&b"("[..], &value, b"u"].concat()),
+        false => ([&b"["[..], &value].concat(), [&b"("[..], &encoding::rank(next)].concat()),
+    };
+    Some(vec![Range { attribute: name.to_owned(), low, high }])
+}
+
+/// Adds the records whose reference dangles, if the condition holds for null.
+fn with_dangling(
+    mut ranges: Vec<Range>,
+    name: &str,
+    condition: &Condition,
+    cascades: &ResourceCascades,
+) -> Vec<Range> {
+    if condition.holds(&Value::Null, Case::Sensitive) {
+        let ids = cascades.ids().filter(|(other, _)| *other == name).flat_map(|(_, ids)| ids);
+        let forms = ids.flat_map(|(id, _)| encoding::forms(id));
+        ranges.extend(forms.map(|form| exactly(name, &form)));
+    }
+    ranges
+}
