@@ -46,7 +46,9 @@ mod indexes;
 mod known;
 mod link;
 mod log;
+mod matches;
 mod operation;
+mod part;
 mod plan;
 mod queues;
 mod repeats;
@@ -207,16 +209,10 @@ impl Engine for Redis {
         criteria: &Criteria,
         options: &ReadOptions,
     ) -> Result<Snapshot<Vec<Record>>, Error> {
-        let read = ListRead {
-            commands: &self.reads,
-            known: &self.known,
-            resource,
-            criteria,
-            options,
-            clock: ReadClock::begin(self.options.read_deadline, options),
-            scan_limit: self.options.scan_limit,
-        };
-        read.run().await
+        let clock = ReadClock::begin(self.options.read_deadline, options);
+        let asked = (resource, criteria);
+        let limit = self.options.scan_limit;
+        ListRead::new(&self.reads, &self.known, asked, (options, clock), limit).run().await
     }
 
     async fn find_one(

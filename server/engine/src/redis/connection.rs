@@ -124,7 +124,11 @@ impl Commands {
         &self,
         commands: impl IntoIterator<Item = Cmd>,
     ) -> Result<Vec<T>, Error> {
-        let replies = self.send(pipeline(commands)).await?;
+        let pipeline = pipeline(commands);
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        let replies = self.send(pipeline).await?;
         let read =
             |value| T::from_redis_value(value).map_err(|error| self.link.error(&error.into()));
         replies.values.into_iter().map(|value| value.and_then(read)).collect()

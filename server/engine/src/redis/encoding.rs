@@ -82,6 +82,25 @@ pub(super) fn member(value: &Value, id: &Id) -> Vec<u8> {
     [self::value(value), self::id(id)].concat()
 }
 
+/// Whether different texts may have this value.
+pub(super) fn is_truncated(value: &[u8]) -> bool {
+    value.starts_with(&rank(Rank::Text)) && value.len() > MAX_TEXT_BYTES
+}
+
+/// Returns the value and the id of a member.
+pub(super) fn split(member: &[u8]) -> (&[u8], &[u8]) {
+    let length = match member.first() {
+        Some(b'3') => 17,
+        Some(b'4') => {
+            // A text ends with 0 and 1, and has no other 0 before a 1.
+            let end = member.windows(2).position(|two| two == [0, 1]);
+            end.map_or(member.len(), |end| end + 2)
+        }
+        _ => 1,
+    };
+    member.split_at(length.min(member.len()))
+}
+
 /// Returns the values in which an attribute may hold a reference to an id.
 pub(super) fn forms(id: &Id) -> Vec<Vec<u8>> {
     match id {
@@ -136,6 +155,17 @@ mod tests {
             }
             prop_assert_eq!(id(&ids[0]).cmp(&id(&ids[1])), ids[0].cmp(&ids[1]));
             prop_assert!(id(&ids[0]) < id(&ids[2]));
+        }
+
+        #[test]
+        fn member_is_split_into_value_and_id(number in any::<f64>(), text in "[\u{0}\u{1}ab]{0,5}") {
+            for value in [json!(number), json!(text), json!(null), json!([1])] {
+                for id in [Id::Integer(1), Id::Text(text.clone().into())] {
+                    let member = member(&value, &id);
+                    let (split, rest) = split(&member);
+                    prop_assert_eq!((split, rest), (&self::value(&value)[..], &self::id(&id)[..]));
+                }
+            }
         }
 
         #[test]

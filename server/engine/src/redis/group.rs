@@ -41,6 +41,19 @@ pub(super) enum Decided {
     Later,
 }
 
+/// A write that is to be decided.
+pub(super) struct Candidate<'a> {
+    pub(super) write: &'a Write,
+    /// Its stored state, if it was read.
+    pub(super) state: Option<&'a State>,
+    /// Whether the id in the state was reserved.
+    pub(super) is_reserved: bool,
+    /// The first free id, if the counter has passed the ids that it counts.
+    pub(super) free: Option<i64>,
+    /// The bytes that a former attempt has claimed for the answer.
+    pub(super) claimed: usize,
+}
+
 /// The group that is being made.
 pub(super) struct Group<'a> {
     pub(super) epoch: Epoch,
@@ -85,88 +98,61 @@ impl<'a> Group<'a> {
         Self { epoch, window, known, cache, records, touched, keys, next, count: 0 }
     }
 
-    /// Decides the next write. `state` is its stored state, if it was read; `free` is the first
-    /// free id if the counter has passed the ids that it counts.
-    pub(super) fn decide(
-        &mut self,
-        write: &Write,
-        state: Option<&State>,
-        reserved: bool,
-        free: Option<i64>,
-    ) -> Result<Decided, Error> {
-        if let Some(key) = &write.key {
-            if self.keys.contains(&KeyHash::from(key)) {
-                return Ok(Decided::Later);
-            }
-            if let Some(entry) = state.and_then(|state| state.entry.clone())
-                && entry.outcome.at >= self.window.ledger_cutoff(write.at)
-            {
-                let written = entry.answer(key).map_err(Error::from);
-                return Ok(
-                    written.map_or_else(|error| Decided::Final(Err(error)), Decided::Repeated)
-                );
-            }
+    /// Decides the next write.
+    pub(super) fn decide(&mut self, ask: &Candidate<'_>) -> Result<Decided, Error> {
+        if let Some(decided) = self.decide_by_key(ask) {
+            return Ok(decided);
         }
-        let is_final = state.is_some() && !self.touched.contains(&write.resource);
-        let refused = |error: Error| match is_final {
-            true => Decided::Final(Err(error)),
-            false => Decided::Later,
-        };
+        let is_final = ask.state.is_some() && !self.touched.contains(&ask.write.resource);
+        match self.decide_by_state(ask) {
+            Err(Error::Refused(_)) if !is_final => Ok(Decided::Later),
+            Err(error @ (Error::Refused(_) | Error::OutOfMemory(_))) => {
+                Ok(Decided::Final(Err(error)))
+            }
+            Ok(Decided::Final(_)) if !is_final => Ok(Decided::Later),
+            decided => decided,
+        }
+    }
+
+    /// Decides a write whose key is known, or is in the group.
+    fn decide_by_key(&self, Candidate { write, state, .. }: &Candidate<'_>) -> Option<Decided> {
+        let key = write.key.as_ref()?;
+        if self.keys.contains(&KeyHash::from(key)) {
+            return Some(Decided::Later);
+        }
+        let entry = state.and_then(|state| state.entry.clone());
+        let entry = entry.filter(|it| it.outcome.at >= self.window.ledger_cutoff(write.at))?;
+        Some(match entry.answer(key) {
+            Ok(written) => Decided::Repeated(written),
+            Err(error) => Decided::Final(Err(error.into())),
+        })
+    }
+
+    fn decide_by_state(&mut self, ask: &Candidate<'_>) -> Result<Decided, Error> {
+        let Candidate { write, state, .. } = *ask;
         let known = match state {
             Some(state) => state.known.clone(),
             None => self.known.of(&write.resource, self.epoch),
         };
-        let given = match write.id() {
-            Ok(given) => given,
-            Err(error) => return Ok(refused(error.into())),
-        };
-        let (id, next) = match given {
+        let (id, next) = match write.id()? {
             Some(id) => (id, None),
-            None => match self.next_id(write, state, reserved, free) {
+            None => match self.next_id(ask)? {
                 Some((id, next)) => (Id::Integer(id), Some(next)),
-                None if is_final => {
-                    let error = WriteError::NoIdLeft { resource: write.resource.clone() };
-                    return Ok(refused(error.into()));
-                }
                 None => return Ok(Decided::Later),
             },
         };
         let Some(basis) = self.basis(write, &id, state)? else { return Ok(Decided::Later) };
-        if let Err(error) = write.memory.add(basis.bytes) {
-            return Ok(Decided::Final(Err(error.into())));
-        }
         let Some((taken, unique)) = taken(write, &id, &basis, &known, state) else {
             return Ok(Decided::Later);
         };
-        let dangling = basis.record.as_ref().map(|record| known.dangling(record, basis.changed));
-        let head = state.map_or(0, |state| state.head);
-        let stored_state = StoredState {
-            record: basis.record.clone(),
-            dangling: dangling.unwrap_or_default(),
-            // The script sets it, unless the write changes nothing.
-            previous: match basis.expected {
-                Expected::Offset(offset) => offset,
-                _ => 0,
-            },
-            position: Position { epoch: self.epoch.epoch, offset: head + 1 },
-            taken,
-            next_id: match &id {
-                Id::Integer(id) => *id,
-                Id::Text(_) => 0,
-            },
-            // The script compares the limits.
-            records: RecordCounts::default(),
-        };
-        let (change, is_unchanged) = match write.clone().apply(stored_state) {
-            Err(error) => return Ok(refused(error.into())),
-            Ok(Decision::Unchanged(change)) if write.key.is_none() => {
-                return Ok(match is_final {
-                    true => Decided::Final(Ok(CommitOutcome::unchanged(change))),
-                    false => Decided::Later,
-                });
+        write.memory.add(basis.bytes.saturating_sub(ask.claimed))?;
+        let stored_state = self.stored_state(&id, &basis, &known, state, taken);
+        let (change, is_unchanged) = match write.clone().apply(stored_state)? {
+            Decision::Changed(change) => (change, false),
+            Decision::Unchanged(change) if write.key.is_some() => (change, true),
+            Decision::Unchanged(change) => {
+                return Ok(Decided::Final(Ok(CommitOutcome::unchanged(change))));
             }
-            Ok(Decision::Unchanged(change)) => (change, true),
-            Ok(Decision::Changed(change)) => (change, false),
         };
         let operation = Operation {
             is_unchanged,
@@ -179,34 +165,61 @@ impl<'a> Group<'a> {
             next,
             unique,
             known,
+            bytes: basis.bytes,
             change,
         };
         self.add(&operation, &basis);
         Ok(Decided::Operation(Box::new(operation)))
     }
 
-    /// Returns the id of a record without an id; `None` if it has to be read or there is none.
-    fn next_id(
+    fn stored_state(
         &self,
-        write: &Write,
+        id: &Id,
+        basis: &Basis,
+        known: &KnownResource,
         state: Option<&State>,
-        reserved: bool,
-        free: Option<i64>,
-    ) -> Option<(i64, NextId)> {
-        if let Some(state) = state
-            && reserved
-            && state.next <= MAX_COUNTED_ID
-        {
-            return Some((state.next, NextId::Reserved));
+        taken: Option<String>,
+    ) -> StoredState {
+        let dangling = basis.record.as_ref().map(|record| known.dangling(record, basis.changed));
+        let offset = state.map_or(0, |state| state.head) + 1;
+        StoredState {
+            record: basis.record.clone(),
+            dangling: dangling.unwrap_or_default(),
+            // The script sets it, unless the write changes nothing.
+            previous: match basis.expected {
+                Expected::Offset(offset) => offset,
+                _ => 0,
+            },
+            position: Position { epoch: self.epoch.epoch, offset },
+            taken,
+            next_id: match id {
+                Id::Integer(id) => *id,
+                Id::Text(_) => 0,
+            },
+            // The script compares the limits.
+            records: RecordCounts::default(),
         }
-        let of_group = self.next.get(&write.resource).copied();
-        let read = state.map(|state| state.next);
-        let next = of_group.or(read).or_else(|| self.cache.next(&write.resource))?;
-        match next {
-            ..=MAX_COUNTED_ID => Some((next, NextId::Counter(next))),
-            _ if of_group.is_none() && read.is_some() => Some((free?, NextId::Counter(next))),
-            _ => None,
+    }
+
+    /// Returns the id of a record without an id; `None` if it has to be read.
+    fn next_id(&self, ask: &Candidate<'_>) -> Result<Option<(i64, NextId)>, WriteError> {
+        let resource = &ask.write.resource;
+        let read = ask.state.map(|state| state.next);
+        if let Some(next) = read.filter(|next| ask.is_reserved && *next <= MAX_COUNTED_ID) {
+            return Ok(Some((next, NextId::Reserved)));
         }
+        let of_group = self.next.get(resource).copied();
+        let Some(next) = of_group.or(read).or_else(|| self.cache.next(resource)) else {
+            return Ok(None);
+        };
+        if next <= MAX_COUNTED_ID {
+            return Ok(Some((next, NextId::Counter(next))));
+        }
+        if of_group.is_some() || read.is_none() {
+            return Ok(None);
+        }
+        let free = ask.free.ok_or_else(|| WriteError::NoIdLeft { resource: resource.clone() })?;
+        Ok(Some((free, NextId::Counter(next))))
     }
 
     /// Returns the record that the write is decided on, if it is known or need not be.

@@ -64,6 +64,7 @@ async fn page(commands: &Commands, resource: &Resource, low: &[u8]) -> Result<Pa
         .with("")
         .with(MAX_RECORDS)
         .with(MAX_BYTES)
+        .with(0)
         .with(1)
         .with("")
         .with(low)

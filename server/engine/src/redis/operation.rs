@@ -32,6 +32,8 @@ pub(super) struct Operation {
     /// The other records with the unique values of this one.
     pub(super) unique: Vec<UniqueValue>,
     pub(super) known: KnownResource,
+    /// The bytes of the record in memory, which the answer has.
+    pub(super) bytes: usize,
 }
 
 /// The offset that a record has to have.

@@ -4,7 +4,9 @@
 //! The converse need not hold: the records that are found are checked again.
 
 use backwire_records::change::Id;
-use backwire_records::criteria::{Case, Comparison, Condition, Criteria, Filter, Operand, Rank};
+use backwire_records::criteria::{
+    Case, Comparison, Condition, Criteria, Direction, Filter, Operand, Rank,
+};
 use serde_json::Value;
 
 use super::encoding;
@@ -23,13 +25,87 @@ pub(super) struct Range {
     pub(super) high: Vec<u8>,
 }
 
-/// Returns the range of all ids.
-pub(super) fn everything() -> Vec<Range> {
-    vec![Range { attribute: String::new(), low: b"-".to_vec(), high: b"+".to_vec() }]
+/// The ranges to read, and the order of the records in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) ranges: Vec<Range>,
+    pub(super) order: Order,
+    /// Whether the ranges are read from their ends.
+    pub(super) is_reverse: bool,
 }
 
-/// Returns the ranges for each condition that an index can evaluate.
-pub(super) fn candidates(criteria: &Criteria, known: &KnownResource) -> Vec<Vec<Range>> {
+/// The order of the records in a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Order {
+    /// All records, in the order of their ids.
+    Ids,
+    /// All records, in the order of the index of this attribute.
+    Index(String),
+    /// Some records, in any order.
+    Any,
+}
+
+impl Plan {
+    /// Returns the plan that reads all records.
+    pub(super) fn everything() -> Self {
+        Self { ranges: whole(""), order: Order::Ids, is_reverse: false }
+    }
+
+    /// Whether it reads records that no index has selected.
+    pub(super) fn is_scan(&self) -> bool {
+        self.order != Order::Any
+    }
+
+    /// Returns the member at which the plan goes on; `None` if it has read everything.
+    pub(super) fn frontier(&self) -> Option<&[u8]> {
+        let next = self.ranges.first()?;
+        let bound = if self.is_reverse { &next.high } else { &next.low };
+        Some(&bound[1..])
+    }
+
+    /// Goes on in a range, counted from 1, at a member.
+    pub(super) fn continue_at(&mut self, range: usize, member: &[u8]) {
+        self.ranges.drain(..range.saturating_sub(1));
+        if let Some(next) = self.ranges.first_mut() {
+            let bound = if self.is_reverse { &mut next.high } else { &mut next.low };
+            *bound = [b"[", member].concat();
+        }
+    }
+
+    /// Whether it has read a record with this value, if the record is in one of its ranges.
+    pub(super) fn has_read(&self, value: &[u8], id: &Id) -> bool {
+        let Some(frontier) = self.frontier().filter(|_| self.is_scan()) else { return true };
+        let member = [value, &encoding::id(id)].concat();
+        if self.is_reverse { member[..] > *frontier } else { member[..] < *frontier }
+    }
+}
+
+fn whole(attribute: &str) -> Vec<Range> {
+    vec![Range { attribute: attribute.to_owned(), low: b"-".to_vec(), high: b"+".to_vec() }]
+}
+
+/// Returns the plan that reads records in the order of the criteria, if only the first of them are
+/// needed and there is an index.
+pub(super) fn scan(criteria: &Criteria, known: &KnownResource) -> Option<Plan> {
+    criteria.needed_records().filter(|_| !criteria.sort.is_by_id())?;
+    let (name, direction) = criteria.first();
+    let cascades = known.cascades.as_ref();
+    // The index has dangling references, which are null in the order of the criteria.
+    let dangles = cascades.is_some_and(|it| it.value.has_one_of([name].into_iter()));
+    let is_reverse = direction == Direction::Descending;
+    let order = match name == &*criteria.key {
+        true => Order::Ids,
+        false if known.has_index(name) && !dangles => Order::Index(name.to_owned()),
+        false => return None,
+    };
+    let attribute = if order == Order::Ids { "" } else { name };
+    // The order of ids is read to its end if there are other terms, which is not worth it.
+    let is_exact = order != Order::Ids || criteria.sort.0.len() == 1;
+    is_exact.then(|| Plan { ranges: whole(attribute), order: order.clone(), is_reverse })
+}
+
+/// Returns a plan for each condition that an index can evaluate.
+pub(super) fn candidates(criteria: &Criteria, known: &KnownResource) -> Vec<Plan> {
     let no_cascades = ResourceCascades::default();
     let cascades = known.cascades.as_ref().map_or(&no_cascades, |cascades| &*cascades.value);
     let mut plans = Vec::new();
@@ -42,7 +118,8 @@ pub(super) fn candidates(criteria: &Criteria, known: &KnownResource) -> Vec<Vec<
             }
             false => None,
         };
-        plans.extend(ranges.filter(|ranges| ranges.len() <= MAX_RANGES));
+        let ranges = ranges.filter(|ranges| ranges.len() <= MAX_RANGES);
+        plans.extend(ranges.map(|ranges| Plan { ranges, order: Order::Any, is_reverse: false }));
     }
     plans
 }

@@ -31,9 +31,9 @@ impl LuaScript {
 
 /// The scripts, by their names.
 macro_rules! scripts {
-    ($($name:ident $file:literal)*) => {
+    ($($name:ident $($file:literal)+,)*) => {
         $(pub(super) static $name: LazyLock<LuaScript> =
-            LazyLock::new(|| LuaScript::new(include_str!($file)));)*
+            LazyLock::new(|| LuaScript::new(concat!($(include_str!($file)),+)));)*
 
         /// Returns all scripts: each connection loads them.
         pub(super) fn all() -> Vec<&'static LuaScript> {
@@ -43,21 +43,21 @@ macro_rules! scripts {
 }
 
 scripts! {
-    EPOCH "scripts/epoch.lua"
-    COMMIT "scripts/commit.lua"
-    STATE "scripts/state.lua"
-    INDEX "scripts/index.lua"
-    PAGE "scripts/page.lua"
-    CHANGED "scripts/changed.lua"
-    RECORD "scripts/record.lua"
-    SINCE "scripts/since.lua"
-    REPEAT "scripts/repeat.lua"
-    HEADS "scripts/heads.lua"
-    KEYS "scripts/keys.lua"
-    CASCADES "scripts/cascades.lua"
-    QUEUE "scripts/queue.lua"
-    SESSION "scripts/session.lua"
-    LOAD_SESSION "scripts/load_session.lua"
+    EPOCH "scripts/epoch.lua",
+    COMMIT "scripts/commit.lua",
+    STATE "scripts/state.lua",
+    INDEX "scripts/index.lua",
+    PAGE "scripts/page.lua",
+    CHANGED "scripts/changed.lua",
+    RECORD "scripts/record.lua",
+    SINCE "scripts/since.lua",
+    REPEAT "scripts/repeat.lua",
+    HEADS "scripts/heads.lua",
+    KEYS "scripts/keys.lua",
+    CASCADES "scripts/cascades.lua",
+    QUEUE "scripts/queue_data.lua" "scripts/queue.lua",
+    SESSION "scripts/session.lua",
+    LOAD_SESSION "scripts/load_session.lua",
 }
 
 /// A script and its arguments.

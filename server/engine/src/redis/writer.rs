@@ -13,12 +13,12 @@ use super::cache::Cache;
 use super::connection::{Commands, Connection};
 use super::delivery::{Answer, Delivery};
 use super::free_id::free_id;
-use super::group::{Decided, Group, parsed_bytes};
+use super::group::{Candidate, Decided, Group, parsed_bytes};
 use super::indexes;
 use super::known::Known;
 use super::operation::{NextId, Operation, json};
 use super::repeats;
-use super::reply::Reply;
+use super::reply::{Reply, parse};
 use super::runtime::{Moment, spawn_detached};
 use super::script::{self, Call};
 use super::state::{self, State, StateQuery};
@@ -57,7 +57,12 @@ struct Job {
     reads: bool,
     /// Whether it gets an id that no other node gets.
     reserves: bool,
+    /// The bytes that are claimed for the answer.
+    claimed: usize,
 }
+
+/// States of writes, by their numbers, each with the first free id if that is needed.
+type States = HashMap<usize, (State, Option<i64>)>;
 
 /// The writer.
 pub(super) struct Writer {
@@ -106,6 +111,9 @@ impl Writer {
         while !jobs.is_empty() {
             self.delivery.room().await;
             self.expire(jobs);
+            if jobs.is_empty() {
+                return;
+            }
             if let Err(error) = self.commit(jobs).await {
                 // The outcome of the writes that were sent is unknown.
                 self.cache.clear();
@@ -126,43 +134,51 @@ impl Writer {
 
     /// Commits the first of some writes, and answers them. The others stay.
     async fn commit(&mut self, jobs: &mut VecDeque<Job>) -> Result<(), Error> {
-        if jobs.is_empty() {
-            return Ok(());
-        }
         self.make_indexes(jobs).await?;
         let connection = self.commands.connection().await?;
         self.cache.begin(connection.epoch);
         let states = self.states(&connection, jobs).await?;
+        let (decided, call) = self.decide(&connection, jobs, &states)?;
+        let results = match call {
+            Some(call) => self.commands.run_on(&connection, &call).await?,
+            None => Value::Nil,
+        };
+        self.answer(&connection, jobs, decided, Reply::list(results)?).await
+    }
+
+    /// Decides the first of some writes. Returns the decisions, and the call that commits them if
+    /// there is something to commit.
+    fn decide(
+        &mut self,
+        connection: &Connection,
+        jobs: &mut VecDeque<Job>,
+        states: &States,
+    ) -> Result<(Vec<Decided>, Option<Call>), Error> {
         let mut group = Group::new(connection.epoch, &self.window, &self.known, &mut self.cache);
-        let mut call = begin_call(connection.epoch.number, &self.window);
-        let (mut decided, mut operations) = (VecDeque::new(), Call::new(&script::COMMIT));
+        let (mut decided, mut operations) = (Vec::new(), Call::new(&script::COMMIT));
+        let mut count = 0;
         for (number, job) in jobs.iter_mut().enumerate() {
-            let (state, free) = states.get(&number).map_or((None, None), |it| (Some(&it.0), it.1));
-            let reserved = job.reserves && job.reads;
-            match group.decide(&job.write, state, reserved, free)? {
+            let decision = group.decide(&job.candidate(states.get(&number)))?;
+            match &decision {
                 Decided::Later => {
                     job.reads = true;
                     break;
                 }
-                other => {
-                    if let Decided::Operation(operation) = &other {
-                        operation.add_to(&mut operations);
-                    }
-                    decided.push_back(other);
+                Decided::Operation(operation) => {
+                    job.claimed = job.claimed.max(operation.bytes);
+                    operation.add_to(&mut operations);
+                    count += 1;
                 }
+                Decided::Final(_) | Decided::Repeated(_) => {}
             }
+            decided.push(decision);
             if operations.bytes() > MAX_GROUP_BYTES {
                 break;
             }
         }
-        let is_operation = |it: &&Decided| matches!(it, Decided::Operation(_));
-        let count = decided.iter().filter(is_operation).count();
+        let mut call = begin_call(connection.epoch.number, &self.window);
         call.add(count).append(operations);
-        let results = match count {
-            0 => Value::Nil,
-            _ => self.commands.run_on(&connection, &call).await?,
-        };
-        self.answer(&connection, jobs, decided, Reply::list(results)?).await
+        Ok((decided, (count > 0).then_some(call)))
     }
 
     /// Answers the writes of a group, up to the first that conflicts with those of another node.
@@ -170,7 +186,7 @@ impl Writer {
         &mut self,
         connection: &Connection,
         jobs: &mut VecDeque<Job>,
-        decided: VecDeque<Decided>,
+        decided: Vec<Decided>,
         mut results: Reply,
     ) -> Result<(), Error> {
         let mut is_first = true;
@@ -244,16 +260,15 @@ impl Writer {
                 job.answer(Err(WriteError::TooManyRecords { limit: limits.total }.into()));
             }
             "u" => {
-                change.position.offset = super::reply::parse(offset)?;
-                change.previous = super::reply::parse(previous)?;
+                change.position.offset = parse(offset)?;
+                change.previous = parse(previous)?;
                 job.answer(Ok(CommitOutcome::unchanged(change)));
             }
             _ => {
-                change.position =
-                    Position { offset: super::reply::parse(offset)?, ..change.position };
-                change.previous = super::reply::parse(previous)?;
+                change.position = Position { offset: parse(offset)?, ..change.position };
+                change.previous = parse(previous)?;
                 let bytes = change.after.as_deref().map_or(0, |it| parsed_bytes(&json(it)));
-                self.cache.remember(&change, super::reply::parse(next)?, bytes);
+                self.cache.remember(&change, parse(next)?, bytes);
                 self.delivery.answer_after(CommitOutcome::changed(change.into()), job.answer);
             }
         }
@@ -278,11 +293,7 @@ impl Writer {
 
     /// Reads the states that are needed, by the numbers of the writes, each with the first free id
     /// if that is needed.
-    async fn states(
-        &self,
-        connection: &Connection,
-        jobs: &VecDeque<Job>,
-    ) -> Result<HashMap<usize, (State, Option<i64>)>, Error> {
+    async fn states(&self, connection: &Connection, jobs: &VecDeque<Job>) -> Result<States, Error> {
         let (mut numbers, mut queries) = (Vec::new(), Vec::new());
         for (number, job) in jobs.iter().enumerate() {
             // An invalid id is refused when the write is decided.
@@ -385,7 +396,17 @@ fn busy() -> Error {
 
 impl Job {
     fn new(write: Write, answer: Answer, since: Moment) -> Self {
-        Self { write, answer, since, conflicts: 0, reads: false, reserves: false }
+        Self { write, answer, since, conflicts: 0, reads: false, reserves: false, claimed: 0 }
+    }
+
+    fn candidate<'a>(&'a self, state: Option<&'a (State, Option<i64>)>) -> Candidate<'a> {
+        Candidate {
+            write: &self.write,
+            state: state.map(|(state, _)| state),
+            is_reserved: self.reserves && self.reads,
+            free: state.and_then(|(_, free)| *free),
+            claimed: self.claimed,
+        }
     }
 
     fn answer(self, outcome: Result<CommitOutcome, Error>) {

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::queues::{device, post};
 use crate::redis_server::{RedisServer, shared, unused_prefix};
+use crate::store;
 use crate::store::{
     NOON, Store, attributes, create, default_store, destroy, id, keyed, milk, offsets,
     redis_options, redis_with, todo, update,
@@ -488,4 +489,87 @@ async fn stores_with_other_prefixes_do_not_see_each_other() {
     let [one, two] = [default_store(crate::store::redis), default_store(crate::store::redis)];
     one.apply(milk()).await;
     assert!(two.records().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sorted_list_of_many_parts_equals_that_of_memory() {
+    let stores = [store::memory, store::redis].map(|open| open(Window::default(), 1 << 16));
+    let long = "x".repeat(200);
+    let values = [
+        json!(null),
+        json!(true),
+        json!(false),
+        json!(3),
+        json!(-2.5),
+        json!("b"),
+        json!(""),
+        json!(format!("{long}1")),
+        json!(format!("{long}0")),
+        json!([1]),
+        json!({"a": 1}),
+    ];
+    for store in &stores {
+        let writes = (0..1700_usize).map(|n| {
+            let value = if n % 3 == 0 { json!(n) } else { values[n % values.len()].clone() };
+            create(json!({ "a": value, "b": n % 7, "c": n % 1000 }))
+        });
+        futures_util::future::join_all(writes.map(|write| store.apply(write))).await;
+    }
+    let attribute = || Attribute { indexed: true, ..Attribute::default() };
+    let model = Model::default().attribute("a", attribute()).attribute("b", attribute());
+    let mut models = Models::default();
+    models.declare("todo", model).unwrap();
+    stores[1].engine.declare(&models).await.unwrap();
+    let todo = todo();
+    let sorts = ["a", "a DESC", "a,c", "a DESC,c DESC", "b", "b DESC", "id DESC", "c", "b,a"];
+    let filters = [json!({}), json!({"c": {"<": 40}}), json!({"b": 3}), json!({"a": "b"})];
+    for (sort, filter) in sorts.iter().flat_map(|sort| filters.iter().map(move |it| (sort, it))) {
+        for window in [json!({"limit": 20}), json!({"skip": 690, "limit": 30}), json!({})] {
+            let mut query = attributes(window.clone());
+            query.insert("sort".to_owned(), json!(sort));
+            query.insert("where".to_owned(), filter.clone());
+            let parameters = Parameters::read(Vec::new(), query).unwrap();
+            let criteria = Criteria::read(parameters, Language::Current).unwrap();
+            let [expected, found] =
+                [&stores[0], &stores[1]].map(|it| it.engine.find(&todo, &criteria));
+            let (expected, found) = tokio::join!(expected, found);
+            assert_eq!(found.unwrap().value, expected.unwrap().value, "{sort} {filter} {window}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_list_is_the_snapshot_at_its_position() {
+    let [one, two] = nodes();
+    let writes = (0..2000).map(|n| create(json!({ "id": n, "n": 0 })));
+    futures_util::future::join_all(writes.map(|write| one.apply(write))).await;
+    let writer = {
+        let engine = Arc::clone(&two.engine);
+        tokio::spawn(async move {
+            for n in 1..=400 {
+                let write = match n % 3 {
+                    0 => destroy(&(n * 4).to_string()),
+                    1 => create(json!({ "id": -n, "n": n })),
+                    _ => update(&(1999 - n).to_string(), json!({ "n": n })),
+                };
+                engine.commit(write).await.unwrap();
+            }
+        })
+    };
+    let mut snapshots = Vec::new();
+    while !writer.is_finished() {
+        snapshots.push(one.engine.find(&todo(), &Criteria::default()).await.unwrap());
+    }
+    writer.await.unwrap();
+    let log = one.since("todo", 0).await.unwrap();
+    for snapshot in snapshots {
+        let mut expected = BTreeMap::new();
+        for change in &log[..snapshot.position.offset as usize] {
+            match &change.after {
+                Some(record) => expected.insert(change.id.clone(), Arc::clone(record)),
+                None => expected.remove(&change.id),
+            };
+        }
+        assert_eq!(snapshot.value, Vec::from_iter(expected.into_values()));
+    }
 }

@@ -1,10 +1,11 @@
 -- Reads a part of the records of a resource, in the order of the members of a sorted set. ARGV: the
--- resource, the known version of the cascades, the maximum number and bytes of records, and ranges:
--- an attribute (or nothing for the ids), the bytes of the value in its members, and both ends.
+-- resource, the known version of the cascades, the maximum number and bytes of records, whether to
+-- begin at the ends, and ranges: an attribute (or nothing for the ids), and both ends.
 -- Returns the head, the version and the list of the cascades (nothing if known), the number of the
 -- range and the member at which the next part begins (nothing if this is the last), and the
 -- records.
 local resource, known, max, max_bytes = take(), take(), take_number(), take_number()
+local is_reverse = take() == '1'
 local values = redis.call('HMGET', key('resource', resource), 'head', 'cascades')
 local records, cascades = {}, values[2] or '0'
 local bytes, more_range, more_member = 0, '', ''
@@ -13,7 +14,11 @@ for n = 1, ranges do
   local attribute, low, high = take(), take(), take()
   local set = attribute == '' and key('ids', resource) or index_key(resource, attribute)
   if more_range == '' then
-    local members = redis.call('ZRANGEBYLEX', set, low, high, 'LIMIT', 0, max - #records + 1)
+    local command, from, to = 'ZRANGEBYLEX', low, high
+    if is_reverse then
+      command, from, to = 'ZREVRANGEBYLEX', high, low
+    end
+    local members = redis.call(command, set, from, to, 'LIMIT', 0, max - #records + 1)
     for _, member in ipairs(members) do
       if #records >= max or bytes >= max_bytes then
         more_range, more_member = n, member
