@@ -16,6 +16,7 @@ mod queues;
 mod read_options;
 mod record;
 mod redis;
+mod round_robin;
 mod sessions;
 mod sqlite;
 mod window;

@@ -53,6 +53,7 @@ mod plan;
 mod queues;
 mod repeats;
 mod reply;
+mod requests;
 mod runtime;
 mod script;
 mod sessions;
@@ -87,11 +88,12 @@ use find::ListRead;
 use known::Known;
 use link::Link;
 use reply::Reply;
-use runtime::{Moment, Task};
+use requests::{Request, Requests};
+use runtime::Task;
 use script::Call;
 use steps::{Steps, within};
 use tail::Follower;
-use writer::{Queued, Request, Writer};
+use writer::Writer;
 
 /// The options of a store in Redis.
 #[derive(Debug, Clone)]
@@ -130,7 +132,7 @@ pub struct Redis {
     reads: Arc<Commands>,
     known: Arc<Known>,
     /// The queue of the writer, which ends when this is dropped.
-    writes: mpsc::UnboundedSender<Queued>,
+    writes: Requests,
     steps: Steps,
     /// The node that creates the ids of deliveries.
     node: Mutex<Node>,
@@ -177,9 +179,7 @@ impl Redis {
         request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request,
     ) -> Result<T, Error> {
         let (answer, outcome) = oneshot::channel();
-        let queued = Queued { request: request(answer), since: Moment::now() };
-        // It fails if the writer has ended, and then the answer is missing.
-        let _ = self.writes.send(queued);
+        self.writes.push(request(answer));
         within(2 * self.options.deadline, outcome).await
     }
 }

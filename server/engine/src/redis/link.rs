@@ -8,6 +8,14 @@ use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError};
 
 use crate::Error;
 
+const OUT_OF_MEMORY: &str = "Redis has no memory left (maxmemory): only reads, deletes and \
+    acknowledgements are accepted; raise `maxmemory`";
+
+/// Whether a write failed because Redis has no memory left. Nothing was stored.
+pub(super) fn is_out_of_memory(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(text) if text == OUT_OF_MEMORY)
+}
+
 /// The way to Redis: its address, and how long a command may take.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -40,10 +48,7 @@ impl Link {
     /// Returns the error of a command, with what to do about it.
     pub(super) fn error(&self, error: &RedisError) -> Error {
         Error::Unavailable(match error.code() {
-            Some("OOM") => {
-                "Redis has no memory left (maxmemory) and refuses writes: raise `maxmemory` or destroy records"
-                    .to_owned()
-            }
+            Some("OOM") => OUT_OF_MEMORY.to_owned(),
             Some("READONLY") => {
                 "this Redis is a replica and refuses writes: connect to its master".to_owned()
             }

@@ -112,7 +112,8 @@ impl Queues for Redis {
     }
 
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
-        let call = of_device("disconnect", &device, at).with(self.node_time(at).node);
+        let call = of_device("disconnect", &device, at).by(&script::QUEUE_WITHOUT_ROOM);
+        let call = call.with(self.node_time(at).node);
         self.steps.run(call).await.map(drop)
     }
 
@@ -122,7 +123,8 @@ impl Queues for Redis {
             Ack::One(id) => (true, vec![id]),
             Ack::Batch(ids) => (false, ids),
         };
-        let mut call = of_device("ack", &device, at).with(node).with(clock);
+        let call = of_device("ack", &device, at).by(&script::QUEUE_WITHOUT_ROOM);
+        let mut call = call.with(node).with(clock);
         call.add(u8::from(is_one)).add(ids.len());
         for id in ids {
             call.add(digits(id));

@@ -15,8 +15,8 @@ pub(super) struct LuaScript {
 }
 
 impl LuaScript {
-    fn new(code: &str) -> Self {
-        let code = format!("{}{code}", include_str!("scripts/prelude.lua"));
+    fn new(flags: &str, code: &str) -> Self {
+        let code = format!("{flags}{}{code}", include_str!("scripts/prelude.lua"));
         let hash = Script::new(&code).get_hash().to_owned();
         Self { code, hash }
     }
@@ -29,11 +29,20 @@ impl LuaScript {
     }
 }
 
+/// The first line of a script with flags.
+macro_rules! flags {
+    // It is run although the memory is full.
+    (allow_oom) => {
+        "#!lua flags=allow-oom\n"
+    };
+}
+
 /// The scripts, by their names.
 macro_rules! scripts {
-    ($($name:ident $($file:literal)+,)*) => {
-        $(pub(super) static $name: LazyLock<LuaScript> =
-            LazyLock::new(|| LuaScript::new(concat!($(include_str!($file)),+)));)*
+    ($($name:ident $($flags:ident)? $($file:literal)+,)*) => {
+        $(pub(super) static $name: LazyLock<LuaScript> = LazyLock::new(|| {
+            LuaScript::new(concat!($(flags!($flags),)? ""), concat!($(include_str!($file)),+))
+        });)*
 
         /// Returns all scripts: each connection loads them.
         pub(super) fn all() -> Vec<&'static LuaScript> {
@@ -45,6 +54,7 @@ macro_rules! scripts {
 scripts! {
     EPOCH "scripts/epoch.lua",
     COMMIT "scripts/commit.lua",
+    COMMIT_WITHOUT_ROOM allow_oom "scripts/commit.lua",
     STATE "scripts/state.lua",
     INDEX "scripts/index.lua",
     PAGE "scripts/page.lua",
@@ -56,6 +66,7 @@ scripts! {
     KEYS "scripts/keys.lua",
     CASCADES "scripts/cascades.lua",
     QUEUE "scripts/queue_data.lua" "scripts/queue.lua",
+    QUEUE_WITHOUT_ROOM allow_oom "scripts/queue_data.lua" "scripts/queue.lua",
     SESSION "scripts/session.lua",
     LOAD_SESSION "scripts/load_session.lua",
 }
@@ -70,6 +81,11 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(script: &'static LazyLock<LuaScript>) -> Self {
         Self { script: LazyLock::force(script), args: Vec::new() }
+    }
+
+    /// Runs another script with the same arguments.
+    pub(super) fn by(self, script: &'static LazyLock<LuaScript>) -> Self {
+        Self { script: LazyLock::force(script), ..self }
     }
 
     /// Adds an argument.

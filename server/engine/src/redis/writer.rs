@@ -1,13 +1,13 @@
 //! The writer: one task per node takes the queued writes and commits them in groups.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backwire_records::change::{Id, Position};
 use backwire_records::write::{Action, Write, WriteError};
 use redis::Value;
-use tokio::sync::{mpsc, oneshot};
 
 use super::cache::Cache;
 use super::connection::{Commands, Connection};
@@ -16,14 +16,16 @@ use super::free_id::free_id;
 use super::group::{Candidate, Decided, Group, parsed_bytes};
 use super::indexes;
 use super::known::Known;
+use super::link::is_out_of_memory;
 use super::operation::{NextId, Operation, json};
 use super::repeats;
 use super::reply::{Reply, parse};
+use super::requests::{Queued, Receiver, Request, Requests, queue};
 use super::runtime::{Moment, spawn_detached};
 use super::script::{self, Call};
 use super::state::{self, State, StateQuery};
 use crate::counters::MAX_COUNTED_ID;
-use crate::{CommitOutcome, Error, KeyLookup, LedgerEntry, Window};
+use crate::{CommitOutcome, Error, Window};
 
 /// The maximum number of writes in one group: enough to share a round trip, few enough that Redis
 /// serves others soon.
@@ -34,18 +36,6 @@ const MAX_GROUP_BYTES: usize = 512 << 10;
 
 /// The maximum number of conflicts of one write with those of other nodes.
 const MAX_CONFLICTS: u32 = 5;
-
-/// A request to the writer.
-pub(super) enum Request {
-    Write(Box<Write>, Answer),
-    Lookup(KeyLookup, oneshot::Sender<Result<Option<LedgerEntry>, Error>>),
-}
-
-/// A queued request, and when it was queued.
-pub(super) struct Queued {
-    pub(super) request: Request,
-    pub(super) since: Moment,
-}
 
 /// A write that is to be committed.
 struct Job {
@@ -75,35 +65,36 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the task, which ends when the returned queue is dropped.
-    pub(super) fn spawn(self) -> mpsc::UnboundedSender<Queued> {
-        let (queue, requests) = mpsc::unbounded_channel();
+    pub(super) fn spawn(self) -> Requests {
+        let (queue, requests) = queue();
         spawn_detached(self.run(requests));
         queue
     }
 
-    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Queued>) {
+    async fn run(mut self, requests: Receiver) {
         let mut jobs = VecDeque::new();
-        while let Some(first) = requests.recv().await {
+        while let Some(first) = requests.wait().await {
             let mut next = Some(first);
-            while let Some(Queued { request, since }) = next {
-                match request {
-                    Request::Write(write, answer) => {
-                        jobs.push_back(Job::new(*write, answer, since))
-                    }
-                    Request::Lookup(lookup, answer) => {
-                        // The writes that were queued before come first.
-                        self.commit_all(&mut jobs).await;
-                        let found = repeats::lookup(&self.commands, &self.window, &lookup).await;
-                        // The caller may have gone away.
-                        let _ = answer.send(found);
-                    }
-                }
-                next = match jobs.len() < MAX_GROUP_WRITES {
-                    true => requests.try_recv().ok(),
-                    false => None,
-                };
+            while let Some(queued) = next {
+                self.take(queued, &mut jobs).await;
+                let has_room = jobs.len() < MAX_GROUP_WRITES;
+                next = has_room.then(|| requests.next()).flatten();
             }
             self.commit_all(&mut jobs).await;
+        }
+    }
+
+    /// Adds a write to the next group, or looks a key up.
+    async fn take(&mut self, Queued { request, since }: Queued, jobs: &mut VecDeque<Job>) {
+        match request {
+            Request::Write(write, answer) => jobs.push_back(Job::new(*write, answer, since)),
+            Request::Lookup(lookup, answer) => {
+                // The writes that were queued before come first.
+                self.commit_all(jobs).await;
+                let found = repeats::lookup(&self.commands, &self.window, &lookup).await;
+                // The caller may have gone away.
+                let _ = answer.send(found);
+            }
         }
     }
 
@@ -115,11 +106,21 @@ impl Writer {
                 return;
             }
             if let Err(error) = self.commit(jobs).await {
-                // The outcome of the writes that were sent is unknown.
-                self.cache.clear();
-                for job in jobs.drain(..) {
-                    job.fail(&error);
-                }
+                self.fail(jobs, &error);
+            }
+        }
+    }
+
+    /// Fails the writes of a group. If Redis has no memory left, those that need none stay.
+    fn fail(&mut self, jobs: &mut VecDeque<Job>, error: &Error) {
+        // The outcome of the writes that were sent is unknown.
+        self.cache.clear();
+        let is_full = is_out_of_memory(error);
+        let is_mixed = jobs.iter().any(|job| !job.makes_room());
+        for job in mem::take(jobs) {
+            match is_full && is_mixed && job.makes_room() {
+                true => jobs.push_back(job),
+                false => job.fail(error),
             }
         }
     }
@@ -178,6 +179,9 @@ impl Writer {
         }
         let mut call = begin_call(connection.epoch.number, &self.window);
         call.add(count).append(operations);
+        if jobs.iter().take(decided.len()).all(Job::makes_room) {
+            call = call.by(&script::COMMIT_WITHOUT_ROOM);
+        }
         Ok((decided, (count > 0).then_some(call)))
     }
 
@@ -397,6 +401,11 @@ fn busy() -> Error {
 impl Job {
     fn new(write: Write, answer: Answer, since: Moment) -> Self {
         Self { write, answer, since, conflicts: 0, reads: false, reserves: false, claimed: 0 }
+    }
+
+    /// Whether it makes the data smaller, and is done also if Redis has no memory left.
+    fn makes_room(&self) -> bool {
+        matches!(self.write.action, Action::Destroy(_) | Action::Detach(_))
     }
 
     fn candidate<'a>(&'a self, state: Option<&'a (State, Option<i64>)>) -> Candidate<'a> {
