@@ -13,6 +13,8 @@ mod criteria;
 mod facts;
 mod memory;
 mod queues;
+mod redis;
+mod redis_server;
 mod schedules;
 mod sessions;
 mod sqlite;
@@ -33,6 +35,12 @@ macro_rules! every_engine {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $fact() {
                 crate::every::$fact(crate::store::memory).await;
+            })*
+        }
+        mod on_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $fact() {
+                crate::every::$fact(crate::store::redis).await;
             })*
         }
         mod on_sqlite {
