@@ -59,6 +59,7 @@ pub mod pubsub;
 mod secret_files;
 pub mod session;
 mod shared;
+mod task_budget;
 mod undeclared_resources;
 mod uuids;
 
