@@ -47,6 +47,7 @@ mod address_quota;
 pub mod context;
 pub mod duration;
 pub mod error;
+mod fair_queue;
 mod fingerprint;
 mod identity;
 mod join_in_order;

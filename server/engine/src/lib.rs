@@ -178,7 +178,20 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns the changes of a room after a position. If they are more than an engine can hold in
     /// memory, they are out of reach.
-    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error>;
+    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
+        self.changes_since_for(room, position, &ReadOptions::default()).await
+    }
+
+    /// The same for a client. Changes are also out of reach if they are more than
+    /// [`records`](ReadOptions::records), or if there is no [`memory`](ReadOptions::memory) for
+    /// them. The memory of each is claimed before it is held, unless others share it. The other
+    /// bounds of the options are about records.
+    async fn changes_since_for(
+        &self,
+        room: &Room,
+        position: Position,
+        options: &ReadOptions,
+    ) -> Result<ChangesSince, Error>;
 
     /// Whether the log of a resource has everything after each of these positions, as
     /// [`changes_since`](Self::changes_since) would report.

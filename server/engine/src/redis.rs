@@ -236,8 +236,13 @@ impl Engine for Redis {
         log::head(&self.reads, resource).await
     }
 
-    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
-        log::since(&self.reads, room, position).await
+    async fn changes_since_for(
+        &self,
+        room: &Room,
+        position: Position,
+        options: &ReadOptions,
+    ) -> Result<ChangesSince, Error> {
+        log::since(&self.reads, room, position, options).await
     }
 
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {

@@ -123,7 +123,7 @@ impl Logic {
             cascades: Notify::new(),
             limits,
             output_budget: output,
-            shared_logs: SharedLogs::default(),
+            shared_logs: SharedLogs::new(environment.clone(), &settings.limits),
             max_rooms: settings.limits.rooms_per_connection,
             resume_work: settings.limits.resume_work,
             reads: settings.limits.reads(),

@@ -46,6 +46,8 @@ mod readers;
 mod request_memory;
 mod resources;
 mod resume;
+mod resume_fairness;
+mod resume_memory;
 mod resume_work;
 mod runtime;
 mod sails;

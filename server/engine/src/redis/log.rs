@@ -11,7 +11,7 @@ use super::known::{Known, KnownResource};
 use super::reply::Reply;
 use super::script::{self, Call};
 use super::stored::{LogEntry, StoredRecord};
-use crate::{AnswerMemory, ChangesSince, Error, Snapshot};
+use crate::{AnswerMemory, ChangesSince, Error, ReadOptions, Snapshot};
 
 /// The maximum bytes of the changes that are read at a time. They are all in memory at once. A
 /// client that missed more reads the records instead.
@@ -106,15 +106,22 @@ pub(super) async fn since(
     commands: &Commands,
     room: &Room,
     position: Position,
+    options: &ReadOptions,
 ) -> Result<ChangesSince, Error> {
     let (resource, positions) = (room.resource(), [position]);
-    let part = LogPart::read(commands, resource, room.id(), &positions, MAX_SINCE_BYTES).await?;
+    // Any change has more than one byte.
+    let max_bytes = if options.records == 0 { 1 } else { MAX_SINCE_BYTES };
+    let part = LogPart::read(commands, resource, room.id(), &positions, max_bytes).await?;
     if part.is_too_much || part.reaches(&positions) != [true] {
         return Ok(ChangesSince::OutOfReach);
     }
     let mut changes = Vec::new();
     for entry in part.entries {
         let entry = LogEntry::read(Reply::list(entry)?)?;
+        let has_room = options.check_records(changes.len() + 1).is_ok();
+        if !has_room || options.memory.add(entry.parsed_bytes()).is_err() {
+            return Ok(ChangesSince::OutOfReach);
+        }
         changes.push(Arc::new(entry.decode(resource, part.head.epoch)?));
     }
     changes.sort_by_key(|change| change.position.offset);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Change, Position, Resource, Verb};
 use backwire_records::dangling::Reference;
+use backwire_records::json_size::JsonSize;
 
 use super::encoding::decode_id;
 use super::reply::{self, Reply, parse};
@@ -80,6 +81,14 @@ impl LogEntry {
     fn record(&mut self, name: &str) -> Result<Option<Arc<Attributes>>, Error> {
         let json = self.text(name)?;
         (!json.is_empty()).then(|| attributes(&json)).transpose()
+    }
+
+    /// Returns the bytes that the change takes once it is decoded. The values that were set count
+    /// as the whole record.
+    pub(super) fn parsed_bytes(&self) -> usize {
+        let record =
+            |name: &[u8]| self.fields.get(name).map_or(0, |json| JsonSize::of(json).parsed_bytes());
+        size_of::<Change>() + record(b"b") + 2 * record(b"a")
     }
 
     /// Decodes the change.
