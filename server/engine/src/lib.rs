@@ -81,9 +81,10 @@ pub struct Gap {
 /// snapshot's position is the head of the log in the same transaction that read the snapshot.
 ///
 /// One process at a time has a store open, except [`Redis`], which several servers share. Each open
-/// draws an epoch for its positions; with [`Redis`], each run of Redis does. The positions of former
-/// epochs stay valid as in `sqlite/epochs.rs`, or are out of reach as in [`Memory`]. A commit reads the [`StoredState`](backwire_records::write::StoredState) that
-/// [`Write::apply`] decides on, and stores its decision.
+/// draws an epoch for its positions; with [`Redis`], each run of Redis does. The positions of
+/// former epochs stay valid as in `sqlite/epochs.rs`, or are out of reach as in [`Memory`]. A
+/// commit reads the [`StoredState`](backwire_records::write::StoredState) that [`Write::apply`]
+/// decides on, and stores its decision.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// Receives the declared models once, before anything else, so that the engine can make

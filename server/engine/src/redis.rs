@@ -16,21 +16,25 @@
 //!
 //! | key | type | content |
 //! | --- | --- | --- |
-//! | `meta` | hash | `schema`, `secret`, the current epoch (`number`, `epoch`, `run`), counts |
+//! | `meta` | hash | schema, secret, the current epoch, counts, the last id of a delivery |
 //! | `epochs` | sorted set | epochs by their number |
 //! | `resources` | stream | the names of all resources |
 //! | `resource:R` | hash | head, floor, next id, sizes and versions of a resource |
-//! | `records:R` | hash | by id: `offset changed json`, or `offset` of a record that is only in the log |
+//! | `records:R` | hash | by id: `offset changed json`; `offset` if it is only in the log |
 //! | `ids:R` | sorted set | the ids of all records, in their order |
 //! | `log:R` | stream | changes; the id of an entry is `offset-0` |
 //! | `firsts:R` | sorted set | the first offset of each epoch, by the epoch's number |
 //! | `indexes:R`, `index:R:A` | hash, sorted set | the indexed attributes; values with ids |
 //! | `cascades`, `cascades:R` | sorted set, hash | unfinished cascades |
 //! | `ledger`, `ledger-ages` | hash, list | idempotency keys |
-//! | `inbox:P`, `items:P`, `devices:P`, `waiting-ends:P` | sorted sets, hashes | the deliveries and devices of a person |
-//! | `queue:D`, `message:M`, `connected:N` | sorted set, hash, set | a device's queue, a message, the devices at a node |
-//! | `person-ends`, `posts:S`, `posts-ages:S` | sorted set, hash, list | what expires next; idempotency keys of messages |
-//! | `sessions`, `sessions-anonymous`, `session:S` | sorted sets, hash | sessions |
+//! | `inbox:P`, `items:P` | sorted set, hash | the deliveries of a person |
+//! | `devices:P`, `waiting-ends:P` | hash, sorted set | devices; what expires without a device |
+//! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
+//! | `connected:N` | set | the devices with sockets at a node |
+//! | `person-ends` | sorted set | when something of a person expires next |
+//! | `posts:S`, `posts-ages:S` | hash, list | idempotency keys of messages |
+//! | `session:S` | hash | a session |
+//! | `sessions`, `sessions-anonymous` | sorted sets | when sessions expire |
 
 mod cache;
 mod cascades;
@@ -43,6 +47,7 @@ mod free_id;
 mod group;
 mod handshake;
 mod indexes;
+mod job;
 mod known;
 mod link;
 mod log;
@@ -58,6 +63,7 @@ mod runtime;
 mod script;
 mod sessions;
 mod state;
+mod states;
 mod steps;
 mod stored;
 mod tail;
