@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::connects::Connects;
 use crate::deliveries::{Deliveries, IN_FLIGHT, Listeners};
 use crate::dialect::Dialect;
-use crate::measure::{Schedule, Series, Workload, measure};
+use crate::measure::{Schedule, Series, Workload, measure_new_processes};
 use crate::peer::{Kind, Peer, Programs};
 use crate::report::{Ratio, Report};
 use crate::writes::{OPERATIONS, Writes};
@@ -14,9 +14,13 @@ use crate::writes::{OPERATIONS, Writes};
 const BUDGET: f64 = 1.05;
 
 /// The builds, in the order of the series.
-const BUILDS: [Kind; 2] = [Kind::Backwire, Kind::Before];
+const BUILDS: [(Kind, &str); 3] = [
+    (Kind::Backwire, "Backwire"),
+    (Kind::Before, "Backwire before"),
+    (Kind::Before, "Backwire before, again"),
+];
 
-/// The clients, in the order of the pairs of series.
+/// The clients.
 const CLIENTS: [(Dialect, &str); 2] =
     [(Dialect::Runtime, "our runtime"), (Dialect::Stock, "stock clients")];
 
@@ -43,7 +47,8 @@ pub(crate) async fn connects(programs: &Programs, schedule: Schedule) -> Result<
     compare(programs, schedule, &CLIENTS[..1], &["connect and subscribe".to_owned()], load).await
 }
 
-/// Measures the load of each kind of clients on both builds.
+/// Measures the load of each kind of clients on both builds, and on the build before a second time.
+/// The second ratio shows how exact the first is.
 async fn compare<W: Workload>(
     programs: &Programs,
     schedule: Schedule,
@@ -51,28 +56,26 @@ async fn compare<W: Workload>(
     works: &[String],
     load: impl AsyncFn(Peer, Dialect) -> Result<W>,
 ) -> Result<Report> {
-    let mut targets = Vec::new();
-    for &(dialect, client) in clients {
-        for kind in BUILDS {
-            let workload = load(programs.start(kind).await?, dialect).await?;
-            targets.push((format!("{}, {client}", kind.name()), workload));
-        }
-    }
-    let series = measure(targets, schedule).await?;
     let mut report = Report::default();
-    for (pair, (_, client)) in series.chunks(BUILDS.len()).zip(clients) {
-        report_pair(&mut report, pair, client, works);
+    for &(dialect, client) in clients {
+        eprintln!(" {client}");
+        let names = BUILDS.map(|(_, name)| name.to_owned());
+        let start =
+            async |index: usize| load(programs.start(BUILDS[index].0).await?, dialect).await;
+        let series = measure_new_processes(&names, start, schedule).await?;
+        report_builds(&mut report, &series, client, works);
     }
     Ok(report)
 }
 
-/// Adds the ratios and the costs of both builds.
-fn report_pair(report: &mut Report, pair: &[Series], client: &str, works: &[String]) {
+/// Adds the ratios and the costs of all builds.
+fn report_builds(report: &mut Report, series: &[Series], client: &str, works: &[String]) {
+    let [new, before, again] = series else { unreachable!("there are three servers") };
     for (operation, work) in works.iter().enumerate() {
         let work = format!("{work}, {client}");
-        let (of, before) = ((&pair[0], operation), (&pair[1], operation));
-        report.ratios.push(Ratio::of_cpu(work.clone(), "before", of, before).at_most(BUDGET));
-        report.add_costs(&work, pair, operation);
+        let ratio = |work, of| Ratio::of_cpu(work, "before", (of, operation), (before, operation));
+        report.ratios.push(ratio(work.clone(), new).at_most(BUDGET));
+        report.ratios.push(ratio(format!("{work}: the build before again"), again));
+        report.add_costs(&work, series, operation);
     }
-    report.add_warm_ups("both builds", pair);
 }

@@ -1,4 +1,5 @@
-//! Warming and measuring: every server is warmed first, then all of them are measured in turn.
+//! Warming and measuring: every server is warmed first, then all of them are measured in turn. Two
+//! builds of one server are started anew in each round.
 
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -124,7 +125,8 @@ impl WarmUp {
 /// The measurements of one server.
 pub(crate) struct Series {
     pub(crate) server: String,
-    pub(crate) warm_up: WarmUp,
+    /// How the warm-up ended, if the same process was measured in all rounds.
+    pub(crate) warm_up: Option<WarmUp>,
     /// The samples of each round, in the order of the operations.
     rounds: Vec<Vec<Sample>>,
 }
@@ -147,7 +149,7 @@ pub(crate) async fn measure<W: Workload>(
         let server = targets[index].0.clone();
         eprintln!("  warming {server}");
         let warm_up = one(&mut targets, index, async |workload| warm_up(workload).await).await?;
-        all.push(Series { server, warm_up, rounds: Vec::new() });
+        all.push(Series { server, warm_up: Some(warm_up), rounds: Vec::new() });
     }
     for round in 0..schedule.rounds {
         eprintln!("  round {} of {}", round + 1, schedule.rounds);
@@ -159,6 +161,38 @@ pub(crate) async fn measure<W: Workload>(
             let time = schedule.time();
             let samples = one(&mut targets, index, async |workload| run(workload, time).await);
             all[index].rounds.push(samples.await?);
+        }
+    }
+    Ok(all)
+}
+
+/// Measures servers that are started anew in each round, after one window of warm-up. Where the
+/// pages of a process are in memory changes its CPU time by up to a tenth for as long as it runs,
+/// so two builds cannot be compared by one process of each.
+pub(crate) async fn measure_new_processes<W: Workload>(
+    servers: &[String],
+    start: impl AsyncFn(usize) -> Result<W>,
+    schedule: Schedule,
+) -> Result<Vec<Series>> {
+    let series =
+        |server: &String| Series { server: server.clone(), warm_up: None, rounds: Vec::new() };
+    let mut all: Vec<_> = servers.iter().map(series).collect();
+    for round in 0..schedule.rounds {
+        eprintln!("  round {} of {}", round + 1, schedule.rounds);
+        // In each round another server is the first, and each has each neighbor.
+        let mut order: Vec<_> = (0..servers.len()).collect();
+        order.rotate_left(round % servers.len());
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for index in order {
+            let mut workload = start(index).await?;
+            let measured = async {
+                run(&mut workload, WARM_UP_WINDOW).await?;
+                run(&mut workload, schedule.time()).await
+            };
+            let samples = measured.await.with_context(|| servers[index].clone())?;
+            all[index].rounds.push(samples);
         }
     }
     Ok(all)

@@ -120,7 +120,9 @@ impl Report {
     /// Adds how the warm-up of each server ended.
     pub(crate) fn add_warm_ups(&mut self, benchmark: &str, all: &[Series]) {
         for series in all {
-            self.add_warm_up(benchmark, &series.server, series.warm_up);
+            if let Some(warm_up) = series.warm_up {
+                self.add_warm_up(benchmark, &series.server, warm_up);
+            }
         }
     }
 

@@ -6,21 +6,21 @@
 //! be in. Our runtime then notices that it has lost its position and reads again. A stock client
 //! receives events as if the records were destroyed.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backwire_engine::{SessionEdit, StoredSession};
+use backwire_environment::HashSet;
 use backwire_records::access::{AccessScope, ExpiringPrincipal, Operation, Principal};
 use backwire_records::change::{Change, Id, Resource, Room};
 use backwire_records::criteria::{Collection, CollectionKey, Scope};
 use serde_json::Value;
 
-use crate::clock::now;
 use crate::dialect::{Dialect, runtime};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;
+use crate::socket::adapter::socket::Arguments;
 
 /// The keys of the identity in a session. Handlers do not use such keys for values of their own.
 pub(crate) use backwire_engine::PERSON_KEY;
@@ -36,7 +36,7 @@ pub(crate) async fn of_client(shared: &Shared, client: &Client) -> Result<Princi
         let (known, generation) = client.principal();
         if let Some(known) = known
             && (matches!(known.until, 0 | ExpiringPrincipal::NEVER)
-                || !shared.sessions.needs_renewal(known.until, now()))
+                || !shared.sessions.needs_renewal(known.until, shared.environment.unix_millis()))
         {
             return Ok(known.principal);
         }
@@ -50,7 +50,7 @@ pub(crate) async fn of_client(shared: &Shared, client: &Client) -> Result<Princi
 
 /// Returns the identity of a session. This counts as a use of the session.
 pub(crate) async fn of_session(shared: &Shared, id: &Arc<str>) -> Result<ExpiringPrincipal> {
-    let (now, sessions) = (now(), shared.engine.sessions());
+    let (now, sessions) = (shared.environment.unix_millis(), shared.engine.sessions());
     let Some(StoredSession { values, mut until }) = sessions.load(id, now).await? else {
         return Ok(ExpiringPrincipal::default());
     };
@@ -127,7 +127,7 @@ fn may_follow_members(
 
 /// Signs a person out of all their sessions. Returns how many there were.
 pub(crate) async fn sign_out_everywhere(shared: &Shared, person: &Id) -> Result<usize> {
-    let (at, sessions) = (now(), shared.engine.sessions());
+    let (at, sessions) = (shared.environment.unix_millis(), shared.engine.sessions());
     let all = sessions.find_by_value(PERSON_KEY, &person.to_json(), at).await?;
     for id in &all {
         let set = [PERSON_KEY, ROLES].map(|key| (key.to_owned(), None)).into();
@@ -153,9 +153,11 @@ pub(crate) async fn session_changed(shared: &Shared, session: &str) {
 /// Checks connections again whose session has expired.
 pub(crate) async fn watch_sessions(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(SESSION_CHECK_INTERVAL.min(shared.sessions.age())).await;
+        let interval = SESSION_CHECK_INTERVAL.min(shared.sessions.age());
+        shared.environment.sleep(interval).await;
         for client in shared.sockets.all() {
-            let has_expired = |known: ExpiringPrincipal| known.until != 0 && known.until <= now();
+            let now = shared.environment.unix_millis();
+            let has_expired = |known: ExpiringPrincipal| known.until != 0 && known.until <= now;
             if client.principal().0.is_some_and(has_expired) {
                 recheck_rooms(&shared, &client).await;
             }
@@ -173,7 +175,7 @@ pub(crate) async fn recheck_rooms(shared: &Shared, client: &Client) {
     });
     // Before the connection leaves the room of a part, a change may still add it to the room of a
     // record. So this repeats until there are no other rooms.
-    let mut kept = HashSet::new();
+    let mut kept = HashSet::default();
     loop {
         let mut others = client.record_rooms();
         others.retain(|room| !kept.contains(room));
@@ -217,13 +219,14 @@ async fn remove_from_room(shared: &Shared, client: &Client, room: &Room) {
     shared.sockets.remove_client(client, room).await;
     match (client.dialect(), room) {
         (Dialect::Runtime, _) => {
-            client.send_or_disconnect(runtime::EVENT, &runtime::invalidation(room))
+            let push = runtime::invalidation(room);
+            client.send_or_disconnect(runtime::EVENT, Arguments::Push(&push));
         }
         (dialect, Room::Instance(resource, id)) => {
             if let Some((event, payload)) =
                 dialect.change_event(&Change::synthetic_destroy(resource, id))
             {
-                client.send_or_disconnect(&event, &payload);
+                client.send_or_disconnect(&event, Arguments::One(&payload));
             }
         }
         _ => {}

@@ -9,6 +9,8 @@
 //!   adds records of other resources, `cascade` removes references to destroyed records, and
 //!   `shared` is the state that all of them use. [`context`] is the caller, [`session`] holds the
 //!   caller's values, [`error`] has the refusals, and [`pubsub`] publishes from handlers;
+//! - the crate `backwire-environment` has the clock, the random numbers and the tasks that all
+//!   modules use;
 //! - [`route`] parses paths; `router` selects the handler that answers; `http` and `socket` are the
 //!   edges, with `incoming` and `answers` for the events of sockets; `dialect` has the forms of
 //!   pushes, and `rooms` their recipients;
@@ -23,6 +25,15 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests have clocks and tasks"
+    )
+)]
+
 mod delivery;
 
 pub mod blueprints;
@@ -33,7 +44,6 @@ mod resume;
 mod subscription;
 
 mod address_quota;
-mod clock;
 pub mod context;
 pub mod duration;
 pub mod error;
@@ -45,10 +55,15 @@ mod log_once;
 mod memory_budget;
 mod parse_claim;
 pub mod pubsub;
+#[expect(clippy::disallowed_methods, reason = "this reads files")]
 mod secret_files;
 pub mod session;
 mod shared;
 mod undeclared_resources;
+mod uuids;
+
+#[cfg(test)]
+mod simulated;
 
 pub mod route;
 mod router;

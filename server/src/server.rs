@@ -1,10 +1,17 @@
 //! The server: engine, router, sockets, pages, and the tasks that run all the time.
 //!
-//! In reading order: `builder` configures it; `start` opens the engine and starts the tasks; `app`
-//! assembles the layers and routes of its requests; `start_error` has the errors.
+//! In reading order: `builder` configures it; `logic` assembles what answers requests and sends
+//! changes; `app` assembles the layers and routes of requests over HTTP; `start` opens the engine
+//! and listens; `start_error` has the errors.
 
 mod app;
 mod builder;
+pub(crate) mod logic;
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this opens files and listens on a port"
+)]
 mod start;
 mod start_error;
 
@@ -13,13 +20,14 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use backwire_engine::Environment;
+use backwire_environment::Task;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use crate::delivery::service::SendRequest;
 use crate::pubsub::Publisher;
 use crate::socket::Sockets;
+use logic::Tasks;
 
 pub use builder::Builder;
 pub use start_error::StartError;
@@ -33,24 +41,15 @@ const SHUTDOWN_STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server. It stops when [`shutdown`](Self::shutdown) is called; dropping it lets it run.
 pub struct Server {
+    environment: Environment,
     addr: SocketAddr,
     sockets: Sockets,
     publisher: Publisher,
     stop: oneshot::Sender<()>,
     /// The server accepts messages of back ends until this is dropped.
     message_sender: mpsc::Sender<SendRequest>,
+    serving: Task,
     tasks: Tasks,
-}
-
-/// The tasks that run as long as the server.
-struct Tasks {
-    serving: JoinHandle<()>,
-    fanout: JoinHandle<()>,
-    delivery: JoinHandle<()>,
-    session_watch: JoinHandle<()>,
-    site_updates: JoinHandle<()>,
-    /// Cascades that are not completed are completed after the next start.
-    cascades: JoinHandle<()>,
 }
 
 impl Server {
@@ -97,15 +96,15 @@ impl Server {
         self.tasks.site_updates.abort();
         self.tasks.cascades.abort();
         self.sockets.close(DISCONNECT_TIMEOUT).await;
-        wait_for("http", self.tasks.serving).await;
+        wait_for(&self.environment, "http", self.serving).await;
         drop(self.message_sender);
-        wait_for("delivery", self.tasks.delivery).await;
-        wait_for("fan-out", self.tasks.fanout).await;
+        wait_for(&self.environment, "delivery", self.tasks.delivery).await;
+        wait_for(&self.environment, "fan-out", self.tasks.fanout).await;
     }
 }
 
-async fn wait_for(step: &str, done: impl Future) {
-    if timeout(SHUTDOWN_STEP_TIMEOUT, done).await.is_err() {
+async fn wait_for(environment: &Environment, step: &str, done: impl Future) {
+    if environment.timeout(SHUTDOWN_STEP_TIMEOUT, done).await.is_err() {
         tracing::warn!("{step} did not stop in time");
     }
 }

@@ -4,9 +4,11 @@
 //! for ever. So a client that used a new resource for each record would fill the disk and the
 //! memory.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
+use backwire_environment::HashSet;
 use backwire_records::change::Resource;
 use parking_lot::RwLock;
 
@@ -24,14 +26,23 @@ pub(crate) struct UndeclaredResources {
 
 impl UndeclaredResources {
     /// `known` are the undeclared resources of the store.
-    pub(crate) fn new(known: HashSet<Resource>, limits: &Limits) -> Self {
+    pub(crate) fn new(known: BTreeSet<Resource>, limits: &Limits) -> Self {
         let quota = AddressQuota::new(limits.undeclared_resources_per_address);
-        Self { known: RwLock::new(known), max: limits.undeclared_resources, quota }
+        Self {
+            known: RwLock::new(known.into_iter().collect()),
+            max: limits.undeclared_resources,
+            quota,
+        }
     }
 
     /// Counts an undeclared resource if it is new. Returns an error if a limit is reached. If the
     /// first write fails, the resource counts until the server restarts.
-    pub(crate) fn begin(&self, resource: &Resource, address: Option<IpAddr>) -> Result<()> {
+    pub(crate) fn begin(
+        &self,
+        resource: &Resource,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<()> {
         if self.known.read().contains(resource) {
             return Ok(());
         }
@@ -42,7 +53,7 @@ impl UndeclaredResources {
         if known.len() >= self.max {
             return Err(Error::QuotaReached { limit: Limit::UndeclaredResources, max: self.max });
         }
-        if !self.quota.take(address) {
+        if !self.quota.take(address, now) {
             let limit = Limit::UndeclaredResourcesPerAddress;
             return Err(Error::QuotaReached { limit, max: self.quota.max() });
         }

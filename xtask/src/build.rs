@@ -1,11 +1,13 @@
 //! `cargo xtask build`: everything that people run or download.
 
-use std::process::ExitCode;
+use std::process::{Child, Command, ExitCode, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::command::{cargo, run};
+use crate::command::{cargo, program, run};
 use crate::requirements::{CC, GZIP, MAKE, Requirement, WASM_TARGET};
 use crate::workspace::{Profile, Workspace};
 use crate::{bundle, client, demo_site, size, wire_constants};
@@ -51,9 +53,43 @@ pub(crate) fn runtime(workspace: &Workspace) -> Result<()> {
 
 /// The server. It embeds the runtime as it finds it, so that comes first.
 pub(crate) fn server(workspace: &Workspace, profile: Profile) -> Result<()> {
+    run(&mut server_build(workspace, profile))
+}
+
+/// Starts to build the release server beside other work, at a low priority: its last part uses one
+/// core for minutes. Nothing is printed. [`server`] waits for it, since one cargo at a time uses a
+/// target folder, and prints its errors.
+pub(crate) fn begin_server(workspace: &Workspace) -> Result<BackgroundBuild> {
+    let build = server_build(workspace, Profile::Release);
+    let mut nice = program(workspace, "nice");
+    nice.args(["-n", "10"]).arg(build.get_program()).args(build.get_args());
+    for (name, value) in build.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
+    nice.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(BackgroundBuild(nice.spawn().context("`nice` could not be started")?))
+}
+
+/// A build that is in progress. If it is still running when this is dropped, it is interrupted: it
+/// begins no more compilers.
+pub(crate) struct BackgroundBuild(Child);
+
+impl Drop for BackgroundBuild {
+    fn drop(&mut self) {
+        if let (Ok(id), Ok(None)) = (i32::try_from(self.0.id()), self.0.try_wait()) {
+            let _ = kill(Pid::from_raw(id), Signal::SIGINT);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+fn server_build(workspace: &Workspace, profile: Profile) -> Command {
     let mut build = cargo(workspace, ["build", "--package", "backwire-cli"]);
     if profile == Profile::Release {
         build.arg("--release");
     }
-    run(&mut build)
+    build
 }

@@ -26,6 +26,9 @@ use crate::{
     wire_constants,
 };
 
+/// Before this step the build of the release server begins in the background.
+pub(crate) const FIRST_SLOW_STEP: &str = "lint";
+
 /// The client only makes sense as wasm, so what is native leaves it out.
 const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
 const WASM: [&str; 4] = ["--package", "backwire-client-wasm", "--target", WASM_TRIPLE];
@@ -78,18 +81,6 @@ pub(crate) const STEPS: [Step; 13] = [
         run: fresh_rust::check,
     },
     Step {
-        name: "lint",
-        about: "clippy and rustdoc have nothing to say",
-        requirements: &[build::SERVER, &[CLIPPY, WASM_TARGET]],
-        run: lint,
-    },
-    Step {
-        name: "native",
-        about: "Rust tests and the examples in the docs",
-        requirements: &[build::SERVER, &[GZIP, KILL, REDIS]],
-        run: native,
-    },
-    Step {
         name: "bundle",
         about: "wire.js is up to date, and backwire.js at most 32 KB gzipped",
         requirements: &[build::RUNTIME, &[GZIP]],
@@ -106,6 +97,18 @@ pub(crate) const STEPS: [Step; 13] = [
         about: "a TypeScript program can use index.d.ts",
         requirements: &[&[Requirement::Node, Requirement::NpmPackages]],
         run: types,
+    },
+    Step {
+        name: "lint",
+        about: "clippy and rustdoc have nothing to say",
+        requirements: &[build::SERVER, &[CLIPPY, WASM_TARGET]],
+        run: lint,
+    },
+    Step {
+        name: "native",
+        about: "Rust tests and the examples in the docs",
+        requirements: &[build::SERVER, &[GZIP, KILL, REDIS]],
+        run: native,
     },
     Step {
         name: "server",

@@ -12,7 +12,8 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use crate::checks::{STEPS, Step};
+use crate::build::begin_server;
+use crate::checks::{FIRST_SLOW_STEP, STEPS, Step};
 use crate::outcome::Outcome;
 use crate::requirements::Requirement;
 use crate::workspace::Workspace;
@@ -44,7 +45,12 @@ impl Test {
     /// Runs the command.
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
         let mut done = Vec::new();
+        let mut server = None;
         for step in self.steps() {
+            if self.only.is_none() && step.name == FIRST_SLOW_STEP {
+                println!("\nthe release server is built in the background");
+                server = Some(begin_server(workspace)?);
+            }
             let made = make(step, workspace);
             let failed = made.outcome.is_err();
             done.push(made);
@@ -52,6 +58,7 @@ impl Test {
                 break;
             }
         }
+        drop(server);
         println!("\n== summary\n{}", Summary(&done));
         let failed = done.iter().any(|done| done.outcome.is_err());
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -4,6 +4,14 @@
 //! against all of them. The outcome of a write is decided in one place, by
 //! [`Write::apply`](backwire_records::write::Write::apply), which is pure. An engine reads the
 //! state that the decision needs and stores the result, in one transaction.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests have clocks and tasks"
+    )
+)]
 
 mod cascades;
 mod counters;
@@ -18,10 +26,11 @@ mod record;
 mod redis;
 mod round_robin;
 mod sessions;
+#[expect(clippy::disallowed_methods, reason = "the engine in a file has threads and a disk")]
 mod sqlite;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +41,7 @@ use backwire_records::model::Models;
 use backwire_records::write::Write;
 use tokio::sync::mpsc;
 
+pub use backwire_environment::Environment;
 pub use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory};
 pub use backwire_records::dangling::{Dangling, Reference};
 pub use cascades::{Cascade, Cascades};
@@ -184,7 +194,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns the name of the primary key of each resource: that of the [model](Write::model) of
     /// the first written record. Resources without any written record are left out.
-    async fn keys(&self) -> Result<HashMap<Resource, String>, Error>;
+    async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error>;
 
     /// Returns the channel for [gaps](Gap), once. `None` if the tail of this engine has none.
     fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
@@ -278,6 +288,6 @@ pub enum ChangesSince {
 }
 
 /// Draws a new epoch: below 2⁴⁸, so that it is exact in JavaScript.
-fn draw_epoch() -> u64 {
-    rand::random::<u64>() >> 16
+fn draw_epoch(environment: &Environment) -> u64 {
+    environment.random_u64() >> 16
 }

@@ -69,7 +69,7 @@ mod stored;
 mod tail;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -250,9 +250,9 @@ impl Engine for Redis {
         log::reaches(&self.reads, of, positions).await
     }
 
-    async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
+    async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error> {
         let (reply, _) = self.reads.run(&Call::new(&script::KEYS)).await?;
-        let mut keys = HashMap::new();
+        let mut keys = BTreeMap::new();
         for pair in Reply::list(reply)? {
             let mut pair = Reply::list(pair)?;
             keys.insert(Resource::internal(&pair.text()?), pair.text()?);

@@ -4,7 +4,8 @@
 //! and other clients do not wait for them. The jobs of one queue are done in the order of their
 //! arrival.
 
-use std::collections::{HashMap, VecDeque};
+use backwire_environment::HashMap;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use backwire_records::write::{Action, Write};
@@ -45,7 +46,7 @@ pub(crate) struct RoundRobin<T> {
 
 impl<T> Default for RoundRobin<T> {
     fn default() -> Self {
-        Self { queues: HashMap::new(), next: VecDeque::new() }
+        Self { queues: HashMap::default(), next: VecDeque::new() }
     }
 }
 

@@ -4,16 +4,17 @@
 //! while. An edit has the changed keys and not the resulting object. So two edits at the same time
 //! do not undo each other, unless they set the same key.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use backwire_environment::HashMap;
 use backwire_records::change::Attributes;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
-use super::Error;
+use super::{Environment, Error};
 
 /// The key of a session under which the id of the person is stored who has signed in. Handlers do
 /// not use such a name.
@@ -111,13 +112,12 @@ struct State {
     anonymous: BTreeSet<(u64, Arc<str>)>,
 }
 
-impl Default for MemorySessions {
-    fn default() -> Self {
-        Self { secret: rand::random(), state: Mutex::default() }
-    }
-}
-
 impl MemorySessions {
+    /// Returns an empty store with a new secret.
+    pub fn new(environment: &Environment) -> Self {
+        Self { secret: environment.random_bytes(), state: Mutex::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }

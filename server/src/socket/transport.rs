@@ -18,9 +18,7 @@
 //! [`Transports`] handles every request for Socket.IO. Each connection finds it among the
 //! extensions of its handshake.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -28,6 +26,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
+use backwire_environment::HashMap;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Collected};
@@ -288,6 +287,16 @@ where
     }
 }
 
+/// Ends the transport of a connection in the background. The caller may await the returned future,
+/// and need not.
+pub(super) fn begin_end<S>(socket: &S) -> impl Future<Output = ()> + Send + 'static + use<S>
+where
+    S: Deref<Target = Socket> + Clone + Send + Sync + 'static,
+{
+    // An error is a panic of the task, which has been logged.
+    tokio::spawn(end(socket)).map(drop)
+}
+
 /// Resolves when the TCP connection of a WebSocket has ended. For a connection that polls it never
 /// resolves.
 pub(super) fn ended(socket: &Socket) -> impl Future<Output = ()> + Send + 'static + use<> {
@@ -295,11 +304,6 @@ pub(super) fn ended(socket: &Socket) -> impl Future<Output = ()> + Send + 'stati
         Some(handle) => handle.closed().left_future(),
         None => std::future::pending().right_future(),
     }
-}
-
-/// The address of the client, for fairness among clients.
-pub(super) fn address(socket: &Socket) -> Option<IpAddr> {
-    client_address(&socket.req_parts().extensions)
 }
 
 /// Returns the handle of the TCP connection, unless this connection began by polling: then its

@@ -1,7 +1,7 @@
 //! The records that this node has written last, and the counters of ids after that. Other nodes may
 //! have changed both: the commit script finds out.
 
-use std::collections::HashMap;
+use backwire_environment::HashMap;
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Change, Id, Resource};
@@ -36,7 +36,7 @@ pub(super) struct Cache {
 impl Cache {
     pub(super) fn new() -> Self {
         let records = LruCache::new(MAX_CACHED_RECORDS);
-        Self { epoch: None, records, next: HashMap::new() }
+        Self { epoch: None, records, next: HashMap::default() }
     }
 
     /// Empties the cache if it is of another epoch.

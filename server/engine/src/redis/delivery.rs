@@ -1,8 +1,9 @@
 //! Committed changes on their way back: a writer is answered when the tail has its change.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use backwire_environment::HashMap;
 use backwire_records::change::{Position, Resource};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};

@@ -8,7 +8,7 @@
 //! Invariant: a write is only refused because of a state that was read, and that no earlier write
 //! of the group may change.
 
-use std::collections::{HashMap, HashSet};
+use backwire_environment::{HashMap, HashSet};
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Verb};

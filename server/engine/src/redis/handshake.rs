@@ -7,9 +7,9 @@ use tracing::warn;
 
 use super::link::Link;
 use super::reply::{Reply, parse};
-use super::runtime::draw_secret;
+use super::runtime::{draw_epoch, draw_secret};
 use super::script::{self, Call};
-use crate::{Error, draw_epoch};
+use crate::Error;
 
 /// The version of the data in Redis.
 pub(super) const SCHEMA: &str = "1";

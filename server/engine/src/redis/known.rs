@@ -1,7 +1,7 @@
 //! What a node knows of each resource: its indexes and its cascades, each with a version. Scripts
 //! compare the versions, so nothing is decided on what is out of date.
 
-use std::collections::HashMap;
+use backwire_environment::HashMap;
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Resource};

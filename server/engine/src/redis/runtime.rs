@@ -1,7 +1,10 @@
 //! The edge to the runtime: tasks, time and random numbers. No other file of this engine uses them.
+//! Redis is reached over a network, so this engine is not simulated and has no environment.
+#![expect(clippy::disallowed_methods, reason = "this is an edge")]
 
 use std::time::{Duration, Instant};
 
+use backwire_environment::Environment;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -51,5 +54,10 @@ impl Moment {
 
 /// Draws a secret.
 pub(super) fn draw_secret() -> [u8; 32] {
-    rand::random()
+    Environment::tokio().random_bytes()
+}
+
+/// Draws an epoch.
+pub(super) fn draw_epoch() -> u64 {
+    crate::draw_epoch(&Environment::tokio())
 }

@@ -1,7 +1,8 @@
 //! The states of the writes in a group: which of them are read, and how.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use backwire_environment::HashMap;
 use backwire_records::change::Id;
 use backwire_records::write::{Action, Write};
 
@@ -40,7 +41,7 @@ impl StateReader<'_> {
             }
         }
         let states = state::read(self.commands, self.connection, self.known, queries).await?;
-        let mut read = HashMap::new();
+        let mut read = HashMap::default();
         for (number, mut state) in numbers.into_iter().zip(states) {
             let write = &jobs[number].write;
             self.read_more(write, &mut state).await?;

@@ -1,6 +1,6 @@
 //! What is stored in Redis: records, entries of logs and of the ledger, and cascades.
 
-use std::collections::HashMap;
+use backwire_environment::HashMap;
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Change, Position, Resource, Verb};
@@ -62,7 +62,7 @@ impl LogEntry {
     pub(super) fn read(mut entry: Reply) -> Result<Self, Error> {
         let id = entry.text()?;
         let offset = parse(id.split('-').next().unwrap_or_default())?;
-        let (mut list, mut fields) = (entry.next_list()?, HashMap::new());
+        let (mut list, mut fields) = (entry.next_list()?, HashMap::default());
         while let Ok(name) = list.bytes() {
             fields.insert(name, list.bytes()?);
         }
