@@ -149,8 +149,15 @@ pub struct Redis {
 
 impl Redis {
     /// Opens a store, or creates it. It fails if Redis is not reachable or too old, or if the data
-    /// have another schema.
+    /// have another schema, within a few times the deadline of one command.
     pub async fn open(options: RedisOptions, window: Window, tail: Tail) -> Result<Self, Error> {
+        let deadline = 4 * options.deadline;
+        let opened = runtime::within(deadline, Self::connect(options, window, tail)).await;
+        let late = || Error::Unavailable(format!("Redis did not answer within {deadline:?}"));
+        opened.unwrap_or_else(|| Err(late()))
+    }
+
+    async fn connect(options: RedisOptions, window: Window, tail: Tail) -> Result<Self, Error> {
         let RedisOptions { url, prefix, deadline, .. } = &options;
         let link = Arc::new(Link::new(url, prefix.clone(), *deadline)?);
         let reads = Arc::new(Commands::for_reads(Arc::clone(&link)));
