@@ -163,7 +163,7 @@ impl Logic {
         changes: mpsc::Receiver<Arc<Change>>,
         messages: mpsc::Receiver<SendRequest>,
     ) -> Tasks {
-        let Shared { environment, sockets, models, limits, .. } = &*self.shared;
+        let Shared { environment, engine, sockets, models, limits, .. } = &*self.shared;
         let fanout = Fanout::new(
             environment.clone(),
             sockets.clone(),
@@ -175,7 +175,7 @@ impl Logic {
         let site_updates =
             delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
         Tasks {
-            fanout: environment.spawn_with_handle(fanout.follow(changes)),
+            fanout: environment.spawn_with_handle(fanout.follow(changes, engine.gaps())),
             delivery: environment.spawn_with_handle(delivery_service.clone().deliver(messages)),
             session_watch: environment
                 .spawn_with_handle(caller::watch_sessions(Arc::clone(&self.shared))),
