@@ -16,6 +16,7 @@
 mod cascades;
 mod counters;
 mod error;
+mod events;
 mod ledger;
 mod ledger_entry;
 mod memory;
@@ -46,6 +47,7 @@ pub use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory
 pub use backwire_records::dangling::{Dangling, Reference};
 pub use cascades::{Cascade, Cascades};
 pub use error::Error;
+pub use events::{StoreEvent, StoredMessage};
 pub use ledger_entry::{KeyLookup, LedgerEntry};
 pub use memory::Memory;
 pub use queues::{
@@ -198,6 +200,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns the channel for [gaps](Gap), once. `None` if the tail of this engine has none.
     fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
+        None
+    }
+
+    /// Returns the channel for the [events](StoreEvent) of all servers that share the store, once,
+    /// before anything else. `None` if only one server uses it.
+    fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {
         None
     }
 

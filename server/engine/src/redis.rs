@@ -16,7 +16,7 @@
 //!
 //! | key | type | content |
 //! | --- | --- | --- |
-//! | `meta` | hash | schema, secret, the current epoch, counts, the last id of a delivery |
+//! | `meta` | hash | schema, secret, the current epoch, counts, the last delivery and event |
 //! | `epochs` | sorted set | epochs by their number |
 //! | `resources` | stream | the names of all resources |
 //! | `resource:R` | hash | head, floor, next id, sizes and versions of a resource |
@@ -30,6 +30,7 @@
 //! | `inbox:P`, `items:P` | sorted set, hash | the deliveries of a person |
 //! | `devices:P`, `waiting-ends:P` | hash, sorted set | devices; what expires without a device |
 //! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
+//! | `events` | stream | messages and changed sessions, for all servers; the last 1,000 or so |
 //! | `connected:N` | set | the devices with sockets at a node |
 //! | `person-ends` | sorted set | when something of a person expires next |
 //! | `posts:S`, `posts-ages:S` | hash, list | idempotency keys of messages |
@@ -42,6 +43,7 @@ mod connection;
 mod deadline;
 mod delivery;
 mod encoding;
+mod events;
 mod find;
 mod free_id;
 mod group;
@@ -84,7 +86,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     AnswerMemory, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine, Error, Gap,
-    KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, Tail, Window,
+    KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, StoreEvent, Tail,
+    Window,
 };
 use cache::Cache;
 use connection::Commands;
@@ -144,6 +147,7 @@ pub struct Redis {
     node: Mutex<Node>,
     window: Window,
     gaps: Mutex<Option<mpsc::UnboundedReceiver<Gap>>>,
+    events: Mutex<Option<mpsc::Receiver<StoreEvent>>>,
     _tail: Task,
 }
 
@@ -168,7 +172,7 @@ impl Redis {
         let (gap_sender, gaps) = mpsc::unbounded_channel();
         let others = [Arc::clone(&reads), Arc::clone(&writes)];
         let changes = Arc::clone(&delivery);
-        let follower =
+        let (follower, events) =
             Follower::begin(link, &connection, changes, tail, gap_sender, others).await?;
         let (cache, steps) = (Cache::new(), Steps::spawn(Arc::clone(&writes)));
         let writer =
@@ -182,6 +186,7 @@ impl Redis {
             node: Mutex::default(),
             window,
             gaps: Mutex::new(Some(gaps)),
+            events: Mutex::new(Some(events)),
             _tail: follower.spawn(),
         })
     }
@@ -269,6 +274,10 @@ impl Engine for Redis {
 
     fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
         self.gaps.lock().take()
+    }
+
+    fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {
+        self.events.lock().take()
     }
 
     fn cascades(&self) -> &dyn Cascades {

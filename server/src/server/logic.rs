@@ -33,6 +33,7 @@ use crate::shared::{SessionPolicy, Shared};
 use crate::sites::HttpClient;
 use crate::socket::adapter::Adapter;
 use crate::socket::{OutputBudget, Sockets};
+use crate::store_events;
 use crate::undeclared_resources::UndeclaredResources;
 use crate::uuids::Uuids;
 
@@ -77,6 +78,8 @@ pub(crate) struct Tasks {
     pub(crate) delivery: Task,
     pub(crate) session_watch: Task,
     pub(crate) site_updates: Task,
+    /// Only if several servers share the store.
+    pub(crate) store_events: Option<Task>,
     /// Cascades that are not completed are completed after the next start.
     pub(crate) cascades: Task,
 }
@@ -174,7 +177,14 @@ impl Logic {
         let delivery_service = &self.delivery_service;
         let site_updates =
             delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
+        let store_events = engine.events().map(|events| {
+            delivery_service.use_events();
+            let service = delivery_service.clone();
+            let events = store_events::follow(Arc::clone(&self.shared), service, events);
+            environment.spawn_with_handle(events)
+        });
         Tasks {
+            store_events,
             fanout: environment.spawn_with_handle(fanout.follow(changes, engine.gaps())),
             delivery: environment.spawn_with_handle(delivery_service.clone().deliver(messages)),
             session_watch: environment
