@@ -41,6 +41,7 @@ mod caller;
 mod cascade;
 mod populate;
 mod resume;
+mod store_events;
 mod subscription;
 
 mod address_quota;

@@ -16,6 +16,7 @@
 mod cascades;
 mod counters;
 mod error;
+mod events;
 mod ledger;
 mod ledger_entry;
 mod memory;
@@ -46,6 +47,7 @@ pub use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory
 pub use backwire_records::dangling::{Dangling, Reference};
 pub use cascades::{Cascade, Cascades};
 pub use error::Error;
+pub use events::{StoreEvent, StoredMessage};
 pub use ledger_entry::{KeyLookup, LedgerEntry};
 pub use memory::Memory;
 pub use queues::{
@@ -91,9 +93,10 @@ pub struct Gap {
 /// snapshot's position is the head of the log in the same transaction that read the snapshot.
 ///
 /// One process at a time has a store open, except [`Redis`], which several servers share. Each open
-/// draws an epoch for its positions; with [`Redis`], each run of Redis does. The positions of former
-/// epochs stay valid as in `sqlite/epochs.rs`, or are out of reach as in [`Memory`]. A commit reads the [`StoredState`](backwire_records::write::StoredState) that
-/// [`Write::apply`] decides on, and stores its decision.
+/// draws an epoch for its positions; with [`Redis`], each run of Redis does. The positions of
+/// former epochs stay valid as in `sqlite/epochs.rs`, or are out of reach as in [`Memory`]. A
+/// commit reads the [`StoredState`](backwire_records::write::StoredState) that [`Write::apply`]
+/// decides on, and stores its decision.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// Receives the declared models once, before anything else, so that the engine can make
@@ -210,6 +213,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns the channel for [gaps](Gap), once. `None` if the tail of this engine has none.
     fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
+        None
+    }
+
+    /// Returns the channel for the [events](StoreEvent) of all servers that share the store, once,
+    /// before anything else. `None` if only one server uses it.
+    fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {
         None
     }
 

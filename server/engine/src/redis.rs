@@ -16,21 +16,26 @@
 //!
 //! | key | type | content |
 //! | --- | --- | --- |
-//! | `meta` | hash | `schema`, `secret`, the current epoch (`number`, `epoch`, `run`), counts |
+//! | `meta` | hash | schema, secret, the current epoch, counts, the last delivery and event |
 //! | `epochs` | sorted set | epochs by their number |
 //! | `resources` | stream | the names of all resources |
 //! | `resource:R` | hash | head, floor, next id, sizes and versions of a resource |
-//! | `records:R` | hash | by id: `offset changed json`, or `offset` of a record that is only in the log |
+//! | `records:R` | hash | by id: `offset changed json`; `offset` if it is only in the log |
 //! | `ids:R` | sorted set | the ids of all records, in their order |
 //! | `log:R` | stream | changes; the id of an entry is `offset-0` |
 //! | `firsts:R` | sorted set | the first offset of each epoch, by the epoch's number |
 //! | `indexes:R`, `index:R:A` | hash, sorted set | the indexed attributes; values with ids |
 //! | `cascades`, `cascades:R` | sorted set, hash | unfinished cascades |
 //! | `ledger`, `ledger-ages` | hash, list | idempotency keys |
-//! | `inbox:P`, `items:P`, `devices:P`, `waiting-ends:P` | sorted sets, hashes | the deliveries and devices of a person |
-//! | `queue:D`, `message:M`, `connected:N` | sorted set, hash, set | a device's queue, a message, the devices at a node |
-//! | `person-ends`, `posts:S`, `posts-ages:S` | sorted set, hash, list | what expires next; idempotency keys of messages |
-//! | `sessions`, `sessions-anonymous`, `session:S` | sorted sets, hash | sessions |
+//! | `inbox:P`, `items:P` | sorted set, hash | the deliveries of a person |
+//! | `devices:P`, `waiting-ends:P` | hash, sorted set | devices; what expires without a device |
+//! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
+//! | `events` | stream | messages and changed sessions, for all servers; the last 1,000 or so |
+//! | `connected:N` | set | the devices with sockets at a node |
+//! | `person-ends` | sorted set | when something of a person expires next |
+//! | `posts:S`, `posts-ages:S` | hash, list | idempotency keys of messages |
+//! | `session:S` | hash | a session |
+//! | `sessions`, `sessions-anonymous` | sorted sets | when sessions expire |
 
 mod cache;
 mod cascades;
@@ -38,11 +43,13 @@ mod connection;
 mod deadline;
 mod delivery;
 mod encoding;
+mod events;
 mod find;
 mod free_id;
 mod group;
 mod handshake;
 mod indexes;
+mod job;
 mod known;
 mod link;
 mod log;
@@ -58,6 +65,7 @@ mod runtime;
 mod script;
 mod sessions;
 mod state;
+mod states;
 mod steps;
 mod stored;
 mod tail;
@@ -78,7 +86,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     AnswerMemory, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine, Error, Gap,
-    KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, Tail, Window,
+    KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, StoreEvent, Tail,
+    Window,
 };
 use cache::Cache;
 use connection::Commands;
@@ -138,13 +147,21 @@ pub struct Redis {
     node: Mutex<Node>,
     window: Window,
     gaps: Mutex<Option<mpsc::UnboundedReceiver<Gap>>>,
+    events: Mutex<Option<mpsc::Receiver<StoreEvent>>>,
     _tail: Task,
 }
 
 impl Redis {
     /// Opens a store, or creates it. It fails if Redis is not reachable or too old, or if the data
-    /// have another schema.
+    /// have another schema, within a few times the deadline of one command.
     pub async fn open(options: RedisOptions, window: Window, tail: Tail) -> Result<Self, Error> {
+        let deadline = 4 * options.deadline;
+        let opened = runtime::within(deadline, Self::connect(options, window, tail)).await;
+        let late = || Error::Unavailable(format!("Redis did not answer within {deadline:?}"));
+        opened.unwrap_or_else(|| Err(late()))
+    }
+
+    async fn connect(options: RedisOptions, window: Window, tail: Tail) -> Result<Self, Error> {
         let RedisOptions { url, prefix, deadline, .. } = &options;
         let link = Arc::new(Link::new(url, prefix.clone(), *deadline)?);
         let reads = Arc::new(Commands::for_reads(Arc::clone(&link)));
@@ -155,7 +172,7 @@ impl Redis {
         let (gap_sender, gaps) = mpsc::unbounded_channel();
         let others = [Arc::clone(&reads), Arc::clone(&writes)];
         let changes = Arc::clone(&delivery);
-        let follower =
+        let (follower, events) =
             Follower::begin(link, &connection, changes, tail, gap_sender, others).await?;
         let (cache, steps) = (Cache::new(), Steps::spawn(Arc::clone(&writes)));
         let writer =
@@ -169,6 +186,7 @@ impl Redis {
             node: Mutex::default(),
             window,
             gaps: Mutex::new(Some(gaps)),
+            events: Mutex::new(Some(events)),
             _tail: follower.spawn(),
         })
     }
@@ -261,6 +279,10 @@ impl Engine for Redis {
 
     fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
         self.gaps.lock().take()
+    }
+
+    fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {
+        self.events.lock().take()
     }
 
     fn cascades(&self) -> &dyn Cascades {

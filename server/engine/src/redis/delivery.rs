@@ -1,17 +1,22 @@
 //! Committed changes on their way back: a writer is answered when the tail has its change.
 
-use backwire_environment::HashMap;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use backwire_environment::HashMap;
 use backwire_records::change::{Position, Resource};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use super::runtime::within;
 use crate::{CommitOutcome, Error};
 
 /// The maximum number of changes that are committed and have not reached the tail. A slow receiver
 /// of the tail makes the writers wait.
 const MAX_UNDELIVERED: usize = 1024;
+
+/// How often the writers are counted while there are too many.
+const RECOUNT: Duration = Duration::from_millis(100);
 
 /// The channel to a writer.
 pub(super) type Answer = oneshot::Sender<Result<CommitOutcome, Error>>;
@@ -77,11 +82,19 @@ impl Delivery {
     /// Waits until few enough writers wait for the tail.
     pub(super) async fn room(&self) {
         while self.count() >= MAX_UNDELIVERED {
-            self.has_room.notified().await;
+            self.forget_closed();
+            let _ = within(RECOUNT, self.has_room.notified()).await;
         }
     }
 
     fn count(&self) -> usize {
         self.resources.lock().values().map(|line| line.waiting.len()).sum()
+    }
+
+    /// Forgets the writers whose callers have gone away.
+    fn forget_closed(&self) {
+        for line in self.resources.lock().values_mut() {
+            line.waiting.retain(|_, (_, answer)| !answer.is_closed());
+        }
     }
 }

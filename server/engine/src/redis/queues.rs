@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Redis;
+use super::events::{Address, MAX_EVENTS};
 use super::operation::json;
 use super::reply::{Reply, parse};
 use super::script::{self, Call};
@@ -28,9 +29,9 @@ use crate::{
 
 /// The body of a message.
 #[derive(Serialize, Deserialize)]
-struct Body {
-    event: String,
-    args: Vec<Box<RawValue>>,
+pub(super) struct Body {
+    pub(super) event: String,
+    pub(super) args: Vec<Box<RawValue>>,
 }
 
 /// The number of a node, and its clock.
@@ -80,6 +81,7 @@ impl Queues for Redis {
         for name in persons {
             call.add(person(&post.site, name));
         }
+        call.add(json(&Address::of(&post))).add(MAX_EVENTS);
         let mut posted = Reply::list(self.steps.run(call).await?)?;
         let (known, id) = (posted.text()?, flake(&posted.text()?)?);
         if known.is_empty() {
@@ -186,6 +188,6 @@ fn digits(id: Flake) -> String {
     format!("{:016x}", u64::from(id))
 }
 
-fn flake(digits: &str) -> Result<Flake, Error> {
+pub(super) fn flake(digits: &str) -> Result<Flake, Error> {
     u64::from_str_radix(digits, 16).map(Flake::from).map_err(unreadable)
 }

@@ -9,6 +9,7 @@ use redis::{Value as RedisValue, cmd};
 use serde_json::Value;
 
 use super::Redis;
+use super::events::MAX_EVENTS;
 use super::operation::json;
 use super::reply::{Reply, parse};
 use super::script::{self, Call};
@@ -59,6 +60,7 @@ impl Sessions for Redis {
 
     async fn edit(&self, edit: SessionEdit) -> Result<(), Error> {
         let SessionEdit { id, clear, set, new_id, at, until, max } = edit;
+        let may_change_rights = clear || new_id.is_some() || set.keys().any(|it| is_of_rights(it));
         let mut call = Call::new(&script::SESSION)
             .with(&*id)
             .with(new_id.as_deref().unwrap_or(&id))
@@ -70,11 +72,17 @@ impl Sessions for Redis {
         for (name, value) in values {
             call.add(name).add(value.map(|value| json(&value)).unwrap_or_default());
         }
+        call.add_optional(may_change_rights.then_some(MAX_EVENTS));
         match (self.steps.run(call).await?, max) {
             (RedisValue::Int(0), Some(limit)) => Err(Error::TooManySessions { limit }),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the rights of a session may depend on this key.
+fn is_of_rights(key: &str) -> bool {
+    key.starts_with("backwire.")
 }
 
 impl Redis {

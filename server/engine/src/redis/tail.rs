@@ -1,5 +1,5 @@
 //! The tail: one task per node follows the logs of all resources with a blocking connection of its
-//! own, and sends the changes of all nodes to the channel.
+//! own, and sends the changes of all nodes to the channel. It follows the stream of events as well.
 //!
 //! Invariant: each change is sent once and in order, whatever happens to the connection: the task
 //! continues after the last offset that it has sent. If the log has dropped the next change, or
@@ -11,18 +11,19 @@ use std::time::Duration;
 
 use backwire_records::change::{Position, Resource};
 use redis::{Value, cmd};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use tracing::{error, warn};
 
 use super::connection::{Commands, Connection};
 use super::delivery::Delivery;
+use super::events::Events;
 use super::handshake::Epoch;
 use super::link::Link;
 use super::reply::{Reply, text};
 use super::runtime::{self, Moment, Task, pause};
 use super::script::{self, Call};
 use super::stored::LogEntry;
-use crate::{Error, Gap, Tail};
+use crate::{Error, Gap, StoreEvent, Tail};
 
 /// How long Redis waits for changes in one command.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -46,6 +47,7 @@ pub(super) struct Follower {
     last_resource: String,
     /// The last offset of each resource that was sent.
     offsets: BTreeMap<Resource, u64>,
+    events: Events,
 }
 
 impl Follower {
@@ -57,7 +59,7 @@ impl Follower {
         tail: Tail,
         gaps: UnboundedSender<Gap>,
         others: [Arc<Commands>; 2],
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Receiver<StoreEvent>), Error> {
         let heads = Heads::read(&link, connection).await?;
         let mut offsets = BTreeMap::new();
         for Head { resource, head, .. } in heads.resources {
@@ -66,7 +68,10 @@ impl Follower {
             offsets.insert(resource, head);
         }
         let (epoch, last_resource) = (connection.epoch, heads.last_resource);
-        Ok(Self { link, delivery, tail, gaps, others, epoch, last_resource, offsets })
+        let (events, receiver) = Events::begin(heads.last_event);
+        let follower =
+            Self { link, delivery, tail, gaps, others, epoch, last_resource, offsets, events };
+        Ok((follower, receiver))
     }
 
     /// Starts the task, which ends with its engine.
@@ -95,13 +100,15 @@ impl Follower {
             let mut read = cmd("XREAD");
             read.arg("COUNT").arg(MAX_CHANGES).arg("BLOCK").arg(BLOCK.as_millis().to_string());
             read.arg("STREAMS").arg(format!("{}:resources", self.link.prefix));
+            read.arg(self.events_key());
             for resource in self.offsets.keys() {
                 read.arg(self.log(resource));
             }
-            read.arg(&self.last_resource);
+            read.arg(&self.last_resource).arg(format!("{}-0", self.events.last));
             for offset in self.offsets.values() {
                 read.arg(format!("{offset}-0"));
             }
+            self.events.report_missed();
             if checked.elapsed() >= BLOCK {
                 self.check_epoch(&mut connection).await?;
                 checked = Moment::now();
@@ -132,9 +139,16 @@ impl Follower {
         format!("{}:log:{resource}", self.link.prefix)
     }
 
+    fn events_key(&self) -> String {
+        format!("{}:events", self.link.prefix)
+    }
+
     /// Receives the new entries of a stream.
     async fn receive(&mut self, mut stream: Reply) -> Result<(), Error> {
         let (name, entries) = (stream.text()?, stream.next_list()?);
+        if name == self.events_key() {
+            return self.events.receive(entries);
+        }
         let Some(resource) = name.strip_prefix(&format!("{}:log:", self.link.prefix)) else {
             return self.receive_resources(entries);
         };
@@ -194,6 +208,7 @@ impl Follower {
         self.epoch = connection.epoch;
         // The stream of resources is read again: it may be another one, too.
         self.last_resource = "0-0".to_owned();
+        self.events.restart(heads.last_event);
         for Head { resource, head, first } in heads.resources {
             let Some(last) = lost.remove(&resource) else { continue };
             let common = first.map_or(head, |first| first - 1);
@@ -219,6 +234,7 @@ impl Follower {
 /// The heads of all logs.
 struct Heads {
     last_resource: String,
+    last_event: u64,
     resources: Vec<Head>,
 }
 
@@ -234,7 +250,8 @@ impl Heads {
         let call = Call::new(&script::HEADS).with(connection.epoch.number);
         let heads = call.command(&link.prefix).query_async(&mut connection.redis.clone()).await;
         let mut heads = Reply::list(heads.map_err(|error| link.error(&error))?)?;
-        let (last_resource, list) = (heads.text()?, heads.next_list()?);
+        let (last_resource, last_event) = (heads.text()?, heads.number()?);
+        let list = heads.next_list()?;
         let mut resources = Vec::new();
         for head in list {
             let mut head = Reply::list(head)?;
@@ -242,6 +259,6 @@ impl Heads {
             let first = first.parse().ok();
             resources.push(Head { resource: Resource::internal(&name), head: offset, first });
         }
-        Ok(Self { last_resource, resources })
+        Ok(Self { last_resource, last_event, resources })
     }
 }

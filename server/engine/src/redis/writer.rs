@@ -1,30 +1,29 @@
 //! The writer: one task per node takes the queued writes and commits them in groups.
 
-use backwire_environment::HashMap;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backwire_records::change::{Id, Position};
-use backwire_records::write::{Action, Write, WriteError};
+use backwire_records::change::Position;
+use backwire_records::write::{Action, WriteError};
 use redis::Value;
 
 use super::cache::Cache;
 use super::connection::{Commands, Connection};
-use super::delivery::{Answer, Delivery};
-use super::free_id::free_id;
-use super::group::{Candidate, Decided, Group, parsed_bytes};
+use super::delivery::Delivery;
+use super::group::{Decided, Group, parsed_bytes};
 use super::indexes;
+use super::job::Job;
 use super::known::Known;
 use super::link::is_out_of_memory;
 use super::operation::{NextId, Operation, json};
 use super::repeats;
 use super::reply::{Reply, parse};
 use super::requests::{Queued, Receiver, Request, Requests, queue};
-use super::runtime::{Moment, spawn_detached};
+use super::runtime::spawn_detached;
 use super::script::{self, Call};
-use super::state::{self, State, StateQuery};
+use super::states::{StateReader, States};
 use crate::counters::MAX_COUNTED_ID;
 use crate::{CommitOutcome, Error, Window};
 
@@ -37,23 +36,6 @@ const MAX_GROUP_BYTES: usize = 512 << 10;
 
 /// The maximum number of conflicts of one write with those of other nodes.
 const MAX_CONFLICTS: u32 = 5;
-
-/// A write that is to be committed.
-struct Job {
-    write: Write,
-    answer: Answer,
-    since: Moment,
-    conflicts: u32,
-    /// Whether its state has to be read.
-    reads: bool,
-    /// Whether it gets an id that no other node gets.
-    reserves: bool,
-    /// The bytes that are claimed for the answer.
-    claimed: usize,
-}
-
-/// States of writes, by their numbers, each with the first free id if that is needed.
-type States = HashMap<usize, (State, Option<i64>)>;
 
 /// The writer.
 pub(super) struct Writer {
@@ -139,7 +121,9 @@ impl Writer {
         self.make_indexes(jobs).await?;
         let connection = self.commands.connection().await?;
         self.cache.begin(connection.epoch);
-        let states = self.states(&connection, jobs).await?;
+        let (commands, known, cache) = (&self.commands, &self.known, &self.cache);
+        let reader = StateReader { commands, connection: &connection, known, cache };
+        let states = reader.read(jobs).await?;
         let (decided, call) = self.decide(&connection, jobs, &states)?;
         let results = match call {
             Some(call) => self.commands.run_on(&connection, &call).await?,
@@ -295,86 +279,6 @@ impl Writer {
         }
         Ok(())
     }
-
-    /// Reads the states that are needed, by the numbers of the writes, each with the first free id
-    /// if that is needed.
-    async fn states(&self, connection: &Connection, jobs: &VecDeque<Job>) -> Result<States, Error> {
-        let (mut numbers, mut queries) = (Vec::new(), Vec::new());
-        for (number, job) in jobs.iter().enumerate() {
-            // An invalid id is refused when the write is decided.
-            let id = job.write.id().unwrap_or_default();
-            if job.reads || self.needs_state(connection, &job.write, id.as_ref()) {
-                numbers.push(number);
-                queries.push(StateQuery::of(&job.write, id, job.reserves));
-            }
-        }
-        let states = state::read(&self.commands, connection, &self.known, queries).await?;
-        let mut read = HashMap::default();
-        for (number, mut state) in numbers.into_iter().zip(states) {
-            let write = &jobs[number].write;
-            self.read_more(connection, write, &mut state).await?;
-            let mut free = None;
-            if state.next > MAX_COUNTED_ID && matches!(write.id(), Ok(None)) {
-                free = free_id(&self.commands, &write.resource, state.next).await?;
-                // The log may have an entry of the id, although no record has it.
-                let query = StateQuery::of(write, free.map(Id::Integer), false);
-                self.read_again(connection, query, &mut state).await?;
-            }
-            read.insert(number, (state, free));
-        }
-        Ok(read)
-    }
-
-    /// Whether a write cannot be decided on the cache.
-    fn needs_state(&self, connection: &Connection, write: &Write, id: Option<&Id>) -> bool {
-        let known = self.known.of(&write.resource, connection.epoch);
-        if known.indexes.is_none() || known.cascades.is_none() {
-            return true;
-        }
-        match (&write.action, id) {
-            (Action::Publish(_), _) => false,
-            (Action::Create(_), None) => self.cache.next(&write.resource).is_none(),
-            (Action::Create(_), Some(_)) => false,
-            (_, Some(id)) => {
-                !write.unique_values(None).is_empty()
-                    || self.cache.record(&write.resource, id).is_none()
-            }
-            (_, None) => true,
-        }
-    }
-
-    /// Reads the holders of the unique values that only the record tells.
-    async fn read_more(
-        &self,
-        connection: &Connection,
-        write: &Write,
-        state: &mut State,
-    ) -> Result<(), Error> {
-        let record = state.record.as_ref().map(|stored| stored.parse()).transpose()?.flatten();
-        let values = write.unique_values(record.as_deref());
-        if values.iter().all(|(name, _)| state.values.iter().any(|held| held.attribute == *name)) {
-            return Ok(());
-        }
-        for (attribute, _) in &values {
-            indexes::ensure(&self.commands, &self.known, &write.resource, attribute).await?;
-        }
-        let query = StateQuery { values, ..StateQuery::of(write, write.id()?, false) };
-        self.read_again(connection, query, state).await
-    }
-
-    async fn read_again(
-        &self,
-        connection: &Connection,
-        query: StateQuery,
-        state: &mut State,
-    ) -> Result<(), Error> {
-        let states = state::read(&self.commands, connection, &self.known, vec![query]).await?;
-        for later in states {
-            let next = state.next;
-            *state = State { next, ..later };
-        }
-        Ok(())
-    }
 }
 
 fn begin_call(epoch: u64, window: &Window) -> Call {
@@ -397,37 +301,4 @@ fn busy() -> Error {
     Error::Unavailable(
         "other servers write the same data all the time: try again in a moment".to_owned(),
     )
-}
-
-impl Job {
-    fn new(write: Write, answer: Answer, since: Moment) -> Self {
-        Self { write, answer, since, conflicts: 0, reads: false, reserves: false, claimed: 0 }
-    }
-
-    /// Whether it makes the data smaller, and is done also if Redis has no memory left.
-    fn makes_room(&self) -> bool {
-        matches!(self.write.action, Action::Destroy(_) | Action::Detach(_))
-    }
-
-    fn candidate<'a>(&'a self, state: Option<&'a (State, Option<i64>)>) -> Candidate<'a> {
-        Candidate {
-            write: &self.write,
-            state: state.map(|(state, _)| state),
-            is_reserved: self.reserves && self.reads,
-            free: state.and_then(|(_, free)| *free),
-            claimed: self.claimed,
-        }
-    }
-
-    fn answer(self, outcome: Result<CommitOutcome, Error>) {
-        // A caller that has gone away can get its outcome later by its key.
-        let _ = self.answer.send(outcome);
-    }
-
-    fn fail(self, error: &Error) {
-        self.answer(Err(match error {
-            Error::Unavailable(text) => Error::Unavailable(text.clone()),
-            other => Error::Unavailable(other.to_string()),
-        }));
-    }
 }

@@ -394,7 +394,8 @@ async fn write_takes_one_script_if_its_record_is_known_and_two_if_not() {
     let calls = Calls::begin(&server);
     let creates = (0..64).map(|_| two.apply(create(json!({}))));
     futures_util::future::join_all(creates).await;
-    assert!(calls.count() <= 8, "{}", calls.count());
+    // The first is committed by itself, and the others form a group.
+    assert!(calls.count() <= 3, "{}", calls.count());
 }
 
 // Faults

@@ -47,3 +47,9 @@ end
 local function number_in(hash, field, default)
   return tonumber(redis.call('HGET', hash, field) or default)
 end
+
+-- Adds an event to the stream that all servers follow. Its number is one more than that of the last.
+local function add_event(max, ...)
+  local number = redis.call('HINCRBY', META, 'events', 1)
+  redis.call('XADD', P .. ':events', 'MAXLEN', '~', max, text(number) .. '-0', ...)
+end

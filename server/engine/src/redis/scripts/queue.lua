@@ -52,8 +52,8 @@ function steps.away()
 end
 
 -- ARGV: node, clock, site, whether a key is given (then its hash, fingerprint and the cutoff), ttl,
--- cap, kind, event, body, size, persons. Returns the fingerprint of a known key or nothing, and the
--- id.
+-- cap, kind, event, body, size, persons, the address for the event, the maximum number of events.
+-- Returns the fingerprint of a known key or nothing, and the id.
 function steps.enqueue()
   local node, clock, site = take_number(), take_number(), take()
   local hash, fingerprint, cutoff
@@ -83,6 +83,8 @@ function steps.enqueue()
     expire_some()
   end
   release_message(id)
+  local address = take()
+  add_event(take(), 'message', id, 'to', address, 'body', body)
   return {'', id}
 end
 

@@ -1,6 +1,7 @@
 -- Edits a session. ARGV: the id, the new id, whether to clear it first, the time, when it expires
 -- (nothing if never), the maximum number of sessions or nothing, the name of the person's key, the
--- number of values, and names with values: nothing removes one. Returns whether there was room.
+-- number of values, and names with values: nothing removes one; then the maximum number of events,
+-- or nothing if rights cannot change. Returns whether there was room.
 local id, new_id, clears, at = take(), take(), take() == '1', take_number()
 local until_, max, person = take(), take_optional(), '=' .. take()
 local ENDS, ANONYMOUS = P .. ':sessions', P .. ':sessions-anonymous'
@@ -26,9 +27,17 @@ for _ = 1, take_number() do
   local name, value = '=' .. take(), take()
   values[name] = value ~= '' and value or nil
 end
+local max_events = take()
 local is_new = not drop(id)
-if not next(values) then
+local function announce()
+  if max_events ~= '' then
+    add_event(max_events, 'session', id)
+  end
   return 1
+end
+
+if not next(values) then
+  return announce()
 end
 if is_new and max and redis.call('ZCARD', ENDS) >= max then
   local oldest = redis.call('ZRANGE', ANONYMOUS, 0, 0)[1]
@@ -46,4 +55,4 @@ redis.call('ZADD', ENDS, score, new_id)
 if (values[person] or 'null') == 'null' then
   redis.call('ZADD', ANONYMOUS, score, new_id)
 end
-return 1
+return announce()
