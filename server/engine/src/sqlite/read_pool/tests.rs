@@ -200,10 +200,12 @@ fn lists_of_a_new_client_come_before_the_backlog_of_others() {
             let client = state.reading.remove(0).client;
             state.forget_turn(client);
         }
-        state.begin().unwrap();
+        drop(state.begin().unwrap());
         state.reading.last().unwrap().client
     };
-    (0..20).for_each(|_| drop(finish_and_begin(&mut state)));
+    for _ in 0..20 {
+        finish_and_begin(&mut state);
+    }
     for _ in 0..10 {
         push(&mut state, 9);
         assert_eq!(finish_and_begin(&mut state), of(9).client);
