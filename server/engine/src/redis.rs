@@ -68,6 +68,7 @@ mod state;
 mod states;
 mod steps;
 mod stored;
+mod stored_message;
 mod tail;
 mod writer;
 

@@ -2,9 +2,9 @@
 //!
 //! A message is stored. Then its sender is answered, and the message is put into the arrivals of
 //! the connections that it is for. Each ack removes it from a queue. One task handles all messages,
-//! and delivers them in the order of their ids. If several servers share the store, each delivers the
-//! messages of all servers as its engine reports them, and not those of its own senders. Each connection has a task that sends them: see
-//! `session`.
+//! and delivers them in the order of their ids. If several servers share the store, each delivers
+//! the messages of all servers as its engine reports them, and not those of its own senders. Each
+//! connection has a task that sends them: see `session`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -12,7 +12,8 @@ use super::{Limits, RedisUrl};
 
 const EXPECTED: &str = "expected memory, sqlite:FILE or redis://HOST";
 
-/// An engine, written `memory`, `sqlite:FILE` or `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`.
+/// An engine, written `memory`, `sqlite:FILE` or
+/// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Store {
     /// Records are lost when the server stops.

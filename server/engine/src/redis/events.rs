@@ -4,37 +4,19 @@
 use std::sync::Arc;
 
 use backwire_records::messages::message::Message;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::queues::{Body, flake};
 use super::reply::Reply;
 use super::stored::unreadable;
-use crate::{Enqueue, Error, StoreEvent, StoredMessage};
+use super::stored_message::{Address, Body, flake};
+use crate::{Error, StoreEvent, StoredMessage};
 
 /// The events that are in the stream at least. A server that is further behind misses some.
 pub(super) const MAX_EVENTS: usize = 1_000;
 
 /// The events that may wait for this server to handle them.
 const MAX_WAITING_EVENTS: usize = 1_000;
-
-/// The recipients of a message, in an event.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Address {
-    site: Arc<str>,
-    persons: Vec<Arc<str>>,
-    rooms: Vec<String>,
-    resync: bool,
-}
-
-impl Address {
-    pub(super) fn of(post: &Enqueue) -> Self {
-        let Enqueue { site, persons, message, .. } = post;
-        let (site, persons) = (Arc::clone(site), persons.clone());
-        Self { site, persons, rooms: message.rooms.clone(), resync: message.resync }
-    }
-}
 
 /// Sends the events of the stream to the server.
 pub(super) struct Events {

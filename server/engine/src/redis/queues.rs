@@ -12,27 +12,19 @@ use backwire_records::messages::message;
 use backwire_records::messages::rules::Ttl;
 use backwire_records::write::WriteError;
 use redis::Value;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::Redis;
-use super::events::{Address, MAX_EVENTS};
+use super::events::MAX_EVENTS;
 use super::operation::json;
 use super::reply::{Reply, parse};
 use super::script::{self, Call};
 use super::stored::unreadable;
+use super::stored_message::{Address, Body, flake};
 use crate::ledger::KeyHash;
 use crate::{
     Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, Enqueue, Enqueued, Error,
     QueueRange, Queues,
 };
-
-/// The body of a message.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Body {
-    pub(super) event: String,
-    pub(super) args: Vec<Box<RawValue>>,
-}
 
 /// The number of a node, and its clock.
 struct NodeTime {
@@ -186,8 +178,4 @@ fn person(site: &str, name: &str) -> String {
 /// Returns an id as digits in its order.
 fn digits(id: Flake) -> String {
     format!("{:016x}", u64::from(id))
-}
-
-pub(super) fn flake(digits: &str) -> Result<Flake, Error> {
-    u64::from_str_radix(digits, 16).map(Flake::from).map_err(unreadable)
 }
