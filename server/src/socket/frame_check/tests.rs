@@ -342,6 +342,8 @@ async fn client_that_sends_tiny_frames_gets_short_turns() {
     // The first read cannot know what it will find.
     assert!(read_in_one_turn(&mut stream).await <= splitter::MAX_FRAME);
     for _ in 0..10 {
-        assert!(read_in_one_turn(&mut stream).await <= TINY_READ);
+        // The beginning of a header may have been held since the turn before.
+        let count = read_in_one_turn(&mut stream).await;
+        assert!(count <= TINY_READ + header::MAX_SIZE, "{count} bytes");
     }
 }
