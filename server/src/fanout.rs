@@ -111,7 +111,10 @@ impl Fanout {
             tokio::select! {
                 biased;
                 Some(gap) = gaps.recv() => self.handle_gap(&gap),
-                () = self.environment.sleep_until(self.announce_at), if has_rooms_behind => {
+                // The timer is only made if it is needed.
+                () = async { self.environment.sleep_until(self.announce_at).await },
+                    if has_rooms_behind =>
+                {
                     self.announce_positions().await;
                 }
                 count = tail.recv_many(&mut changes, MAX_BATCH) => {
