@@ -154,6 +154,8 @@ impl ReadPool {
             let control = Arc::new(ReadControl::begin(deadline, &options, flag));
             let value = connection.and_then(|connection| run_read(connection, &control, read));
             options.time.spend(control.finish());
+            // They may hold a claim of memory, which the caller expects to have back.
+            drop((control, options));
             // The caller may have stopped waiting.
             let _ = answer.send(value);
         });
