@@ -29,6 +29,7 @@ use tokio::task::yield_now;
 
 use crate::dialect::{Dialect, runtime};
 use crate::limit_monitor::LimitMonitor;
+use crate::push_backlog::PushBacklog;
 use crate::rooms::{Candidates, FollowedFilter};
 use crate::settings::Limit;
 use crate::socket::{Audience, Sockets};
@@ -45,6 +46,10 @@ const YIELD_THRESHOLD: usize = 64;
 /// packets leave: they take memory for each connection, and a stock client that has too much of it
 /// unread is disconnected.
 const MAX_STOCK_CHANGES: usize = 8;
+
+/// After this many packets to stock clients, the fan-out lets them leave, too, so that other tasks
+/// of the runtime have their turns.
+const MAX_STOCK_PACKETS: usize = 2_048;
 
 /// The maximum time that the fan-out waits for recipients.
 const MAX_YIELD_TIME: Duration = Duration::from_millis(50);
@@ -66,6 +71,9 @@ pub(crate) struct Fanout {
     limits: Arc<LimitMonitor>,
     /// The maximum number of bytes that filters may search in changes that are sent together.
     searched_bytes: usize,
+    /// The bytes that filters have searched so far.
+    searched: usize,
+    backlog: Arc<PushBacklog>,
     /// When the positions of `rooms_behind` are announced; has no meaning while there are none.
     announce_at: Instant,
 }
@@ -76,6 +84,7 @@ impl Fanout {
         sockets: Sockets,
         models: Arc<Models>,
         limits: Arc<LimitMonitor>,
+        backlog: Arc<PushBacklog>,
     ) -> Self {
         Self {
             sockets,
@@ -85,6 +94,8 @@ impl Fanout {
             stock_changes: 0,
             limits,
             searched_bytes: usize::MAX,
+            searched: 0,
+            backlog,
             announce_at: environment.now(),
             environment,
         }
@@ -137,6 +148,7 @@ impl Fanout {
     /// Has all clients that follow anything of a resource resume, because changes of it were not
     /// sent.
     fn handle_gap(&mut self, gap: &Gap) {
+        self.backlog.skipped(&gap.resource);
         for filter in self.sockets.filters_of(Dialect::Runtime, &gap.resource) {
             filter.last_offset.store(gap.upto.offset, Ordering::Relaxed);
         }
@@ -156,20 +168,24 @@ impl Fanout {
         let Some(first) = run.first() else { return };
         let of = &first.resource;
         let dialects = self.dialects_following(of);
+        let searched = self.searched;
         if dialects.contains(&Dialect::Runtime) {
             self.push_to_runtimes(run).await;
             self.push_to_filters(of, run, self.models.hide_records_of(of)).await;
         }
+        let searched_by_runtimes = (self.searched - searched) / run.len();
         for change in run {
+            let searched = self.searched;
             let memberships = self.models.associations().memberships(change);
             let (before, after) = split_memberships(change, &memberships);
             self.emit_memberships(change, before);
-            let pushes = self.sockets.separate_pushes();
+            let before_pushes = self.sockets.separate_pushes();
             for dialect in dialects.iter().filter(|dialect| dialect.is_stock()) {
                 self.emit_to_stock(*dialect, std::slice::from_ref(change)).await;
             }
-            self.yield_after_stock_changes(self.sockets.separate_pushes().wrapping_sub(pushes))
-                .await;
+            let pushes = self.sockets.separate_pushes().wrapping_sub(before_pushes);
+            self.yield_after_stock_changes(pushes).await;
+            self.backlog.sent(change, pushes, searched_by_runtimes + self.searched - searched);
             self.emit_memberships(change, after);
             self.invalidate_members(change, &memberships).await;
         }
@@ -180,7 +196,8 @@ impl Fanout {
     async fn yield_after_stock_changes(&mut self, pushes: usize) {
         self.recipients = self.recipients.saturating_add(pushes);
         self.stock_changes += usize::from(pushes > 0);
-        if self.stock_changes >= MAX_STOCK_CHANGES {
+        let is_much = pushes > 0 && self.recipients >= MAX_STOCK_PACKETS;
+        if is_much || self.stock_changes >= MAX_STOCK_CHANGES {
             self.yield_to_recipients().await;
         }
     }
@@ -257,6 +274,7 @@ impl Fanout {
             filters.iter().for_each(|it| it.last_offset.store(run[0].previous, Ordering::Relaxed));
             self.push_to_each_filter(filters, is_hiding, run, budget).await;
         }
+        self.searched = self.searched.saturating_add(budget.spent());
     }
 
     async fn push_to_list_filters(

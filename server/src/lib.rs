@@ -57,6 +57,7 @@ mod log_once;
 mod memory_budget;
 mod parse_claim;
 pub mod pubsub;
+mod push_backlog;
 #[expect(clippy::disallowed_methods, reason = "this reads files")]
 mod secret_files;
 pub mod session;

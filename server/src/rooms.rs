@@ -147,6 +147,11 @@ impl Presence {
         self.of(dialect, room.resource()).map_or(0, |subscribers| subscribers.count(room))
     }
 
+    /// Returns how often connections are in any room of a resource.
+    pub(crate) fn total(&self, dialect: Dialect, resource: &Resource) -> usize {
+        self.of(dialect, resource).map_or(0, |subscribers| subscribers.total())
+    }
+
     /// Whether any connection is in a room of a resource.
     pub(crate) fn has_any(&self, dialect: Dialect, resource: &Resource) -> bool {
         self.of(dialect, resource).is_some()

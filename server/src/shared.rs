@@ -2,12 +2,13 @@
 
 mod session_policy;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use backwire_engine::{Engine, Environment, ReadOptions};
+use backwire_engine::{self as engine, CommitOutcome, Engine, Environment, ReadOptions};
 use backwire_records::change::Resource;
 use backwire_records::model::{Model, Models};
-use backwire_records::write::RecordLimits;
+use backwire_records::write::{RecordLimits, Write};
 use http::request::Parts;
 use tokio::sync::Notify;
 
@@ -15,6 +16,7 @@ use crate::address_quota::AddressQuota;
 use crate::error::{Error, Result};
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
+use crate::push_backlog::{Place, PushBacklog};
 use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::socket::{OutputBudget, Sockets};
@@ -28,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) environment: Environment,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
+    pub(crate) backlog: Arc<PushBacklog>,
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
     pub(crate) sessions: SessionPolicy,
@@ -64,5 +67,33 @@ impl Shared {
     /// Returns the model of a resource, or an error if there is no such resource.
     pub(crate) fn model(&self, resource: &Resource) -> Result<Arc<Model>> {
         self.models.of(resource).ok_or_else(|| Error::NoRoute(format!("/{resource}")))
+    }
+
+    /// Waits until a client may commit some writes of a resource.
+    pub(crate) async fn place(
+        &self,
+        resource: &Resource,
+        writes: usize,
+        client: Option<IpAddr>,
+    ) -> Place {
+        let stock_clients = self.sockets.count_stock_subscribers(resource);
+        self.backlog.enter((resource, writes), stock_clients, client).await
+    }
+
+    /// Returns how many writes of a resource may have one [place](Self::place) together.
+    pub(crate) fn writes_per_place(&self, resource: &Resource) -> usize {
+        let stock_clients = self.sockets.count_stock_subscribers(resource);
+        self.backlog.writes_per_place(resource, stock_clients)
+    }
+
+    /// Commits a write that has a place.
+    ///
+    /// Invariant: the write is queued when this future is polled first.
+    pub(crate) async fn commit(
+        &self,
+        place: Place,
+        write: Write,
+    ) -> std::result::Result<CommitOutcome, engine::Error> {
+        place.commit(&self.environment, Arc::clone(&self.engine), write).await
     }
 }

@@ -211,6 +211,12 @@ impl Sockets {
         self.presence.has_any(dialect, resource)
     }
 
+    /// Returns about how many packets a change of a resource may cost: one for each stock client,
+    /// once for each of its rooms.
+    pub(crate) fn count_stock_subscribers(&self, resource: &Resource) -> usize {
+        Dialect::STOCK.into_iter().map(|dialect| self.presence.total(dialect, resource)).sum()
+    }
+
     /// Whether a room has subscribers. Never wrongly `false`.
     pub(crate) fn has_subscribers_in(&self, dialect: Dialect, room: &Room) -> bool {
         self.count_subscribers(dialect, room) > 0

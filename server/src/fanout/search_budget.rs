@@ -12,13 +12,21 @@ use serde_json::Value;
 
 use crate::rooms::FollowedFilter;
 
-/// The bytes that may still be searched.
+/// The bytes that may be searched.
 #[derive(Debug)]
-pub(super) struct SearchBudget(usize);
+pub(super) struct SearchBudget {
+    left: usize,
+    spent: usize,
+}
 
 impl SearchBudget {
     pub(super) fn new(limit: usize) -> Self {
-        Self(limit)
+        Self { left: limit, spent: 0 }
+    }
+
+    /// Returns the bytes that were searched.
+    pub(super) fn spent(&self) -> usize {
+        self.spent
     }
 
     /// Whether the filter may search the changes. A filter that searches no text always may.
@@ -27,9 +35,11 @@ impl SearchBudget {
             return true;
         }
         let text: usize = changes.iter().map(|change| text_of(change)).sum();
-        let left = self.0.checked_sub(text.saturating_mul(filter.searches));
-        self.0 = left.unwrap_or(self.0);
-        left.is_some()
+        let bytes = text.saturating_mul(filter.searches);
+        let Some(left) = self.left.checked_sub(bytes) else { return false };
+        self.left = left;
+        self.spent = self.spent.saturating_add(bytes);
+        true
     }
 }
 

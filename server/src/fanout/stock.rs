@@ -72,7 +72,7 @@ impl Fanout {
     /// disconnected, because they cannot notice that they missed a push. They read again when they
     /// are back.
     fn allowed_filters(
-        &self,
+        &mut self,
         dialect: Dialect,
         mut filters: Vec<Arc<FollowedFilter>>,
         change: &Arc<Change>,
@@ -86,6 +86,7 @@ impl Fanout {
             self.limits.reached(Limit::SearchedBytes, None);
             self.sockets.disconnect_room(dialect, &filter.room);
         }
+        self.searched = self.searched.saturating_add(budget.spent());
         allowed
     }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::error::{Error, Result};
+use crate::push_backlog::PushBacklog;
 use crate::shared::Shared;
 use crate::socket::{Client, Sockets};
 
@@ -22,16 +23,18 @@ pub struct Publisher {
     engine: Weak<dyn Engine>,
     pub(super) environment: Environment,
     pub(super) sockets: Sockets,
+    backlog: Arc<PushBacklog>,
     pub(super) models: Arc<Models>,
 }
 
 impl Publisher {
     pub(crate) fn of(shared: &Shared) -> Self {
-        let Shared { engine, environment, sockets, models, .. } = shared;
+        let Shared { engine, environment, sockets, backlog, models, .. } = shared;
         Self {
             engine: Arc::downgrade(engine),
             environment: environment.clone(),
             sockets: sockets.clone(),
+            backlog: Arc::clone(backlog),
             models: Arc::clone(models),
         }
     }
@@ -51,7 +54,9 @@ impl Publisher {
     pub(super) async fn commit(&self, write: Write) -> Result<Arc<Change>> {
         let stopped = || engine::Error::Unavailable("the server has stopped".to_owned());
         let engine = self.engine.upgrade().ok_or_else(stopped)?;
-        Ok(engine.commit(write).await?.change)
+        let stock_clients = self.sockets.count_stock_subscribers(&write.resource);
+        let place = self.backlog.enter((&write.resource, 1), stock_clients, None).await;
+        Ok(place.commit(&self.environment, engine, write).await?.change)
     }
 }
 

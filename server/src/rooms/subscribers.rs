@@ -111,6 +111,10 @@ impl Subscribers {
         self.rooms.get(room).copied().unwrap_or(0)
     }
 
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.total == 0
     }

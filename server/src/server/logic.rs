@@ -25,6 +25,7 @@ use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
 use crate::memory_budget::MemoryBudget;
 use crate::parse_claim::ParseLimits;
+use crate::push_backlog::PushBacklog;
 use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::router::{self, Files, Routes};
@@ -120,6 +121,7 @@ impl Logic {
             environment: environment.clone(),
             engine,
             sockets: sockets.clone(),
+            backlog: PushBacklog::new(),
             models,
             routing: routes.register_overrides(routing),
             sessions,
@@ -166,12 +168,13 @@ impl Logic {
         changes: mpsc::Receiver<Arc<Change>>,
         messages: mpsc::Receiver<SendRequest>,
     ) -> Tasks {
-        let Shared { environment, engine, sockets, models, limits, .. } = &*self.shared;
+        let Shared { environment, engine, sockets, models, limits, backlog, .. } = &*self.shared;
         let fanout = Fanout::new(
             environment.clone(),
             sockets.clone(),
             Arc::clone(models),
             Arc::clone(limits),
+            Arc::clone(backlog),
         );
         let fanout = fanout.with_searched_bytes(self.searched_bytes);
         let delivery_service = &self.delivery_service;

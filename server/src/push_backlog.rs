@@ -1,0 +1,229 @@
+//! Limits the pushes that are committed and not sent yet.
+//!
+//! The fan-out sends changes in the order of the log, so each push waits for those before it. A
+//! stock client gets a packet for each change: one change of a resource with a thousand stock
+//! clients delays later changes as much as a thousand ordinary changes. So the packets of such a
+//! change are claimed before it is committed, and released when they are sent. One client may claim
+//! a quarter of them. Writers of such a resource wait for the fan-out, and writers of others do
+//! not.
+//!
+//! The cost of a change is known when it has been sent. It is estimated from the changes before it,
+//! or at first from the number of stock clients.
+//!
+//! Invariant: no writer waits while it has a place, so places are released in any case.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+use backwire_engine::{CommitOutcome, Engine, Environment, Error};
+use backwire_environment::HashMap;
+use backwire_records::change::{Change, Resource};
+use backwire_records::write::Write;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::memory_budget::{Claim, MemoryBudget, SHARES};
+
+/// The maximum number of packets that are committed and not sent yet. One packet takes a few
+/// microseconds.
+const MAX_PACKETS: usize = 16_384;
+
+/// Changes of fewer packets than this need no place. The channel between the engine and the fan-out
+/// limits their number.
+const MIN_PACKETS: usize = 8;
+
+/// A filter searches this many bytes of text in the time in which one packet is sent.
+const BYTES_PER_PACKET: usize = 8 << 10;
+
+/// The pushes that are not sent yet.
+pub(crate) struct PushBacklog {
+    packets: Arc<MemoryBudget>,
+    /// Only resources whose changes are expensive, or were a while ago.
+    resources: Mutex<HashMap<Resource, Entry>>,
+}
+
+/// The backlog of one resource.
+#[derive(Debug, Default)]
+struct Entry {
+    /// The estimated packets of one change.
+    packets: usize,
+    /// The offset of the last change that was sent.
+    sent: u64,
+    /// The number of places of writes that have not ended.
+    places: usize,
+    /// The claims of changes that are not sent yet, by the offset of the last change of each.
+    claims: BTreeMap<u64, Claim>,
+}
+
+/// The permission to commit some writes of one resource. When all writes have ended and their
+/// changes are sent, its packets are released.
+/// It is empty if the writes need none.
+#[derive(Clone, Default)]
+pub(crate) struct Place(Option<Arc<ClaimedPlace>>);
+
+struct ClaimedPlace {
+    backlog: Arc<PushBacklog>,
+    resource: Resource,
+    claim: Mutex<Option<Claim>>,
+    /// The offset of the last change of the writes, or 0.
+    last: AtomicU64,
+}
+
+impl PushBacklog {
+    pub(crate) fn new() -> Arc<Self> {
+        let packets = MemoryBudget::new(MAX_PACKETS);
+        Arc::new(Self { packets, resources: Mutex::default() })
+    }
+
+    /// Returns how many writes of a resource may have one [place](Self::enter) together.
+    /// `stock_clients` follow the resource.
+    pub(crate) fn writes_per_place(&self, resource: &Resource, stock_clients: usize) -> usize {
+        let packets = self.estimate(resource, stock_clients);
+        if packets < MIN_PACKETS { usize::MAX } else { (MAX_PACKETS / SHARES / packets).max(1) }
+    }
+
+    /// Waits until a client may commit some writes of a resource. `stock_clients` follow it.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        (resource, writes): (&Resource, usize),
+        stock_clients: usize,
+        client: Option<IpAddr>,
+    ) -> Place {
+        let packets = self.estimate(resource, stock_clients);
+        if packets < MIN_PACKETS {
+            return Place::default();
+        }
+        let mut claim = self.packets.empty_claim(client);
+        while let Err(released) = claim.resize_or_wait(packets.saturating_mul(writes)) {
+            released.await;
+        }
+        let mut resources = self.resources.lock();
+        let entry = resources.entry(resource.clone());
+        entry.or_insert_with(|| Entry { packets, ..Entry::default() }).places += 1;
+        Place(Some(Arc::new(ClaimedPlace {
+            backlog: Arc::clone(self),
+            resource: resource.clone(),
+            claim: Mutex::new(Some(claim)),
+            last: AtomicU64::new(0),
+        })))
+    }
+
+    /// Returns the estimated packets of a change.
+    fn estimate(&self, resource: &Resource, stock_clients: usize) -> usize {
+        let mut resources = self.resources.lock();
+        let Some(entry) = resources.get(resource) else { return stock_clients };
+        let packets = entry.packets;
+        if packets.max(stock_clients) < MIN_PACKETS && entry.is_idle() {
+            resources.remove(resource);
+        }
+        packets
+    }
+
+    /// Called by the fan-out when a change is sent. `packets` were sent to stock clients, and
+    /// filters have searched this many bytes.
+    pub(crate) fn sent(&self, change: &Change, packets: usize, searched: usize) {
+        let packets = packets + searched / BYTES_PER_PACKET;
+        let mut resources = self.resources.lock();
+        let entry = match resources.get_mut(&change.resource) {
+            Some(entry) => entry,
+            None if packets < MIN_PACKETS => return,
+            None => resources.entry(change.resource.clone()).or_default(),
+        };
+        // Cheap changes between expensive ones do not make the expensive ones look cheap.
+        entry.packets = packets.max(entry.packets - entry.packets.div_ceil(8));
+        entry.sent = change.position.offset;
+        let unsent = entry.claims.split_off(&(entry.sent + 1));
+        let released = std::mem::replace(&mut entry.claims, unsent);
+        drop(resources);
+        drop(released);
+    }
+
+    /// Called by the fan-out when changes of a resource will not be sent.
+    pub(crate) fn skipped(&self, resource: &Resource) {
+        let released =
+            self.resources.lock().get_mut(resource).map(|it| std::mem::take(&mut it.claims));
+        drop(released);
+    }
+
+    /// Returns the packets that are claimed now.
+    #[cfg(test)]
+    pub(crate) fn claimed(&self) -> usize {
+        self.packets.claimed()
+    }
+}
+
+impl Entry {
+    fn is_idle(&self) -> bool {
+        self.places == 0 && self.claims.is_empty()
+    }
+}
+
+impl Place {
+    /// Commits a write. The place is released after the write has ended, also if the result is
+    /// dropped before.
+    ///
+    /// Invariant: the write is queued when this future is polled first.
+    pub(crate) async fn commit(
+        self,
+        environment: &Environment,
+        engine: Arc<dyn Engine>,
+        write: Write,
+    ) -> Result<CommitOutcome, Error> {
+        let Some(place) = self.0 else { return engine.commit(write).await };
+        let mut commit = Box::pin(async move {
+            let outcome = engine.commit(write).await;
+            if let Ok(outcome) = &outcome {
+                place.committed(outcome);
+            }
+            outcome
+        });
+        if let Poll::Ready(outcome) = poll_fn(|cx| Poll::Ready(commit.as_mut().poll(cx))).await {
+            return outcome;
+        }
+        let (sender, outcome) = oneshot::channel();
+        environment.spawn(async move {
+            // The caller may have stopped waiting.
+            let _ = sender.send(commit.await);
+        });
+        let stopped = |_| Error::Unavailable("the server has stopped".to_owned());
+        outcome.await.map_err(stopped)?
+    }
+}
+
+impl ClaimedPlace {
+    fn committed(&self, outcome: &CommitOutcome) {
+        if !outcome.repeated && !outcome.unchanged {
+            self.last.fetch_max(outcome.change.position.offset, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for ClaimedPlace {
+    fn drop(&mut self) {
+        let last = *self.last.get_mut();
+        let claim = self.claim.get_mut().take();
+        let mut resources = self.backlog.resources.lock();
+        if let Some(entry) = resources.get_mut(&self.resource) {
+            entry.places -= 1;
+            if last > entry.sent
+                && let Some(claim) = claim
+            {
+                entry.claims.insert(last, claim);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for PushBacklog {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PushBacklog").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
