@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 /// After this time, all counts begin again.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
@@ -37,9 +36,9 @@ impl AddressQuota {
     }
 
     /// Counts one more time for an address. Returns whether the quota allows it.
-    pub(crate) fn take(&self, address: Option<IpAddr>) -> bool {
+    pub(crate) fn take(&self, address: Option<IpAddr>, now: Instant) -> bool {
         let mut counts = self.counts.lock();
-        counts.begin_again(Instant::now());
+        counts.begin_again(now);
         let count = counts.by_address.entry(address).or_default();
         let is_allowed = *count < self.max;
         *count += usize::from(is_allowed);
@@ -61,21 +60,20 @@ impl Counts {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn quota_of_an_address_begins_again_after_an_hour() {
-        let quota = AddressQuota::new(2);
+    #[test]
+    fn quota_of_an_address_begins_again_after_an_hour() {
+        let (quota, begin) = (AddressQuota::new(2), Instant::now());
         let [first, second] = [1, 2].map(|number| Some([10, 0, 0, number].into()));
-        assert_eq!([first; 3].map(|address| quota.take(address)), [true, true, false]);
-        assert!(quota.take(second));
-        tokio::time::advance(PERIOD).await;
-        assert!(quota.take(first));
+        assert_eq!([first; 3].map(|address| quota.take(address, begin)), [true, true, false]);
+        assert!(quota.take(second, begin));
+        assert!(quota.take(first, begin + PERIOD));
     }
 
     #[test]
     fn number_of_addresses_is_bounded() {
-        let quota = AddressQuota::new(1);
+        let (quota, now) = (AddressQuota::new(1), Instant::now());
         for number in 0..=MAX_ADDRESSES as u32 {
-            assert!(quota.take(Some(std::net::Ipv4Addr::from_bits(number).into())));
+            assert!(quota.take(Some(std::net::Ipv4Addr::from_bits(number).into()), now));
         }
         assert_eq!(quota.counts.lock().by_address.len(), 1);
     }

@@ -16,7 +16,6 @@ use backwire_records::change::{Change, Id, Resource, Room};
 use backwire_records::criteria::{Collection, CollectionKey, Scope};
 use serde_json::Value;
 
-use crate::clock::now;
 use crate::dialect::{Dialect, runtime};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
@@ -36,7 +35,7 @@ pub(crate) async fn of_client(shared: &Shared, client: &Client) -> Result<Princi
         let (known, generation) = client.principal();
         if let Some(known) = known
             && (matches!(known.until, 0 | ExpiringPrincipal::NEVER)
-                || !shared.sessions.needs_renewal(known.until, now()))
+                || !shared.sessions.needs_renewal(known.until, shared.environment.unix_millis()))
         {
             return Ok(known.principal);
         }
@@ -50,7 +49,7 @@ pub(crate) async fn of_client(shared: &Shared, client: &Client) -> Result<Princi
 
 /// Returns the identity of a session. This counts as a use of the session.
 pub(crate) async fn of_session(shared: &Shared, id: &Arc<str>) -> Result<ExpiringPrincipal> {
-    let (now, sessions) = (now(), shared.engine.sessions());
+    let (now, sessions) = (shared.environment.unix_millis(), shared.engine.sessions());
     let Some(StoredSession { values, mut until }) = sessions.load(id, now).await? else {
         return Ok(ExpiringPrincipal::default());
     };
@@ -127,7 +126,7 @@ fn may_follow_members(
 
 /// Signs a person out of all their sessions. Returns how many there were.
 pub(crate) async fn sign_out_everywhere(shared: &Shared, person: &Id) -> Result<usize> {
-    let (at, sessions) = (now(), shared.engine.sessions());
+    let (at, sessions) = (shared.environment.unix_millis(), shared.engine.sessions());
     let all = sessions.find_by_value(PERSON_KEY, &person.to_json(), at).await?;
     for id in &all {
         let set = [PERSON_KEY, ROLES].map(|key| (key.to_owned(), None)).into();
@@ -153,9 +152,11 @@ pub(crate) async fn session_changed(shared: &Shared, session: &str) {
 /// Checks connections again whose session has expired.
 pub(crate) async fn watch_sessions(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(SESSION_CHECK_INTERVAL.min(shared.sessions.age())).await;
+        let interval = SESSION_CHECK_INTERVAL.min(shared.sessions.age());
+        shared.environment.sleep(interval).await;
         for client in shared.sockets.all() {
-            let has_expired = |known: ExpiringPrincipal| known.until != 0 && known.until <= now();
+            let now = shared.environment.unix_millis();
+            let has_expired = |known: ExpiringPrincipal| known.until != 0 && known.until <= now;
             if client.principal().0.is_some_and(has_expired) {
                 recheck_rooms(&shared, &client).await;
             }

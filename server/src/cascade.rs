@@ -13,9 +13,7 @@ use backwire_engine::{self as engine, Cascade, Reference};
 use backwire_records::change::{Id, Resource};
 use backwire_records::model::Side;
 use backwire_records::write::{Action, Write};
-use tokio::time::sleep;
 
-use crate::clock::now;
 use crate::error::{Error, Result};
 use crate::join_in_order::join_in_order;
 use crate::shared::Shared;
@@ -53,7 +51,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             Ok(()) => shared.cascades.notified().await,
             Err(error) => {
                 tracing::warn!(%error, "cannot remove references to destroyed records, trying again in a second");
-                sleep(RETRY_DELAY).await;
+                shared.environment.sleep(RETRY_DELAY).await;
             }
         }
     }
@@ -103,7 +101,7 @@ async fn detach(shared: &Shared, cascade: &Cascade, id: Id) -> Result<()> {
         client: None,
         memory: Default::default(),
         origin: cascade.origin.clone(),
-        at: now(),
+        at: shared.environment.unix_millis(),
     };
     match shared.engine.commit(write).await {
         // Another write has changed or destroyed the record.

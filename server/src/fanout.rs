@@ -17,15 +17,14 @@ mod stock;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use backwire_engine::Environment;
 use backwire_records::change::{Change, Position, Resource, Room, Verb};
 use backwire_records::criteria::{Collection, Scope};
 use backwire_records::model::{Membership, Models};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::Instant;
 
 use crate::dialect::{Dialect, runtime};
 use crate::limit_monitor::LimitMonitor;
@@ -54,6 +53,7 @@ const SLOW_READER_GRACE: Duration = Duration::from_secs(1);
 
 /// Sends the changes of the log to the rooms.
 pub(crate) struct Fanout {
+    environment: Environment,
     sockets: Sockets,
     models: Arc<Models>,
     /// Rooms with members that may have missed a push, and the positions of these rooms.
@@ -70,7 +70,12 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
-    pub(crate) fn new(sockets: Sockets, models: Arc<Models>, limits: Arc<LimitMonitor>) -> Self {
+    pub(crate) fn new(
+        environment: Environment,
+        sockets: Sockets,
+        models: Arc<Models>,
+        limits: Arc<LimitMonitor>,
+    ) -> Self {
         Self {
             sockets,
             models,
@@ -79,7 +84,8 @@ impl Fanout {
             stock_changes: 0,
             limits,
             searched_bytes: usize::MAX,
-            announce_at: Instant::now(),
+            announce_at: environment.now(),
+            environment,
         }
     }
 
@@ -95,7 +101,7 @@ impl Fanout {
             let has_rooms_behind = !self.rooms_behind.is_empty();
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(self.announce_at), if has_rooms_behind => {
+                () = self.environment.sleep_until(self.announce_at), if has_rooms_behind => {
                     self.announce_positions().await;
                 }
                 count = tail.recv_many(&mut changes, MAX_BATCH) => {
@@ -148,7 +154,7 @@ impl Fanout {
 
     async fn yield_to_recipients(&mut self) {
         self.stock_changes = 0;
-        yield_to(std::mem::take(&mut self.recipients)).await;
+        yield_to(&self.environment, std::mem::take(&mut self.recipients)).await;
     }
 
     /// Returns the dialects of the clients that follow anything of a resource. For all others
@@ -300,7 +306,7 @@ impl Fanout {
 
     fn mark_behind(&mut self, room: &Room, position: Position) {
         if self.rooms_behind.is_empty() {
-            self.announce_at = Instant::now() + SLOW_READER_GRACE;
+            self.announce_at = self.environment.now() + SLOW_READER_GRACE;
         }
         self.rooms_behind.insert(room.clone(), position);
     }
@@ -322,13 +328,13 @@ impl Fanout {
 /// Yields to the recipients before the next batch. A few recipients have had their turn after one
 /// yield to all other tasks. Many recipients wait in the global queue of the runtime, which all
 /// threads come to in the end.
-async fn yield_to(recipients: usize) {
-    let (threads, end) = (Handle::current().metrics(), Instant::now() + MAX_YIELD_TIME);
+async fn yield_to(environment: &Environment, recipients: usize) {
+    let end = environment.now() + MAX_YIELD_TIME;
     loop {
         yield_now().await;
         if recipients < YIELD_THRESHOLD
-            || threads.global_queue_depth() == 0
-            || Instant::now() >= end
+            || !environment.has_waiting_tasks()
+            || environment.now() >= end
         {
             return;
         }
@@ -356,6 +362,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
+    use tokio::runtime::Handle;
+
     use super::*;
 
     #[tokio::test]
@@ -367,7 +375,7 @@ mod tests {
                 tasks.spawn(std::future::ready(()));
             }
         });
-        yield_to(YIELD_THRESHOLD).await;
+        yield_to(&Environment::tokio(), YIELD_THRESHOLD).await;
         is_over.store(true, Ordering::Relaxed);
         spawner.join().unwrap();
     }

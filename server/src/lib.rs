@@ -23,6 +23,15 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests have clocks and tasks"
+    )
+)]
+
 mod delivery;
 
 pub mod blueprints;
@@ -33,7 +42,6 @@ mod resume;
 mod subscription;
 
 mod address_quota;
-mod clock;
 pub mod context;
 pub mod duration;
 pub mod error;
@@ -49,10 +57,16 @@ mod secret_files;
 pub mod session;
 mod shared;
 mod undeclared_resources;
+mod uuids;
 
 pub mod route;
 mod router;
 
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the edge to clients and back ends"
+)]
 mod http;
 
 mod answer;

@@ -7,14 +7,14 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use backwire_engine::Environment;
 use http::Extensions;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::http::address::client_address;
 use crate::settings::Limit;
@@ -28,6 +28,7 @@ const MAX_LINES: usize = 10;
 /// Counts how often each limit was reached since the start, and bounds the log lines about it.
 #[derive(Debug)]
 pub(crate) struct LimitMonitor {
+    environment: Environment,
     limits: Vec<Reached>,
 }
 
@@ -47,12 +48,16 @@ struct Log {
 }
 
 impl LimitMonitor {
+    pub(crate) fn new(environment: Environment) -> Self {
+        Self { environment, limits: Limit::ALL.iter().map(|_| Reached::default()).collect() }
+    }
+
     /// Counts a limit, and logs the client that has reached it. `client` is its
     /// [address](crate::http::address), if the server knows it.
     pub(crate) fn reached(&self, limit: Limit, client: Option<IpAddr>) {
         let reached = &self.limits[limit as usize];
         reached.count.fetch_add(1, Ordering::Relaxed);
-        let Some(suppressed) = reached.log.lock().line(client, Instant::now()) else {
+        let Some(suppressed) = reached.log.lock().line(client, self.environment.now()) else {
             return;
         };
         let client = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
@@ -90,9 +95,10 @@ pub(crate) async fn watch(
     response
 }
 
+#[cfg(test)]
 impl Default for LimitMonitor {
     fn default() -> Self {
-        Self { limits: Limit::ALL.iter().map(|_| Reached::default()).collect() }
+        Self::new(Environment::tokio())
     }
 }
 

@@ -12,12 +12,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backwire_engine::Environment;
 use backwire_records::json_size::JsonSize;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
-use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_INPUT};
@@ -29,6 +29,7 @@ const MAX_INLINE_PARSE_BYTES: usize = 64 << 10;
 /// The limit of values of one request, and the memory for the values of all requests.
 #[derive(Debug)]
 pub(crate) struct ParseLimits {
+    environment: Environment,
     max_values: usize,
     budget: Arc<MemoryBudget>,
     /// How long a request waits for memory.
@@ -46,9 +47,10 @@ struct Shared {
 }
 
 impl ParseLimits {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(environment: Environment, limits: &Limits) -> Arc<Self> {
         let budget = MemoryBudget::new(limits.total_request_bytes);
         Arc::new(Self {
+            environment,
             max_values: limits.body_values,
             budget,
             wait_timeout: limits.body_deadline,
@@ -82,7 +84,8 @@ impl ParseClaim {
         if bytes <= UNCOUNTED_INPUT {
             return Ok(());
         }
-        timeout(limits.wait_timeout, self.wait_for(bytes)).await.map_err(|_| Error::Busy {
+        let claimed = limits.environment.timeout(limits.wait_timeout, self.wait_for(bytes)).await;
+        claimed.map_err(|_| Error::Busy {
             limit: Limit::TotalRequestBytes,
             bytes: limits.budget.limit(),
         })
@@ -110,6 +113,7 @@ impl ParseClaim {
 }
 
 /// Parses JSON whose memory is claimed. A long text does not block other tasks of the thread.
+#[expect(clippy::disallowed_methods, reason = "the result does not depend on the thread")]
 pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     let runtime_flavor = || Handle::try_current().map(|it| it.runtime_flavor());
     if text.len() > MAX_INLINE_PARSE_BYTES
@@ -129,7 +133,7 @@ mod tests {
     use super::*;
 
     fn limits(total_request_bytes: usize) -> Arc<ParseLimits> {
-        ParseLimits::new(&Limits { total_request_bytes, ..Limits::default() })
+        ParseLimits::new(Environment::tokio(), &Limits { total_request_bytes, ..Limits::default() })
     }
 
     fn zeros(count: usize) -> JsonSize {

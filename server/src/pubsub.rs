@@ -51,7 +51,6 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::clock::now;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::socket::{Audience, Client};
@@ -242,7 +241,7 @@ impl Pubsub {
         let action = Action::Publish(Publication { verb, id, data });
         let resource = self.resource.clone();
         let model = self.publisher.models.of(&resource).unwrap_or_default();
-        let (within, at) = (Filter::default(), now());
+        let (within, at) = (Filter::default(), self.publisher.environment.unix_millis());
         let (author, references, limits) = Default::default();
         let (client, key, memory) = Default::default();
         let write = Write {

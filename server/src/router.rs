@@ -3,6 +3,7 @@
 //! Routes of the user come first and resources last. Over HTTP, files come between them.
 
 mod canonical_url;
+#[expect(clippy::disallowed_methods, reason = "this reads files")]
 mod files;
 mod private;
 

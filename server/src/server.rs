@@ -5,6 +5,11 @@
 
 mod app;
 mod builder;
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this opens files and listens on a port"
+)]
 mod start;
 mod start_error;
 
@@ -13,9 +18,9 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use backwire_engine::Environment;
+use backwire_environment::Task;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use crate::delivery::service::SendRequest;
 use crate::pubsub::Publisher;
@@ -33,6 +38,7 @@ const SHUTDOWN_STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server. It stops when [`shutdown`](Self::shutdown) is called; dropping it lets it run.
 pub struct Server {
+    environment: Environment,
     addr: SocketAddr,
     sockets: Sockets,
     publisher: Publisher,
@@ -44,13 +50,13 @@ pub struct Server {
 
 /// The tasks that run as long as the server.
 struct Tasks {
-    serving: JoinHandle<()>,
-    fanout: JoinHandle<()>,
-    delivery: JoinHandle<()>,
-    session_watch: JoinHandle<()>,
-    site_updates: JoinHandle<()>,
+    serving: Task,
+    fanout: Task,
+    delivery: Task,
+    session_watch: Task,
+    site_updates: Task,
     /// Cascades that are not completed are completed after the next start.
-    cascades: JoinHandle<()>,
+    cascades: Task,
 }
 
 impl Server {
@@ -97,15 +103,15 @@ impl Server {
         self.tasks.site_updates.abort();
         self.tasks.cascades.abort();
         self.sockets.close(DISCONNECT_TIMEOUT).await;
-        wait_for("http", self.tasks.serving).await;
+        wait_for(&self.environment, "http", self.tasks.serving).await;
         drop(self.message_sender);
-        wait_for("delivery", self.tasks.delivery).await;
-        wait_for("fan-out", self.tasks.fanout).await;
+        wait_for(&self.environment, "delivery", self.tasks.delivery).await;
+        wait_for(&self.environment, "fan-out", self.tasks.fanout).await;
     }
 }
 
-async fn wait_for(step: &str, done: impl Future) {
-    if timeout(SHUTDOWN_STEP_TIMEOUT, done).await.is_err() {
+async fn wait_for(environment: &Environment, step: &str, done: impl Future) {
+    if environment.timeout(SHUTDOWN_STEP_TIMEOUT, done).await.is_err() {
         tracing::warn!("{step} did not stop in time");
     }
 }

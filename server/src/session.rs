@@ -64,9 +64,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::caller::{self, PERSON_KEY, ROLES};
-use crate::clock::now;
 use crate::error::{Error, Result};
-use crate::http::cookies::{self, Visitor};
+use crate::http::cookies::Visitor;
 use crate::http::security_headers::PrivateResponse;
 use crate::settings::Limit;
 use crate::shared::Shared;
@@ -185,8 +184,8 @@ impl Session {
     /// saves.
     pub async fn renew(&self) -> Result<()> {
         let is_renewable = self.0.visitor.as_ref().is_some_and(Visitor::is_known);
-        let becomes =
-            (is_renewable && self.0.renewed.get().is_none()).then(cookies::new_session_id);
+        let becomes = (is_renewable && self.0.renewed.get().is_none())
+            .then(|| self.0.shared.sessions.cookies().new_session_id());
         self.save_as(becomes).await
     }
 
@@ -205,7 +204,7 @@ impl Session {
 
     async fn save_as(&self, becomes: Option<Arc<str>>) -> Result<()> {
         let Changes { clears, set } = std::mem::take(&mut *self.0.changes.lock());
-        let (shared, now) = (&self.0.shared, now());
+        let (shared, now) = (&self.0.shared, self.0.shared.environment.unix_millis());
         let has_changed = clears || !set.is_empty() || becomes.is_some();
         if !has_changed && !self.needs_renewal(now) {
             return Ok(());
@@ -242,8 +241,8 @@ impl Session {
     /// Counts a session that holds no value yet against the quota of the address. A visitor without
     /// a cookie could begin a session with each request.
     async fn take_quota(&self) -> Result<()> {
-        let quota = &self.0.shared.new_sessions;
-        if self.held().await?.is_some() || quota.take(self.0.address) {
+        let Shared { environment, new_sessions: quota, .. } = &*self.0.shared;
+        if self.held().await?.is_some() || quota.take(self.0.address, environment.now()) {
             return Ok(());
         }
         Err(Error::QuotaReached { limit: Limit::SessionsPerAddress, max: quota.max() })
@@ -259,7 +258,8 @@ impl Session {
         if let Some(held) = loaded {
             return Ok(held);
         }
-        let held = self.0.shared.engine.sessions().load(self.id(), now()).await?;
+        let now = self.0.shared.environment.unix_millis();
+        let held = self.0.shared.engine.sessions().load(self.id(), now).await?;
         *self.0.held.lock() = Some(held.clone());
         Ok(held)
     }

@@ -4,7 +4,7 @@ mod session_policy;
 
 use std::sync::Arc;
 
-use backwire_engine::{Engine, ReadOptions};
+use backwire_engine::{Engine, Environment, ReadOptions};
 use backwire_records::change::Resource;
 use backwire_records::model::{Model, Models};
 use backwire_records::write::RecordLimits;
@@ -19,11 +19,13 @@ use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::socket::{OutputBudget, Sockets};
 use crate::undeclared_resources::UndeclaredResources;
+use crate::uuids::Uuids;
 
 pub(crate) use session_policy::SessionPolicy;
 
 /// The state that every request carries, so that a [`Context`](crate::Context) can be extracted.
 pub(crate) struct Shared {
+    pub(crate) environment: Environment,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
     pub(crate) models: Arc<Models>,
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     /// The limits of one answer.
     pub(crate) reads: ReadOptions,
     pub(crate) undeclared: UndeclaredResources,
+    /// Makes the ids of new records.
+    pub(crate) uuids: Uuids,
     /// How many sessions each address has begun.
     pub(crate) new_sessions: AddressQuota,
     /// How many sessions there may be.

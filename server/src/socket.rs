@@ -29,11 +29,15 @@
 mod connection;
 mod emit;
 mod engine_request;
+#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
 mod first_ping;
+#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
 pub(crate) mod frame_check;
 mod handlers;
 mod incoming_memory;
+#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
 mod large_packets;
+#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
 pub(crate) mod legacy;
 mod limits;
 mod memberships;
@@ -41,10 +45,12 @@ mod output;
 mod polled_packets;
 mod refused_events;
 mod sent_stream;
+#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
 mod session;
 pub(crate) mod site;
 pub(crate) mod site_connection;
 mod taken_bytes;
+#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
 mod transport;
 pub(crate) mod turn;
 
@@ -55,6 +61,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use backwire_engine::Environment;
 use backwire_records::change::{Change, Id, Resource, Room};
 use backwire_records::criteria::CollectionKey;
 use bytes::Bytes;
@@ -63,7 +70,6 @@ use serde_json::value::RawValue;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::{Sid, Socket};
 use socketioxide::{ParserConfig, SendError, SocketIo, TransportType};
-use tokio::time::timeout;
 
 use crate::dialect::Dialect;
 use crate::http::connection_handle::ConnectionHandle;
@@ -101,6 +107,7 @@ const MESSAGE: &str = "message";
 /// All connections.
 #[derive(Clone)]
 pub(crate) struct Sockets {
+    environment: Environment,
     io: SocketIo,
     presence: Arc<Presence>,
     counters: Arc<Counters>,
@@ -145,6 +152,7 @@ pub(crate) struct Audience<'a> {
 impl Sockets {
     /// Creates the sockets, and the layer that serves them. Connections are accepted after `open`.
     pub(crate) fn new(
+        environment: Environment,
         settings: &Settings,
         limits_reached: Arc<LimitMonitor>,
         (requests, output): (Arc<MemoryBudget>, Arc<OutputBudget>),
@@ -182,6 +190,7 @@ impl Sockets {
             Arc::clone(&limits_reached),
         );
         let sockets = Self {
+            environment,
             io,
             presence,
             counters,
@@ -484,7 +493,7 @@ impl Sockets {
     pub(crate) fn disconnect_room(&self, dialect: Dialect, room: &Room) {
         if let Some(audience) = self.within(vec![rooms::name(dialect, room)], None) {
             for socket in audience.sockets() {
-                drop(tokio::spawn(transport::end(&socket)));
+                drop(transport::begin_end(&socket));
             }
         }
     }
@@ -504,13 +513,13 @@ impl Sockets {
         let sockets: Vec<_> =
             self.io.nsps().into_iter().flat_map(BroadcastOperators::sockets).collect();
         let mut closing = std::pin::pin!(self.io.close());
-        if timeout(grace / 2, &mut closing).await.is_err() {
+        if self.environment.timeout(grace / 2, &mut closing).await.is_err() {
             // A disconnect packet for a client that does not read would have to wait for it.
             sockets
                 .iter()
                 .filter_map(|socket| transport::tcp_handle(socket))
                 .for_each(ConnectionHandle::abort);
-            if timeout(grace / 2, closing).await.is_err() {
+            if self.environment.timeout(grace / 2, closing).await.is_err() {
                 tracing::warn!("some connections did not end in time");
             }
         }

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use backwire_records::change::Resource;
 use parking_lot::RwLock;
@@ -31,7 +32,12 @@ impl UndeclaredResources {
 
     /// Counts an undeclared resource if it is new. Returns an error if a limit is reached. If the
     /// first write fails, the resource counts until the server restarts.
-    pub(crate) fn begin(&self, resource: &Resource, address: Option<IpAddr>) -> Result<()> {
+    pub(crate) fn begin(
+        &self,
+        resource: &Resource,
+        address: Option<IpAddr>,
+        now: Instant,
+    ) -> Result<()> {
         if self.known.read().contains(resource) {
             return Ok(());
         }
@@ -42,7 +48,7 @@ impl UndeclaredResources {
         if known.len() >= self.max {
             return Err(Error::QuotaReached { limit: Limit::UndeclaredResources, max: self.max });
         }
-        if !self.quota.take(address) {
+        if !self.quota.take(address, now) {
             let limit = Limit::UndeclaredResourcesPerAddress;
             return Err(Error::QuotaReached { limit, max: self.quota.max() });
         }

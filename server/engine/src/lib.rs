@@ -4,6 +4,14 @@
 //! against all of them. The outcome of a write is decided in one place, by
 //! [`Write::apply`](backwire_records::write::Write::apply), which is pure. An engine reads the
 //! state that the decision needs and stores the result, in one transaction.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests have clocks and tasks"
+    )
+)]
 
 mod cascades;
 mod counters;
@@ -16,6 +24,7 @@ mod queues;
 mod read_options;
 mod record;
 mod sessions;
+#[expect(clippy::disallowed_methods, reason = "the engine in a file has threads and a disk")]
 mod sqlite;
 mod window;
 
@@ -30,6 +39,7 @@ use backwire_records::model::Models;
 use backwire_records::write::Write;
 use tokio::sync::mpsc;
 
+pub use backwire_environment::Environment;
 pub use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory};
 pub use backwire_records::dangling::{Dangling, Reference};
 pub use cascades::{Cascade, Cascades};
@@ -255,6 +265,6 @@ pub enum ChangesSince {
 }
 
 /// Draws a new epoch: below 2⁴⁸, so that it is exact in JavaScript.
-fn draw_epoch() -> u64 {
-    rand::random::<u64>() >> 16
+fn draw_epoch(environment: &Environment) -> u64 {
+    environment.random_u64() >> 16
 }

@@ -29,9 +29,9 @@ use super::cascades::{AllCascades, ResourceCascades};
 use super::counters::{Counters, change_bytes, first_free};
 use super::ledger::{self, Ledger, LedgerLimits, Written};
 use super::{
-    Cascade, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Dangling, Engine, Error,
-    KeyLookup, LedgerEntry, MemoryQueues, MemorySessions, Queues, ReadOptions, Record, Reference,
-    Sessions, Snapshot, Tail, Window, draw_epoch,
+    Cascade, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Dangling, Engine,
+    Environment, Error, KeyLookup, LedgerEntry, MemoryQueues, MemorySessions, Queues, ReadOptions,
+    Record, Reference, Sessions, Snapshot, Tail, Window, draw_epoch,
 };
 use value_index::ValueIndex;
 
@@ -47,19 +47,26 @@ pub struct Memory {
     read_deadline: Duration,
     sessions: MemorySessions,
     queues: MemoryQueues,
+    environment: Environment,
 }
 
 impl Memory {
     /// Returns an empty store with a new epoch.
     pub fn new(window: Window, tail: Tail) -> Self {
+        Self::in_environment(Environment::tokio(), window, tail)
+    }
+
+    /// Returns an empty store that has its clock and its random numbers from an environment.
+    pub fn in_environment(environment: Environment, window: Window, tail: Tail) -> Self {
         Self {
-            epoch: draw_epoch(),
+            epoch: draw_epoch(&environment),
             window,
             tail: FairMutex::new(tail),
             state: Mutex::default(),
             read_deadline: DEFAULT_READ_DEADLINE,
-            sessions: MemorySessions::default(),
+            sessions: MemorySessions::new(&environment),
             queues: MemoryQueues::new(&window),
+            environment,
         }
     }
 
@@ -118,7 +125,8 @@ impl Engine for Memory {
             table.rows.values().filter_map(|row| row.read(cascades)).collect::<Vec<_>>()
         });
         // The lock is not held while records are filtered.
-        let value = find::find(all, criteria, options, self.read_deadline).await?;
+        let value =
+            find::find(&self.environment, all, criteria, options, self.read_deadline).await?;
         Ok(Snapshot { value, position })
     }
 

@@ -13,7 +13,7 @@ use backwire_records::change::Attributes;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
-use super::Error;
+use super::{Environment, Error};
 
 /// The key of a session under which the id of the person is stored who has signed in. Handlers do
 /// not use such a name.
@@ -111,13 +111,12 @@ struct State {
     anonymous: BTreeSet<(u64, Arc<str>)>,
 }
 
-impl Default for MemorySessions {
-    fn default() -> Self {
-        Self { secret: rand::random(), state: Mutex::default() }
-    }
-}
-
 impl MemorySessions {
+    /// Returns an empty store with a new secret.
+    pub fn new(environment: &Environment) -> Self {
+        Self { secret: environment.random_bytes(), state: Mutex::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }

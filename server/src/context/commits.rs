@@ -15,13 +15,13 @@ use tokio::task::coop::unconstrained;
 use super::Context;
 use crate::caller;
 use crate::cascade;
-use crate::clock::now;
 use crate::error::{Error, Result};
 use crate::fingerprint;
 use crate::http::idempotency_key as key;
 use crate::identity::Identity;
 use crate::join_in_order::join_in_order;
 use crate::socket::turn::Turn;
+use crate::uuids::Uuids;
 
 impl Context {
     /// Commits a write in the caller's name, if the caller may do it. A repeat of a key returns the
@@ -62,7 +62,8 @@ impl Context {
             // This comes before anything is remembered of the resource. It is an error if there is
             // no such resource.
             self.model(&resource)?;
-            self.shared.undeclared.begin(&resource, self.address)?;
+            let now = self.shared.environment.now();
+            self.shared.undeclared.begin(&resource, self.address, now)?;
         }
         if let Action::Create(record) = &action
             && !self.shared.models.learn_key(&resource, record)
@@ -87,9 +88,10 @@ impl Context {
         key: Option<Key>,
     ) -> Write {
         let origin = self.client.as_ref().map(|client| client.id().clone());
-        let action = with_uuid(action, &model);
+        let action = with_uuid(action, &model, &self.shared.uuids);
         let references = cascade::references(&self.shared, &resource, &action);
-        let (limits, client, at) = (self.shared.record_limits, self.address, now());
+        let (limits, client) = (self.shared.record_limits, self.address);
+        let at = self.shared.environment.unix_millis();
         let memory = self.reads().memory.clone();
         Write {
             resource,
@@ -265,12 +267,12 @@ fn refuse_invalid(model: &Model, records: &[Attributes]) -> Result<()> {
 
 /// Adds the id to a new record of a model with UUIDs, because here random values are made. The key
 /// stands for the create without it.
-fn with_uuid(action: Action, model: &Model) -> Action {
+fn with_uuid(action: Action, model: &Model, uuids: &Uuids) -> Action {
     match action {
         Action::Create(mut record)
             if model.ids == Ids::Uuid && matches!(model.id_of(&record), Ok(None)) =>
         {
-            record.insert(model.key.clone(), uuid::Uuid::now_v7().to_string().into());
+            record.insert(model.key.clone(), uuids.next().to_string().into());
             Action::Create(record)
         }
         action => action,

@@ -8,11 +8,9 @@
 use backwire_engine::{self as engine, Device};
 use backwire_records::messages::flake::Flake;
 use futures_util::future::join_all;
-use tokio::runtime::Handle;
 
 use super::service::{DeliveryService, RecipientRegistration};
 use super::site_client::SiteClient;
-use crate::clock::now;
 
 /// The devices that the store has recorded as connected, and the registration of their connection
 /// as a recipient. Dropping it records the devices as disconnected.
@@ -23,8 +21,6 @@ pub(crate) struct ConnectedDevices {
     /// The id of the last message that was stored before the devices connected. The messages up to
     /// it are the backlog.
     pub(super) backlog_end: Flake,
-    /// Runs the task that records the disconnect: this may be dropped outside of the runtime.
-    runtime: Handle,
 }
 
 /// Why the devices of an authenticated client cannot be connected.
@@ -48,7 +44,8 @@ impl DeliveryService {
         &self,
         site_client: &SiteClient,
     ) -> Result<ConnectedDevices, ConnectDevicesError> {
-        let (ttl, max, at) = (self.ttl(&site_client.site), site_client.site.most_devices, now());
+        let (ttl, max) = (self.ttl(&site_client.site), site_client.site.most_devices);
+        let at = self.environment().unix_millis();
         let queues = self.engine().queues();
         // Registered before the queues exist, so that a message that is not in the backlog arrives.
         let registration = self.register(site_client.name.as_str().into(), &site_client.rooms);
@@ -62,7 +59,6 @@ impl DeliveryService {
             devices: Vec::new(),
             registration,
             backlog_end: Flake::ZERO,
-            runtime: Handle::current(),
         };
         let mut error = None;
         for (device, connected) in join_all(connecting).await {
@@ -89,14 +85,16 @@ impl Drop for ConnectedDevices {
     fn drop(&mut self) {
         let (delivery_service, devices) =
             (self.delivery_service.clone(), std::mem::take(&mut self.devices));
-        self.runtime.spawn(async move {
+        // This may run outside of any task.
+        let environment = self.delivery_service.environment();
+        drop(environment.spawn(async move {
             for device in devices {
-                if let Err(error) =
-                    delivery_service.engine().queues().disconnect(device, now()).await
+                let at = delivery_service.environment().unix_millis();
+                if let Err(error) = delivery_service.engine().queues().disconnect(device, at).await
                 {
                     tracing::error!(%error, "cannot record that a device has disconnected");
                 }
             }
-        });
+        }));
     }
 }

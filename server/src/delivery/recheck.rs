@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use backwire_engine::Environment;
 
 use super::service::DeliveryService;
 use super::site_client::SiteClient;
@@ -15,7 +15,8 @@ impl DeliveryService {
     pub(super) async fn rejected(&self, site_client: &SiteClient) {
         loop {
             let Some(interval) = site_client.site.recheck else { return pending().await };
-            sleep(with_jitter(interval)).await;
+            let environment = self.environment();
+            environment.sleep(with_jitter(interval, environment)).await;
             let Some(authenticator) = self.authenticator_of(&site_client.name) else { continue };
             let current: BTreeSet<_> = site_client.rooms.iter().collect();
             match authenticator.rooms(site_client.token.as_deref(), site_client.address).await {
@@ -33,6 +34,6 @@ impl DeliveryService {
 
 /// Returns the interval with jitter, so that clients that connected together, as after a restart,
 /// are not checked together for ever.
-fn with_jitter(interval: Duration) -> Duration {
-    interval.mul_f64(0.9 + rand::random::<f64>() / 10.0)
+fn with_jitter(interval: Duration, environment: &Environment) -> Duration {
+    interval.mul_f64(0.9 + environment.random_fraction() / 10.0)
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use backwire_engine::{self as engine, Engine, Enqueue, Enqueued};
+use backwire_engine::{self as engine, Engine, Enqueue, Enqueued, Environment};
 use backwire_records::access::Principal;
 use backwire_records::messages::flake::Flake;
 use backwire_records::messages::message::Message;
@@ -22,13 +22,11 @@ use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
-use tokio::time::timeout;
 
 use super::arrivals::{Arrival, Arrivals};
 use super::rejection::Rejection;
 use super::site_client::{ConnectRequest, SiteClient};
 use super::site_connections::{Revocation, SiteConnections};
-use crate::clock::now;
 use crate::error::{Error, Result};
 use crate::http::send::{self, BacklogPermit, QueuedMessage};
 use crate::sites::{Authenticator, HttpClient, Name, Site, Sites, Table, UserEvent, UserUpdates};
@@ -47,6 +45,7 @@ pub(crate) const MAX_QUEUED_MESSAGES: usize = 512;
 pub(crate) struct DeliveryService(Arc<Inner>);
 
 struct Inner {
+    environment: Environment,
     engine: Arc<dyn Engine>,
     sites: Sites,
     http: HttpClient,
@@ -114,11 +113,17 @@ impl DeliveryQueue {
 }
 
 impl DeliveryService {
-    pub(crate) fn new(engine: Arc<dyn Engine>, sites: Sites, ttl: Ttl) -> Self {
+    pub(crate) fn new(
+        environment: Environment,
+        engine: Arc<dyn Engine>,
+        sites: Sites,
+        ttl: Ttl,
+    ) -> Self {
         let http = HttpClient::default();
-        let user_updates = UserUpdates::new(http.clone());
+        let user_updates = UserUpdates::new(environment.clone(), http.clone());
         let (authenticators, opened_sites, recipients, site_connections) = Default::default();
         Self(Arc::new(Inner {
+            environment,
             engine,
             sites,
             http,
@@ -129,6 +134,10 @@ impl DeliveryService {
             site_connections,
             user_updates,
         }))
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.environment
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
@@ -213,7 +222,8 @@ impl DeliveryService {
         }
         let mut changes = self.0.sites.changes();
         let added = changes.wait_for(|table| table.contains_key(name));
-        let table = timeout(MAX_WAIT_FOR_SITE, added).await.ok().and_then(std::result::Result::ok);
+        let table = self.environment().timeout(MAX_WAIT_FOR_SITE, added).await;
+        let table = table.ok().and_then(std::result::Result::ok);
         let site = table.and_then(|table| table.get(name).cloned());
         site.ok_or_else(|| Rejection::Removed(name.as_str().to_owned()))
     }
@@ -265,7 +275,12 @@ impl DeliveryService {
         {
             return authenticator.clone();
         }
-        let authenticator = Authenticator::new(name.clone(), Arc::clone(site), self.0.http.clone());
+        let authenticator = Authenticator::in_environment(
+            self.environment().clone(),
+            name.clone(),
+            Arc::clone(site),
+            self.0.http.clone(),
+        );
         all.insert(name.clone(), (Arc::clone(site), authenticator.clone()));
         authenticator
     }
@@ -369,7 +384,7 @@ impl DeliveryService {
             key,
             ttl: self.ttl(&site),
             cap: site.most_waiting as u64,
-            at: now(),
+            at: self.environment().unix_millis(),
         };
         let enqueued = unconstrained(self.0.engine.queues().enqueue(request)).await;
         (stored, answer, enqueued.map(Some).map_err(Error::from))

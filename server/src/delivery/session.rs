@@ -28,13 +28,11 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, sleep_until};
 
 use super::arrivals::{Arrival, Next};
 use super::connected_devices::ConnectedDevices;
 use super::service::DeliveryService;
 use super::site_client::{EventFormat, OutgoingEvent, SiteClient};
-use crate::clock::now;
 use crate::sites::UserEvent;
 use crate::socket::SEND_BUFFER_POLL_INTERVAL;
 use crate::socket::site_connection::{AckFuture, Arguments, SendError, SiteConnection};
@@ -185,13 +183,14 @@ impl DeliverySession {
     }
 
     async fn wait_for_room(&mut self) -> Result<(), End> {
+        let room = self.delivery_service.environment().sleep(SEND_BUFFER_POLL_INTERVAL);
         tokio::select! {
             biased;
             Some(acked) = self.acks.next(), if !self.acks.is_empty() => {
                 Box::pin(self.handle_ack(acked)).await
             }
             _ = &mut self.gone => Err(End::ConnectionClosed),
-            () = sleep(SEND_BUFFER_POLL_INTERVAL) => Ok(()),
+            () = room => Ok(()),
         }
     }
 
@@ -242,8 +241,8 @@ impl DeliverySession {
     async fn read_queues(&mut self, mut up_to: Flake) -> Result<WaitingDeliveries, End> {
         let mut all = WaitingDeliveries::new();
         for device in self.connected_devices.devices() {
-            let query =
-                QueueRange { after: self.sent, upto: up_to, portion: BATCH_SIZE, at: now() };
+            let at = self.delivery_service.environment().unix_millis();
+            let query = QueueRange { after: self.sent, upto: up_to, portion: BATCH_SIZE, at };
             let batch =
                 self.delivery_service.engine().queues().waiting(device.clone(), query).await?;
             if let Some(last) = batch.deliveries.last().filter(|_| batch.more) {
@@ -293,14 +292,14 @@ impl DeliverySession {
     /// Waits for the ack of an event, and sends no messages for persons meanwhile. Returns whether
     /// it was acked in time.
     async fn wait_for_ack(&mut self, id: Flake) -> Result<bool, End> {
-        let deadline = tokio::time::Instant::now() + self.batch_timeout;
+        let mut timeout = self.delivery_service.environment().sleep(self.batch_timeout);
         let may_time_out = self.format != EventFormat::Runtime;
         while self.unacked.contains_key(&id) {
             tokio::select! {
                 biased;
                 Some(acked) = self.acks.next() => self.handle_ack(acked).await?,
                 _ = &mut self.gone => return Err(End::ConnectionClosed),
-                () = sleep_until(deadline), if may_time_out => return Ok(false),
+                () = &mut timeout, if may_time_out => return Ok(false),
                 next = self.connected_devices.registration.arrivals.next() => match next {
                     Next::Arrival(Arrival { id: Some(_), .. }) => self.must_read_queues = true,
                     next => self.handle_next(next).await?,
@@ -388,7 +387,8 @@ impl DeliverySession {
         self.unacked.remove(&id);
         for (device, acked) in done.into_iter().flatten() {
             let queues = self.delivery_service.engine().queues();
-            if let AckOutcome::Resync(id) = queues.ack(device.clone(), acked, now()).await? {
+            let at = self.delivery_service.environment().unix_millis();
+            if let AckOutcome::Resync(id) = queues.ack(device.clone(), acked, at).await? {
                 self.resync(id, &[device]).await?;
             }
         }
@@ -407,7 +407,8 @@ impl DeliverySession {
         self.send(self.format.resync(), &[]).await?;
         for device in devices {
             let queues = self.delivery_service.engine().queues();
-            queues.ack(device.clone(), Ack::Batch(vec![id]), now()).await?;
+            let at = self.delivery_service.environment().unix_millis();
+            queues.ack(device.clone(), Ack::Batch(vec![id]), at).await?;
         }
         Ok(())
     }

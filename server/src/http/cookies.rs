@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use backwire_engine::Environment;
 use cookie::{Cookie, CookieJar, Key, SameSite};
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -23,11 +24,16 @@ pub(crate) struct Cookies {
     key: Key,
     /// Whether pages of other sites may use this server.
     are_for_other_sites: bool,
+    environment: Environment,
 }
 
 impl Cookies {
-    pub(crate) fn new(secret: &SessionSecret, are_for_other_sites: bool) -> Self {
-        Self { key: Key::derive_from(secret.as_bytes()), are_for_other_sites }
+    pub(crate) fn new(
+        environment: Environment,
+        secret: &SessionSecret,
+        are_for_other_sites: bool,
+    ) -> Self {
+        Self { key: Key::derive_from(secret.as_bytes()), are_for_other_sites, environment }
     }
 
     /// Returns the id in a valid session cookie.
@@ -36,6 +42,11 @@ impl Cookies {
             headers.get_all(header::COOKIE).into_iter().filter_map(|text| text.to_str().ok());
         let cookies = texts.flat_map(Cookie::split_parse).flatten();
         cookies.filter(|cookie| cookie.name() == NAME).find_map(|cookie| self.verify(cookie))
+    }
+
+    /// Creates the id of a new session, which nobody can guess.
+    pub(crate) fn new_session_id(&self) -> Arc<str> {
+        format!("{:032x}", self.environment.random_u128()).into()
     }
 
     fn verify(&self, cookie: Cookie<'_>) -> Option<Arc<str>> {
@@ -71,11 +82,6 @@ impl Cookies {
     }
 }
 
-/// Creates the id of a new session, which nobody can guess.
-pub(crate) fn new_session_id() -> Arc<str> {
-    format!("{:032x}", rand::random::<u128>()).into()
-}
-
 /// A client over HTTP that can receive a session cookie.
 #[derive(Clone)]
 pub(crate) struct Visitor {
@@ -91,7 +97,7 @@ impl Visitor {
         let known = cookies.id_in(headers);
         let is_known = known.is_some();
         let over_tls = is_over_tls(headers);
-        let id = known.unwrap_or_else(new_session_id);
+        let id = known.unwrap_or_else(|| cookies.new_session_id());
         Self { cookies: cookies.clone(), id, is_known, over_tls }
     }
 
@@ -152,7 +158,7 @@ mod tests {
     use super::*;
 
     fn cookies(secret: &str, are_for_other_sites: bool) -> Cookies {
-        Cookies::new(&secret.repeat(32).parse().unwrap(), are_for_other_sites)
+        Cookies::new(Environment::tokio(), &secret.repeat(32).parse().unwrap(), are_for_other_sites)
     }
 
     fn cookie_header(text: &str) -> HeaderMap {

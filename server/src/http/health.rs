@@ -1,17 +1,14 @@
 //! Health checks: `/health` for load balancers, `/health/live` for process supervisors.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
-use backwire_engine::{Engine, Error, SessionEdit};
+use backwire_engine::{Engine, Environment, Error, SessionEdit};
 use backwire_records::change::{Id, Resource};
 use http::StatusCode;
 use serde::Serialize;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
-
-use crate::clock::now;
 
 /// An engine that has not answered within this time has failed.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,27 +32,28 @@ type Report = (StatusCode, Json<Health>);
 
 /// Checks an engine. Concurrent requests share a check.
 pub(crate) struct HealthCheck {
+    environment: Environment,
     engine: Arc<dyn Engine>,
     last_success: Mutex<Option<Instant>>,
 }
 
 impl HealthCheck {
-    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
-        Self { engine, last_success: Mutex::default() }
+    pub(crate) fn new(environment: Environment, engine: Arc<dyn Engine>) -> Self {
+        Self { environment, engine, last_success: Mutex::default() }
     }
 
     /// Reports whether the engine can read and write.
     pub(crate) async fn report(&self) -> Report {
         let mut last_success = self.last_success.lock().await;
-        if last_success.is_some_and(|at| at.elapsed() < SUCCESS_CACHE_TIME) {
+        if last_success.is_some_and(|at| self.environment.now() - at < SUCCESS_CACHE_TIME) {
             return ok();
         }
         *last_success = None;
-        match timeout(CHECK_TIMEOUT, self.read()).await {
+        match self.environment.timeout(CHECK_TIMEOUT, self.read()).await {
             Ok(Ok(())) => {}
             _ => return failed("the engine does not answer"),
         }
-        match timeout(CHECK_TIMEOUT, self.write()).await {
+        match self.environment.timeout(CHECK_TIMEOUT, self.write()).await {
             Ok(Ok(())) => {}
             Ok(Err(Error::DiskFull)) => {
                 return failed(
@@ -68,7 +66,7 @@ impl HealthCheck {
             }
             Err(_) => return failed("the engine does not write in time"),
         }
-        *last_success = Some(Instant::now());
+        *last_success = Some(self.environment.now());
         ok()
     }
 
@@ -79,7 +77,7 @@ impl HealthCheck {
     }
 
     async fn write(&self) -> Result<(), Error> {
-        let at = now();
+        let at = self.environment.unix_millis();
         let set = [("at".to_owned(), Some(at.into()))].into();
         let edit = SessionEdit {
             id: CHECK_SESSION.into(),

@@ -224,7 +224,10 @@ mod tests {
     #[tokio::test]
     async fn size_hint_includes_joined_data() {
         let body = Body::from("x".repeat(100));
-        let claim = ParseClaim::new(&ParseLimits::new(&Limits::default()), None);
+        let claim = ParseClaim::new(
+            &ParseLimits::new(backwire_engine::Environment::tokio(), &Limits::default()),
+            None,
+        );
         let query = (claim, JsonSize::default());
         let mut body = MeasuredBody::new(body, query, Refusal::default());
         assert_eq!(body.size_hint().exact(), Some(100));
@@ -244,7 +247,10 @@ mod tests {
             }
             frames.next().map(|frame| (frame, (frames, random)))
         });
-        let claim = ParseClaim::new(&ParseLimits::new(&Limits::default()), None);
+        let claim = ParseClaim::new(
+            &ParseLimits::new(backwire_engine::Environment::tokio(), &Limits::default()),
+            None,
+        );
         let body = Body::new(StreamBody::new(Box::pin(frames)));
         MeasuredBody::new(body, (claim, JsonSize::default()), Refusal::default())
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use axum::extract::FromRequestParts;
-use backwire_engine::{self as engine, Engine};
+use backwire_engine::{self as engine, Engine, Environment};
 use backwire_records::change::Change;
 use backwire_records::model::Models;
 use backwire_records::write::Write;
@@ -20,15 +20,20 @@ use crate::socket::{Client, Sockets};
 #[derive(Debug, Clone)]
 pub struct Publisher {
     engine: Weak<dyn Engine>,
+    pub(super) environment: Environment,
     pub(super) sockets: Sockets,
     pub(super) models: Arc<Models>,
 }
 
 impl Publisher {
     pub(crate) fn of(shared: &Shared) -> Self {
-        let Shared { engine, sockets, models, .. } = shared;
-        let (sockets, models) = (sockets.clone(), Arc::clone(models));
-        Self { engine: Arc::downgrade(engine), sockets, models }
+        let Shared { engine, environment, sockets, models, .. } = shared;
+        Self {
+            engine: Arc::downgrade(engine),
+            environment: environment.clone(),
+            sockets: sockets.clone(),
+            models: Arc::clone(models),
+        }
     }
 
     /// Sends data to all clients that [`listen`](Client::listen) to a room, except the omitted one,

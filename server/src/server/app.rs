@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::routing::get;
 use axum::{Router, middleware};
-use backwire_engine::{self as engine, Engine};
+use backwire_engine::{self as engine, Engine, Environment};
 use backwire_records::write::RecordLimits;
 use tokio::sync::Notify;
 
@@ -35,6 +35,7 @@ use crate::settings::Settings;
 use crate::shared::{SessionPolicy, Shared};
 use crate::socket::{Limits, OutputBudget, Sockets};
 use crate::undeclared_resources::UndeclaredResources;
+use crate::uuids::Uuids;
 
 /// Log lines about ignored parameters. They are bounded because callers choose the names of
 /// undeclared resources.
@@ -43,6 +44,7 @@ const MAX_IGNORED_PARAMETERS: usize = 1_000;
 /// Returns the settings of sessions. Cookies are signed with the secret of the settings, or else
 /// with the engine's own, so that they are valid after a restart.
 pub(super) async fn session_policy(
+    environment: &Environment,
     settings: &Settings,
     engine: &dyn Engine,
 ) -> Result<SessionPolicy, engine::Error> {
@@ -51,7 +53,7 @@ pub(super) async fn session_policy(
         None => engine.sessions().secret().await?.into(),
     };
     let has_origins = settings.origins.iter().any(|origin| !origin.is_any());
-    let cookies = Cookies::new(&secret, has_origins);
+    let cookies = Cookies::new(environment.clone(), &secret, has_origins);
     Ok(SessionPolicy::new(Arc::new(cookies), settings.session_age))
 }
 
@@ -69,12 +71,14 @@ pub(super) fn assemble(
     connections: &Connections,
 ) -> (Router, Arc<Shared>) {
     let limits = Arc::clone(connections.limits());
+    let environment = delivery_service.environment();
     let engine = delivery_service.engine().clone();
     let requests = MemoryBudget::new(settings.limits.total_request_bytes);
     let output_budget = OutputBudget::new(settings.limits.total_unread_bytes);
     let socket_limits = Limits::of(settings);
     let budgets = (Arc::clone(&requests), Arc::clone(&output_budget));
-    let (sockets, socket_layer) = Sockets::new(settings, Arc::clone(&limits), budgets);
+    let (sockets, socket_layer) =
+        Sockets::new(environment.clone(), settings, Arc::clone(&limits), budgets);
     let requests = RequestBudget {
         budget: requests,
         max_body_bytes: socket_limits.message,
@@ -84,6 +88,7 @@ pub(super) fn assemble(
     let models = Arc::new(settings.models.clone());
     let routing = routes.register_overrides(Routing::new(settings.paths(), Arc::clone(&models)));
     let shared = Arc::new(Shared {
+        environment: environment.clone(),
         engine: engine.clone(),
         sockets: sockets.clone(),
         models,
@@ -100,6 +105,7 @@ pub(super) fn assemble(
             settings.models.undeclared_resources(),
             &settings.limits,
         ),
+        uuids: Uuids::new(environment.clone()),
         new_sessions: AddressQuota::new(settings.limits.sessions_per_address),
         max_sessions: settings.limits.sessions,
         record_limits: RecordLimits {
@@ -119,7 +125,7 @@ pub(super) fn assemble(
         let routed = routes.router().fallback_service(files.serve(router::resources()));
         with_layers(routes.normalize_urls(routed, &routing))
     });
-    let parse_limits = ParseLimits::new(&settings.limits);
+    let parse_limits = ParseLimits::new(environment.clone(), &settings.limits);
     let answers = Answers::new(
         over_sockets.clone(),
         Arc::clone(&shared),
@@ -152,7 +158,7 @@ pub(super) fn assemble(
     let headers = SecurityHeaders::new(&settings.frame_ancestors);
     let addresses = (Arc::clone(connections.addresses()), Arc::clone(&limits));
     let origins = Origins::new(&settings.origins, settings.sites.clone());
-    let checks = Arc::new(health::HealthCheck::new(engine));
+    let checks = Arc::new(health::HealthCheck::new(environment.clone(), engine));
     let app = assets::router()
         .route("/health", get(async move || checks.report().await))
         .route("/health/live", get(async || health::live()))

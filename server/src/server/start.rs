@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use backwire_engine::{self as engine, Engine, Tail};
+use backwire_engine::{self as engine, Engine, Environment, Tail};
 use backwire_records::change::Change;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -14,11 +14,11 @@ use super::start_error::StartError;
 use super::{Server, Tasks};
 use crate::caller;
 use crate::cascade;
-use crate::clock::now;
 use crate::delivery::service::{DeliveryQueue, DeliveryService, MAX_QUEUED_MESSAGES};
 use crate::fanout::Fanout;
 use crate::http::connections::{Connections, descriptors_for_connections};
 use crate::http::serve::HttpServer;
+use crate::limit_monitor::LimitMonitor;
 use crate::pubsub::Publisher;
 use crate::router::Routes;
 use crate::settings::Settings;
@@ -36,16 +36,22 @@ pub(super) async fn start(
     engine_name: &str,
     open: OpenEngine,
 ) -> Result<Server, StartError> {
+    let environment = Environment::tokio();
     let (engine, changes) = open_engine(&mut settings, open).await?;
     let (listener, addr) = listen(SocketAddr::new(settings.host, settings.port)).await?;
-    let sessions = session_policy(&settings, &*engine).await?;
-    engine.queues().begin(settings.node(), now()).await?;
+    let sessions = session_policy(&environment, &settings, &*engine).await?;
+    engine.queues().begin(settings.node(), environment.unix_millis()).await?;
     let (message_sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
-    let delivery_service =
-        DeliveryService::new(engine.clone(), settings.sites.clone(), settings.ttl());
+    let delivery_service = DeliveryService::new(
+        environment.clone(),
+        engine.clone(),
+        settings.sites.clone(),
+        settings.ttl(),
+    );
     let delivery_queue = DeliveryQueue::new(message_sender.downgrade());
     let max = descriptors_for_connections();
-    let connections = Connections::new(&settings, max, Arc::default());
+    let connections =
+        Connections::new(&settings, max, Arc::new(LimitMonitor::new(environment.clone())));
     let (app, shared) = assemble(
         &settings,
         addr,
@@ -56,16 +62,20 @@ pub(super) async fn start(
         &connections,
     );
     let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
-    let fanout =
-        Fanout::new(sockets.clone(), Arc::clone(&shared.models), Arc::clone(&shared.limits))
-            .with_searched_bytes(settings.limits.searched_bytes);
-    let fanout = tokio::spawn(fanout.follow(changes));
+    let fanout = Fanout::new(
+        environment.clone(),
+        sockets.clone(),
+        Arc::clone(&shared.models),
+        Arc::clone(&shared.limits),
+    )
+    .with_searched_bytes(settings.limits.searched_bytes);
+    let fanout = environment.spawn(fanout.follow(changes));
     let site_updates =
         delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
-    let site_updates = tokio::spawn(site_updates);
-    let delivery = tokio::spawn(delivery_service.deliver(messages));
-    let cascades = tokio::spawn(cascade::run(Arc::clone(&shared)));
-    let session_watch = tokio::spawn(caller::watch_sessions(shared));
+    let site_updates = environment.spawn(site_updates);
+    let delivery = environment.spawn(delivery_service.deliver(messages));
+    let cascades = environment.spawn(cascade::run(Arc::clone(&shared)));
+    let session_watch = environment.spawn(caller::watch_sessions(shared));
     let (stop, stopped) = oneshot::channel();
     // If the `Server` is dropped without a shutdown, it runs on.
     let stopped = async {
@@ -74,7 +84,7 @@ pub(super) async fn start(
         }
     };
     let http = HttpServer::new(app, connections, &settings.limits);
-    let serving = tokio::spawn(http.serve(listener, stopped));
+    let serving = environment.spawn(http.serve(listener, stopped));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         %addr,
@@ -84,7 +94,7 @@ pub(super) async fn start(
         "the server has started"
     );
     let tasks = Tasks { serving, fanout, delivery, session_watch, site_updates, cascades };
-    Ok(Server { addr, sockets, publisher, stop, message_sender, tasks })
+    Ok(Server { environment, addr, sockets, publisher, stop, message_sender, tasks })
 }
 
 /// Opens the engine, and tells it the declared resources. Returns the receiver of its changes.

@@ -19,12 +19,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use backwire_engine::Environment;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use parking_lot::Mutex;
-use tokio::time::timeout;
 
 use super::fair_queue::{FairQueue, Permit};
 use super::refusal::Refusal;
@@ -84,6 +84,7 @@ impl Refusal {
 pub struct Authenticator(Arc<Inner>);
 
 struct Inner {
+    environment: Environment,
     name: Name,
     site: Arc<Site>,
     http: HttpClient,
@@ -101,9 +102,28 @@ type AuthRequest = BoxFuture<'static, Result<Rooms, Refusal>>;
 impl Authenticator {
     /// Creates the authenticator of a site.
     pub fn new(name: Name, site: Arc<Site>, http: HttpClient) -> Self {
+        Self::in_environment(Environment::tokio(), name, site, http)
+    }
+
+    pub(crate) fn in_environment(
+        environment: Environment,
+        name: Name,
+        site: Arc<Site>,
+        http: HttpClient,
+    ) -> Self {
         let queue = FairQueue::new(site.auth_at_once, MAX_WAITING);
         let (refused, is_failing, requests, numbers) = Default::default();
-        Self(Arc::new(Inner { name, site, http, queue, refused, is_failing, requests, numbers }))
+        Self(Arc::new(Inner {
+            environment,
+            name,
+            site,
+            http,
+            queue,
+            refused,
+            is_failing,
+            requests,
+            numbers,
+        }))
     }
 
     /// Returns the rooms of a token. If many clients wait, their addresses take turns.
@@ -115,7 +135,7 @@ impl Authenticator {
         let token = token.filter(|token| matches!(token.len(), 1..=MAX_TOKEN_BYTES));
         let header = token.and_then(|token| Some((token, self.0.site.auth_scheme.header(token)?)));
         let (token, header) = header.ok_or(Refusal::Unauthorized)?;
-        match self.0.refused.get(token) {
+        match self.0.refused.get(token, self.0.environment.now()) {
             Some(refusal) => Err(refusal),
             None => self.shared_request(token, header, address).await,
         }
@@ -145,7 +165,8 @@ impl Authenticator {
             if let Err(refusal) = outcome
                 && refusal.rejects_token()
             {
-                guard.inner.refused.insert(&guard.token, refusal);
+                let now = guard.inner.environment.now();
+                guard.inner.refused.insert(&guard.token, refusal, now);
             }
             outcome
         };
@@ -187,7 +208,7 @@ impl Inner {
 
     /// Waits until one more request may run.
     async fn acquire_permit(&self, address: Option<IpAddr>) -> Result<Permit, Refusal> {
-        match timeout(MAX_WAIT, self.queue.acquire(address)).await {
+        match self.environment.timeout(MAX_WAIT, self.queue.acquire(address)).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(BUSY),
         }
@@ -199,8 +220,8 @@ impl Inner {
             .header(header::ACCEPT, "application/json")
             .body(Full::default())
             .expect("all parts of the request are already parsed");
-        let answer =
-            timeout(self.site.auth_timeout, self.http.send(request, MAX_ANSWER_BYTES)).await;
+        let answer = self.http.send(request, MAX_ANSWER_BYTES);
+        let answer = self.environment.timeout(self.site.auth_timeout, answer).await;
         let (outcome, reason) = match answer {
             Ok(Ok(response)) => (read(&response), None),
             Ok(Err(RequestError::Failed(reason))) => (Err(UNREACHABLE), Some(reason)),

@@ -6,10 +6,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::refusal::Refusal;
 
@@ -37,15 +36,15 @@ struct Refusals {
 
 impl RefusedTokens {
     /// Returns why this token was refused recently, if it was.
-    pub(super) fn get(&self, token: &str) -> Option<Refusal> {
+    pub(super) fn get(&self, token: &str, now: Instant) -> Option<Refusal> {
         let mut refusals = self.refusals.lock();
-        refusals.forget_old(Instant::now());
+        refusals.forget_old(now);
         refusals.by_token.get(&self.hash(token)).map(|(_, refusal)| *refusal)
     }
 
-    pub(super) fn insert(&self, token: &str, refusal: Refusal) {
+    pub(super) fn insert(&self, token: &str, refusal: Refusal, now: Instant) {
         let mut refusals = self.refusals.lock();
-        let (hash, end) = (self.hash(token), Instant::now() + REFUSAL_CACHE_TIME);
+        let (hash, end) = (self.hash(token), now + REFUSAL_CACHE_TIME);
         refusals.by_token.insert(hash, (end, refusal));
         refusals.ends.push_back((end, hash));
         while refusals.ends.len() > MAX_REFUSALS {
@@ -78,29 +77,27 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn refusal_is_remembered_for_five_seconds() {
-        let refused = RefusedTokens::default();
-        assert_eq!(refused.get("T"), None);
-        refused.insert("T", Refusal::Unauthorized);
-        tokio::time::advance(Duration::from_secs(4)).await;
-        assert_eq!(refused.get("T"), Some(Refusal::Unauthorized));
-        assert_eq!(refused.get("other"), None);
-        refused.insert("T", Refusal::Status(403));
-        tokio::time::advance(Duration::from_secs(4)).await;
-        assert_eq!(refused.get("T"), Some(Refusal::Status(403)));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(refused.get("T"), None);
+    #[test]
+    fn refusal_is_remembered_for_five_seconds() {
+        let (refused, begin) = (RefusedTokens::default(), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert_eq!(refused.get("T", begin), None);
+        refused.insert("T", Refusal::Unauthorized, begin);
+        assert_eq!(refused.get("T", at(4)), Some(Refusal::Unauthorized));
+        assert_eq!(refused.get("other", at(4)), None);
+        refused.insert("T", Refusal::Status(403), at(4));
+        assert_eq!(refused.get("T", at(8)), Some(Refusal::Status(403)));
+        assert_eq!(refused.get("T", at(9)), None);
         assert!(refused.refusals.lock().ends.is_empty());
     }
 
-    #[tokio::test]
-    async fn oldest_refusal_is_forgotten_beyond_the_limit() {
-        let refused = RefusedTokens::default();
+    #[test]
+    fn oldest_refusal_is_forgotten_beyond_the_limit() {
+        let (refused, now) = (RefusedTokens::default(), Instant::now());
         for number in 0..=MAX_REFUSALS {
-            refused.insert(&number.to_string(), Refusal::Unauthorized);
+            refused.insert(&number.to_string(), Refusal::Unauthorized, now);
         }
-        assert_eq!(refused.get("0"), None);
-        assert_eq!(refused.get("1"), Some(Refusal::Unauthorized));
+        assert_eq!(refused.get("0", now), None);
+        assert_eq!(refused.get("1", now), Some(Refusal::Unauthorized));
     }
 }

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backwire_engine::Environment;
 use http::{HeaderValue, Request, header};
 use http_body_util::Full;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::UpdateUserUrl;
 use crate::http::http_client::HttpClient;
@@ -34,16 +34,17 @@ pub(crate) enum UserEvent {
 
 /// Sends reports.
 pub(crate) struct UserUpdates {
+    environment: Environment,
     http: HttpClient,
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
 }
 
 impl UserUpdates {
-    pub(crate) fn new(http: HttpClient) -> Self {
+    pub(crate) fn new(environment: Environment, http: HttpClient) -> Self {
         let [running, waiting] =
             [MAX_RUNNING, MAX_RUNNING + MAX_WAITING].map(|max| Arc::new(Semaphore::new(max)));
-        Self { http, running, waiting }
+        Self { environment, http, running, waiting }
     }
 
     /// Reports in the background that a person has done something now.
@@ -55,23 +56,29 @@ impl UserUpdates {
         event: UserEvent,
         deadline: Duration,
     ) {
-        let Some(request) = request(url, person, authorization, event) else { return };
+        let Some(request) =
+            request(url, person, authorization, event, self.environment.unix_millis())
+        else {
+            return;
+        };
         let Ok(permit) = Arc::clone(&self.waiting).try_acquire_owned() else {
             return tracing::warn!("too many reports wait for updateUserUrl: one is dropped");
         };
         let (http, running) = (self.http.clone(), Arc::clone(&self.running));
-        tokio::spawn(async move {
+        let environment = self.environment.clone();
+        drop(self.environment.spawn(async move {
             let _permit = permit;
             let Ok(_turn) = running.acquire().await else { return };
             let uri = request.uri().clone();
-            let problem = match timeout(deadline, http.send(request, MAX_ANSWER_BYTES)).await {
-                Ok(Ok(answer)) if answer.status().is_success() => return,
-                Ok(Ok(answer)) => format!("it answered {}", answer.status().as_u16()),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "it did not answer within authTimeout".to_owned(),
-            };
+            let problem =
+                match environment.timeout(deadline, http.send(request, MAX_ANSWER_BYTES)).await {
+                    Ok(Ok(answer)) if answer.status().is_success() => return,
+                    Ok(Ok(answer)) => format!("it answered {}", answer.status().as_u16()),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "it did not answer within authTimeout".to_owned(),
+                };
             tracing::warn!(%uri, problem, "updateUserUrl failed");
-        });
+        }));
     }
 }
 
@@ -80,12 +87,13 @@ fn request(
     person: &str,
     authorization: &HeaderValue,
     event: UserEvent,
+    now: u64,
 ) -> Option<Request<Full<axum::body::Bytes>>> {
     let key = match event {
         UserEvent::Connected => "last_connected",
         UserEvent::Disconnected => "last_disconnected",
     };
-    let now = Timestamp::from_millisecond(i64::try_from(crate::clock::now()).ok()?).ok()?;
+    let now = Timestamp::from_millisecond(i64::try_from(now).ok()?).ok()?;
     let body = json!({ "id": person, "user": { key: format!("{now:.3}") } });
     Request::put(url.of(person)?)
         .header(header::AUTHORIZATION, authorization)

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use backwire_engine::Environment;
 use backwire_records::access::ExpiringPrincipal;
 use backwire_records::change::{Id, Room};
 use backwire_records::messages::flake::Flake;
@@ -19,7 +20,6 @@ use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
 use tokio::sync::{SetOnce, oneshot};
 use tokio::task::yield_now;
-use tokio::time::Instant;
 
 use super::limits::Limits;
 use super::memberships::{Capacity, Memberships};
@@ -30,7 +30,7 @@ use super::transport;
 use crate::answer::{Answer, Content};
 use crate::dialect::Dialect;
 use crate::http::address::client_address;
-use crate::http::cookies::{self, Cookies};
+use crate::http::cookies::Cookies;
 use crate::incoming;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
@@ -372,11 +372,11 @@ impl Client {
     /// Resolves when the server can send to the connection. socketioxide answers a CONNECT before
     /// it allows that, so a request of a quick client may have arrived already. It could be
     /// answered, and pushes to the client would fail.
-    pub(super) async fn connected(&self) {
+    pub(super) async fn connected(&self, environment: &Environment) {
         // Between the two is only an assignment, but another thread makes it. If the answer to the
         // CONNECT cannot be sent, it is never made.
-        let deadline = Instant::now() + CONNECT_GRACE;
-        while !self.socket.connected() && self.is_connected() && Instant::now() < deadline {
+        let deadline = environment.now() + CONNECT_GRACE;
+        while !self.socket.connected() && self.is_connected() && environment.now() < deadline {
             yield_now().await;
         }
     }
@@ -807,7 +807,7 @@ impl Client {
 
     /// Ends the connection, also if its buffers are full.
     pub fn disconnect(&self) {
-        drop(tokio::spawn(transport::end(&self.socket)));
+        drop(transport::begin_end(&self.socket));
     }
 
     /// Returns the id of the session in the cookie of the handshake, or else of a session that ends
@@ -817,7 +817,7 @@ impl Client {
         let id = self
             .connection
             .session
-            .get_or_init(|| from_handshake().unwrap_or_else(cookies::new_session_id));
+            .get_or_init(|| from_handshake().unwrap_or_else(|| cookies.new_session_id()));
         id.clone()
     }
 

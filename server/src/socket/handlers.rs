@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use backwire_engine::Environment;
 use backwire_records::access::ExpiringPrincipal;
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use socketioxide::ProtocolVersion;
@@ -14,7 +15,6 @@ use socketioxide::adapter::LocalAdapter;
 use socketioxide::handler::{self, Value};
 use socketioxide::socket::{DisconnectReason, Socket};
 use tokio::task::consume_budget;
-use tokio::time::sleep;
 
 use super::connection::{Client, Connection, EnqueueOutcome, Event, SocketExtension};
 use super::output::Pause;
@@ -51,6 +51,7 @@ pub(super) struct ConnectHandler(Arc<SocketContext>);
 
 /// The state that all connections share.
 struct SocketContext {
+    environment: Environment,
     answers: Answers,
     /// Knows the sites, and delivers messages to the devices that are connected.
     delivery_service: DeliveryService,
@@ -70,9 +71,18 @@ impl ConnectHandler {
         sockets: &Sockets,
     ) -> Self {
         let sockets = sockets.clone();
-        let Sockets { presence, counters, limits, limits_reached, shutdown, requests, .. } =
-            sockets;
+        let Sockets {
+            environment,
+            presence,
+            counters,
+            limits,
+            limits_reached,
+            shutdown,
+            requests,
+            ..
+        } = sockets;
         Self(Arc::new(SocketContext {
+            environment,
             answers,
             delivery_service,
             limits,
@@ -188,7 +198,10 @@ impl handler::MessageHandler<LocalAdapter, ConnectHandler> for MessageHandler {
         let is_websocket = client.socket.transport_type() == TransportType::Websocket;
         match self.connection.enqueue(event, self.context.limits, is_websocket, claim) {
             EnqueueOutcome::Queued => {}
-            EnqueueOutcome::First => drop(tokio::spawn(self.context.clone().process_inbox(client))),
+            EnqueueOutcome::First => {
+                let run = self.context.clone().process_inbox(client);
+                drop(self.context.environment.spawn(run));
+            }
             EnqueueOutcome::Overflow => client.disconnect(),
         }
     }
@@ -205,7 +218,7 @@ impl SocketContext {
         let (mut turns, mut answers) = (Turns::default(), FuturesOrdered::new());
         let (mut unsent, mut pause) = (Vec::new(), Pause::default());
         let budget = self.answers.output_budget();
-        client.connected().await;
+        client.connected(&self.environment).await;
         while client.connection.has_more() {
             while turns.can_begin()
                 && unsent.is_empty()
@@ -230,7 +243,7 @@ impl SocketContext {
             client.connection.output.finish_answers();
             match client.begin_answer(self.limits, budget, 0) {
                 Ok(()) => pause = Pause::default(),
-                Err(no_room) => budget.wait_for_room(no_room, &mut pause).await,
+                Err(no_room) => budget.wait_for_room(&self.environment, no_room, &mut pause).await,
             }
         }
         client.connection.output.finish_answers();
@@ -251,7 +264,7 @@ impl SocketContext {
             }
             consume_budget().await;
             while let Err(no_room) = client.begin_answer(self.limits, budget, 0) {
-                budget.wait_for_room(no_room, &mut pause).await;
+                budget.wait_for_room(&self.environment, no_room, &mut pause).await;
             }
             pause = Pause::default();
             let refusal = (Some(ack), Err(self.refusal(client, limit)));
@@ -276,7 +289,7 @@ impl SocketContext {
     async fn send_pending(&self, client: &Client, unsent: impl Iterator<Item = AckReply>) {
         for mut reply in unsent {
             while !self.try_send(client, &mut reply) {
-                sleep(SEND_BUFFER_POLL_INTERVAL).await;
+                self.environment.sleep(SEND_BUFFER_POLL_INTERVAL).await;
             }
         }
     }

@@ -24,12 +24,12 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use backwire_engine::Environment;
 use backwire_records::answer_memory::OutOfMemory;
 use parking_lot::Mutex;
 use tokio::sync::futures::OwnedNotified;
-use tokio::time::{Instant, timeout};
 
 use super::taken_bytes::TakenBytes;
 use crate::memory_budget::{Claim, MemoryBudget, SHARES, UNCOUNTED_BYTES};
@@ -408,22 +408,27 @@ impl OutputBudget {
 
     /// Waits until there may be room for an answer: either in the budget, or because the session
     /// has read.
-    pub(super) async fn wait_for_room(&self, no_room: Option<NoRoom>, Pause(pause): &mut Pause) {
+    pub(super) async fn wait_for_room(
+        &self,
+        environment: &Environment,
+        no_room: Option<NoRoom>,
+        Pause(pause): &mut Pause,
+    ) {
         if no_room.is_some() {
-            self.release_if_due();
+            self.release_if_due(environment.now());
         }
         match no_room {
             // A timeout means that nothing was released meanwhile.
-            Some(NoRoom(released)) => drop(timeout(*pause, released).await),
-            None => tokio::time::sleep(*pause).await,
+            Some(NoRoom(released)) => drop(environment.timeout(*pause, released).await),
+            None => environment.sleep(*pause).await,
         }
         *pause = (*pause * 2).min(MAX_PAUSE);
     }
 
-    fn release_if_due(&self) {
+    fn release_if_due(&self, now: Instant) {
         let mut released_at = self.released_at.lock();
-        if released_at.is_none_or(|at| at.elapsed() >= RELEASE_INTERVAL) {
-            *released_at = Some(Instant::now());
+        if released_at.is_none_or(|at| now - at >= RELEASE_INTERVAL) {
+            *released_at = Some(now);
             drop(released_at);
             self.release();
         }

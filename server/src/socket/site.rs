@@ -80,12 +80,9 @@ impl PendingConnection {
         if let Some(((site_client, devices, gone), connection)) = pending.zip(connection()) {
             let (id, site) = (socket.id, &site_client.name);
             tracing::debug!(connection = %id, %site, "a client has connected");
-            tokio::spawn(delivery_service.clone().run_session(
-                site_client,
-                devices,
-                connection,
-                gone,
-            ));
+            let session =
+                delivery_service.clone().run_session(site_client, devices, connection, gone);
+            drop(delivery_service.environment().spawn(session));
         }
     }
 }
@@ -103,7 +100,7 @@ impl Sockets {
         let stock = self.io.of(site.namespace()).map(BroadcastOperators::sockets);
         let runtimes = self.io.of("/").map(|it| it.within(rooms::site_name(site)).sockets());
         for socket in stock.into_iter().chain(runtimes).flatten() {
-            drop(tokio::spawn(transport::end(&socket)));
+            drop(transport::begin_end(&socket));
         }
     }
 }
@@ -149,6 +146,7 @@ pub(super) async fn admit(
     admission: impl Future<Output = Result<SiteClient, Rejection>>,
 ) -> Result<SiteClient, Rejection> {
     let admitted = tokio::select! {
+        biased;
         admitted = admission => admitted,
         () = transport::ended(socket) => Err(Rejection::Disconnected),
     };

@@ -112,8 +112,7 @@ impl SiteConnection {
     /// Ends the connection, also if its buffers are full. The client connects again. The caller may
     /// await the returned future, and need not.
     pub(crate) fn disconnect(&self) -> impl Future<Output = ()> + use<> {
-        // An error is a panic of the task, which has been logged.
-        tokio::spawn(transport::end(self.socket())).map(drop)
+        transport::begin_end(self.socket())
     }
 }
 

@@ -288,6 +288,16 @@ where
     }
 }
 
+/// Ends the transport of a connection in the background. The caller may await the returned future,
+/// and need not.
+pub(super) fn begin_end<S>(socket: &S) -> impl Future<Output = ()> + Send + 'static + use<S>
+where
+    S: Deref<Target = Socket> + Clone + Send + Sync + 'static,
+{
+    // An error is a panic of the task, which has been logged.
+    tokio::spawn(end(socket)).map(drop)
+}
+
 /// Resolves when the TCP connection of a WebSocket has ended. For a connection that polls it never
 /// resolves.
 pub(super) fn ended(socket: &Socket) -> impl Future<Output = ()> + Send + 'static + use<> {

@@ -1,6 +1,11 @@
 //! Facts about the server, each shown on a server of its own with the memory engine.
 
 #![allow(clippy::unwrap_used, reason = "whatever fails in a test fails the test")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests have clocks, tasks and sockets"
+)]
 
 mod back_end;
 mod browser;

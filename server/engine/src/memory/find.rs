@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backwire_environment::Environment;
 use backwire_records::change::Attributes;
 use backwire_records::criteria::{Criteria, Projection};
 use tokio::task::yield_now;
@@ -18,12 +19,13 @@ const YIELD_INTERVAL: Duration = Duration::from_millis(1);
 /// Returns the records that the criteria pick from all records, which are in the order of their
 /// ids.
 pub(super) async fn find(
+    environment: &Environment,
     all: Vec<Arc<Attributes>>,
     criteria: &Criteria,
     options: &ReadOptions,
     deadline: Duration,
 ) -> Result<Vec<Record>, Error> {
-    let mut budget = ReadBudget::begin(deadline, options);
+    let mut budget = ReadBudget::begin(environment, deadline, options);
     // If records are in their final order, no more are collected than are needed.
     let needed =
         criteria.needed_records().filter(|_| criteria.sort.is_by_id()).unwrap_or(usize::MAX);
@@ -57,6 +59,7 @@ pub(super) async fn find(
 
 /// The time of a read. The read yields after each interval, and fails at its deadline.
 struct ReadBudget<'o> {
+    environment: &'o Environment,
     begin: Instant,
     slice: Instant,
     deadline: Duration,
@@ -64,18 +67,20 @@ struct ReadBudget<'o> {
 }
 
 impl<'o> ReadBudget<'o> {
-    fn begin(deadline: Duration, options: &'o ReadOptions) -> Self {
-        let now = Instant::now();
-        Self { begin: now, slice: now, deadline, options }
+    fn begin(environment: &'o Environment, deadline: Duration, options: &'o ReadOptions) -> Self {
+        let now = environment.now();
+        Self { environment, begin: now, slice: now, deadline, options }
     }
 
     /// Yields or fails if it is time. Called before each record.
     async fn next(&mut self) -> Result<(), Error> {
-        if self.slice.elapsed() >= YIELD_INTERVAL {
+        let mut now = self.environment.now();
+        if now - self.slice >= YIELD_INTERVAL {
             yield_now().await;
-            self.slice = Instant::now();
+            now = self.environment.now();
+            self.slice = now;
         }
-        match self.begin.elapsed() >= self.options.time.left_of(self.deadline) {
+        match now - self.begin >= self.options.time.left_of(self.deadline) {
             true => Err(Error::ReadDeadline(self.deadline)),
             false => Ok(()),
         }
@@ -84,6 +89,6 @@ impl<'o> ReadBudget<'o> {
 
 impl Drop for ReadBudget<'_> {
     fn drop(&mut self) {
-        self.options.time.spend(self.begin.elapsed());
+        self.options.time.spend(self.environment.now() - self.begin);
     }
 }

@@ -17,8 +17,8 @@ use std::collections::HashSet;
 use backwire_records::change::{Position, Resource};
 use rusqlite::{Connection, OptionalExtension, Result, Transaction};
 
-use crate::draw_epoch;
 use crate::sqlite::row::Column;
+use crate::{Environment, draw_epoch};
 
 /// The maximum number of stored starts. A client that was away during more of them reads again.
 const MAX_EPOCHS: u32 = 10_000;
@@ -58,7 +58,7 @@ impl CurrentEpoch {
     pub(super) fn begin(connection: &mut Connection) -> Result<Self> {
         let transaction = connection.transaction()?;
         forget(&transaction)?;
-        let epoch = draw_epoch();
+        let epoch = draw_epoch(&Environment::tokio());
         transaction.execute("INSERT INTO epochs (epoch) VALUES (?1)", [epoch.cast_signed()])?;
         let number = transaction.last_insert_rowid();
         transaction.commit()?;

@@ -1,6 +1,11 @@
 //! Tests that every engine must pass, and tests of single engines.
 
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests have clocks, tasks and sockets"
+)]
 
 mod agreement;
 mod cascades;

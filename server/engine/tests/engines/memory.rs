@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use backwire_engine::{
-    Ack, Enqueue, MemoryQueues, MemorySessions, Queues, SessionEdit, Sessions, Window,
+    Ack, Enqueue, Environment, MemoryQueues, MemorySessions, Queues, SessionEdit, Sessions, Window,
 };
 use backwire_records::messages::rules::Ttl;
 use serde_json::json;
@@ -25,7 +25,7 @@ async fn writers_wait_for_the_tail_in_order_of_arrival() {
 
 #[tokio::test]
 async fn new_sessions_remove_expired_ones() {
-    let sessions = MemorySessions::default();
+    let sessions = MemorySessions::new(&Environment::tokio());
     let edit = |id: &str, at: u64| SessionEdit {
         id: id.into(),
         set: BTreeMap::from([("name".to_owned(), Some(json!("Ann")))]),

@@ -138,7 +138,7 @@ mod tests {
     async fn compressed_body_waits_for_its_memory_before_it_is_decompressed() {
         // One client may have a quarter: one such body.
         let limits = Limits { total_request_bytes: 5 * LIMIT, ..Limits::default() };
-        let limits = ParseLimits::new(&limits);
+        let limits = ParseLimits::new(backwire_engine::Environment::tokio(), &limits);
         let client = Some([192, 0, 2, 1].into());
         let [first, second] = [(); 2].map(|()| ParseClaim::new(&limits, client));
         let (headers, body) = bomb();
