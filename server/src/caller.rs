@@ -20,6 +20,7 @@ use crate::dialect::{Dialect, runtime};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;
+use crate::socket::adapter::socket::Arguments;
 
 /// The keys of the identity in a session. Handlers do not use such keys for values of their own.
 pub(crate) use backwire_engine::PERSON_KEY;
@@ -218,13 +219,14 @@ async fn remove_from_room(shared: &Shared, client: &Client, room: &Room) {
     shared.sockets.remove_client(client, room).await;
     match (client.dialect(), room) {
         (Dialect::Runtime, _) => {
-            client.send_or_disconnect(runtime::EVENT, &runtime::invalidation(room))
+            let push = runtime::invalidation(room);
+            client.send_or_disconnect(runtime::EVENT, Arguments::Push(&push));
         }
         (dialect, Room::Instance(resource, id)) => {
             if let Some((event, payload)) =
                 dialect.change_event(&Change::synthetic_destroy(resource, id))
             {
-                client.send_or_disconnect(&event, &payload);
+                client.send_or_disconnect(&event, Arguments::One(&payload));
             }
         }
         _ => {}

@@ -299,7 +299,7 @@ impl Fanout {
         let to = Audience { rooms: &[room], except, origin: None };
         self.recipients += self.sockets.count_subscribers(Dialect::Runtime, room);
         let size = push.room.len() + push.changes.get().len();
-        if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, push, size).await {
+        if !self.sockets.emit(to, push, size).await {
             self.mark_behind(room, last);
         }
     }
@@ -318,7 +318,7 @@ impl Fanout {
             let to = Audience { rooms: &[&room], except: &[], origin: None };
             let push = runtime::announcement(&room, position);
             let size = push.room.len();
-            if !self.sockets.emit(Dialect::Runtime, to, runtime::EVENT, &push, size).await {
+            if !self.sockets.emit(to, &push, size).await {
                 self.mark_behind(&room, position);
             }
         }

@@ -1,10 +1,12 @@
 //! The server: engine, router, sockets, pages, and the tasks that run all the time.
 //!
-//! In reading order: `builder` configures it; `start` opens the engine and starts the tasks; `app`
-//! assembles the layers and routes of its requests; `start_error` has the errors.
+//! In reading order: `builder` configures it; `logic` assembles what answers requests and sends
+//! changes; `app` assembles the layers and routes of requests over HTTP; `start` opens the engine
+//! and listens; `start_error` has the errors.
 
 mod app;
 mod builder;
+pub(crate) mod logic;
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -25,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::delivery::service::SendRequest;
 use crate::pubsub::Publisher;
 use crate::socket::Sockets;
+use logic::Tasks;
 
 pub use builder::Builder;
 pub use start_error::StartError;
@@ -45,18 +48,8 @@ pub struct Server {
     stop: oneshot::Sender<()>,
     /// The server accepts messages of back ends until this is dropped.
     message_sender: mpsc::Sender<SendRequest>,
-    tasks: Tasks,
-}
-
-/// The tasks that run as long as the server.
-struct Tasks {
     serving: Task,
-    fanout: Task,
-    delivery: Task,
-    session_watch: Task,
-    site_updates: Task,
-    /// Cascades that are not completed are completed after the next start.
-    cascades: Task,
+    tasks: Tasks,
 }
 
 impl Server {
@@ -103,7 +96,7 @@ impl Server {
         self.tasks.site_updates.abort();
         self.tasks.cascades.abort();
         self.sockets.close(DISCONNECT_TIMEOUT).await;
-        wait_for(&self.environment, "http", self.tasks.serving).await;
+        wait_for(&self.environment, "http", self.serving).await;
         drop(self.message_sender);
         wait_for(&self.environment, "delivery", self.tasks.delivery).await;
         wait_for(&self.environment, "fan-out", self.tasks.fanout).await;

@@ -1,6 +1,12 @@
-//! The wrapper around socketioxide: no other module uses socketioxide except through this one.
+//! The connections of clients. No other module uses socketioxide except through this one.
 //!
-//! It works around these traps of socketioxide, each in one place:
+//! `adapter` has the traits of what carries packets: sockets, rooms and namespaces. All decisions
+//! are above them and do not name socketioxide: who is in which room (`connection`, `memberships`),
+//! which requests are answered when (`requests`, `turn`), and the connections to sites (`site`,
+//! `site_connection`). Below them, `socket_io` is the implementation over the network. The other
+//! modules there change what it does to transports, sessions and frames.
+//!
+//! This module works around these traps of socketioxide, each in one place:
 //!
 //! - socketioxide would run each event as a task of its own, in any order. Here a `MessageHandler`
 //!   puts events into the inbox of their connection in arrival order, and one task at a time
@@ -26,77 +32,84 @@
 //!   part of the name, send such clients refusals that they do not expect, and break the text of
 //!   Socket.IO 1. Here their packets are rewritten in both directions (see `legacy`).
 
-mod connection;
+pub(crate) mod adapter;
+pub(crate) mod connection;
+#[expect(clippy::disallowed_types, reason = "this is below the adapter")]
 mod emit;
 mod engine_request;
-#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
+#[expect(clippy::disallowed_methods, reason = "this is below the adapter")]
 mod first_ping;
-#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
+#[expect(clippy::disallowed_methods, reason = "this is below the adapter")]
 pub(crate) mod frame_check;
-mod handlers;
 mod incoming_memory;
-#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
+pub(crate) mod input;
+#[expect(clippy::disallowed_methods, reason = "this is below the adapter")]
 mod large_packets;
-#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
+#[expect(clippy::disallowed_methods, reason = "this is below the adapter")]
 pub(crate) mod legacy;
 mod limits;
 mod memberships;
-mod output;
+pub(crate) mod output;
 mod polled_packets;
 mod refused_events;
+mod requests;
 mod sent_stream;
-#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is below the adapter"
+)]
 mod session;
 pub(crate) mod site;
 pub(crate) mod site_connection;
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this implements the adapter over the network"
+)]
+mod socket_io;
 mod taken_bytes;
-#[expect(clippy::disallowed_methods, reason = "this is below Socket.IO")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is below the adapter"
+)]
 mod transport;
 pub(crate) mod turn;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use backwire_engine::Environment;
 use backwire_records::change::{Change, Id, Resource, Room};
 use backwire_records::criteria::CollectionKey;
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::value::RawValue;
-use socketioxide::operators::BroadcastOperators;
-use socketioxide::socket::{Sid, Socket};
-use socketioxide::{ParserConfig, SendError, SocketIo, TransportType};
 
 use crate::dialect::Dialect;
-use crate::http::connection_handle::ConnectionHandle;
+use crate::dialect::runtime::{self, Push};
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
 use crate::rooms::{self, Candidates, FollowedFilter, Presence};
-use crate::settings::{Limit, Settings, Transports};
+use crate::settings::{Limit, Settings};
 
+pub(crate) use legacy::CompatLayer;
+pub(crate) use socket_io::SocketIoAdapter;
+
+use adapter::socket::{Arguments, SendError};
+use adapter::{Adapter, Recipients};
 pub use connection::Client;
 use connection::PushError;
 pub(crate) use connection::address_of;
 
 pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
-use legacy::CompatLayer;
 
 pub(crate) use limits::Limits;
 use output::LARGE_PACKET;
 
 pub(crate) use output::{OutputBudget, UNCLAIMED_BYTES};
-
-/// How long the server waits for an ack of a client. A delivery without an ack is sent again at the
-/// next connect.
-const ACK_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How many attachments an event may announce. The event is refused. A higher number ends the
-/// connection.
-const MAX_ATTACHMENTS: usize = 10;
 
 /// How often a full send buffer is checked again. Nothing reports that it has room.
 pub(crate) const SEND_BUFFER_POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -107,8 +120,7 @@ const MESSAGE: &str = "message";
 /// All connections.
 #[derive(Clone)]
 pub(crate) struct Sockets {
-    environment: Environment,
-    io: SocketIo,
+    adapter: Arc<dyn Adapter>,
     presence: Arc<Presence>,
     counters: Arc<Counters>,
     limits: Limits,
@@ -117,15 +129,7 @@ pub(crate) struct Sockets {
     output: Arc<OutputBudget>,
     /// Held while clients that are in one room join another.
     join_lock: Arc<tokio::sync::Mutex<()>>,
-    shutdown: ShutdownFlag,
 }
-
-/// Whether the server is shutting down and accepts no more connections.
-///
-/// Invariant: a connection that is accepted is found by the caller of `set`, because it is in its
-/// namespace before `accept` is called.
-#[derive(Clone, Default)]
-struct ShutdownFlag(Arc<AtomicBool>);
 
 /// Counts of events that no client gets a message about.
 #[derive(Debug, Default)]
@@ -150,58 +154,17 @@ pub(crate) struct Audience<'a> {
 }
 
 impl Sockets {
-    /// Creates the sockets, and the layer that serves them. Connections are accepted after `open`.
+    /// Creates the sockets of an adapter. Connections are accepted after `open`.
     pub(crate) fn new(
-        environment: Environment,
+        adapter: Arc<dyn Adapter>,
         settings: &Settings,
         limits_reached: Arc<LimitMonitor>,
         (requests, output): (Arc<MemoryBudget>, Arc<OutputBudget>),
-    ) -> (Self, CompatLayer) {
+    ) -> Self {
         let limits = Limits::of(settings);
-        let largest = limits.message;
-        let builder = match limits.transports {
-            Transports::All => SocketIo::builder(),
-            Transports::Polling => SocketIo::builder().transports([TransportType::Polling]),
-            Transports::WebSocket => SocketIo::builder().transports([TransportType::Websocket]),
-        };
-        let (layer, io) = builder
-            .ack_timeout(ACK_TIMEOUT)
-            .ping_interval(limits.heartbeat.interval)
-            .ping_timeout(limits.heartbeat.timeout)
-            .max_buffer_size(limits.unread_packets)
-            .max_payload(largest as u64)
-            .ws_max_message_size(largest)
-            .ws_max_frame_size(largest)
-            // No event here carries attachments. A few are accepted, so that the answer can say so.
-            .with_parser(
-                ParserConfig::common()
-                    .max_incoming_binaries(MAX_ATTACHMENTS)
-                    .max_incoming_binary_buf_size(settings.body_limit),
-            )
-            .build_layer();
         let presence = Arc::new(Presence::new(settings.limits.clone()));
         let (counters, join_lock) = <(Arc<_>, Arc<_>)>::default();
-        let shutdown = ShutdownFlag::default();
-        let compat_layer = CompatLayer::new(
-            layer,
-            (largest, settings.body_limit),
-            limits.connect,
-            (Arc::clone(&requests), Arc::clone(&output)),
-            Arc::clone(&limits_reached),
-        );
-        let sockets = Self {
-            environment,
-            io,
-            presence,
-            counters,
-            limits,
-            limits_reached,
-            requests,
-            output,
-            join_lock,
-            shutdown,
-        };
-        (sockets, compat_layer)
+        Self { adapter, presence, counters, limits, limits_reached, requests, output, join_lock }
     }
 
     /// Returns the filters of a resource that have subscribers and that the changes may concern.
@@ -261,22 +224,14 @@ impl Sockets {
         self.presence.count(dialect, &rooms::counted_room(dialect, room))
     }
 
-    /// Sends an event, encoded once. Returns `false` if a connection could not take it. Socket.IO
-    /// does not report which one. `size` is about the size of the packet, in bytes.
-    pub(crate) async fn emit(
-        &self,
-        dialect: Dialect,
-        to: Audience<'_>,
-        event: &str,
-        arguments: &(impl Serialize + Sync),
-        size: usize,
-    ) -> bool {
-        let Some(audience) = self.gather(dialect, to) else {
-            return true;
-        };
+    /// Sends a push to our runtimes, encoded once. Returns `false` if a connection could not take
+    /// it. Socket.IO does not report which one. `size` is about the size of the packet, in bytes.
+    pub(crate) async fn emit(&self, to: Audience<'_>, push: &Push, size: usize) -> bool {
+        let recipients = recipients(Dialect::Runtime, to);
+        let push = Arguments::Push(push);
         let is_complete = match size >= LARGE_PACKET {
-            true => self.emit_large(audience, event, arguments, size),
-            false => audience.emit(event, arguments).await.is_ok(),
+            true => self.emit_large(recipients, runtime::EVENT, &push, size),
+            false => self.adapter.broadcast(recipients, runtime::EVENT, push).await,
         };
         if !is_complete {
             self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
@@ -288,19 +243,18 @@ impl Sockets {
     /// share the memory of its arguments.
     fn emit_large(
         &self,
-        audience: BroadcastOperators,
+        to: Recipients<'_>,
         event: &str,
-        arguments: &impl Serialize,
+        arguments: &Arguments<'_>,
         size: usize,
     ) -> bool {
-        let Ok(arguments) = large_packets::arguments(arguments, size) else { return false };
-        let sockets = audience.sockets();
-        let share = size / sockets.len().max(1);
+        let Ok(text) = arguments.to_text(size) else { return false };
+        let audience = self.adapter.clients(Some(to));
+        let share = size / audience.len().max(1);
         let mut is_complete = true;
-        for socket in sockets {
-            let send = || emit::emit(&socket, event, arguments.clone());
-            let client = Client::of(&socket);
-            is_complete &= client.is_none_or(|client| self.push(&client, size, share, send));
+        for client in audience {
+            let send = || client.socket.send(event, Arguments::Text(text.clone()));
+            is_complete &= self.push(&client, size, share, send);
         }
         is_complete
     }
@@ -314,9 +268,7 @@ impl Sockets {
         event: &str,
         argument: &RawValue,
     ) {
-        if let Some(audience) = self.gather(dialect, to) {
-            self.send_to_each(&clients(audience), event, argument);
-        }
+        self.send_to_each(&self.gather(dialect, to), event, argument);
     }
 
     /// Returns how many pushes have been sent to one connection each.
@@ -338,21 +290,16 @@ impl Sockets {
             return self.emit_to_each(dialect, to, event, argument);
         }
         let strangers = Audience { rooms: strangers, except: others, origin: None };
-        if let [Some(audience), Some(strangers)] =
-            [to, strangers].map(|it| self.gather(dialect, it))
-        {
-            let strangers: HashSet<_> = strangers.sockets().iter().map(|it| it.id).collect();
-            let mut audience = clients(audience);
-            audience.retain(|client| !strangers.contains(&client.socket.id));
-            self.send_to_each(&audience, event, argument);
-        }
+        let [mut audience, strangers] = [to, strangers].map(|it| self.gather(dialect, it));
+        let strangers: HashSet<_> = strangers.iter().map(Client::key).collect();
+        audience.retain(|client| !strangers.contains(&client.key()));
+        self.send_to_each(&audience, event, argument);
     }
 
     /// Sends an argument to all connections that listen to a named room, except `origin`.
     pub(crate) fn broadcast(&self, room: &str, origin: Option<&str>, argument: &RawValue) {
-        if let Some(audience) = self.within(vec![rooms::custom_name(room)], origin) {
-            self.send_to_each(&clients(audience), MESSAGE, argument);
-        }
+        let audience = self.within(vec![rooms::custom_name(room)], origin);
+        self.send_to_each(&audience, MESSAGE, argument);
     }
 
     /// Sends a packet to a connection and counts it. Returns `false` if it was not sent because the
@@ -369,7 +316,7 @@ impl Sockets {
             Ok(()) => return true,
             Err(PushError::Limit(limit)) => self.limits_reached.reached(limit, client.address()),
             Err(PushError::Error(error)) => {
-                connection::count_unread(&self.limits_reached, &client.socket, &error);
+                connection::count_unread(&self.limits_reached, client, error);
             }
         }
         false
@@ -381,10 +328,11 @@ impl Sockets {
             (size >= LARGE_PACKET).then(|| Bytes::copy_from_slice(argument.get().as_bytes()));
         self.counters.separate.fetch_add(audience.len(), Ordering::Relaxed);
         for client in audience {
-            let send = || match &shared {
-                Some(argument) => emit::emit(&client.socket, event, argument.clone()),
-                None => client.socket.emit(event, argument),
+            let argument = match &shared {
+                Some(argument) => Arguments::Text(argument.clone()),
+                None => Arguments::One(argument),
             };
+            let send = || client.socket.send(event, argument);
             if !self.push(client, size, size, send) {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
                 client.disconnect();
@@ -392,35 +340,17 @@ impl Sockets {
         }
     }
 
-    /// Returns `None` when the server is closing, because the namespace does not exist any more.
-    fn gather(&self, dialect: Dialect, to: Audience<'_>) -> Option<BroadcastOperators> {
-        let names = |rooms: &[&Room]| -> Vec<_> {
-            rooms.iter().map(|room| rooms::name(dialect, room)).collect()
-        };
-        let audience = self.within(names(to.rooms), to.origin)?;
-        Some(match to.except {
-            [] => audience,
-            others => audience.except(names(others)),
-        })
+    fn gather(&self, dialect: Dialect, to: Audience<'_>) -> Vec<Client> {
+        self.adapter.clients(Some(recipients(dialect, to)))
     }
 
-    fn within(&self, rooms: Vec<String>, origin: Option<&str>) -> Option<BroadcastOperators> {
-        let origin = origin.and_then(|id| Sid::from_str(id).ok());
-        let namespace = self.io.of("/")?;
-        Some(match origin.and_then(|id| namespace.get_socket(id)) {
-            Some(socket) => socket.to(rooms),
-            None => namespace.within(rooms),
-        })
+    fn within(&self, rooms: Vec<String>, origin: Option<&str>) -> Vec<Client> {
+        self.adapter.clients(Some(Recipients { rooms, except: Vec::new(), origin }))
     }
 
     /// Returns the clients in a room, in all dialects.
     pub(crate) fn members(&self, room: &Room) -> Vec<Client> {
-        let Some(namespace) = self.io.of("/") else {
-            return Vec::new();
-        };
-        let all = Dialect::ALL.map(|dialect| rooms::name(dialect, room));
-        let members = namespace.within(all).sockets().into_iter();
-        members.filter_map(|socket| Client::of(&socket)).collect()
+        self.within(Dialect::ALL.map(|dialect| rooms::name(dialect, room)).into(), None)
     }
 
     /// Joins all connections of an audience to the room of a record. A connection that has reached
@@ -433,8 +363,7 @@ impl Sockets {
         into: &Room,
     ) -> Vec<(Client, Limit)> {
         let _guard = self.join_lock.lock().await;
-        let Some(audience) = self.gather(dialect, from) else { return Vec::new() };
-        join_each(&clients(audience), &rooms::name(dialect, into))
+        join_each(&self.gather(dialect, from), &rooms::name(dialect, into))
     }
 
     /// Sends an event like `emit_to_each` to an audience, and joins it to the room of the record
@@ -449,8 +378,7 @@ impl Sockets {
     ) -> Vec<(Client, Limit)> {
         let _guard = self.join_lock.lock().await;
         let all = Audience { origin: None, ..to };
-        let Some(audience) = self.gather(dialect, all) else { return Vec::new() };
-        let mut audience = clients(audience);
+        let mut audience = self.gather(dialect, all);
         let is_origin = |client: &Client| to.origin.is_some_and(|id| **client.id() == *id);
         let origin = audience.iter().position(is_origin);
         let origin = origin.map(|index| audience.swap_remove(index));
@@ -470,83 +398,35 @@ impl Sockets {
 
     /// Returns all connections of the main namespace.
     pub(crate) fn all(&self) -> Vec<Client> {
-        let sockets = self.io.of("/").map(|namespace| namespace.sockets()).unwrap_or_default();
-        sockets.iter().filter_map(|socket| Client::of(socket)).collect()
+        self.adapter.clients(None)
     }
 
     /// Removes the connections of an audience from a room.
     pub(crate) async fn remove_audience(&self, dialect: Dialect, from: Audience<'_>, of: &Room) {
-        if let Some(audience) = self.gather(dialect, from) {
-            let Ok(()) = audience.leave(rooms::name(dialect, of)).await;
-        }
+        self.adapter.remove(recipients(dialect, from), rooms::name(dialect, of)).await;
     }
 
     /// Removes all connections from a room that has its own entry in their memberships.
     pub(crate) fn clear_counted_room(&self, dialect: Dialect, room: &Room) {
-        if let Some(namespace) = self.io.of("/") {
-            let members = namespace.within(rooms::name(dialect, room)).sockets();
-            members.iter().filter_map(|it| Client::of(it)).for_each(|client| client.leave(room));
-        }
+        let members = self.within(vec![rooms::name(dialect, room)], None);
+        members.iter().for_each(|client| client.leave(room));
     }
 
     /// Disconnects all clients in a room.
     pub(crate) fn disconnect_room(&self, dialect: Dialect, room: &Room) {
-        if let Some(audience) = self.within(vec![rooms::name(dialect, room)], None) {
-            for socket in audience.sockets() {
-                drop(transport::begin_end(&socket));
-            }
-        }
+        self.within(vec![rooms::name(dialect, room)], None).iter().for_each(Client::disconnect);
     }
 
     /// Removes all connections from a room.
     pub(crate) async fn clear_room(&self, dialect: Dialect, room: &Room) {
-        if let Some(namespace) = self.io.of("/") {
-            let room = rooms::name(dialect, room);
-            let Ok(()) = namespace.within(room.clone()).leave(room).await;
-        }
+        let name = rooms::name(dialect, room);
+        let members = Recipients { rooms: vec![name.clone()], except: Vec::new(), origin: None };
+        self.adapter.remove(members, name).await;
     }
 
-    /// Ends all connections. If that takes longer than half of `grace`, the TCP connections are
-    /// aborted.
+    /// Ends all connections. This takes `grace` at most.
     pub(crate) async fn close(&self, grace: Duration) {
-        self.shutdown.set();
-        let sockets: Vec<_> =
-            self.io.nsps().into_iter().flat_map(BroadcastOperators::sockets).collect();
-        let mut closing = std::pin::pin!(self.io.close());
-        if self.environment.timeout(grace / 2, &mut closing).await.is_err() {
-            // A disconnect packet for a client that does not read would have to wait for it.
-            sockets
-                .iter()
-                .filter_map(|socket| transport::tcp_handle(socket))
-                .for_each(ConnectionHandle::abort);
-            if self.environment.timeout(grace / 2, closing).await.is_err() {
-                tracing::warn!("some connections did not end in time");
-            }
-        }
-        // Closing the transports leaves sockets and namespace holding each other, and with them the
-        // engine. A socket that is disconnected releases its namespace. An error means that the
-        // client is gone already.
-        for socket in sockets {
-            let _ = socket.disconnect();
-        }
-    }
-}
-
-impl ShutdownFlag {
-    fn set(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether a connection may go on. If the server is shutting down, the connection is ended: it
-    /// and its namespace would keep each other alive for ever.
-    fn accept(&self, socket: &Arc<Socket>) -> bool {
-        let is_open = !self.0.load(Ordering::SeqCst);
-        if !is_open {
-            transport::tcp_handle(socket).inspect(|handle| handle.abort());
-            // An error means that the client is gone already.
-            let _ = socket.clone().disconnect();
-        }
-        is_open
+        self.adapter.close(grace).await;
     }
 }
 
@@ -556,10 +436,10 @@ impl fmt::Debug for Sockets {
     }
 }
 
-/// Returns the clients of an audience. A socket whose CONNECT has not been decided on is in no
-/// room.
-fn clients(audience: BroadcastOperators) -> Vec<Client> {
-    audience.sockets().iter().filter_map(|socket| Client::of(socket)).collect()
+fn recipients(dialect: Dialect, to: Audience<'_>) -> Recipients<'_> {
+    let names =
+        |rooms: &[&Room]| rooms.iter().map(|room| rooms::name(dialect, room)).collect::<Vec<_>>();
+    Recipients { rooms: names(to.rooms), except: names(to.except), origin: to.origin }
 }
 
 /// Joins clients to the room of a record. Those that have reached a limit are disconnected and

@@ -117,9 +117,9 @@ impl DeliveryService {
         environment: Environment,
         engine: Arc<dyn Engine>,
         sites: Sites,
+        http: HttpClient,
         ttl: Ttl,
     ) -> Self {
-        let http = HttpClient::default();
         let user_updates = UserUpdates::new(environment.clone(), http.clone());
         let (authenticators, opened_sites, recipients, site_connections) = Default::default();
         Self(Arc::new(Inner {

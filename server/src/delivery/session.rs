@@ -35,7 +35,8 @@ use super::service::DeliveryService;
 use super::site_client::{EventFormat, OutgoingEvent, SiteClient};
 use crate::sites::UserEvent;
 use crate::socket::SEND_BUFFER_POLL_INTERVAL;
-use crate::socket::site_connection::{AckFuture, Arguments, SendError, SiteConnection};
+use crate::socket::adapter::socket::{AckFuture, SendError};
+use crate::socket::site_connection::SiteConnection;
 
 /// The size of one batch.
 const BATCH_SIZE: BatchLimits = BatchLimits { count: 200, bytes: 256 << 10 };
@@ -166,7 +167,7 @@ impl DeliverySession {
 
     /// Sends an event as soon as the send buffer has room for it.
     async fn send(&mut self, event: &str, arguments: &[Box<RawValue>]) -> Result<(), End> {
-        while sent_unless_full(self.handle.send(event, Arguments(arguments)))?.is_none() {
+        while sent_unless_full(self.handle.send(event, arguments))?.is_none() {
             self.wait_for_room().await?;
         }
         Ok(())

@@ -9,22 +9,18 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::app::{assemble, session_policy};
+use super::Server;
+use super::app::assemble;
+use super::logic::{Budgets, Logic, MAX_WAITING_CHANGES, World};
 use super::start_error::StartError;
-use super::{Server, Tasks};
-use crate::caller;
-use crate::cascade;
-use crate::delivery::service::{DeliveryQueue, DeliveryService, MAX_QUEUED_MESSAGES};
-use crate::fanout::Fanout;
+use crate::delivery::service::{DeliveryQueue, MAX_QUEUED_MESSAGES};
 use crate::http::connections::{Connections, descriptors_for_connections};
 use crate::http::serve::HttpServer;
-use crate::limit_monitor::LimitMonitor;
 use crate::pubsub::Publisher;
 use crate::router::Routes;
 use crate::settings::Settings;
-
-/// Changes that may wait for the fan-out. If there are more, writers wait.
-const MAX_WAITING_CHANGES: usize = 1024;
+use crate::sites::HttpClient;
+use crate::socket::SocketIoAdapter;
 
 /// Opens an engine. It gets the sender that the engine sends each change to.
 pub(super) type OpenEngine = Box<dyn FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send>;
@@ -39,43 +35,34 @@ pub(super) async fn start(
     let environment = Environment::tokio();
     let (engine, changes) = open_engine(&mut settings, open).await?;
     let (listener, addr) = listen(SocketAddr::new(settings.host, settings.port)).await?;
-    let sessions = session_policy(&environment, &settings, &*engine).await?;
-    engine.queues().begin(settings.node(), environment.unix_millis()).await?;
     let (message_sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
-    let delivery_service = DeliveryService::new(
-        environment.clone(),
-        engine.clone(),
-        settings.sites.clone(),
-        settings.ttl(),
-    );
     let delivery_queue = DeliveryQueue::new(message_sender.downgrade());
-    let max = descriptors_for_connections();
-    let connections =
-        Connections::new(&settings, max, Arc::new(LimitMonitor::new(environment.clone())));
-    let (app, shared) = assemble(
+    let budgets = Budgets::new(&environment, &settings);
+    let (limits, max) = (&budgets.limits, descriptors_for_connections());
+    let connections = Connections::new(&settings, max, Arc::clone(limits));
+    let (adapter, socket_layer) = SocketIoAdapter::new(
+        &settings,
+        Arc::clone(limits),
+        (Arc::clone(&budgets.requests), Arc::clone(&budgets.output)),
+    );
+    let world = World {
+        environment: environment.clone(),
+        engine,
+        adapter: Arc::new(adapter),
+        http: HttpClient::default(),
+    };
+    let logic = Logic::new(world, &settings, routes, budgets).await?;
+    let app = assemble(
         &settings,
         addr,
         routes,
-        sessions,
-        &delivery_service,
+        &logic,
         delivery_queue,
-        &connections,
+        connections.addresses(),
+        socket_layer,
     );
-    let (sockets, publisher) = (shared.sockets.clone(), Publisher::of(&shared));
-    let fanout = Fanout::new(
-        environment.clone(),
-        sockets.clone(),
-        Arc::clone(&shared.models),
-        Arc::clone(&shared.limits),
-    )
-    .with_searched_bytes(settings.limits.searched_bytes);
-    let fanout = environment.spawn(fanout.follow(changes));
-    let site_updates =
-        delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
-    let site_updates = environment.spawn(site_updates);
-    let delivery = environment.spawn(delivery_service.deliver(messages));
-    let cascades = environment.spawn(cascade::run(Arc::clone(&shared)));
-    let session_watch = environment.spawn(caller::watch_sessions(shared));
+    let tasks = logic.start(&settings, changes, messages);
+    let (sockets, publisher) = (logic.shared.sockets.clone(), Publisher::of(&logic.shared));
     let (stop, stopped) = oneshot::channel();
     // If the `Server` is dropped without a shutdown, it runs on.
     let stopped = async {
@@ -93,8 +80,7 @@ pub(super) async fn start(
         open = settings.access_summary().join("; "),
         "the server has started"
     );
-    let tasks = Tasks { serving, fanout, delivery, session_watch, site_updates, cascades };
-    Ok(Server { environment, addr, sockets, publisher, stop, message_sender, tasks })
+    Ok(Server { environment, addr, sockets, publisher, stop, message_sender, serving, tasks })
 }
 
 /// Opens the engine, and tells it the declared resources. Returns the receiver of its changes.

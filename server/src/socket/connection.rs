@@ -3,31 +3,27 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backwire_engine::Environment;
 use backwire_records::access::ExpiringPrincipal;
 use backwire_records::change::{Id, Room};
 use backwire_records::messages::flake::Flake;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, header};
 use parking_lot::Mutex;
-use serde::Serialize;
-use socketioxide::extract::AckSender;
-use socketioxide::handler::{FromMessageParts, Value};
-use socketioxide::socket::Socket;
-use socketioxide::{SendError, SocketError};
 use tokio::sync::{SetOnce, oneshot};
 use tokio::task::yield_now;
 
+use super::adapter::socket::{Arguments, SendError, Socket};
+use super::input::Input;
 use super::limits::Limits;
 use super::memberships::{Capacity, Memberships};
 use super::output::{LARGE_PACKET, NoRoom, Output, OutputBudget};
 use super::refused_events::RefusedEvents;
-use super::session::Session;
-use super::transport;
-use crate::answer::{Answer, Content};
+use crate::answer::Answer;
 use crate::dialect::Dialect;
 use crate::http::address::client_address;
 use crate::http::cookies::Cookies;
@@ -47,7 +43,7 @@ const RESERVED_PART: usize = 64;
 /// The state of a connection from its CONNECT to its end.
 ///
 /// It does not hold the socket, because the socket holds it.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     id: Arc<str>,
     /// Not set for a stock client that has not sent a request yet.
     dialect: OnceLock<Dialect>,
@@ -66,8 +62,8 @@ pub(super) struct Connection {
     /// Dropped when the connection is gone, which notifies its delivery task.
     gone_sender: Mutex<Option<oneshot::Sender<()>>>,
     inbox: Mutex<Inbox>,
-    /// The Engine.IO session of the connection.
-    session_of_transport: Option<Arc<Session>>,
+    /// What the client has sent and is not answered.
+    pub(super) input: Arc<Input>,
     /// The packets that were sent and that the client has not read.
     pub(super) output: Arc<Output>,
     /// The address of the client, as limits count it.
@@ -92,7 +88,7 @@ struct PrincipalCache {
 /// Events in arrival order.
 #[derive(Default)]
 struct Inbox {
-    events: VecDeque<(Event, Option<Claim>)>,
+    events: VecDeque<(QueuedEvent, Option<Claim>)>,
     /// Bytes in the texts of all events.
     bytes: usize,
     /// The events that did not fit.
@@ -103,22 +99,23 @@ struct Inbox {
     is_closed: bool,
 }
 
-/// An event as it was received.
-pub(super) struct Event {
-    pub(super) text: Value,
+/// An event that waits to be answered.
+#[derive(Clone)]
+pub(super) struct QueuedEvent {
+    text: Bytes,
     pub(super) ack: Option<i64>,
     /// Whether it had attachments. Then it is refused, and its text is dropped.
     pub(super) is_binary: bool,
 }
 
-impl Event {
-    pub(super) fn new(text: Value, ack: Option<i64>) -> Self {
-        match text {
-            Value::Str(text, Some(attachments)) => {
-                Self { text: Value::Str(text, None), ack, is_binary: !attachments.is_empty() }
-            }
-            text => Self { text, ack, is_binary: false },
-        }
+impl QueuedEvent {
+    pub(super) fn new(text: Bytes, ack: Option<i64>, is_binary: bool) -> Self {
+        Self { text, ack, is_binary }
+    }
+
+    /// Returns its text.
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.text).unwrap_or_default()
     }
 }
 
@@ -134,7 +131,7 @@ pub(super) enum EnqueueOutcome {
 
 impl Inbox {
     /// Checks whether there is room for an event. An error is the limit that refuses it.
-    fn has_room_for(&self, event: &Event, limits: Limits) -> Result<(), Limit> {
+    fn has_room_for(&self, event: &QueuedEvent, limits: Limits) -> Result<(), Limit> {
         let bytes = self.bytes + event.text.len();
         if self.events.len() >= limits.in_flight {
             return Err(Limit::RequestsInFlight);
@@ -154,7 +151,8 @@ impl Connection {
         presence: Arc<Presence>,
         limits_reached: Arc<LimitMonitor>,
         refused_page: Option<Origin>,
-        session: Option<Arc<Session>>,
+        address: Option<IpAddr>,
+        (input, output): (Arc<Input>, Arc<Output>),
     ) -> Self {
         Self {
             id: id.into(),
@@ -168,12 +166,9 @@ impl Connection {
             is_gone: SetOnce::new(),
             gone_sender: Mutex::default(),
             inbox: Mutex::default(),
-            address: session.as_ref().and_then(|session| session.address()),
-            session_of_transport: session.clone(),
-            output: session.map_or_else(
-                || Arc::new(Output::new(&Arc::default(), None)),
-                |session| Arc::clone(&session.output),
-            ),
+            address,
+            input,
+            output,
             memberships: Mutex::new(Some(Memberships::default())),
         }
     }
@@ -183,14 +178,14 @@ impl Connection {
     /// then: the server does not read more from the connection before the memory is free.
     pub(super) fn enqueue(
         &self,
-        mut event: Event,
+        mut event: QueuedEvent,
         limits: Limits,
         is_websocket: bool,
         claim: impl FnOnce(usize) -> Option<Claim>,
     ) -> EnqueueOutcome {
         self.learn_dialect(&event);
         if event.is_binary {
-            event.text = Value::Str("".into(), None);
+            event.text = Bytes::new();
         }
         let mut inbox = self.inbox.lock();
         if inbox.is_closed {
@@ -222,25 +217,23 @@ impl Connection {
         is_websocket: bool,
         claim: impl FnOnce(usize) -> Option<Claim>,
     ) -> Result<Option<Claim>, Limit> {
-        let session = self.session_of_transport.as_deref();
-        let unclaimed = session.map_or(0, Session::unclaimed);
+        let unclaimed = self.input.unclaimed();
         let claim = if unclaimed + bytes <= UNCOUNTED_INPUT { None } else { claim(bytes) };
         let missing = bytes - claim.as_ref().map_or(0, Claim::bytes).min(bytes);
         if unclaimed + missing > UNCOUNTED_INPUT && !is_websocket {
             return Err(Limit::TotalRequestBytes);
         }
-        session.iter().for_each(|session| session.add_unclaimed(missing));
+        self.input.add_unclaimed(missing);
         Ok(claim)
     }
 
     /// Determines the dialect from an event. This happens when events arrive and not when their
     /// turn comes, so that all messages about any of them are in the same dialect.
-    fn learn_dialect(&self, event: &Event) {
+    fn learn_dialect(&self, event: &QueuedEvent) {
         if self.dialect.get().is_some() {
             return;
         }
-        let text = event.text.as_str().map_or("", |text| text.as_str());
-        if let Some(dialect) = incoming::dialect(text) {
+        if let Some(dialect) = incoming::dialect(event.text()) {
             self.dialect.get_or_init(|| dialect);
         }
     }
@@ -259,10 +252,10 @@ impl Connection {
     /// Returns the event after the first `begun` ones, which are being answered, unless other
     /// events have to be refused first. It stays in the inbox, and counts there, until it is
     /// [finished](Self::finish_first).
-    pub(super) fn peek(&self, begun: usize) -> Option<Event> {
+    pub(super) fn peek(&self, begun: usize) -> Option<QueuedEvent> {
         let inbox = self.inbox.lock();
         let next = inbox.events.get(begun).filter(|_| inbox.refused.is_empty());
-        next.map(|(event, _)| Event { text: event.text.clone(), ..*event })
+        next.map(|(event, _)| event.clone())
     }
 
     /// Takes the events to refuse out of the inbox.
@@ -278,8 +271,7 @@ impl Connection {
             inbox.bytes -= bytes;
             let claimed = claim.as_ref().map_or(0, Claim::bytes).min(bytes);
             drop((claim, inbox));
-            let session = self.session_of_transport.iter();
-            session.for_each(|session| session.remove_unclaimed(bytes - claimed));
+            self.input.remove_unclaimed(bytes - claimed);
         }
     }
 
@@ -337,22 +329,23 @@ impl Connection {
     }
 }
 
-/// The entry among the extensions of a socket by which [`Client::of`] finds the connection.
-#[derive(Clone)]
-pub(super) struct SocketExtension {
-    /// Weak, because the socket holds this value.
-    pub(super) socket: Weak<Socket>,
-    pub(super) connection: Arc<Connection>,
-}
-
 /// A connection of a client: the caller of a request, or a listener.
 #[derive(Clone)]
 pub struct Client {
-    pub(super) socket: Arc<Socket>,
+    pub(super) socket: Arc<dyn Socket>,
     pub(super) connection: Arc<Connection>,
 }
 
 impl Client {
+    pub(crate) fn new(socket: Arc<dyn Socket>, connection: Arc<Connection>) -> Self {
+        Self { socket, connection }
+    }
+
+    /// Returns a value that tells this connection from all others.
+    pub(super) fn key(&self) -> *const Connection {
+        Arc::as_ptr(&self.connection)
+    }
+
     /// The connection's id.
     pub fn id(&self) -> &Arc<str> {
         &self.connection.id
@@ -376,25 +369,19 @@ impl Client {
         // Between the two is only an assignment, but another thread makes it. If the answer to the
         // CONNECT cannot be sent, it is never made.
         let deadline = environment.now() + CONNECT_GRACE;
-        while !self.socket.connected() && self.is_connected() && environment.now() < deadline {
+        while !self.socket.can_send() && self.is_connected() && environment.now() < deadline {
             yield_now().await;
         }
     }
 
     /// The address of the client, as limits count it.
     pub(crate) fn address(&self) -> Option<IpAddr> {
-        client_address(&self.socket.req_parts().extensions)
+        client_address(&self.socket.handshake().extensions)
     }
 
     /// The rooms that the client is in, by their internal names in Socket.IO.
     pub fn rooms(&self) -> Vec<String> {
         self.socket.rooms().into_iter().map(Into::into).collect()
-    }
-
-    /// Returns the client of a socket. `None` before its CONNECT has been decided on.
-    pub(super) fn of(socket: &Socket) -> Option<Self> {
-        let SocketExtension { socket, connection } = socket.extensions.get()?;
-        Some(Self { socket: socket.upgrade()?, connection })
     }
 
     /// Joins a named room. Its broadcasts arrive as the event `message`.
@@ -504,7 +491,7 @@ impl Client {
         let before = memberships.memory();
         names.iter().for_each(|name| memberships.add_record(name));
         self.connection.presence.resize(before, memberships.memory());
-        self.socket.join(names);
+        self.socket.join_all(names);
         if memberships.needs_record_recount() {
             self.recount_records(memberships);
         }
@@ -580,7 +567,7 @@ impl Client {
             is_new |= self.add_membership(memberships, counted);
         }
         self.connection.presence.resize(before, memberships.memory());
-        self.socket.join(names);
+        self.socket.join_all(names);
         if !records.is_empty() {
             self.add_records(memberships, records);
         }
@@ -696,10 +683,10 @@ impl Client {
 
     /// Sends an event whose loss the client would not notice. If the client cannot take it, the
     /// client is disconnected.
-    pub(crate) fn send_or_disconnect(&self, event: &str, arguments: &impl Serialize) {
-        if let Err(error) = self.socket.emit(event, arguments) {
+    pub(crate) fn send_or_disconnect(&self, event: &str, arguments: Arguments<'_>) {
+        if let Err(error) = self.socket.send(event, arguments) {
             self.disconnect();
-            count_unread(&self.connection.limits_reached, &self.socket, &error);
+            count_unread(&self.connection.limits_reached, self, error);
         }
     }
 
@@ -737,18 +724,7 @@ impl Client {
         // Read before the packet is queued, because it may be written at once.
         let written = output.written();
         let size = answer.size();
-        let session = Session::of(&self.socket);
-        if session.is_some() && output.is_large(size) && answer.write_text().is_err() {
-            self.disconnect();
-            return true;
-        }
-        let sent = match (answer.content(), session) {
-            (Content::Arguments(arguments), _) => self.send_ack(ack, arguments),
-            (Content::Text(text), Some(session)) => {
-                session.large_packets.send(text.clone(), |token| self.send_ack(ack, token))
-            }
-            (Content::Text(_), None) => Err(SendError::Socket(SocketError::Closed)),
-        };
+        let sent = Arc::clone(&self.socket).answer(ack, answer, output.is_large(size));
         let is_sent = self.is_answered(sent);
         match answer.claim.take_if(|_| is_sent) {
             Some(claim) => budget.add(output, written, size, claim),
@@ -784,22 +760,12 @@ impl Client {
         Ok(())
     }
 
-    fn send_ack(
-        &self,
-        ack: Option<i64>,
-        argument: &(impl Serialize + ?Sized),
-    ) -> Result<(), SendError> {
-        let mut nothing = Value::Bytes(bytes::Bytes::new());
-        let Ok(ack) = AckSender::from_message_parts(&self.socket, &mut nothing, &ack);
-        ack.send(argument)
-    }
-
     /// Returns `false` if an answer has to wait until the client has taken what it was sent before.
     fn is_answered(&self, sent: Result<(), SendError>) -> bool {
         match sent {
-            Err(SendError::Socket(SocketError::InternalChannelFull)) => return false,
+            Err(SendError::NoRoom) => return false,
             // A client without an answer would wait for it for ever.
-            Err(_) => self.disconnect(),
+            Err(SendError::Closed) => self.disconnect(),
             Ok(()) => {}
         }
         true
@@ -807,13 +773,13 @@ impl Client {
 
     /// Ends the connection, also if its buffers are full.
     pub fn disconnect(&self) {
-        drop(transport::begin_end(&self.socket));
+        drop(Arc::clone(&self.socket).end());
     }
 
     /// Returns the id of the session in the cookie of the handshake, or else of a session that ends
     /// with the connection: the server cannot set a cookie on a socket.
     pub(crate) fn session(&self, cookies: &Cookies) -> Arc<str> {
-        let from_handshake = || cookies.id_in(&self.socket.req_parts().headers);
+        let from_handshake = || cookies.id_in(&self.socket.handshake().headers);
         let id = self
             .connection
             .session
@@ -827,7 +793,7 @@ impl Client {
         let unverified: Vec<_> =
             headers.keys().filter(|name| is_handshake_header(name)).cloned().collect();
         unverified.iter().for_each(|name| drop(headers.remove(name)));
-        let handshake = self.socket.req_parts().headers.iter();
+        let handshake = self.socket.handshake().headers.iter();
         for (name, value) in handshake.filter(|(name, _)| is_handshake_header(name)) {
             headers.append(name, value.clone());
         }
@@ -858,7 +824,7 @@ impl fmt::Debug for Client {
 /// Why a push was not sent.
 pub(super) enum PushError {
     Limit(Limit),
-    Error(Box<SendError>),
+    Error(SendError),
 }
 
 impl From<Limit> for PushError {
@@ -869,14 +835,14 @@ impl From<Limit> for PushError {
 
 impl From<SendError> for PushError {
     fn from(error: SendError) -> Self {
-        Self::Error(Box::new(error))
+        Self::Error(error)
     }
 }
 
 /// Counts the limit of unread packets, if a client is disconnected because of it.
-pub(super) fn count_unread(limits: &LimitMonitor, socket: &Socket, error: &SendError) {
-    if let SendError::Socket(SocketError::InternalChannelFull) = error {
-        limits.reached(Limit::UnreadPackets, client_address(&socket.req_parts().extensions));
+pub(super) fn count_unread(limits: &LimitMonitor, client: &Client, error: SendError) {
+    if error == SendError::NoRoom {
+        limits.reached(Limit::UnreadPackets, client.address());
     }
 }
 
@@ -904,10 +870,19 @@ mod tests {
     fn connection_with_too_many_events_is_ended_once() {
         let settings = Settings::default();
         let presence = Arc::new(Presence::new(settings.limits.clone()));
-        let connection = Connection::new("a", None, presence, Arc::default(), None, None);
+        let connection = Connection::new(
+            "a",
+            None,
+            presence,
+            Arc::default(),
+            None,
+            None,
+            (Arc::default(), Output::uncounted()),
+        );
         let limits = Limits::of(&settings);
         let arrive = || {
-            let event = Event::new(Value::Str(r#"["get",{"url":"/todo"}]"#.into(), None), Some(1));
+            let text = Bytes::from_static(br#"["get",{"url":"/todo"}]"#);
+            let event = QueuedEvent::new(text, Some(1), false);
             connection.enqueue(event, limits, true, |_| None)
         };
         assert!(matches!(arrive(), EnqueueOutcome::First));

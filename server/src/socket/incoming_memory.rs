@@ -70,7 +70,7 @@ impl IncomingMemory {
         if now.with_attachments > before.with_attachments {
             self.incomplete = self.claim.take();
         } else if let (Some(claim), Some(session)) = (self.claim.take(), &self.session) {
-            session.set_claim(claim);
+            session.input.set_claim(claim);
         }
     }
 
@@ -78,14 +78,14 @@ impl IncomingMemory {
     /// be answered and have no claim. Earlier messages have been handled.
     pub(super) fn poll_claim(&mut self, cx: &mut Context<'_>, message: u64) -> Poll<()> {
         if let Some(session) = &self.session {
-            drop(session.take_claim());
+            drop(session.input.take_claim());
         }
         let message = usize::try_from(message).unwrap_or(usize::MAX);
         let mut bytes = self.missing(message);
         if bytes > 0
             && let Some(session) = &self.session
         {
-            session.wake_when_answered(cx.waker());
+            session.input.wake_when_answered(cx.waker());
             // Events may have been answered before this.
             bytes = self.missing(message);
         }
@@ -99,7 +99,7 @@ impl IncomingMemory {
 
     /// Returns the bytes that have to be claimed for a message of this size.
     fn missing(&self, message: usize) -> usize {
-        let queued = self.session.as_ref().map_or(0, |session| session.unclaimed());
+        let queued = self.session.as_ref().map_or(0, |session| session.input.unclaimed());
         message.saturating_add(queued).saturating_sub(UNCOUNTED_INPUT)
     }
 

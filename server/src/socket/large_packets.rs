@@ -15,9 +15,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use serde::Serialize;
-
-use crate::dialect::to_bytes;
 
 /// A token in JSON: a string of 32 hexadecimal digits.
 const QUOTED_TOKEN: usize = 34;
@@ -91,12 +88,6 @@ impl LargePackets {
         }
         Some(LargePacket { head: Bytes::copy_from_slice(head), arguments })
     }
-}
-
-/// Serializes a tuple to the arguments of an event, as JSON.
-pub(super) fn arguments(tuple: &impl Serialize, size: usize) -> serde_json::Result<Bytes> {
-    let json = to_bytes(tuple, size)?;
-    Ok(json.slice(1..json.len() - 1))
 }
 
 /// Splits a packet into its head and its only argument. Returns `None` if the argument is not a

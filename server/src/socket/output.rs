@@ -67,7 +67,7 @@ const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The unread output of one session.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(crate) struct Output {
     /// Dropped when the session ends.
     taken: Weak<TakenBytes>,
     client: Option<IpAddr>,
@@ -108,6 +108,11 @@ impl Output {
     pub(super) fn new(taken: &Arc<TakenBytes>, client: Option<IpAddr>) -> Self {
         let taken = Arc::downgrade(taken);
         Self { taken, client, queued: Mutex::default(), has_ended: AtomicBool::default() }
+    }
+
+    /// Returns an output of a session that is not counted.
+    pub(crate) fn uncounted() -> Arc<Self> {
+        Arc::new(Self::new(&Arc::default(), None))
     }
 
     /// Returns the bytes that the client has taken so far. A packet is queued behind at least

@@ -15,22 +15,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::Waker;
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use socketioxide::socket::{Sid, Socket};
 use tokio::time::Instant;
 
 use super::engine_request::EngineRequest;
+use super::input::Input;
 use super::large_packets::LargePackets;
 use super::output::Output;
 use super::taken_bytes::TakenBytes;
 use crate::http::connections::LimitReached;
-use crate::memory_budget::Claim;
 use crate::settings::Limit;
 
 /// A session without a CONNECT is younger than this, unless its client does not intend to send one.
@@ -76,12 +74,8 @@ pub(super) struct Session {
     progress: Mutex<Progress>,
     /// The bytes that the client has taken.
     pub(super) taken: Arc<TakenBytes>,
-    /// The claim of a message that has arrived and has not become an event yet.
-    message_claim: Mutex<Option<Claim>>,
-    /// Bytes of the events that wait to be answered and have no claim.
-    unclaimed: AtomicUsize,
-    /// The reader of its WebSocket, which waits until fewer bytes are unclaimed.
-    reader: AtomicWaker,
+    /// What the client has sent and is not answered.
+    pub(super) input: Arc<Input>,
     /// The packets that were sent and that the client has not read.
     pub(super) output: Arc<Output>,
     /// The large packets among them.
@@ -117,9 +111,7 @@ impl Sessions {
             progress: Mutex::default(),
             output: Arc::new(Output::new(&taken, address)),
             taken,
-            message_claim: Mutex::default(),
-            unclaimed: AtomicUsize::default(),
-            reader: AtomicWaker::new(),
+            input: Arc::default(),
             large_packets: LargePackets::default(),
         });
         let mut state = self.state.lock();
@@ -225,39 +217,6 @@ impl Session {
 
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.address
-    }
-
-    /// Stores the claim of a message that has arrived.
-    pub(super) fn set_claim(&self, claim: Claim) {
-        *self.message_claim.lock() = Some(claim);
-    }
-
-    /// Takes the claim of the message that arrived last.
-    pub(super) fn take_claim(&self) -> Option<Claim> {
-        self.message_claim.lock().take()
-    }
-
-    /// Bytes of the events that wait to be answered and have no claim.
-    pub(super) fn unclaimed(&self) -> usize {
-        self.unclaimed.load(Ordering::SeqCst)
-    }
-
-    /// Counts bytes of an event that waits for its answer and has no claim for them.
-    pub(super) fn add_unclaimed(&self, bytes: usize) {
-        self.unclaimed.fetch_add(bytes, Ordering::SeqCst);
-    }
-
-    /// Removes the bytes of an event that has been answered.
-    pub(super) fn remove_unclaimed(&self, bytes: usize) {
-        if bytes > 0 {
-            self.unclaimed.fetch_sub(bytes, Ordering::SeqCst);
-            self.reader.wake();
-        }
-    }
-
-    /// Registers the reader of the WebSocket to be woken when events have been answered.
-    pub(super) fn wake_when_answered(&self, reader: &Waker) {
-        self.reader.register(reader);
     }
 
     pub(super) fn id(&self) -> Option<Sid> {

@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use serde::ser::{Serialize, SerializeTuple, Serializer};
-use serde_json::Value as Json;
 use serde_json::value::RawValue;
-use socketioxide::socket::Socket;
-use socketioxide::{AckError, SocketError};
 
+use super::adapter::socket::{AckFuture, Arguments, SendError, Socket};
 use super::connection::Client;
-use super::{LARGE_PACKET, emit, large_packets, transport};
+use super::output::LARGE_PACKET;
 use crate::delivery::site_client::OutgoingEvent;
 use crate::rooms;
 use crate::sites::Name;
@@ -21,42 +16,21 @@ use crate::sites::Name;
 #[derive(Clone)]
 pub(crate) enum SiteConnection {
     /// A stock client in the namespace of the site.
-    Stock(Arc<Socket>),
+    Stock(Arc<dyn Socket>),
     /// A connection of our runtime.
     Runtime(Client),
 }
 
-/// Resolves when a delivery has been acked: to `true`, or to `false` if the connection has ended.
-pub(crate) type AckFuture = BoxFuture<'static, bool>;
-
-/// Why an event was not sent.
-#[derive(Debug)]
-pub(crate) enum SendError {
-    /// The send buffer is full. There may be room later.
-    NoRoom,
-    /// The connection is closed.
-    Closed,
-}
-
-impl From<socketioxide::SendError> for SendError {
-    fn from(error: socketioxide::SendError) -> Self {
-        match error {
-            socketioxide::SendError::Socket(SocketError::InternalChannelFull) => Self::NoRoom,
-            _ => Self::Closed,
-        }
-    }
-}
-
-/// The arguments of an event.
-#[derive(Clone, Copy)]
-pub(crate) struct Arguments<'a>(pub(crate) &'a [Box<RawValue>]);
-
 impl SiteConnection {
-    fn socket(&self) -> &Arc<Socket> {
+    fn socket(&self) -> &Arc<dyn Socket> {
         match self {
             Self::Stock(socket) => socket,
             Self::Runtime(client) => &client.socket,
         }
+    }
+
+    pub(super) fn id(&self) -> String {
+        self.socket().id()
     }
 
     /// Makes [`Sockets::close_site`] find a connection of our runtime.
@@ -73,13 +47,8 @@ impl SiteConnection {
     }
 
     /// Sends an event.
-    pub(crate) fn send(&self, event: &str, arguments: Arguments<'_>) -> Result<(), SendError> {
-        let socket = self.socket();
-        let sent = match arguments.large() {
-            Some(text) => emit::emit(socket, event, text),
-            None => socket.emit(event, &arguments),
-        };
-        sent.map_err(SendError::from)
+    pub(crate) fn send(&self, event: &str, arguments: &[Box<RawValue>]) -> Result<(), SendError> {
+        self.socket().send(event, packed(arguments))
     }
 
     /// Sends an event that needs an ack. A stock client acks each event by itself, and our runtime
@@ -88,18 +57,8 @@ impl SiteConnection {
         &self,
         OutgoingEvent { event, arguments, last }: &OutgoingEvent,
     ) -> Result<AckFuture, SendError> {
-        let arguments = Arguments(arguments);
         match self {
-            Self::Stock(socket) => {
-                let acked = match arguments.large() {
-                    Some(text) => emit::emit_by(socket, text, |token| {
-                        socket.emit_with_ack::<_, Json>(event, token)
-                    })?,
-                    None => socket.emit_with_ack::<_, Json>(event, &arguments)?,
-                };
-                // An ack without a value is an ack.
-                Ok(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
-            }
+            Self::Stock(socket) => socket.send_for_ack(event, packed(arguments)),
             Self::Runtime(client) => {
                 // The ack may arrive as soon as the event is sent.
                 let done = client.expect_ack(*last);
@@ -112,24 +71,14 @@ impl SiteConnection {
     /// Ends the connection, also if its buffers are full. The client connects again. The caller may
     /// await the returned future, and need not.
     pub(crate) fn disconnect(&self) -> impl Future<Output = ()> + use<> {
-        transport::begin_end(self.socket())
+        Arc::clone(self.socket()).end()
     }
 }
 
-impl Arguments<'_> {
-    /// Returns their text, if it is large.
-    fn large(&self) -> Option<Bytes> {
-        let size = self.0.iter().map(|argument| argument.get().len()).sum();
-        let text = (size >= LARGE_PACKET).then(|| large_packets::arguments(self, size));
-        text?.ok()
-    }
-}
-
-impl Serialize for Arguments<'_> {
-    /// Socket.IO makes each item of an array of a fixed length an argument.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut arguments = serializer.serialize_tuple(self.0.len())?;
-        self.0.iter().try_for_each(|argument| arguments.serialize_element(argument))?;
-        arguments.end()
-    }
+/// Returns the arguments of a packet, as text if they are large.
+fn packed(arguments: &[Box<RawValue>]) -> Arguments<'_> {
+    let size = arguments.iter().map(|argument| argument.get().len()).sum();
+    let list = Arguments::List(arguments);
+    let text = (size >= LARGE_PACKET).then(|| list.to_text(size).ok()).flatten();
+    text.map_or(list, Arguments::Text)
 }

@@ -20,7 +20,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -305,11 +304,6 @@ pub(super) fn ended(socket: &Socket) -> impl Future<Output = ()> + Send + 'stati
         Some(handle) => handle.closed().left_future(),
         None => std::future::pending().right_future(),
     }
-}
-
-/// The address of the client, for fairness among clients.
-pub(super) fn address(socket: &Socket) -> Option<IpAddr> {
-    client_address(&socket.req_parts().extensions)
 }
 
 /// Returns the handle of the TCP connection, unless this connection began by polling: then its

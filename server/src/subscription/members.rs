@@ -22,6 +22,7 @@ use crate::dialect::{Dialect, runtime};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::socket::Client;
+use crate::socket::adapter::socket::Arguments;
 
 /// The maximum distance in the log of the pairs to an earlier read whose room a new read may join.
 const MAX_SHARED_DISTANCE: u64 = 100;
@@ -51,7 +52,8 @@ pub(crate) async fn find(
     let snapshot = find_associated(cx, resource, &picked, cx.reads()).await?;
     // Changes of the pairs before the room was joined were not sent to this client.
     if members_changed(cx.shared(), &of).await? {
-        client.send_or_disconnect(runtime::EVENT, &runtime::invalidation(&room));
+        let push = runtime::invalidation(&room);
+        client.send_or_disconnect(runtime::EVENT, Arguments::Push(&push));
     }
     if !caller::may_join(cx.shared(), client, &room).await {
         caller::recheck_rooms(cx.shared(), client).await;

@@ -1,33 +1,31 @@
-//! The handlers that socketioxide calls: for a connect, for each event and for a disconnect.
+//! Answers the requests of connections to the main namespace.
 
-use std::fmt::Display;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use backwire_engine::Environment;
 use backwire_records::access::ExpiringPrincipal;
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
-use socketioxide::ProtocolVersion;
-use socketioxide::TransportType;
-use socketioxide::adapter::LocalAdapter;
-use socketioxide::handler::{self, Value};
-use socketioxide::socket::{DisconnectReason, Socket};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::task::consume_budget;
 
-use super::connection::{Client, Connection, EnqueueOutcome, Event, SocketExtension};
+use super::adapter::socket::Socket;
+use super::adapter::{ConnectionHandler, Event, Namespace};
+use super::connection::{Client, Connection, EnqueueOutcome, QueuedEvent};
 use super::output::Pause;
-use super::session::{self, Session};
 use super::site::{self, PendingConnection};
 use super::site_connection::SiteConnection;
 use super::turn::{Turn, Turns};
-use super::{Counters, Limits, SEND_BUFFER_POLL_INTERVAL, ShutdownFlag, Sockets};
+use super::{Counters, Limits, SEND_BUFFER_POLL_INTERVAL, Sockets};
 use crate::answer::Answer;
 use crate::answers::Answers;
 use crate::delivery::service::DeliveryService;
+use crate::delivery::site_client::ConnectRequest;
 use crate::dialect::Dialect;
 use crate::error::Error;
+use crate::http::address::client_address;
 use crate::http::origin::SiteOrigin;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
@@ -41,13 +39,37 @@ impl Sockets {
     /// Accepts connections, whose requests are answered by `answers`. The sockets drop `answers`
     /// when they are closed.
     pub(crate) fn open(&self, answers: Answers, delivery_service: DeliveryService) {
-        self.io.ns("/", ConnectHandler::new(answers, delivery_service, self));
+        let sockets = self.clone();
+        let Sockets { presence, counters, limits, limits_reached, requests, .. } = sockets;
+        let context = SocketContext {
+            environment: delivery_service.environment().clone(),
+            answers,
+            delivery_service,
+            limits,
+            requests,
+            presence,
+            counters,
+            limits_reached,
+        };
+        self.adapter.open("/".to_owned(), Arc::new(MainNamespace(Arc::new(context))));
     }
 }
 
-/// Accepts every connection.
-#[derive(Clone)]
-pub(super) struct ConnectHandler(Arc<SocketContext>);
+/// The main namespace.
+struct MainNamespace(Arc<SocketContext>);
+
+/// One connection to the main namespace.
+struct RequestHandler {
+    context: Arc<SocketContext>,
+    connection: Arc<Connection>,
+    /// The site that the CONNECT names, until it is decided on.
+    site: Mutex<Option<SiteRequest>>,
+    pending: PendingConnection,
+}
+
+/// The name of a site, the client that connects to it, and a receiver that ends when the connection
+/// is gone.
+type SiteRequest = (String, ConnectRequest, oneshot::Receiver<()>);
 
 /// The state that all connections share.
 struct SocketContext {
@@ -61,132 +83,93 @@ struct SocketContext {
     presence: Arc<Presence>,
     counters: Arc<Counters>,
     limits_reached: Arc<LimitMonitor>,
-    shutdown: ShutdownFlag,
 }
 
-impl ConnectHandler {
-    pub(super) fn new(
-        answers: Answers,
-        delivery_service: DeliveryService,
-        sockets: &Sockets,
-    ) -> Self {
-        let sockets = sockets.clone();
-        let Sockets {
-            environment,
-            presence,
-            counters,
-            limits,
-            limits_reached,
-            shutdown,
-            requests,
-            ..
-        } = sockets;
-        Self(Arc::new(SocketContext {
-            environment,
-            answers,
-            delivery_service,
-            limits,
-            requests,
-            presence,
-            counters,
-            limits_reached,
-            shutdown,
-        }))
-    }
-
-    /// Decides on a CONNECT. It runs before the CONNECT is answered, so the message handler is
-    /// registered before the first event arrives. An error is the message of the refusal.
-    async fn accept(&self, socket: &Arc<Socket>, auth: Option<&Value>) -> Result<(), String> {
-        let auth = auth.and_then(Value::as_str).map(|auth| auth.as_str());
+impl Namespace for MainNamespace {
+    fn begin(
+        &self,
+        socket: &Arc<dyn Socket>,
+        auth: Option<&str>,
+    ) -> Result<Arc<dyn ConnectionHandler>, String> {
         let dialect = Dialect::of_auth(auth)?;
         let site = (dialect == Some(Dialect::Runtime))
-            .then(|| site::runtime_request(socket, auth))
+            .then(|| site::runtime_request(&**socket, auth))
             .flatten();
-        let site_page = site::page(socket).map(|SiteOrigin(origin)| origin);
+        let site_page = site::page(&**socket).map(|SiteOrigin(origin)| origin);
         if let Some(origin) = &site_page
             && site.is_none()
-            && !is_legacy_client(socket)
+            && !socket.is_legacy()
         {
             return Err(format!("E_ORIGIN: {}", Error::SitesOnly(origin.to_string())));
         }
         let has_resources = |(name, _): &(String, _)| self.0.delivery_service.has_resources(name);
         let refused_page = site_page.filter(|_| !site.as_ref().is_some_and(has_resources));
-        let id = socket.id.to_string();
-        let session = Session::of(socket).cloned();
         let (presence, limits_reached) = (self.0.presence.clone(), self.0.limits_reached.clone());
-        let connection =
-            Connection::new(&id, dialect, presence, limits_reached, refused_page, session);
-        let connection = Arc::new(connection);
-        let extension =
-            SocketExtension { socket: Arc::downgrade(socket), connection: connection.clone() };
-        socket.extensions.insert(extension);
-        socket.on_disconnect(DisconnectHandler(connection.clone()));
-        socket.on_fallback(MessageHandler {
+        let connection = Arc::new(Connection::new(
+            &socket.id(),
+            dialect,
+            presence,
+            limits_reached,
+            refused_page,
+            client_address(&socket.handshake().extensions),
+            socket.buffers(),
+        ));
+        let site = site.map(|(site, request)| (site, request, connection.gone_receiver()));
+        Ok(Arc::new(RequestHandler {
             context: self.0.clone(),
-            connection: connection.clone(),
-        });
-        if let Some((site, connect_request)) = site {
-            let gone = connection.gone_receiver();
-            let admission = self.0.delivery_service.authenticate_by_name(&site, connect_request);
-            let admitted = site::admit(socket, admission).await;
-            let site_client = admitted.map_err(|rejection| rejection.for_runtime())?;
-            if let Some(principal) = self.0.delivery_service.principal_of(&site_client) {
-                connection.set_principal(ExpiringPrincipal {
-                    principal,
-                    until: ExpiringPrincipal::NEVER,
-                });
-            }
-            PendingConnection::reserve(socket, &self.0.delivery_service, site_client, gone).await?;
-        }
-        Ok(())
+            connection,
+            site: Mutex::new(site),
+            pending: PendingConnection::default(),
+        }))
     }
 }
 
-impl handler::ConnectHandler<LocalAdapter, Self> for ConnectHandler {
-    /// Runs when the CONNECT has been answered: from now on the client can be sent events.
-    fn call(&self, socket: Arc<Socket>, _: Option<Value>) {
-        if self.0.shutdown.accept(&socket) {
-            PendingConnection::start_delivery(&socket, &self.0.delivery_service, || {
-                Client::of(&socket).map(SiteConnection::Runtime)
-            });
-        }
+impl RequestHandler {
+    fn client(&self, socket: Arc<dyn Socket>) -> Client {
+        Client::new(socket, self.connection.clone())
     }
 
-    fn call_middleware<'a>(
-        &'a self,
-        socket: Arc<Socket>,
-        auth: &'a Option<Value>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Box<dyn Display + Send>>> + Send + 'a>> {
+    /// Decides on the connection to a site.
+    async fn admit_to_site(
+        &self,
+        socket: &Arc<dyn Socket>,
+        (site, request, gone): SiteRequest,
+    ) -> Result<(), String> {
+        let service = &self.context.delivery_service;
+        let admission = service.authenticate_by_name(&site, request);
+        let admitted = site::admit(socket, admission).await;
+        let site_client = admitted.map_err(|rejection| rejection.for_runtime())?;
+        if let Some(principal) = service.principal_of(&site_client) {
+            self.connection
+                .set_principal(ExpiringPrincipal { principal, until: ExpiringPrincipal::NEVER });
+        }
+        self.pending.reserve(socket, service, site_client, gone).await
+    }
+}
+
+impl ConnectionHandler for RequestHandler {
+    fn connection(&self) -> Option<&Arc<Connection>> {
+        Some(&self.connection)
+    }
+
+    fn admit(&self, socket: Arc<dyn Socket>) -> BoxFuture<'_, Result<(), String>> {
+        let site = self.site.lock().take();
         Box::pin(async move {
-            // A client of Engine.IO 3 is connected to this namespace without a CONNECT.
-            let outcome = self.accept(&socket, auth.as_ref());
-            let outcome = match is_legacy_client(&socket) {
-                true => outcome.await,
-                false => session::connect(&socket, outcome).await,
-            };
-            outcome.map_err(|refusal| Box::new(refusal) as _)
+            match site {
+                Some(site) => self.admit_to_site(&socket, site).await,
+                None => Ok(()),
+            }
         })
     }
-}
 
-/// Whether this is a client of Socket.IO 1 or 2. Such a client is connected to this namespace
-/// before any other, and takes a refusal of it for a refusal of all its namespaces.
-fn is_legacy_client(socket: &Socket) -> bool {
-    matches!(socket.protocol(), ProtocolVersion::V4)
-}
+    fn connected(&self, socket: Arc<dyn Socket>) {
+        let connection = SiteConnection::Runtime(self.client(socket));
+        self.pending.start_delivery(&self.context.delivery_service, connection);
+    }
 
-/// Receives the events of one connection, in arrival order.
-struct MessageHandler {
-    context: Arc<SocketContext>,
-    connection: Arc<Connection>,
-}
-
-impl handler::MessageHandler<LocalAdapter, ConnectHandler> for MessageHandler {
-    /// Called by the reader of the connection, one event after the other. It must not block.
-    fn call(&self, socket: Arc<Socket>, text: Value, ack: Option<i64>) {
-        let client = Client { socket, connection: self.connection.clone() };
-        let message_claim = || Session::of(&client.socket)?.take_claim();
-        let claim = |bytes| match message_claim() {
+    fn received(&self, socket: Arc<dyn Socket>, Event { text, ack, is_binary }: Event) {
+        let client = self.client(socket);
+        let claim = |bytes| match self.connection.input.take_claim() {
             Some(mut claim) => {
                 // If it cannot grow, it covers a part.
                 claim.resize(bytes);
@@ -194,8 +177,8 @@ impl handler::MessageHandler<LocalAdapter, ConnectHandler> for MessageHandler {
             }
             None => self.context.requests.claim(client.address(), bytes),
         };
-        let event = Event::new(text, ack);
-        let is_websocket = client.socket.transport_type() == TransportType::Websocket;
+        let event = QueuedEvent::new(text, ack, is_binary);
+        let is_websocket = client.socket.is_websocket();
         match self.connection.enqueue(event, self.context.limits, is_websocket, claim) {
             EnqueueOutcome::Queued => {}
             EnqueueOutcome::First => {
@@ -203,6 +186,15 @@ impl handler::MessageHandler<LocalAdapter, ConnectHandler> for MessageHandler {
                 drop(self.context.environment.spawn(run));
             }
             EnqueueOutcome::Overflow => client.disconnect(),
+        }
+    }
+
+    fn disconnected(&self, ends_session: bool) {
+        self.connection.mark_gone();
+        // Packets that were sent wait in the queue of the session, which may go on without the
+        // namespace.
+        if ends_session {
+            self.connection.output.clear();
         }
     }
 }
@@ -294,12 +286,11 @@ impl SocketContext {
         }
     }
 
-    async fn compute_answer(&self, client: &Client, event: Event, turn: Turn) -> AckReply {
-        let text = event.text.as_str().map_or("", |text| text.as_str());
+    async fn compute_answer(&self, client: &Client, event: QueuedEvent, turn: Turn) -> AckReply {
         let answer = match client.connection.refused_page() {
             Some(origin) => Err(Error::SitesOnly(origin.to_string())),
             None if event.is_binary => Err(Error::Binary),
-            None => self.answers.answer(client, text, &turn).await,
+            None => self.answers.answer(client, event.text(), &turn).await,
         };
         if let Err(error) = &answer {
             self.answers.count_refusal(client, error);
@@ -345,26 +336,5 @@ impl Drop for DisconnectOnPanic {
         if std::thread::panicking() {
             self.0.disconnect();
         }
-    }
-}
-
-/// Cleans up when a connection has ended.
-struct DisconnectHandler(Arc<Connection>);
-
-impl handler::DisconnectHandler<LocalAdapter, ConnectHandler> for DisconnectHandler {
-    fn call_with_defer(
-        &self,
-        socket: Arc<Socket>,
-        reason: DisconnectReason,
-        defer: fn(Arc<Socket>),
-    ) {
-        use DisconnectReason::{ClientNSDisconnect, ServerNSDisconnect};
-        self.0.mark_gone();
-        // Packets that were sent wait in the queue of the session, which may go on without the
-        // namespace.
-        if !matches!(reason, ClientNSDisconnect | ServerNSDisconnect) {
-            self.0.output.clear();
-        }
-        defer(socket);
     }
 }

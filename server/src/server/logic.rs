@@ -1,0 +1,197 @@
+//! Assembles what answers requests and sends changes. It reaches the world only through what it is
+//! given: an environment, an engine, an adapter for connections, and a client for HTTP.
+
+use std::sync::Arc;
+
+use axum::Router;
+use backwire_engine::{self as engine, Engine, Environment};
+use backwire_environment::Task;
+use backwire_records::change::Change;
+use backwire_records::write::RecordLimits;
+use tokio::sync::{Notify, mpsc};
+
+use crate::address_quota::AddressQuota;
+use crate::answers::Answers;
+use crate::caller;
+use crate::cascade;
+use crate::delivery::service::{DeliveryService, SendRequest};
+use crate::fanout::Fanout;
+use crate::http::cookies::Cookies;
+use crate::limit_monitor::LimitMonitor;
+use crate::log_once::LogOnce;
+use crate::memory_budget::MemoryBudget;
+use crate::parse_claim::ParseLimits;
+use crate::resume::SharedLogs;
+use crate::route::Routing;
+use crate::router::{self, Files, Routes};
+use crate::settings::Settings;
+use crate::shared::{SessionPolicy, Shared};
+use crate::sites::HttpClient;
+use crate::socket::adapter::Adapter;
+use crate::socket::{OutputBudget, Sockets};
+use crate::undeclared_resources::UndeclaredResources;
+use crate::uuids::Uuids;
+
+/// Changes that may wait for the fan-out. If there are more, writers wait.
+pub(super) const MAX_WAITING_CHANGES: usize = 1024;
+
+/// Log lines about ignored parameters. They are bounded because callers choose the names of
+/// undeclared resources.
+const MAX_IGNORED_PARAMETERS: usize = 1_000;
+
+/// What the logic is given.
+pub(crate) struct World {
+    pub(crate) environment: Environment,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) adapter: Arc<dyn Adapter>,
+    pub(crate) http: HttpClient,
+}
+
+/// What the logic shares with the edges: the counters of limits, and the budgets of requests and of
+/// answers.
+#[derive(Clone)]
+pub(crate) struct Budgets {
+    pub(crate) limits: Arc<LimitMonitor>,
+    pub(crate) requests: Arc<MemoryBudget>,
+    pub(crate) output: Arc<OutputBudget>,
+}
+
+/// The server without its edges.
+pub(crate) struct Logic {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) budgets: Budgets,
+    pub(crate) delivery_service: DeliveryService,
+    pub(crate) parse_limits: Arc<ParseLimits>,
+    /// The routes for requests over sockets.
+    pub(crate) router: Router,
+    searched_bytes: usize,
+}
+
+/// The tasks that run as long as the server.
+pub(crate) struct Tasks {
+    pub(crate) fanout: Task,
+    pub(crate) delivery: Task,
+    pub(crate) session_watch: Task,
+    pub(crate) site_updates: Task,
+    /// Cascades that are not completed are completed after the next start.
+    pub(crate) cascades: Task,
+}
+
+impl Budgets {
+    pub(crate) fn new(environment: &Environment, settings: &Settings) -> Self {
+        Self {
+            limits: Arc::new(LimitMonitor::new(environment.clone())),
+            requests: MemoryBudget::new(settings.limits.total_request_bytes),
+            output: OutputBudget::new(settings.limits.total_unread_bytes),
+        }
+    }
+}
+
+impl Logic {
+    /// Assembles the logic of a server. It accepts connections of clients from now on.
+    pub(crate) async fn new(
+        World { environment, engine, adapter, http }: World,
+        settings: &Settings,
+        routes: &Routes,
+        budgets: Budgets,
+    ) -> Result<Self, engine::Error> {
+        let sessions = session_policy(&environment, settings, &*engine).await?;
+        engine.queues().begin(settings.node(), environment.unix_millis()).await?;
+        let delivery_service = DeliveryService::new(
+            environment.clone(),
+            engine.clone(),
+            settings.sites.clone(),
+            http,
+            settings.ttl(),
+        );
+        let Budgets { limits, requests, output } = budgets.clone();
+        let sockets =
+            Sockets::new(adapter, settings, Arc::clone(&limits), (requests, Arc::clone(&output)));
+        let models = Arc::new(settings.models.clone());
+        let routing = Routing::new(settings.paths(), Arc::clone(&models));
+        let shared = Arc::new(Shared {
+            environment: environment.clone(),
+            engine,
+            sockets: sockets.clone(),
+            models,
+            routing: routes.register_overrides(routing),
+            sessions,
+            cascades: Notify::new(),
+            limits,
+            output_budget: output,
+            shared_logs: SharedLogs::default(),
+            max_rooms: settings.limits.rooms_per_connection,
+            resume_work: settings.limits.resume_work,
+            reads: settings.limits.reads(),
+            undeclared: UndeclaredResources::new(
+                settings.models.undeclared_resources(),
+                &settings.limits,
+            ),
+            uuids: Uuids::new(environment.clone()),
+            new_sessions: AddressQuota::new(settings.limits.sessions_per_address),
+            max_sessions: settings.limits.sessions,
+            record_limits: RecordLimits {
+                total: settings.limits.records as u64,
+                per_resource: settings.limits.records_per_resource as u64,
+            },
+            ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
+        });
+        let resources = router::resources_for_sockets(Files::new(settings));
+        let router = routes.router().fallback_service(resources);
+        let router = routes.normalize_urls(router, &shared.routing);
+        let router = router::with_layers(router, Arc::clone(&shared), settings.body_limit);
+        let parse_limits = ParseLimits::new(environment, &settings.limits);
+        let answers = Answers::new(
+            router.clone(),
+            Arc::clone(&shared),
+            settings.body_limit,
+            Arc::clone(&parse_limits),
+        );
+        sockets.open(answers, delivery_service.clone());
+        let searched_bytes = settings.limits.searched_bytes;
+        Ok(Self { shared, budgets, delivery_service, parse_limits, router, searched_bytes })
+    }
+
+    /// Starts the tasks that send the changes of the engine and the messages of back ends.
+    pub(crate) fn start(
+        &self,
+        settings: &Settings,
+        changes: mpsc::Receiver<Arc<Change>>,
+        messages: mpsc::Receiver<SendRequest>,
+    ) -> Tasks {
+        let Shared { environment, sockets, models, limits, .. } = &*self.shared;
+        let fanout = Fanout::new(
+            environment.clone(),
+            sockets.clone(),
+            Arc::clone(models),
+            Arc::clone(limits),
+        );
+        let fanout = fanout.with_searched_bytes(self.searched_bytes);
+        let delivery_service = &self.delivery_service;
+        let site_updates =
+            delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
+        Tasks {
+            fanout: environment.spawn(fanout.follow(changes)),
+            delivery: environment.spawn(delivery_service.clone().deliver(messages)),
+            session_watch: environment.spawn(caller::watch_sessions(Arc::clone(&self.shared))),
+            site_updates: environment.spawn(site_updates),
+            cascades: environment.spawn(cascade::run(Arc::clone(&self.shared))),
+        }
+    }
+}
+
+/// Returns the settings of sessions. Cookies are signed with the secret of the settings, or else
+/// with the engine's own, so that they are valid after a restart.
+async fn session_policy(
+    environment: &Environment,
+    settings: &Settings,
+    engine: &dyn Engine,
+) -> Result<SessionPolicy, engine::Error> {
+    let secret = match &settings.session_secret {
+        Some(secret) => secret.clone(),
+        None => engine.sessions().secret().await?.into(),
+    };
+    let has_origins = settings.origins.iter().any(|origin| !origin.is_any());
+    let cookies = Cookies::new(environment.clone(), &secret, has_origins);
+    Ok(SessionPolicy::new(Arc::new(cookies), settings.session_age))
+}
