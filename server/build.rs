@@ -1,5 +1,6 @@
 //! Embeds the browser runtime and the stock client, uncompressed and compressed. Scripts that have
 //! not been built are left out, and the server builds without them.
+#![allow(clippy::disallowed_methods, reason = "a build script writes files")]
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! How often each address did something within an hour.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use backwire_environment::HashMap;
 use parking_lot::Mutex;
 
 /// After this time, all counts begin again.
@@ -51,7 +51,7 @@ impl Counts {
         let is_over = self.begin.is_none_or(|begin| now - begin >= PERIOD);
         if is_over || self.by_address.len() >= MAX_ADDRESSES {
             self.begin = Some(now);
-            self.by_address = HashMap::new();
+            self.by_address = HashMap::default();
         }
     }
 }

@@ -6,11 +6,11 @@
 //! be in. Our runtime then notices that it has lost its position and reads again. A stock client
 //! receives events as if the records were destroyed.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backwire_engine::{SessionEdit, StoredSession};
+use backwire_environment::HashSet;
 use backwire_records::access::{AccessScope, ExpiringPrincipal, Operation, Principal};
 use backwire_records::change::{Change, Id, Resource, Room};
 use backwire_records::criteria::{Collection, CollectionKey, Scope};
@@ -175,7 +175,7 @@ pub(crate) async fn recheck_rooms(shared: &Shared, client: &Client) {
     });
     // Before the connection leaves the room of a part, a change may still add it to the room of a
     // record. So this repeats until there are no other rooms.
-    let mut kept = HashSet::new();
+    let mut kept = HashSet::default();
     loop {
         let mut others = client.record_rooms();
         others.retain(|room| !kept.contains(room));

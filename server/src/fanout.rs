@@ -14,12 +14,12 @@
 mod search_budget;
 mod stock;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use backwire_engine::Environment;
+use backwire_environment::HashMap;
 use backwire_records::change::{Change, Position, Resource, Room, Verb};
 use backwire_records::criteria::{Collection, Scope};
 use backwire_records::model::{Membership, Models};
@@ -79,7 +79,7 @@ impl Fanout {
         Self {
             sockets,
             models,
-            rooms_behind: HashMap::new(),
+            rooms_behind: HashMap::default(),
             recipients: 0,
             stock_changes: 0,
             limits,

@@ -53,6 +53,7 @@ mod log_once;
 mod memory_budget;
 mod parse_claim;
 pub mod pubsub;
+#[expect(clippy::disallowed_methods, reason = "this reads files")]
 mod secret_files;
 pub mod session;
 mod shared;

@@ -3,7 +3,6 @@
 //! Clients decide how often a limit is reached, so the log is bounded: for each limit, it has at
 //! most one line per client and ten lines in all in a period.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use backwire_engine::Environment;
+use backwire_environment::HashSet;
 use http::Extensions;
 use parking_lot::Mutex;
 

@@ -1,8 +1,8 @@
 //! Limits log lines that callers can cause: each is written once, and their number is bounded.
 
-use std::collections::HashSet;
 use std::hash::Hash;
 
+use backwire_environment::HashSet;
 use parking_lot::Mutex;
 
 /// The keys of the lines that were logged. When the set is full, no further line is logged, so

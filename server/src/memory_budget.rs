@@ -4,10 +4,10 @@
 //! claim can grow. One client may claim a quarter of a budget, so that no client can use up what
 //! others need.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use backwire_environment::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;

@@ -6,9 +6,10 @@
 
 mod populated_record;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use backwire_engine::{ReadOptions, Record};
+use backwire_environment::HashMap;
 use backwire_records::change::{Id, Resource};
 use backwire_records::criteria::{Criteria, Language, MAX_CRITERIA_SIZE, Parameters, Window};
 use backwire_records::model::{Association, Link, Model, Populate};
@@ -122,7 +123,7 @@ impl AssociationReader<'_> {
             }
             others => others?,
         };
-        let mut groups: HashMap<Id, Vec<Record>> = HashMap::new();
+        let mut groups: HashMap<Id, Vec<Record>> = HashMap::default();
         for other in others {
             if let Some(id) = other.id(via) {
                 groups.entry(id).or_default().push(other);
@@ -213,7 +214,7 @@ pub(crate) async fn pairs(
     association: &Association,
     ids: &[Id],
 ) -> Result<HashMap<Id, BTreeSet<Id>>> {
-    let mut pairs: HashMap<Id, BTreeSet<Id>> = HashMap::new();
+    let mut pairs: HashMap<Id, BTreeSet<Id>> = HashMap::default();
     let Link::Paired { join, own } = &association.link else { return Ok(pairs) };
     let join = join.resource();
     let (model, options) = (cx.model(&join)?, cx.reads().unbounded());

@@ -18,9 +18,9 @@ mod shared_logs;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use backwire_environment::HashMap;
 use backwire_protocol::wire::ResumeAnswer;
 use backwire_records::change::Room;
 use serde_json::value::{RawValue, to_raw_value};
@@ -86,7 +86,7 @@ async fn join_each<'a>(
     client: &Client,
     rooms: &'a [(Cow<'_, str>, ClientPosition)],
 ) -> HashMap<&'a str, Option<Arc<JoinedRoom>>> {
-    let mut joined = HashMap::new();
+    let mut joined = HashMap::default();
     for (name, _) in rooms {
         if !client.is_connected() {
             break;
@@ -115,7 +115,7 @@ async fn retain_permitted<'a>(
     client: &Client,
     joined: &HashMap<&'a str, Option<Arc<JoinedRoom>>>,
 ) -> HashMap<&'a str, Arc<JoinedRoom>> {
-    let mut kept = HashMap::new();
+    let mut kept = HashMap::default();
     for (name, joined) in joined {
         let Some(joined) = joined else { continue };
         if caller::may_join(shared, client, &joined.room).await {

@@ -10,10 +10,10 @@ mod filter_users;
 mod names;
 mod subscribers;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use backwire_environment::HashMap;
 use backwire_records::change::{Change, Id, Resource, Room};
 use backwire_records::criteria::CollectionKey;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};

@@ -1,10 +1,10 @@
 //! Parses a path into the resource and record that it names: `/todo`, `/todo/7`, `/todo/find/7`.
 //! Pure.
 
-use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use backwire_environment::HashSet;
 use backwire_records::change::{Id, Resource};
 use backwire_records::model::{Association, Link, Models};
 use http::Method;
@@ -92,7 +92,7 @@ pub(crate) struct Routing {
 
 impl Routing {
     pub(crate) fn new(paths: Paths, models: Arc<Models>) -> Self {
-        Self { paths, models, overridden: HashSet::new() }
+        Self { paths, models, overridden: HashSet::default() }
     }
 
     /// Whether some paths allow a `GET` to write.

@@ -5,6 +5,7 @@
 mod canonical_url;
 #[expect(clippy::disallowed_methods, reason = "this reads files")]
 mod files;
+#[expect(clippy::disallowed_methods, reason = "this reads files")]
 mod private;
 
 use std::sync::Arc;

@@ -12,12 +12,13 @@ mod refused_tokens;
 mod site;
 mod user_updates;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use backwire_environment::HashMap;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
@@ -168,6 +169,7 @@ impl Sites {
 }
 
 /// Whether a file is empty, as it may be while another program writes it.
+#[expect(clippy::disallowed_methods, reason = "this reads a file")]
 fn is_blank(file: &Path) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text.trim().is_empty())
 }

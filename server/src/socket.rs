@@ -77,12 +77,12 @@ mod taken_bytes;
 mod transport;
 pub(crate) mod turn;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use backwire_environment::HashSet;
 use backwire_records::change::{Change, Id, Resource, Room};
 use backwire_records::criteria::CollectionKey;
 use bytes::Bytes;

@@ -11,10 +11,10 @@ pub(crate) mod members;
 mod read;
 pub(crate) mod rooms;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use backwire_engine::{ChangesSince, Engine, ReadOptions, Record, Snapshot};
+use backwire_environment::HashSet;
 use backwire_records::access::{AccessScope, Operation};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
 use backwire_records::criteria::{Criteria, Filter, Language, Projection, QuerySummary, Scope};

@@ -4,10 +4,11 @@
 //! for ever. So a client that used a new resource for each record would fill the disk and the
 //! memory.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use backwire_environment::HashSet;
 use backwire_records::change::Resource;
 use parking_lot::RwLock;
 
@@ -25,9 +26,13 @@ pub(crate) struct UndeclaredResources {
 
 impl UndeclaredResources {
     /// `known` are the undeclared resources of the store.
-    pub(crate) fn new(known: HashSet<Resource>, limits: &Limits) -> Self {
+    pub(crate) fn new(known: BTreeSet<Resource>, limits: &Limits) -> Self {
         let quota = AddressQuota::new(limits.undeclared_resources_per_address);
-        Self { known: RwLock::new(known), max: limits.undeclared_resources, quota }
+        Self {
+            known: RwLock::new(known.into_iter().collect()),
+            max: limits.undeclared_resources,
+            quota,
+        }
     }
 
     /// Counts an undeclared resource if it is new. Returns an error if a limit is reached. If the

@@ -9,7 +9,6 @@ mod list;
 mod secret;
 mod wording;
 
-use std::collections::HashMap;
 use std::env;
 use std::fmt;
 use std::io;
@@ -18,6 +17,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use backwire_environment::HashMap;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 

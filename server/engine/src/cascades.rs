@@ -9,10 +9,10 @@
 //! removes it or replaces it. So a record that is created again with the same id has only
 //! references made after that.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use backwire_environment::HashMap;
 use backwire_records::change::{Attributes, Id, Resource};
 use backwire_records::criteria::HasAttributes;
 use backwire_records::dangling::{Dangling, Reference};

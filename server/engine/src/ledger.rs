@@ -7,9 +7,10 @@
 //! A refused write is not remembered: it changed nothing, so another attempt does no harm and may
 //! succeed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use backwire_environment::HashMap;
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Verb};
 use backwire_records::write::{Key, Write, WriteError};
 use sha2::{Digest, Sha256};
@@ -203,7 +204,7 @@ pub(super) struct Ledger<T> {
 
 impl<T> Default for Ledger<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), ages: VecDeque::new(), bytes: 0 }
+        Self { entries: HashMap::default(), ages: VecDeque::new(), bytes: 0 }
     }
 }
 

@@ -28,7 +28,7 @@ mod sessions;
 mod sqlite;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,7 +176,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns the name of the primary key of each resource: that of the [model](Write::model) of
     /// the first written record. Resources without any written record are left out.
-    async fn keys(&self) -> Result<HashMap<Resource, String>, Error>;
+    async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error>;
 
     /// Returns metrics of the store.
     fn gauges(&self) -> Vec<Gauge> {

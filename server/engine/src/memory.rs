@@ -8,7 +8,7 @@
 mod find;
 mod value_index;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
 use std::ops::Bound;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use backwire_environment::HashMap;
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::Criteria;
 use backwire_records::model::{self, Model};
@@ -163,7 +164,7 @@ impl Engine for Memory {
         }))
     }
 
-    async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
+    async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error> {
         let state = self.state();
         let named = state
             .tables

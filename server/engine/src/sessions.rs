@@ -4,11 +4,12 @@
 //! while. An edit has the changed keys and not the resulting object. So two edits at the same time
 //! do not undo each other, unless they set the same key.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use backwire_environment::HashMap;
 use backwire_records::change::Attributes;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;

@@ -39,7 +39,7 @@ mod vacuum;
 mod write_queue;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{self};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -247,7 +247,7 @@ impl Engine for Sqlite {
         self.readers.read(move |snapshot| reader::reaches(snapshot, epoch, &of, &positions)).await
     }
 
-    async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
+    async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error> {
         self.readers.read(reader::keys).await
     }
 

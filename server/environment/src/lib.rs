@@ -5,7 +5,8 @@
 //! one seed are the same.
 //!
 //! Modules in reading order: [`Clock`], [`Random`] and [`Spawn`] are the traits, `task` is the
-//! handle of a task, and `system` implements the traits with tokio and the operating system.
+//! handle of a task, [`HashMap`] has an order that a simulation can set, and `system` implements the
+//! traits with tokio and the operating system.
 #![cfg_attr(
     test,
     allow(
@@ -15,6 +16,7 @@
     )
 )]
 
+mod maps;
 mod system;
 mod task;
 
@@ -28,6 +30,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{BoxFuture, poll_fn};
 use tokio::task::coop::unconstrained;
 
+pub use maps::{HashKey, HashMap, HashSet, seed_hashes};
 pub use task::Task;
 
 /// A clock.

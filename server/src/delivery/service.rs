@@ -5,13 +5,14 @@
 //! and delivers them in the order of their ids. Each connection has a task that sends them: see
 //! `session`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backwire_engine::{self as engine, Engine, Enqueue, Enqueued, Environment};
+use backwire_environment::HashMap;
 use backwire_records::access::Principal;
 use backwire_records::messages::flake::Flake;
 use backwire_records::messages::message::Message;

@@ -5,9 +5,9 @@
 //! refused if anything was revoked since its authentication. So an answer of the site's back end
 //! from before a revocation admits no client after it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use backwire_environment::HashMap;
 use http::HeaderValue;
 use parking_lot::Mutex;
 

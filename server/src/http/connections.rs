@@ -10,11 +10,11 @@
 //! addresses of its clients instead: each until it is answered, and a socket until it is closed.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backwire_environment::HashMap;
 use http::Extensions;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -158,7 +158,7 @@ impl Connections {
     /// be closed.
     fn close_oldest(&self, open: &mut OpenConnections) {
         let mut waiting = Vec::new();
-        let mut counts = HashMap::<IpAddr, usize>::new();
+        let mut counts = HashMap::<IpAddr, usize>::default();
         for (number, (handle, network)) in &open.by_number {
             if let Some(since) = handle.activity().waiting() {
                 *counts.entry(*network).or_default() += 1;

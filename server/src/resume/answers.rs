@@ -1,8 +1,7 @@
 //! Builds the answer for each room of a resume.
 
-use std::collections::HashMap;
-
 use backwire_engine::Engine;
+use backwire_environment::HashMap;
 use backwire_records::change::{Id, Position, Resource};
 use backwire_records::criteria::{Collection, CollectionKey, Scope};
 use backwire_records::model::Models;
@@ -104,7 +103,7 @@ impl Source<'_> {
         let collections = self.read_collections(entries).await;
         let mut turn = None;
         let mut answers: Vec<Box<RawValue>> = Vec::with_capacity(entries.len());
-        let mut answered: HashMap<(&str, Position, u64), usize> = HashMap::new();
+        let mut answered: HashMap<(&str, Position, u64), usize> = HashMap::default();
         for entry in entries {
             if !is_connected() {
                 break;
@@ -150,13 +149,13 @@ impl Source<'_> {
 
     /// Returns the logs that the entries need, by resource.
     async fn read_logs(&self, entries: &[Entry]) -> HashMap<Resource, Log> {
-        let mut of_each: HashMap<&Resource, Vec<(Option<&Id>, &Entry)>> = HashMap::new();
+        let mut of_each: HashMap<&Resource, Vec<(Option<&Id>, &Entry)>> = HashMap::default();
         for entry in entries {
             if let Some(joined) = &entry.joined {
                 of_each.entry(joined.room.resource()).or_default().push((record_of(joined), entry));
             }
         }
-        let mut logs = HashMap::new();
+        let mut logs = HashMap::default();
         for (resource, entries) in of_each {
             match Log::read(self.engine, self.logs, resource, &entries).await {
                 Ok(log) => drop(logs.insert(resource.clone(), log)),
@@ -216,7 +215,7 @@ fn key(of: &Collection) -> Key {
 impl Source<'_> {
     /// Returns which collections still have the same members.
     async fn read_collections(&self, entries: &[Entry]) -> HashMap<Key, bool> {
-        let mut of_each: HashMap<Resource, HashMap<Key, Entry>> = HashMap::new();
+        let mut of_each: HashMap<Resource, HashMap<Key, Entry>> = HashMap::default();
         let collections =
             entries.iter().filter_map(|entry| entry.joined.as_ref()?.room.scope()?.collection());
         for of in collections {
@@ -226,7 +225,7 @@ impl Source<'_> {
                 of_each.entry(join).or_default().insert(key(of), entry);
             }
         }
-        let mut unchanged = HashMap::new();
+        let mut unchanged = HashMap::default();
         for (join, wanted) in of_each {
             let entries: Vec<_> = wanted.values().map(|entry| (None, entry)).collect();
             let Ok(log) = Log::read(self.engine, self.logs, &join, &entries).await else {

@@ -4,10 +4,10 @@
 //! changes of few records are read separately, because each change of a record leads to the one
 //! before it.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use backwire_engine::{ChangesSince, Engine, Error};
+use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Id, Position, Resource, Room};
 
 use super::entry::Entry;
@@ -59,7 +59,7 @@ impl Log {
             |one: Position, other: Position| if other.offset < one.offset { other } else { one };
         let of_all = wanted.iter().filter(|(id, _)| id.is_none()).map(|(_, at)| *at);
         let mut from = of_all.reduce(oldest);
-        let mut separate: HashMap<&Id, Position> = HashMap::new();
+        let mut separate: HashMap<&Id, Position> = HashMap::default();
         for (id, at) in wanted.iter().filter_map(|(id, at)| Some((id.as_ref()?, *at))) {
             if from.is_none_or(|from| at.offset < from.offset) {
                 separate.entry(id).and_modify(|it| *it = oldest(*it, at)).or_insert(at);

@@ -1,8 +1,8 @@
 //! A part of a log, and its size.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Attributes, Change, Id, Position, Verb};
 use serde_json::Value;
 

@@ -4,10 +4,10 @@
 //! same part of the log. It is read and kept once for all clients that are being answered, and
 //! dropped after the last of them.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use backwire_engine::{ChangesSince, Engine, Error};
+use backwire_environment::HashMap;
 use backwire_records::change::{Position, Resource, Room};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as FairMutex, Semaphore, SemaphorePermit};

@@ -2,10 +2,10 @@
 //!
 //! Each change is compared with the filters that it may concern, and not with all followed filters.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Attributes, Change, NamedScope, Room};
 use backwire_records::criteria::{Scope, keys_of_filter, keys_of_record};
 
@@ -133,7 +133,7 @@ impl FilterIndex {
 
     /// Returns the filters that changes with these keys may concern.
     pub(super) fn candidates(&self, changes: &[Keys]) -> Candidates {
-        let mut indexed: HashMap<_, (Arc<FollowedFilter>, Vec<usize>)> = HashMap::new();
+        let mut indexed: HashMap<_, (Arc<FollowedFilter>, Vec<usize>)> = HashMap::default();
         for (index, Keys(keys)) in changes.iter().enumerate() {
             for filter in keys.iter().filter_map(|key| self.by_key.get(key)).flatten() {
                 let new = || (Arc::clone(filter), Vec::new());
@@ -242,7 +242,7 @@ mod tests {
         for _ in 0..10 {
             let seed = rand::random::<u64>();
             let mut random = Random(seed);
-            let (mut index, mut filters) = (FilterIndex::default(), HashMap::new());
+            let (mut index, mut filters) = (FilterIndex::default(), HashMap::default());
             for step in 0..300 {
                 if let Ok(filter) = Filter::read(random.filter(2))
                     && filter != Filter::default()

@@ -1,9 +1,9 @@
 //! Counts the different filters that each client follows.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 
+use backwire_environment::{HashKey, HashMap};
 use backwire_records::change::Id;
 
 use crate::settings::Limit;
@@ -22,7 +22,7 @@ pub(crate) enum User {
 #[derive(Debug, Default)]
 pub(super) struct FilterUsers {
     users: HashMap<User, Filters>,
-    hasher: RandomState,
+    hasher: HashKey,
 }
 
 #[derive(Debug, Default)]

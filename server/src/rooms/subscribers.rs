@@ -1,8 +1,8 @@
 //! The rooms of one resource that have subscribers, in one dialect.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Id, Room};
 use backwire_records::criteria::{CollectionKey, Scope};
 

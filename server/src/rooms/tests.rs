@@ -1,5 +1,4 @@
-use std::collections::HashSet;
-
+use backwire_environment::HashSet;
 use backwire_records::criteria::{Collection, Filter, Scope};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

@@ -11,7 +11,6 @@
 //! The texts of refusals are those of the SocketIO Web Service, because apps compare their
 //! beginnings.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use backwire_engine::Environment;
+use backwire_environment::{HashMap, HashSet};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -266,7 +266,7 @@ fn rooms(answer: &[u8]) -> Result<Rooms, Refusal> {
     if !rooms.iter().all(|room| matches!(room.len(), 1..=MAX_ROOM_BYTES)) {
         return Err(Refusal::Failed("the name of a room has 1 to 256 bytes"));
     }
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     rooms.retain(|room| seen.insert(room.clone()));
     match rooms.len() {
         ..=MAX_ROOMS => Ok(rooms.into()),

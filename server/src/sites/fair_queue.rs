@@ -6,10 +6,11 @@
 //!
 //! Invariant: while a permit is free, no client waits.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use backwire_environment::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -50,7 +51,7 @@ impl FairQueue {
             waiting: 0,
             max_waiting,
             next_number: 0,
-            by_address: HashMap::new(),
+            by_address: HashMap::default(),
             turns: VecDeque::new(),
         })))
     }

@@ -4,10 +4,11 @@
 //! [`REFUSAL_CACHE_TIME`]. The server keeps no tokens, only hashes of them with keys of this
 //! process.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
+use backwire_environment::{HashKey, HashMap};
 use parking_lot::Mutex;
 
 use super::refusal::Refusal;
@@ -21,7 +22,7 @@ const MAX_REFUSALS: usize = 10_000;
 #[derive(Default)]
 pub(super) struct RefusedTokens {
     /// Two keys, so that no token is refused because its hash equals that of another.
-    keys: [RandomState; 2],
+    keys: [HashKey; 2],
     refusals: Mutex<Refusals>,
 }
 

@@ -1,12 +1,13 @@
 //! One connection: its inbox, its rooms, and the `Client` handle that requests carry.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backwire_engine::Environment;
+use backwire_environment::HashSet;
 use backwire_records::access::ExpiringPrincipal;
 use backwire_records::change::{Id, Room};
 use backwire_records::messages::flake::Flake;

@@ -1,7 +1,6 @@
 //! The rooms that one connection is in, and the memory that they take.
 
-use std::collections::{HashMap, HashSet};
-
+use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Id, Room};
 
 /// The bytes that are counted for each byte of the name of a room: Socket.IO keeps two names, and

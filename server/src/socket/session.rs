@@ -13,12 +13,13 @@
 //! their own. So it has only the deadline. A client of Engine.IO 3 is connected without a CONNECT;
 //! its next request counts instead.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use backwire_environment::HashMap;
 use parking_lot::Mutex;
 use socketioxide::socket::{Sid, Socket};
 use tokio::time::Instant;

@@ -18,7 +18,6 @@
 //! [`Transports`] handles every request for Socket.IO. Each connection finds it among the
 //! extensions of its handshake.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
@@ -27,6 +26,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
+use backwire_environment::HashMap;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Collected};

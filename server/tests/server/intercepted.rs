@@ -1,6 +1,6 @@
 //! An engine with an interceptor that may count, block or refuse calls.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -114,7 +114,7 @@ impl<I: Interceptor> Engine for Intercepted<I> {
         self.memory.reaches(of, positions).await
     }
 
-    async fn keys(&self) -> Result<HashMap<Resource, String>, Error> {
+    async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error> {
         self.memory.keys().await
     }
 

@@ -1,8 +1,9 @@
 //! An index of the values of unique attributes, so that the check for a duplicate does not scan all
 //! records.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use backwire_environment::HashMap;
 use backwire_records::change::{Attributes, Id};
 use serde_json::Value;
 
@@ -43,7 +44,7 @@ impl ValueIndex {
         if self.0.contains_key(name) {
             return;
         }
-        let mut holders: HashMap<EqualityKey, BTreeSet<Id>> = HashMap::new();
+        let mut holders: HashMap<EqualityKey, BTreeSet<Id>> = HashMap::default();
         for (id, record) in records {
             if let Some(key) = record.get(name).and_then(EqualityKey::of) {
                 holders.entry(key).or_default().insert(id.clone());

@@ -1,6 +1,6 @@
 //! Queues in memory, which are lost when the process ends.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::mem;
@@ -8,6 +8,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use backwire_environment::HashMap;
 use backwire_records::messages::flake::{Flake, Node};
 use backwire_records::messages::message;
 use backwire_records::messages::message::Message;

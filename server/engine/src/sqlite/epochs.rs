@@ -12,8 +12,7 @@
 //! Clients may get positions of a start before its first commit. So all epochs are stored, and for
 //! each resource the first offsets of those that have committed to it.
 
-use std::collections::HashSet;
-
+use backwire_environment::HashSet;
 use backwire_records::change::{Position, Resource};
 use rusqlite::{Connection, OptionalExtension, Result, Transaction};
 
@@ -62,7 +61,7 @@ impl CurrentEpoch {
         transaction.execute("INSERT INTO epochs (epoch) VALUES (?1)", [epoch.cast_signed()])?;
         let number = transaction.last_insert_rowid();
         transaction.commit()?;
-        Ok(Self { epoch, number, with_first_offset: HashSet::new() })
+        Ok(Self { epoch, number, with_first_offset: HashSet::default() })
     }
 
     /// Stores the first offset of a resource, unless one is stored.

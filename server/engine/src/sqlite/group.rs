@@ -5,9 +5,9 @@
 //! operation in a savepoint, so that the others can be stored. Savepoints in every group would cost
 //! a sixth of the writing, because SQLite keeps a copy of each page for each of them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use backwire_environment::HashMap;
 use backwire_records::change::{Attributes, Change, Id, Resource, Verb};
 use backwire_records::dangling::{Dangling, Reference};
 use backwire_records::json_size::JsonSize;
@@ -114,7 +114,7 @@ impl<'c> Group<'c> {
         if state.total_records.is_none() {
             state.total_records = Some(row::total_records(&transaction)?);
         }
-        let (changed_resources, new_entries) = (HashMap::new(), RecentEntries::default());
+        let (changed_resources, new_entries) = (HashMap::default(), RecentEntries::default());
         Ok(Self {
             transaction,
             state,

@@ -9,8 +9,7 @@
 //! Invariant: an entry is in one commit with its change, and is found in memory or in the table
 //! from then on. If both have a key, the entry in memory is newer.
 
-use std::collections::HashMap;
-
+use backwire_environment::HashMap;
 use backwire_records::change::{Change, Resource};
 use backwire_records::write::Key;
 use rusqlite::functions::FunctionFlags;

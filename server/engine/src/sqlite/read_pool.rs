@@ -9,7 +9,7 @@
 //! Lists that overlap all the time keep SQLite from restarting the write-ahead log. So a checkpoint
 //! can [pause](ReadPool::pause_lists) them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use backwire_environment::HashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::{Connection, Transaction};
 use tokio::runtime::Handle;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the result of a read and the position with it are of the same snapshot.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
@@ -33,7 +33,7 @@ fn unwrap(row::Json(record): row::Json<Arc<Attributes>>) -> Arc<Attributes> {
 
 /// Returns the name of the primary key, by resource. Resources without any written record are left
 /// out.
-pub(super) fn keys(snapshot: &Transaction<'_>) -> rusqlite::Result<HashMap<Resource, String>> {
+pub(super) fn keys(snapshot: &Transaction<'_>) -> rusqlite::Result<BTreeMap<Resource, String>> {
     let mut statement = snapshot
         .prepare_cached("SELECT name, key_name FROM resources WHERE key_name IS NOT NULL")?;
     let keys = statement.query_map((), |row| Ok((get(row, "name")?, row.get("key_name")?)))?;

@@ -4,9 +4,10 @@
 //! waits only for its own jobs, and other clients do not wait for them. The jobs of one queue are
 //! done in the order of their arrival.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use backwire_environment::HashMap;
 use parking_lot::{Condvar, Mutex};
 
 use super::operation::{Job, Owner};
@@ -104,7 +105,7 @@ impl Drop for WriteQueueReceiver {
 
 impl<T> Default for RoundRobin<T> {
     fn default() -> Self {
-        Self { queues: HashMap::new(), next: VecDeque::new() }
+        Self { queues: HashMap::default(), next: VecDeque::new() }
     }
 }
 

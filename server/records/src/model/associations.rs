@@ -1,6 +1,6 @@
 //! All associations of the declared models.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::Model;
 use super::association::{Association, Link};
@@ -14,8 +14,8 @@ use crate::nearest::hint;
 /// The associations of all declared models.
 #[derive(Debug, Clone, Default)]
 pub struct Associations {
-    of: HashMap<Resource, BTreeMap<String, Association>>,
-    joins: HashMap<Resource, Join>,
+    of: BTreeMap<Resource, BTreeMap<String, Association>>,
+    joins: BTreeMap<Resource, Join>,
 }
 
 impl Associations {

@@ -1,6 +1,6 @@
 //! The models of a server.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use crate::criteria::{Criteria, CriteriaError, Language, Parameters};
 /// The declared models, and the handling of undeclared resources.
 #[derive(Debug, Clone, Default)]
 pub struct Models {
-    declared: HashMap<Resource, Arc<Model>>,
+    declared: BTreeMap<Resource, Arc<Model>>,
     /// The resources that have a plural, by their plural.
     plurals: HashMap<Resource, Resource>,
     /// The model of undeclared resources.
@@ -24,7 +24,7 @@ pub struct Models {
     keys: Arc<UndeclaredKeys>,
     associations: Arc<Associations>,
     /// The models of the pairs of many-to-many associations. No path leads to these resources.
-    joins: HashMap<Resource, Arc<Model>>,
+    joins: BTreeMap<Resource, Arc<Model>>,
 }
 
 /// How undeclared resources are handled.
@@ -130,12 +130,12 @@ impl Models {
     }
 
     /// Sets the keys that the engine stores. A server does it when it starts.
-    pub fn learn_keys(&mut self, keys: HashMap<Resource, String>) {
+    pub fn learn_keys(&mut self, keys: BTreeMap<Resource, String>) {
         self.keys = Arc::new(UndeclaredKeys::new(keys));
     }
 
     /// Returns the undeclared resources that have had a record.
-    pub fn undeclared_resources(&self) -> HashSet<Resource> {
+    pub fn undeclared_resources(&self) -> BTreeSet<Resource> {
         let mut resources = self.keys.resources();
         resources.retain(|resource| !self.is_declared(resource));
         resources
@@ -172,7 +172,7 @@ impl Models {
         self.declared().chain(joins)
     }
 
-    /// Returns each declared model, in no particular order.
+    /// Returns each declared model, in the order of their names.
     pub fn declared(&self) -> impl Iterator<Item = (&Resource, &Model)> {
         self.declared.iter().map(|(resource, model)| (resource, &**model))
     }

@@ -4,7 +4,7 @@
 //! key from then on. The engine stores the name with the record and reports it when the server
 //! starts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use serde_json::Value;
@@ -20,13 +20,13 @@ pub(super) struct UndeclaredKeys(RwLock<HashMap<Resource, bool>>);
 
 impl UndeclaredKeys {
     /// The keys that the engine reports.
-    pub(super) fn new(keys: HashMap<Resource, String>) -> Self {
+    pub(super) fn new(keys: BTreeMap<Resource, String>) -> Self {
         let keys = keys.into_iter().map(|(resource, key)| (resource, key == ALTERNATIVE));
         Self(RwLock::new(keys.collect()))
     }
 
     /// The resources that have had a record.
-    pub(super) fn resources(&self) -> HashSet<Resource> {
+    pub(super) fn resources(&self) -> BTreeSet<Resource> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 

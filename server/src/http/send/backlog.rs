@@ -1,9 +1,9 @@
 //! Limits how many messages may wait to be stored: a sender that is faster than the store gets an
 //! error.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use backwire_environment::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 

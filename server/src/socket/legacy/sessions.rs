@@ -4,11 +4,11 @@
 //! socketioxide keeps the handshake as long as the session, so this module needs only weak
 //! references.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use axum::extract::Request;
+use backwire_environment::HashMap;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use socketioxide::socket::Sid;
