@@ -9,6 +9,8 @@
 //!   adds records of other resources, `cascade` removes references to destroyed records, and
 //!   `shared` is the state that all of them use. [`context`] is the caller, [`session`] holds the
 //!   caller's values, [`error`] has the refusals, and [`pubsub`] publishes from handlers;
+//! - the crate `backwire-environment` has the clock, the random numbers and the tasks that all
+//!   modules use;
 //! - [`route`] parses paths; `router` selects the handler that answers; `http` and `socket` are the
 //!   edges, with `incoming` and `answers` for the events of sockets; `dialect` has the forms of
 //!   pushes, and `rooms` their recipients;
@@ -63,11 +65,6 @@ mod uuids;
 pub mod route;
 mod router;
 
-#[expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "this is the edge to clients and back ends"
-)]
 mod http;
 
 mod answer;

@@ -95,21 +95,18 @@ use crate::memory_budget::MemoryBudget;
 use crate::rooms::{self, Candidates, FollowedFilter, Presence};
 use crate::settings::{Limit, Settings};
 
-pub(crate) use legacy::CompatLayer;
-pub(crate) use socket_io::SocketIoAdapter;
-
 use adapter::socket::{Arguments, SendError};
 use adapter::{Adapter, Recipients};
-pub use connection::Client;
 use connection::PushError;
-pub(crate) use connection::address_of;
-
-pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
-
-pub(crate) use limits::Limits;
 use output::LARGE_PACKET;
 
+pub use connection::Client;
+pub(crate) use connection::address_of;
+pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
+pub(crate) use legacy::CompatLayer;
+pub(crate) use limits::Limits;
 pub(crate) use output::{OutputBudget, UNCLAIMED_BYTES};
+pub(crate) use socket_io::SocketIoAdapter;
 
 /// How often a full send buffer is checked again. Nothing reports that it has room.
 pub(crate) const SEND_BUFFER_POLL_INTERVAL: Duration = Duration::from_millis(5);

@@ -53,6 +53,7 @@ pub struct Memory {
 
 impl Memory {
     /// Returns an empty store with a new epoch.
+    #[expect(clippy::disallowed_methods, reason = "a simulation uses `in_environment`")]
     pub fn new(window: Window, tail: Tail) -> Self {
         Self::in_environment(Environment::tokio(), window, tail)
     }

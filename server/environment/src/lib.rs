@@ -4,9 +4,9 @@
 //! [`Environment::tokio`] is the real one. A simulation has its own, so that all of its runs with
 //! one seed are the same.
 //!
-//! Modules in reading order: [`Clock`], [`Random`] and [`Spawn`] are the traits, `task` is the
-//! handle of a task, [`HashMap`] has an order that a simulation can set, and `system` implements the
-//! traits with tokio and the operating system.
+//! Modules in reading order: [`Clock`], [`Random`] and [`Spawn`] are the traits. `task` is the
+//! handle of a task. `maps` has the maps and sets of the server, whose order a simulation can set.
+//! `system` implements the traits with tokio and the operating system.
 #![cfg_attr(
     test,
     allow(
@@ -146,9 +146,14 @@ impl Environment {
     }
 
     /// Runs a task in the background. This may be called outside of any task.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
-        let (task, handle) = task::with_handle(task);
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(Box::pin(task));
+    }
+
+    /// The same for a task that is awaited or aborted later.
+    pub fn spawn_with_handle(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
+        let (task, handle) = task::with_handle(task);
+        self.spawn(task);
         handle
     }
 

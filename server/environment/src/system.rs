@@ -100,9 +100,9 @@ mod tests {
     #[tokio::test]
     async fn task_resolves_after_its_end_a_panic_and_an_abort() {
         let environment = Environment::tokio();
-        environment.spawn(async {}).await;
-        environment.spawn(async { panic!("this panic is part of the test") }).await;
-        let endless = environment.spawn(pending());
+        environment.spawn_with_handle(async {}).await;
+        environment.spawn_with_handle(async { panic!("this panic is part of the test") }).await;
+        let endless = environment.spawn_with_handle(pending());
         endless.abort();
         endless.await;
     }

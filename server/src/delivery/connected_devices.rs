@@ -87,7 +87,7 @@ impl Drop for ConnectedDevices {
             (self.delivery_service.clone(), std::mem::take(&mut self.devices));
         // This may run outside of any task.
         let environment = self.delivery_service.environment();
-        drop(environment.spawn(async move {
+        environment.spawn(async move {
             for device in devices {
                 let at = delivery_service.environment().unix_millis();
                 if let Err(error) = delivery_service.engine().queues().disconnect(device, at).await
@@ -95,6 +95,6 @@ impl Drop for ConnectedDevices {
                     tracing::error!(%error, "cannot record that a device has disconnected");
                 }
             }
-        }));
+        });
     }
 }

@@ -1,14 +1,18 @@
 //! The HTTP edge: TCP connections, the checks of requests, sessions, and the routes beside
 //! resources.
 
+#[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 mod activity;
 pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod assets;
+#[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 pub(crate) mod budget;
 mod caller;
 pub(crate) mod client_address;
+#[expect(clippy::disallowed_types, reason = "this is the edge to clients")]
 pub(crate) mod connection_handle;
+#[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 pub(crate) mod connections;
 pub(crate) mod cookies;
 pub(crate) mod emulation;
@@ -26,8 +30,18 @@ pub(crate) mod publish;
 pub(crate) mod revoke;
 pub(crate) mod security_headers;
 pub(crate) mod send;
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the edge to clients"
+)]
 pub(crate) mod serve;
 pub(crate) mod socket_path;
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the edge to clients"
+)]
 pub(crate) mod tcp_connection;
 pub(crate) mod values;
 pub(crate) mod websocket;

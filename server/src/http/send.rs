@@ -114,6 +114,7 @@ async fn send(
 }
 
 /// Returns the id that a proxy or the sender has given the request, or a new one, for the log.
+#[expect(clippy::disallowed_methods, reason = "it is only for the log")]
 fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get("x-request-id").and_then(|id| id.to_str().ok());
     let given = given.filter(|id| (1..=128).contains(&id.len()));

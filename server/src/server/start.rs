@@ -71,7 +71,7 @@ pub(super) async fn start(
         }
     };
     let http = HttpServer::new(app, connections, &settings.limits);
-    let serving = environment.spawn(http.serve(listener, stopped));
+    let serving = environment.spawn_with_handle(http.serve(listener, stopped));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         %addr,

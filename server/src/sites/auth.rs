@@ -101,6 +101,7 @@ type AuthRequest = BoxFuture<'static, Result<Rooms, Refusal>>;
 
 impl Authenticator {
     /// Creates the authenticator of a site.
+    #[expect(clippy::disallowed_methods, reason = "the server uses `in_environment`")]
     pub fn new(name: Name, site: Arc<Site>, http: HttpClient) -> Self {
         Self::in_environment(Environment::tokio(), name, site, http)
     }

@@ -66,7 +66,7 @@ impl UserUpdates {
         };
         let (http, running) = (self.http.clone(), Arc::clone(&self.running));
         let environment = self.environment.clone();
-        drop(self.environment.spawn(async move {
+        self.environment.spawn(async move {
             let _permit = permit;
             let Ok(_turn) = running.acquire().await else { return };
             let uri = request.uri().clone();
@@ -78,7 +78,7 @@ impl UserUpdates {
                     Err(_) => "it did not answer within authTimeout".to_owned(),
                 };
             tracing::warn!(%uri, problem, "updateUserUrl failed");
-        }));
+        });
     }
 }
 

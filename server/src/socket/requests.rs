@@ -182,8 +182,7 @@ impl ConnectionHandler for RequestHandler {
         match self.connection.enqueue(event, self.context.limits, is_websocket, claim) {
             EnqueueOutcome::Queued => {}
             EnqueueOutcome::First => {
-                let run = self.context.clone().process_inbox(client);
-                drop(self.context.environment.spawn(run));
+                self.context.environment.spawn(self.context.clone().process_inbox(client));
             }
             EnqueueOutcome::Overflow => client.disconnect(),
         }

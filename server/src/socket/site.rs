@@ -88,7 +88,7 @@ impl PendingConnection {
         let (id, site) = (connection.id(), &site_client.name);
         tracing::debug!(connection = %id, %site, "a client has connected");
         let session = delivery_service.clone().run_session(site_client, devices, connection, gone);
-        drop(delivery_service.environment().spawn(session));
+        delivery_service.environment().spawn(session);
     }
 }
 
