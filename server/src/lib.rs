@@ -62,6 +62,9 @@ mod shared;
 mod undeclared_resources;
 mod uuids;
 
+#[cfg(test)]
+mod simulated;
+
 pub mod route;
 mod router;
 

@@ -342,6 +342,11 @@ impl Client {
         Self { socket, connection }
     }
 
+    #[cfg(test)]
+    pub(crate) fn socket(&self) -> &Arc<dyn Socket> {
+        &self.socket
+    }
+
     /// Returns a value that tells this connection from all others.
     pub(super) fn key(&self) -> *const Connection {
         Arc::as_ptr(&self.connection)
