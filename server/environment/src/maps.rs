@@ -16,27 +16,30 @@ pub type HashSet<T> = collections::HashSet<T, HashKey>;
 
 /// The key of the hashes of one map.
 #[derive(Debug, Clone)]
-pub struct HashKey([u64; 2]);
+pub struct HashKey(Key);
+
+#[derive(Debug, Clone)]
+enum Key {
+    Random(RandomState),
+    Seeded(u64),
+}
 
 thread_local! {
-    static NEXT: Cell<Option<[u64; 2]>> = const { Cell::new(None) };
+    static NEXT_SEED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// Makes the keys of the maps that this thread creates from now on depend on a seed. They are no
 /// secret then.
 pub fn seed_hashes(seed: u64) {
-    NEXT.set(Some([seed, !seed]));
+    NEXT_SEED.set(Some(seed));
 }
 
 impl Default for HashKey {
     /// Returns a key that no other map of this thread has.
     fn default() -> Self {
-        let [first, second] = NEXT.get().unwrap_or_else(|| {
-            let random = || RandomState::new().build_hasher().finish();
-            [random(), random()]
-        });
-        NEXT.set(Some([first.wrapping_add(1), second]));
-        Self([first, second])
+        let Some(seed) = NEXT_SEED.get() else { return Self(Key::Random(RandomState::new())) };
+        NEXT_SEED.set(Some(seed.wrapping_add(1)));
+        Self(Key::Seeded(seed))
     }
 }
 
@@ -44,9 +47,14 @@ impl BuildHasher for HashKey {
     type Hasher = DefaultHasher;
 
     fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        self.0.iter().for_each(|part| hasher.write_u64(*part));
-        hasher
+        match &self.0 {
+            Key::Random(state) => state.build_hasher(),
+            Key::Seeded(seed) => {
+                let mut hasher = DefaultHasher::new();
+                hasher.write_u64(*seed);
+                hasher
+            }
+        }
     }
 }
 
