@@ -101,7 +101,10 @@ impl Fanout {
             let has_rooms_behind = !self.rooms_behind.is_empty();
             tokio::select! {
                 biased;
-                () = self.environment.sleep_until(self.announce_at), if has_rooms_behind => {
+                // The timer is only made if it is needed.
+                () = async { self.environment.sleep_until(self.announce_at).await },
+                    if has_rooms_behind =>
+                {
                     self.announce_positions().await;
                 }
                 count = tail.recv_many(&mut changes, MAX_BATCH) => {

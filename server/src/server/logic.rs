@@ -1,4 +1,4 @@
-//! Assembles what answers requests and sends changes.
+//! Assembles the parts of the server that answer requests and send changes.
 //!
 //! Invariant: the logic reaches the world only through what is passed to it: an environment, an
 //! engine, an adapter for connections, and a client for HTTP. So two runs in a simulation with one
@@ -43,7 +43,7 @@ pub(super) const MAX_WAITING_CHANGES: usize = 1024;
 /// undeclared resources.
 const MAX_IGNORED_PARAMETERS: usize = 1_000;
 
-/// What is passed to the logic.
+/// The four things that the logic reaches the world through.
 pub(crate) struct World {
     pub(crate) environment: Environment,
     pub(crate) engine: Arc<dyn Engine>,
@@ -51,8 +51,8 @@ pub(crate) struct World {
     pub(crate) http: HttpClient,
 }
 
-/// What the logic shares with the edges: the counters of limits, and the budgets of requests and of
-/// answers.
+/// The counters of limits, and the budgets of requests and of answers. The logic shares them with
+/// the edges.
 #[derive(Clone)]
 pub(crate) struct Budgets {
     pub(crate) limits: Arc<LimitMonitor>,

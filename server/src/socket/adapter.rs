@@ -1,4 +1,4 @@
-//! What the logic needs of Socket.IO: connections, rooms of connections, and namespaces.
+//! The parts of Socket.IO that the logic needs: connections, rooms of connections, and namespaces.
 //!
 //! `socket_io` implements these traits over the network. A simulation has its own implementation.
 
@@ -61,8 +61,8 @@ pub(crate) trait Namespace: Send + Sync + 'static {
     ) -> Result<Arc<dyn ConnectionHandler>, String>;
 }
 
-/// Receives what happens to one connection. It does not hold the socket, because the socket holds
-/// it.
+/// Receives the events of one connection, and its begin and end. It does not hold the socket,
+/// because the socket holds it.
 pub(crate) trait ConnectionHandler: Send + Sync + 'static {
     /// Returns the state of the connection, if its client sends requests.
     fn connection(&self) -> Option<&Arc<Connection>>;

@@ -43,7 +43,7 @@ struct SiteHandler {
     pending: PendingConnection,
 }
 
-/// What is kept of a connection until its CONNECT is answered.
+/// The parts of a connection that wait until its CONNECT is answered.
 #[derive(Default)]
 pub(super) struct PendingConnection(Mutex<Option<PendingParts>>);
 
