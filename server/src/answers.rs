@@ -94,7 +94,12 @@ impl Answers {
             }
             Incoming::Resume(rooms) => {
                 let max_bytes = self.body_limit * TOLERANCE;
-                let answer = resume(&self.shared, client, rooms, max_bytes, &memory).await?;
+                let answer = tokio::select! {
+                    biased;
+                    // Nobody waits for the answer any more, and it may take many reads.
+                    () = client.gone() => return Ok(Answer::new(null_ack(), None)),
+                    answer = resume(&self.shared, client, rooms, max_bytes, &memory) => answer?,
+                };
                 // Rooms for whose changes there was no memory are answered as well.
                 memory.set_required(true);
                 Arguments::One(answer)

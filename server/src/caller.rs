@@ -150,6 +150,15 @@ pub(crate) async fn session_changed(shared: &Shared, session: &str) {
     }
 }
 
+/// Checks all connections again: any session may have changed.
+pub(crate) async fn recheck_all(shared: &Shared) {
+    for client in shared.sockets.all() {
+        if client.principal().0.is_some() {
+            recheck_rooms(shared, &client).await;
+        }
+    }
+}
+
 /// Checks connections again whose session has expired.
 pub(crate) async fn watch_sessions(shared: Arc<Shared>) {
     loop {

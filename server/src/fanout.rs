@@ -9,7 +9,8 @@
 //! A client that does not read loses pushes, and Socket.IO does not report which client that was.
 //! So after a loss, the fan-out announces the position of the room a little later: clients that are
 //! behind notice it and ask to resume. A stock client could not notice it; one that cannot take a
-//! push is disconnected.
+//! push is disconnected. The same is done for all clients of a resource if changes of it did not
+//! reach this server: a gap.
 
 mod search_budget;
 mod stock;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use backwire_engine::Environment;
+use backwire_engine::{Environment, Gap};
 use backwire_environment::HashMap;
 use backwire_records::change::{Change, Position, Resource, Room, Verb};
 use backwire_records::criteria::{Collection, Scope};
@@ -95,12 +96,21 @@ impl Fanout {
     }
 
     /// Follows the log until the engine is gone and all changes are sent.
-    pub(crate) async fn follow(mut self, mut tail: mpsc::Receiver<Arc<Change>>) {
+    ///
+    /// Invariant: a gap is handled before any change after it is sent. The engine reports it before
+    /// it sends such a change.
+    pub(crate) async fn follow(
+        mut self,
+        mut tail: mpsc::Receiver<Arc<Change>>,
+        gaps: Option<mpsc::UnboundedReceiver<Gap>>,
+    ) {
         let mut changes = Vec::with_capacity(MAX_BATCH);
+        let mut gaps = gaps.unwrap_or_else(|| mpsc::unbounded_channel().1);
         loop {
             let has_rooms_behind = !self.rooms_behind.is_empty();
             tokio::select! {
                 biased;
+                Some(gap) = gaps.recv() => self.handle_gap(&gap),
                 // The timer is only made if it is needed.
                 () = async { self.environment.sleep_until(self.announce_at).await },
                     if has_rooms_behind =>
@@ -111,12 +121,32 @@ impl Fanout {
                     if count == 0 {
                         return;
                     }
+                    while let Ok(gap) = gaps.try_recv() {
+                        self.handle_gap(&gap);
+                    }
                     for run in changes.chunk_by(|one, next| one.resource == next.resource) {
                         self.send_run(run).await;
                     }
                     changes.clear();
                     self.yield_to_recipients().await;
                 }
+            }
+        }
+    }
+
+    /// Has all clients that follow anything of a resource resume, because changes of it were not
+    /// sent.
+    fn handle_gap(&mut self, gap: &Gap) {
+        for filter in self.sockets.filters_of(Dialect::Runtime, &gap.resource) {
+            filter.last_offset.store(gap.upto.offset, Ordering::Relaxed);
+        }
+        for client in self.sockets.all() {
+            let mut rooms = client.record_rooms();
+            rooms.retain(|room| *room.resource() == gap.resource);
+            match client.dialect() {
+                Dialect::Runtime => rooms.iter().for_each(|room| self.mark_behind(room, gap.upto)),
+                _ if !rooms.is_empty() => client.disconnect(),
+                _ => {}
             }
         }
     }

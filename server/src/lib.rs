@@ -41,12 +41,14 @@ mod caller;
 mod cascade;
 mod populate;
 mod resume;
+mod store_events;
 mod subscription;
 
 mod address_quota;
 pub mod context;
 pub mod duration;
 pub mod error;
+mod fair_queue;
 mod fingerprint;
 mod identity;
 mod join_in_order;
@@ -59,6 +61,7 @@ pub mod pubsub;
 mod secret_files;
 pub mod session;
 mod shared;
+mod task_budget;
 mod undeclared_resources;
 mod uuids;
 

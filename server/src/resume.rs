@@ -3,17 +3,20 @@
 //! Each room is joined first and read second, like any read that subscribes. The answer for a room
 //! is *resync*, which makes the client read it again, if the log does not reach back far enough, if
 //! the engine fails, or if the room has more than the caller may know by now. It is also *resync*
-//! when the answer is large enough, when there is no memory for more, and when filters would have
-//! to check too much. So the work for one short event is limited.
+//! when the answer is large enough, when there is no memory for more changes, and when filters
+//! would have to check too much. So the work and the memory for one short event are limited.
 //!
-//! In reading order: `answers` builds the answers, `log` reads the changes for them, and
-//! `shared_logs` shares these between clients that come back at the same time.
+//! In reading order: `answers` builds the answers, `log` reads the changes for them, `log_memory`
+//! bounds their memory, and `shared_logs` shares these between clients that come back at the same
+//! time. `slots` bounds how many resumes of one address others wait for.
 
 mod answers;
 mod entry;
 mod log;
+mod log_memory;
 mod range;
 mod shared_logs;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -66,7 +69,11 @@ pub(crate) async fn resume(
     let entries: Vec<_> = rooms.iter().map(entry).collect();
     let mut budget = Budget::new(max_bytes, shared.resume_work, memory);
     let is_connected = || client.is_connected();
-    let mut answers = answers(shared, &entries, &mut budget, is_connected).await;
+    let changes = shared.shared_logs.memory(client.address());
+    let mut answers = answers(shared, &entries, (&mut budget, &changes), is_connected).await;
+    if let Some(limit) = changes.refused() {
+        shared.limits.reached(limit, client.address());
+    }
     if budget.is_exhausted() {
         shared.limits.reached(Limit::ResumeWork, client.address());
     }

@@ -10,8 +10,8 @@ mod filter_users;
 mod names;
 mod subscribers;
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backwire_environment::HashMap;
 use backwire_records::change::{Change, Id, Resource, Room};
@@ -35,8 +35,14 @@ use subscribers::Subscribers;
 pub(crate) struct Presence {
     counts: Mutex<Counts>,
     limits: Limits,
-    /// The approximate number of bytes that are kept for all rooms of all connections.
-    memory: AtomicUsize,
+    memory: Mutex<RoomMemory>,
+}
+
+/// The approximate number of bytes that are kept for the rooms of connections.
+#[derive(Debug, Default)]
+struct RoomMemory {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -55,14 +61,33 @@ impl Presence {
         &self.limits
     }
 
-    /// Replaces the bytes that are kept for the rooms of a connection.
-    pub(crate) fn resize(&self, before: usize, now: usize) {
-        self.memory.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    /// Replaces the bytes that are kept for the rooms of a connection from this address.
+    pub(crate) fn resize(&self, address: Option<IpAddr>, before: usize, now: usize) {
+        let memory = &mut *self.memory.lock();
+        memory.total = memory.total + now - before;
+        if let Some(address) = address {
+            let own = memory.by_address.entry(address).or_default();
+            *own = *own + now - before;
+            if *own == 0 {
+                memory.by_address.remove(&address);
+            }
+        }
+    }
+
+    /// Whether the connections from this address may keep more for their rooms: not more than is
+    /// free. So one address keeps at most half of all, and something is left for others however
+    /// many addresses there are.
+    pub(crate) fn has_memory(&self, address: Option<IpAddr>) -> bool {
+        let memory = self.memory.lock();
+        let free = self.limits.subscription_bytes_total.saturating_sub(memory.total);
+        let own = address.and_then(|address| memory.by_address.get(&address));
+        free > own.copied().unwrap_or_default()
     }
 
     /// Returns the approximate number of bytes that are kept for all rooms of all connections.
-    pub(crate) fn memory(&self) -> usize {
-        self.memory.load(Ordering::Relaxed)
+    #[cfg(test)]
+    fn memory(&self) -> usize {
+        self.memory.lock().total
     }
 
     /// Checks whether one more connection, which belongs to these users, may follow a filter.

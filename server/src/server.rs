@@ -94,6 +94,7 @@ impl Server {
         let _ = self.stop.send(());
         self.tasks.session_watch.abort();
         self.tasks.site_updates.abort();
+        self.tasks.store_events.iter().for_each(Task::abort);
         self.tasks.cascades.abort();
         self.sockets.close(DISCONNECT_TIMEOUT).await;
         wait_for(&self.environment, "http", self.serving).await;

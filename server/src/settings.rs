@@ -9,6 +9,7 @@
 //! - `limits`: what a client may use;
 //! - `trusted_proxy`: the proxies whose client addresses the server trusts;
 //! - `store`: the engine;
+//! - `redis_url`: the address of an engine in Redis;
 //! - `allowed_host`: the names of the server;
 //! - `allowed_origin`: the pages that may use it;
 //! - `access_summary`: a summary of who has access to what;
@@ -22,6 +23,7 @@ mod allowed_origin;
 mod command_option;
 mod limits;
 mod migration_guide;
+mod redis_url;
 mod secret;
 mod service;
 mod socket_io;
@@ -50,11 +52,13 @@ pub use command_option::{Assignment, CommandOption, TextKind};
 pub(crate) use limits::LimitsBlock;
 pub use limits::{Limit, Limits};
 pub(crate) use migration_guide::MIGRATION_GUIDE;
+pub use redis_url::RedisUrl;
 pub use secret::{ApiKey, SessionSecret};
 pub use service::{Cors, Flake, Redis};
 pub(crate) use socket_io::IoBlock;
 pub use socket_io::{Heartbeat, SocketIo, SocketPath, Transports};
 pub use store::Store;
+pub(crate) use store::open_blocking;
 pub(crate) use table::for_each_setting;
 pub use trusted_proxy::TrustedProxy;
 pub(crate) use value::{SettingValue, read};
@@ -72,7 +76,8 @@ macro_rules! define_settings {
             /// Files among the pages that are never served. The files of the store are not served
             /// either.
             pub private_files: Vec<PathBuf>,
-            /// The address of a Redis server. No engine uses it yet.
+            /// The address of a Redis server in a file of a SocketIO Web Service. It has no effect:
+            /// an engine in Redis has its address in [`store`](Self::store).
             pub redis: Option<Redis>,
             /// The apps that share this server. Each has its own namespace.
             pub sites: Sites,

@@ -5,7 +5,6 @@
 //! all at once: a reader never sees a mixture of two versions of the file.
 
 mod auth;
-mod fair_queue;
 mod invalid;
 mod refusal;
 mod refused_tokens;

@@ -13,7 +13,7 @@ pub(crate) mod rooms;
 
 use std::sync::Arc;
 
-use backwire_engine::{ChangesSince, Engine, ReadOptions, Record, Snapshot};
+use backwire_engine::{ChangesSince, ReadOptions, Record, Snapshot};
 use backwire_environment::HashSet;
 use backwire_records::access::{AccessScope, Operation};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
@@ -281,7 +281,7 @@ where
         return Err(Error::TooManyRooms { which: limit, limit: client.limit(limit) });
     }
     client.join(joined.clone());
-    if !has_changed(cx.engine(), room, snapshot.position).await? {
+    if !has_changed(cx, room, snapshot.position).await? {
         return Ok(snapshot);
     }
     let again = read().await?;
@@ -291,8 +291,10 @@ where
     Ok(again)
 }
 
-async fn has_changed(engine: &dyn Engine, room: &Room, position: Position) -> Result<bool> {
-    let since = engine.changes_since(room, position).await?;
+/// Whether a room has changed since a position. No change is read for that.
+async fn has_changed(cx: &Context, room: &Room, position: Position) -> Result<bool> {
+    let options = ReadOptions { records: 0, client: cx.reads().client, ..ReadOptions::default() };
+    let since = cx.engine().changes_since_for(room, position, &options).await?;
     Ok(!matches!(since, ChangesSince::Changes { changes, .. } if changes.is_empty()))
 }
 
@@ -406,9 +408,7 @@ pub(crate) async fn record_after_write(
     let Some(rooms) = rooms else { return Ok(after.clone()) };
     client.join(rooms.clone());
     check_access(cx, client, resource, &access_scope).await?;
-    if !has_changed(cx.engine(), &Room::instance(resource.clone(), id.clone()), change.position)
-        .await?
-    {
+    if !has_changed(cx, &Room::instance(resource.clone(), id.clone()), change.position).await? {
         return Ok(after.clone());
     }
     let now = cx.engine().find_one(resource, id).await?.value;

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use crate::command::{answers, cargo, program, run, run_counted, run_tests};
 use crate::outcome::Outcome;
 use crate::requirements::{
-    BROWSER, CLIPPY, GZIP, KILL, LANGUAGES, RUSTFMT, Requirement, WASM_TARGET,
+    BROWSER, CLIPPY, GZIP, KILL, LANGUAGES, REDIS, RUSTFMT, Requirement, WASM_TARGET,
 };
 use crate::server::Server;
 use crate::size::{BUDGET, PART_BUDGET, Size};
@@ -107,7 +107,7 @@ pub(crate) const STEPS: [Step; 13] = [
     Step {
         name: "native",
         about: "Rust tests and the examples in the docs",
-        requirements: &[build::SERVER, &[GZIP, KILL]],
+        requirements: &[build::SERVER, &[GZIP, KILL, REDIS]],
         run: native,
     },
     Step {

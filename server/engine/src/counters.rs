@@ -13,7 +13,7 @@ const LOG_SLACK_DIVISOR: u64 = 16;
 /// The largest id of a client that moves the counter. Otherwise a client could use up the ids of
 /// all others with one large id. Larger ids may be in use by records, so creates without an id skip
 /// those.
-const MAX_COUNTED_ID: i64 = 1 << 52;
+pub(super) const MAX_COUNTED_ID: i64 = 1 << 52;
 
 /// The approximate bytes of a change in the log beside its texts.
 pub(super) const CHANGE_BYTES: u64 = 128;
@@ -93,10 +93,17 @@ impl Counters {
         if self.next_id <= MAX_COUNTED_ID {
             return Ok(Some(self.next_id));
         }
-        match first_free(self.next_id..=Id::MAX_SAFE_INTEGER)? {
-            Some(free) => Ok(Some(free)),
-            None => first_free(MAX_COUNTED_ID + 1..=Id::MAX_SAFE_INTEGER),
+        for range in Self::uncounted(self.next_id) {
+            if let Some(free) = first_free(range)? {
+                return Ok(Some(free));
+            }
         }
+        Ok(None)
+    }
+
+    /// Returns the ranges to search for a free id when the counter has passed the counted ids.
+    pub(super) fn uncounted(next_id: i64) -> [RangeInclusive<i64>; 2] {
+        [next_id, MAX_COUNTED_ID + 1].map(|first| first..=Id::MAX_SAFE_INTEGER)
     }
 
     /// Whether all changes after an offset are still in the log.

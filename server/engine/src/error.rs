@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backwire_records::answer_memory::OutOfMemory;
+use backwire_records::change::Resource;
 use backwire_records::write::WriteError;
 
 /// The error of an engine.
@@ -40,6 +41,19 @@ pub enum Error {
          `indexed`, or ask for fewer records with `where` or a smaller `skip`"
     )]
     TooMuchToSort(usize),
+    /// A read would have to look at more records than the store reads without an index.
+    #[error(
+        "the read of {resource} looks at more than {limit} records: {}",
+        index_advice(.attributes)
+    )]
+    TooMuchToScan {
+        /// The resource.
+        resource: Resource,
+        /// The maximum.
+        limit: usize,
+        /// The attributes that the read is about and that are not indexed.
+        attributes: Vec<String>,
+    },
     /// There is no memory left for the answer of a read.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
@@ -61,12 +75,22 @@ impl Error {
             Self::ReadDeadline(_)
             | Self::TooManyRecords(_)
             | Self::TooManyBytes(_)
-            | Self::TooMuchToSort(_) => true,
+            | Self::TooMuchToSort(_)
+            | Self::TooMuchToScan { .. } => true,
             Self::Refused(_)
             | Self::DiskFull
             | Self::OutOfMemory(_)
             | Self::TooManySessions { .. }
             | Self::Unavailable(_) => false,
+        }
+    }
+}
+
+fn index_advice(attributes: &[String]) -> String {
+    match attributes {
+        [] => "ask for fewer with `limit`".to_owned(),
+        names => {
+            format!("declare {} as `indexed`, or ask for fewer with `limit`", names.join(", "))
         }
     }
 }

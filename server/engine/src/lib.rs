@@ -16,6 +16,7 @@
 mod cascades;
 mod counters;
 mod error;
+mod events;
 mod ledger;
 mod ledger_entry;
 mod memory;
@@ -23,6 +24,8 @@ mod partial_record;
 mod queues;
 mod read_options;
 mod record;
+mod redis;
+mod round_robin;
 mod sessions;
 #[expect(clippy::disallowed_methods, reason = "the engine in a file has threads and a disk")]
 mod sqlite;
@@ -44,6 +47,7 @@ pub use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory
 pub use backwire_records::dangling::{Dangling, Reference};
 pub use cascades::{Cascade, Cascades};
 pub use error::Error;
+pub use events::{StoreEvent, StoredMessage};
 pub use ledger_entry::{KeyLookup, LedgerEntry};
 pub use memory::Memory;
 pub use queues::{
@@ -52,6 +56,7 @@ pub use queues::{
 };
 pub use read_options::{ReadOptions, ReadTime};
 pub use record::Record;
+pub use redis::{Redis, RedisOptions};
 pub use sessions::PERSON_KEY;
 pub use sessions::{MemorySessions, SessionEdit, Sessions, StoredSession};
 pub use sqlite::Sqlite;
@@ -68,15 +73,30 @@ pub const DEFAULT_READ_DEADLINE: Duration = Duration::from_secs(2);
 /// It is bounded. An engine waits while it is full, so writers cannot outrun the fan-out.
 pub type Tail = mpsc::Sender<Arc<Change>>;
 
+/// Changes that did not reach the [tail](Tail) of an engine which several servers share: the log
+/// had dropped them before this server read them, or the store has lost changes that had reached
+/// it. Clients of the resource have to resume from their positions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The resource.
+    pub resource: Resource,
+    /// The offset of the last change that reached the tail. If it is larger than `upto`, the
+    /// changes between both have never been, as far as the store knows.
+    pub after: u64,
+    /// The position after which changes reach the tail again.
+    pub upto: Position,
+}
+
 /// The store of records, logs, ledger and sessions.
 ///
 /// Invariant: a commit stores record, change and ledger entry together or not at all, and a
 /// snapshot's position is the head of the log in the same transaction that read the snapshot.
 ///
-/// One process at a time has a store open. Each open draws an epoch for its positions. The
-/// positions of former opens stay valid as in `sqlite/epochs.rs`, or are out of reach as in
-/// [`Memory`]. A commit reads the [`StoredState`](backwire_records::write::StoredState) that
-/// [`Write::apply`] decides on, and stores its decision.
+/// One process at a time has a store open, except [`Redis`], which several servers share. Each open
+/// draws an epoch for its positions; with [`Redis`], each run of Redis does. The positions of
+/// former epochs stay valid as in `sqlite/epochs.rs`, or are out of reach as in [`Memory`]. A
+/// commit reads the [`StoredState`](backwire_records::write::StoredState) that [`Write::apply`]
+/// decides on, and stores its decision.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// Receives the declared models once, before anything else, so that the engine can make
@@ -161,7 +181,20 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns the changes of a room after a position. If they are more than an engine can hold in
     /// memory, they are out of reach.
-    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error>;
+    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
+        self.changes_since_for(room, position, &ReadOptions::default()).await
+    }
+
+    /// The same for a client. Changes are also out of reach if they are more than
+    /// [`records`](ReadOptions::records), or if there is no [`memory`](ReadOptions::memory) for
+    /// them. The memory of each is claimed before it is held, unless others share it. The other
+    /// bounds of the options are about records.
+    async fn changes_since_for(
+        &self,
+        room: &Room,
+        position: Position,
+        options: &ReadOptions,
+    ) -> Result<ChangesSince, Error>;
 
     /// Whether the log of a resource has everything after each of these positions, as
     /// [`changes_since`](Self::changes_since) would report.
@@ -177,6 +210,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Returns the name of the primary key of each resource: that of the [model](Write::model) of
     /// the first written record. Resources without any written record are left out.
     async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error>;
+
+    /// Returns the channel for [gaps](Gap), once. `None` if the tail of this engine has none.
+    fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
+        None
+    }
+
+    /// Returns the channel for the [events](StoreEvent) of all servers that share the store, once,
+    /// before anything else. `None` if only one server uses it.
+    fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {
+        None
+    }
 
     /// Returns metrics of the store.
     fn gauges(&self) -> Vec<Gauge> {

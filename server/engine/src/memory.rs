@@ -144,14 +144,24 @@ impl Engine for Memory {
         Ok(self.state().table(resource, |table| table.counters.position(self.epoch)))
     }
 
-    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
+    /// The changes are those of the log, so they need no memory.
+    async fn changes_since_for(
+        &self,
+        room: &Room,
+        position: Position,
+        options: &ReadOptions,
+    ) -> Result<ChangesSince, Error> {
         Ok(self.state().table(room.resource(), |table| {
             if position.epoch != self.epoch || !table.counters.reaches(position.offset) {
                 return ChangesSince::OutOfReach;
             }
-            ChangesSince::Changes {
-                changes: table.since(room.id(), position.offset),
-                head: table.counters.position(self.epoch),
+            let limit = options.records.saturating_add(1);
+            let changes = table.since(room.id(), position.offset, limit);
+            match options.check_records(changes.len()) {
+                Ok(()) => {
+                    ChangesSince::Changes { changes, head: table.counters.position(self.epoch) }
+                }
+                Err(_) => ChangesSince::OutOfReach,
             }
         }))
     }
@@ -491,10 +501,12 @@ impl Table {
         written.was_logged().then(|| &*self.log[place])
     }
 
-    fn since(&self, id: Option<&Id>, offset: u64) -> Vec<Arc<Change>> {
+    /// Returns the changes after an offset, at most as many as the limit.
+    fn since(&self, id: Option<&Id>, offset: u64, limit: usize) -> Vec<Arc<Change>> {
         let start = self.log.partition_point(|change| change.position.offset <= offset);
         let missed = self.log.range(start..);
-        missed.filter(|change| id.is_none_or(|id| *id == change.id)).cloned().collect()
+        let missed = missed.filter(|change| id.is_none_or(|id| *id == change.id));
+        missed.take(limit).cloned().collect()
     }
 }
 

@@ -234,12 +234,17 @@ impl Engine for Sqlite {
         self.readers.read(move |snapshot| reader::head(snapshot, epoch, &resource)).await
     }
 
-    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
-        let (epoch, room) = (self.epoch, room.clone());
+    async fn changes_since_for(
+        &self,
+        room: &Room,
+        position: Position,
+        options: &ReadOptions,
+    ) -> Result<ChangesSince, Error> {
+        let (epoch, room, bounds) = (self.epoch, room.clone(), options.clone());
         let since = move |snapshot: &Transaction<'_>, _: &_| {
-            reader::since(snapshot, epoch, &room, position)
+            reader::since(snapshot, epoch, &room, position, &bounds)
         };
-        self.readers.read_list(&ReadOptions::default(), since).await
+        self.readers.read_list(options, since).await
     }
 
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {

@@ -71,6 +71,14 @@ impl Arrivals {
         self.0.arrived.notify_one();
     }
 
+    /// Has messages for persons read from the queues, because some may not have arrived.
+    pub(super) fn read_queues(&self) {
+        let mut buffered = self.buffered();
+        buffered.drop_queued();
+        drop(buffered);
+        self.0.arrived.notify_one();
+    }
+
     /// Waits for the next message. Nothing is lost if the future is dropped.
     pub(super) async fn next(&self) -> Next {
         loop {
@@ -106,6 +114,13 @@ impl Buffered {
         self.must_disconnect = dropped.iter().chain([last]).any(|arrival| arrival.id.is_none());
         self.must_read_queues = true;
         self.bytes = 0;
+    }
+
+    /// Drops the messages that are in the queues as well.
+    fn drop_queued(&mut self) {
+        self.arrivals.retain(|arrival| arrival.id.is_none());
+        self.bytes = self.arrivals.iter().map(Arrival::size).sum();
+        self.must_read_queues = true;
     }
 
     fn next(&mut self) -> Option<Next> {
@@ -173,6 +188,17 @@ mod tests {
             arrivals.put(arrival(Some(8), 1));
             assert!(matches!(take_all(&arrivals), (ids, None) if ids == [0, 8]));
         }
+    }
+
+    #[test]
+    fn missed_arrivals_are_read_from_the_queues() {
+        let arrivals = Arrivals::default();
+        [Some(1), None, Some(2)].iter().for_each(|id| arrivals.put(arrival(*id, 1)));
+        arrivals.read_queues();
+        arrivals.put(arrival(Some(3), 1));
+        assert!(matches!(take_all(&arrivals), (ids, Some(Next::ReadQueues)) if ids.is_empty()));
+        arrivals.put(arrival(Some(4), 1));
+        assert!(matches!(take_all(&arrivals), (ids, None) if ids == [0, 4]));
     }
 
     #[test]

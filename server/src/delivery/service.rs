@@ -2,16 +2,17 @@
 //!
 //! A message is stored. Then its sender is answered, and the message is put into the arrivals of
 //! the connections that it is for. Each ack removes it from a queue. One task handles all messages,
-//! and delivers them in the order of their ids. Each connection has a task that sends them: see
-//! `session`.
+//! and delivers them in the order of their ids. If several servers share the store, each delivers
+//! the messages of all servers as its engine reports them, and not those of its own senders. Each
+//! connection has a task that sends them: see `session`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use backwire_engine::{self as engine, Engine, Enqueue, Enqueued, Environment};
+use backwire_engine::{self as engine, Engine, Enqueue, Enqueued, Environment, StoredMessage};
 use backwire_environment::HashMap;
 use backwire_records::access::Principal;
 use backwire_records::messages::flake::Flake;
@@ -59,6 +60,8 @@ struct Inner {
     recipients: Recipients,
     site_connections: SiteConnections,
     user_updates: UserUpdates,
+    /// Whether the engine reports the stored messages, those of other servers as well.
+    has_events: AtomicBool,
 }
 
 /// The recipients of messages, by site and room.
@@ -134,7 +137,13 @@ impl DeliveryService {
             recipients,
             site_connections,
             user_updates,
+            has_events: AtomicBool::new(false),
         }))
+    }
+
+    /// From now on, messages are delivered only by [`deliver_stored`](Self::deliver_stored).
+    pub(crate) fn use_events(&self) {
+        self.0.has_events.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn environment(&self) -> &Environment {
@@ -364,37 +373,43 @@ impl DeliveryService {
         self,
         message: QueuedMessage,
         answer: oneshot::Sender<Result<()>>,
-    ) -> (StoredMessage, oneshot::Sender<Result<()>>, Result<Option<Enqueued>>) {
+    ) -> (AcceptedMessage, oneshot::Sender<Result<()>>, Result<Option<Enqueued>>) {
         let QueuedMessage { name, site, message, key, permit } = message;
-        let (user_rooms, other_rooms) =
-            message.rooms.iter().cloned().partition(|room| site.is_user_room(room));
-        let stored = StoredMessage {
-            name,
+        let persons: Vec<Arc<str>> = message
+            .rooms
+            .iter()
+            .filter(|room| site.is_user_room(room))
+            .map(|room| room.as_str().into())
+            .collect();
+        let accepted = AcceptedMessage {
+            site: name.as_str().into(),
             message: Arc::new(message),
-            user_rooms,
-            other_rooms,
+            persons,
             _permit: permit,
         };
-        if stored.user_rooms.is_empty() && key.is_none() {
-            return (stored, answer, Ok(None));
+        // A message without a queue reaches other servers only through the store.
+        let is_queued = !accepted.persons.is_empty() || self.0.has_events.load(Ordering::Relaxed);
+        if !is_queued && key.is_none() {
+            return (accepted, answer, Ok(None));
         }
         let request = Enqueue {
-            site: stored.name.as_str().into(),
-            message: Arc::clone(&stored.message),
-            persons: stored.user_rooms.iter().map(|room| room.as_str().into()).collect(),
+            site: Arc::clone(&accepted.site),
+            message: Arc::clone(&accepted.message),
+            persons: accepted.persons.clone(),
             key,
             ttl: self.ttl(&site),
             cap: site.most_waiting as u64,
             at: self.environment().unix_millis(),
         };
         let enqueued = unconstrained(self.0.engine.queues().enqueue(request)).await;
-        (stored, answer, enqueued.map(Some).map_err(Error::from))
+        (accepted, answer, enqueued.map(Some).map_err(Error::from))
     }
 
-    /// Answers the sender, and delivers the message to the connected clients.
+    /// Answers the sender, and delivers the message to the connected clients, unless the engine
+    /// reports it.
     fn answer_and_deliver(
         &self,
-        message: &StoredMessage,
+        message: &AcceptedMessage,
         answer: oneshot::Sender<Result<()>>,
         enqueued: Result<Option<Enqueued>>,
     ) {
@@ -403,20 +418,35 @@ impl DeliveryService {
             Err(error) => (Err(error), None),
         };
         let is_new = outcome.is_ok() && !enqueued.is_some_and(|enqueued| enqueued.repeated);
+        let is_reported = self.0.has_events.load(Ordering::Relaxed);
         // If the sender no longer waits for the outcome, the message is delivered all the same.
         let _ = answer.send(outcome);
-        if is_new {
-            self.0.recipients.deliver(message, enqueued.map(|enqueued| enqueued.id));
+        if is_new && !is_reported {
+            let AcceptedMessage { site, persons, message, .. } = message;
+            let id = enqueued.map(|enqueued| enqueued.id);
+            self.0.recipients.deliver((site, persons, message), id);
+        }
+    }
+
+    /// Delivers a message that the engine reports to the connected clients.
+    pub(crate) fn deliver_stored(&self, stored: &StoredMessage) {
+        let StoredMessage { id, site, persons, message } = stored;
+        self.0.recipients.deliver((site, persons, message), Some(*id));
+    }
+
+    /// Has all connections read their queues, because the engine has not reported some messages.
+    pub(crate) fn read_all_queues(&self) {
+        for recipient in self.0.recipients.0.lock().values().flatten() {
+            recipient.arrivals.read_queues();
         }
     }
 }
 
-/// A stored message, with its rooms divided into those of one person and all others.
-struct StoredMessage {
-    name: Name,
+/// A message of a back end, and the persons among its rooms.
+struct AcceptedMessage {
+    site: Arc<str>,
     message: Arc<Message>,
-    user_rooms: Vec<String>,
-    other_rooms: Vec<String>,
+    persons: Vec<Arc<str>>,
     _permit: BacklogPermit,
 }
 
@@ -424,25 +454,26 @@ impl Recipients {
     /// Delivers a message to each connection once, however many of its rooms it is for. A
     /// connection that gets it as a person, under this id, does not get it again as a member of
     /// another room.
-    fn deliver(&self, stored: &StoredMessage, id: Option<Flake>) {
-        let site: Arc<str> = stored.name.as_str().into();
+    fn deliver(
+        &self,
+        (site, persons, message): (&Arc<str>, &[Arc<str>], &Arc<Message>),
+        id: Option<Flake>,
+    ) {
         let mut found: BTreeMap<u64, (Recipient, Vec<Arc<str>>)> = BTreeMap::new();
+        let persons: BTreeSet<_> = persons.iter().collect();
         let by_room = self.0.lock();
-        let rooms = [(&stored.user_rooms, true), (&stored.other_rooms, false)];
-        for (rooms, are_user_rooms) in rooms {
-            for room in rooms {
-                let room: Arc<str> = room.as_str().into();
-                for recipient in by_room.get(&(site.clone(), room.clone())).into_iter().flatten() {
-                    let entry = found.entry(recipient.number);
-                    let (_, persons) = entry.or_insert_with(|| (recipient.clone(), Vec::new()));
-                    persons.extend(are_user_rooms.then(|| room.clone()));
-                }
+        for room in &message.rooms {
+            let room: Arc<str> = room.as_str().into();
+            for recipient in by_room.get(&(site.clone(), room.clone())).into_iter().flatten() {
+                let entry = found.entry(recipient.number);
+                let (_, own) = entry.or_insert_with(|| (recipient.clone(), Vec::new()));
+                own.extend(persons.contains(&room).then(|| room.clone()));
             }
         }
         drop(by_room);
         for (recipient, persons) in found.into_values() {
             let id = id.filter(|_| !persons.is_empty());
-            recipient.arrivals.put(Arrival { id, message: Arc::clone(&stored.message), persons });
+            recipient.arrivals.put(Arrival { id, message: Arc::clone(message), persons });
         }
     }
 }

@@ -102,6 +102,9 @@ impl Error {
             Self::Engine(engine::Error::TooMuchToSort(_)) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "E_ANSWER_TOO_LARGE", Some("sort"))
             }
+            Self::Engine(engine::Error::TooMuchToScan { .. }) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "E_ANSWER_TOO_LARGE", Some("where"))
+            }
             Self::Engine(engine::Error::Refused(refused)) => match refused {
                 WriteError::NotFound { .. } => (StatusCode::NOT_FOUND, "E_NOT_FOUND", None),
                 WriteError::Exists { .. } => (StatusCode::CONFLICT, "E_EXISTS", Some("id")),
@@ -185,7 +188,8 @@ impl Error {
             Self::Engine(
                 engine::Error::TooManyRecords(limit)
                 | engine::Error::TooManyBytes(limit)
-                | engine::Error::TooMuchToSort(limit),
+                | engine::Error::TooMuchToSort(limit)
+                | engine::Error::TooMuchToScan { limit, .. },
             ) => Some((*limit).into()),
             Self::Engine(engine::Error::Refused(
                 WriteError::TooManyRecords { limit } | WriteError::TooManyOfResource { limit, .. },

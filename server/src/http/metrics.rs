@@ -1,11 +1,10 @@
-//! `GET /metrics`: how often each limit was reached, how many bytes clients have not read, and the
-//! gauges of the engine, in the text format of Prometheus.
+//! `GET /metrics`: how often each limit was reached, how many bytes clients have not read and
+//! resumes hold, and the gauges of the engine, in the text format of Prometheus.
 //!
 //! The metrics are for the operator: a caller shows the API key of `POST /publish`, or is on the
 //! machine of the server.
 
 use std::fmt::Write;
-use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use super::address::client_address;
 use super::caller::Caller;
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
+use crate::memory_budget::MemoryBudget;
 use crate::settings::ApiKey;
 use crate::socket::OutputBudget;
 
@@ -31,6 +31,8 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) struct MetricsSources {
     pub(crate) limits: Arc<LimitMonitor>,
     pub(crate) output: Arc<OutputBudget>,
+    /// The changes that resumes hold.
+    pub(crate) resumes: Arc<MemoryBudget>,
     pub(crate) engine: Arc<dyn Engine>,
 }
 
@@ -53,7 +55,7 @@ async fn metrics(
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&sources)).into_response()
 }
 
-fn text(MetricsSources { limits, output, engine }: &MetricsSources) -> String {
+fn text(MetricsSources { limits, output, resumes, engine }: &MetricsSources) -> String {
     const NAME: &str = "backwire_limit_reached_total";
     let mut text = format!(
         "# HELP {NAME} How often clients have reached a limit since the start (see docs/reference/limits.md).\n\
@@ -67,7 +69,12 @@ fn text(MetricsSources { limits, output, engine }: &MetricsSources) -> String {
         help: "Bytes of large answers that are being made, and of what clients have not read (limit total_unread_bytes).",
         value: output.claimed() as u64,
     };
-    for Gauge { name, help, value } in iter::once(unread).chain(engine.gauges()) {
+    let resumes = Gauge {
+        name: "backwire_resume_bytes",
+        help: "Bytes of the changes that resumes hold in memory (limit total_resume_bytes).",
+        value: resumes.claimed() as u64,
+    };
+    for Gauge { name, help, value } in [unread, resumes].into_iter().chain(engine.gauges()) {
         write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
             .expect("a string grows");
     }

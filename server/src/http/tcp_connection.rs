@@ -31,7 +31,6 @@ use bytes::BufMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::task::coop::poll_proceed;
 use tokio::time::{Sleep, sleep};
 
 use super::activity::RequestPart;
@@ -41,6 +40,7 @@ use super::head_memory::HeadMemory;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
 use crate::settings::Limit;
+use crate::task_budget;
 
 /// How much later than the write timeout the kernel ends a connection whose peer acknowledges
 /// nothing.
@@ -59,7 +59,9 @@ const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 /// same for its own streams.
 const EDGE_TRIGGERED: bool = cfg!(any(target_os = "linux", target_os = "macos"));
 
-/// Bytes that may be read for each unit of a task's budget: 128 KiB before other tasks run.
+/// Bytes that may be read for each unit of a task's budget: 128 KiB before other tasks run. A read
+/// alone spends one unit, however many bytes it returns, so a peer that sends as fast as it can
+/// would delay all other connections.
 const BYTES_PER_UNIT: usize = 1024;
 
 /// Bytes per read. A connection buffers them until its reader takes them.
@@ -147,25 +149,13 @@ impl AsyncRead for TcpConnection {
             ready!(connection.stream.poll_read_ready(cx))?;
             if let Some(outcome) = connection.try_read(buffer) {
                 let count = buffer.filled().len() - before;
-                spend_budget(cx, count);
+                task_budget::spend(cx, count / BYTES_PER_UNIT);
                 let heads = connection.heads.as_mut();
                 if let Some(heads) = heads.filter(|_| part != RequestPart::Other) {
                     heads.received(count);
                 }
                 return Poll::Ready(outcome);
             }
-        }
-    }
-}
-
-/// Spends the budget that tokio gives a task before other tasks run. A read alone spends one of 128
-/// units, however many bytes it returns, so a peer that sends as fast as it can would delay all
-/// other connections.
-fn spend_budget(cx: &mut Context<'_>, bytes: usize) {
-    for _ in 0..bytes / BYTES_PER_UNIT {
-        match poll_proceed(cx) {
-            Poll::Ready(unit) => unit.made_progress(),
-            Poll::Pending => return,
         }
     }
 }
@@ -349,7 +339,7 @@ mod tests {
         let mut count = 0;
         poll_fn(|cx| {
             // All but 16 KiB.
-            spend_budget(cx, 112 << 10);
+            task_budget::spend(cx, 112);
             loop {
                 let mut part = ReadBuf::new(&mut buffer[..16 << 10]);
                 match Pin::new(&mut connection).poll_read(cx, &mut part) {

@@ -6,10 +6,11 @@ use backwire_records::change::{Id, Position, Resource};
 use backwire_records::criteria::{Collection, CollectionKey, Scope};
 use backwire_records::model::Models;
 use serde_json::value::RawValue;
-use tokio::task::yield_now;
+use tokio::task::{consume_budget, yield_now};
 
 use super::entry::{Entry, JoinedRoom};
 use super::log::Log;
+use super::log_memory::LogMemory;
 use super::range::Range;
 use super::shared_logs::SharedLogs;
 use crate::answer_claim::AnswerClaim;
@@ -78,17 +79,21 @@ pub(super) struct Source<'a> {
     pub(super) engine: &'a dyn Engine,
     pub(super) logs: &'a SharedLogs,
     pub(super) models: &'a Models,
+    /// The memory for the changes of the logs.
+    pub(super) memory: &'a LogMemory,
 }
 
 /// Answers the entries in their order, until the client leaves.
 pub(super) async fn answers(
     shared: &Shared,
     entries: &[Entry],
-    budget: &mut Budget<'_>,
+    (budget, memory): (&mut Budget<'_>, &LogMemory),
     is_connected: impl Fn() -> bool,
 ) -> Vec<Box<RawValue>> {
     let Shared { engine, shared_logs: logs, models, .. } = shared;
-    let source = Source { engine: &**engine, logs, models };
+    let source = Source { engine: &**engine, logs, models, memory };
+    // The resume holds no changes while it waits.
+    let _slot = logs.slot(memory.client()).await;
     source.answers(entries, budget, is_connected).await
 }
 
@@ -132,7 +137,7 @@ impl Source<'_> {
             let answer = match known.filter(|_| budget.used_bytes < budget.max_bytes) {
                 Some((joined, range, start)) => {
                     if turn.is_none() && work(joined, range, start) > MAX_CONCURRENT_WORK {
-                        turn = self.logs.turn().await;
+                        turn = self.logs.turn(self.memory.client()).await;
                     }
                     answer_for(entry, joined, (range, start), budget).await
                 }
@@ -150,19 +155,31 @@ impl Source<'_> {
     /// Returns the logs that the entries need, by resource.
     async fn read_logs(&self, entries: &[Entry]) -> HashMap<Resource, Log> {
         let mut of_each: HashMap<&Resource, Vec<(Option<&Id>, &Entry)>> = HashMap::default();
+        // The logs are read in the order in which they are named, as long as there is memory.
+        let mut resources = Vec::new();
         for entry in entries {
             if let Some(joined) = &entry.joined {
-                of_each.entry(joined.room.resource()).or_default().push((record_of(joined), entry));
+                let resource = joined.room.resource();
+                let of_resource = of_each.entry(resource).or_insert_with(|| {
+                    resources.push(resource);
+                    Vec::new()
+                });
+                of_resource.push((record_of(joined), entry));
             }
         }
         let mut logs = HashMap::default();
-        for (resource, entries) in of_each {
-            match Log::read(self.engine, self.logs, resource, &entries).await {
+        for resource in resources {
+            match Log::read(self.engine, self.log_source(), resource, &of_each[resource]).await {
                 Ok(log) => drop(logs.insert(resource.clone(), log)),
                 Err(error) => tracing::error!(%error, "cannot read the log for a resume"),
             }
+            consume_budget().await;
         }
         logs
+    }
+
+    fn log_source(&self) -> (&SharedLogs, &LogMemory) {
+        (self.logs, self.memory)
     }
 }
 
@@ -228,7 +245,7 @@ impl Source<'_> {
         let mut unchanged = HashMap::default();
         for (join, wanted) in of_each {
             let entries: Vec<_> = wanted.values().map(|entry| (None, entry)).collect();
-            let Ok(log) = Log::read(self.engine, self.logs, &join, &entries).await else {
+            let Ok(log) = Log::read(self.engine, self.log_source(), &join, &entries).await else {
                 continue;
             };
             let changed = self.last_changes(log.all());

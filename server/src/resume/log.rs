@@ -9,8 +9,10 @@ use std::sync::Arc;
 use backwire_engine::{ChangesSince, Engine, Error};
 use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Id, Position, Resource, Room};
+use tokio::task::consume_budget;
 
 use super::entry::Entry;
+use super::log_memory::LogMemory;
 use super::range::Range;
 use super::shared_logs::SharedLogs;
 
@@ -28,13 +30,17 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Reads the changes that these entries need, which are all of one resource.
+    /// Reads the changes that these entries need, which are all of one resource. Those for which
+    /// there is no memory are left out.
     pub(super) async fn read(
         engine: &dyn Engine,
-        logs: &SharedLogs,
+        (logs, memory): (&SharedLogs, &LogMemory),
         resource: &Resource,
         entries: &[(Option<&Id>, &Entry)],
     ) -> Result<Self, Error> {
+        if memory.refused().is_some() {
+            return Ok(Self::default());
+        }
         let positions: HashSet<_> =
             entries.iter().flat_map(|(_, entry)| entry.positions()).collect();
         let reached = reached(engine, resource, positions).await?;
@@ -43,7 +49,7 @@ impl Log {
         let wanted: Vec<_> =
             entries.iter().filter(has).map(|(id, it)| (*id, it.seen.position)).collect();
         let mut log = Self { reached, ..Self::default() };
-        log.read_since(engine, logs, resource, &wanted).await?;
+        log.read_since(engine, (logs, memory), resource, &wanted).await?;
         Ok(log)
     }
 
@@ -51,7 +57,7 @@ impl Log {
     async fn read_since(
         &mut self,
         engine: &dyn Engine,
-        logs: &SharedLogs,
+        (logs, memory): (&SharedLogs, &LogMemory),
         resource: &Resource,
         wanted: &[(Option<&Id>, Position)],
     ) -> Result<(), Error> {
@@ -69,18 +75,24 @@ impl Log {
             from = separate.drain().map(|(_, at)| at).chain(from).reduce(oldest);
         }
         if let Some(from) = from {
-            self.all = logs.read(engine, resource, from).await?;
+            self.all = logs.read(engine, resource, from, memory).await?;
         }
         if let Some(all) = &self.all {
             let ids = wanted.iter().filter_map(|(id, _)| *id);
             self.of_records = all.of_each(ids.filter(|id| !separate.contains_key(id)).collect());
         }
         for (id, at) in separate {
-            let room = Room::instance(resource.clone(), id.clone());
-            if let ChangesSince::Changes { changes, head } = engine.changes_since(&room, at).await?
-            {
-                self.of_records.insert(id.clone(), Range::new(at.offset, head, changes));
+            if memory.refused().is_some() {
+                break;
             }
+            let room = Room::instance(resource.clone(), id.clone());
+            let (options, claim) = memory.begin_read();
+            let since = engine.changes_since_for(&room, at, &options).await?;
+            if let ChangesSince::Changes { changes, head } = since {
+                let range = Range::new(at.offset, head, changes, Some(claim));
+                self.of_records.insert(id.clone(), range);
+            }
+            consume_budget().await;
         }
         Ok(())
     }
@@ -88,6 +100,13 @@ impl Log {
     /// Returns the changes of all records, if some entry needs them.
     pub(super) fn all(&self) -> Option<&Range> {
         self.all.as_deref()
+    }
+
+    /// Returns the bytes of the texts of all changes in memory.
+    #[cfg(test)]
+    pub(super) fn text_bytes(&self) -> usize {
+        let separate = self.of_records.values().filter(|range| range.has_claim());
+        separate.chain(self.all()).map(Range::text_bytes).sum()
     }
 
     /// Returns the changes of a record, or of all records, that the client of an entry has not

@@ -6,6 +6,8 @@ use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Attributes, Change, Id, Position, Verb};
 use serde_json::Value;
 
+use super::log_memory::LogClaim;
+
 /// The bytes of text that a filter checks in the time in which it checks a change without text.
 const TEXT_UNIT: u64 = 1024;
 
@@ -18,6 +20,8 @@ pub(super) struct Range {
     pub(super) changes: Vec<Arc<Change>>,
     /// The total sizes: the entry at an index is that of as many changes.
     sums: Vec<Size>,
+    /// The memory of the changes.
+    claims: Vec<Arc<LogClaim>>,
 }
 
 /// The size of changes.
@@ -30,20 +34,46 @@ pub(super) struct Size {
 }
 
 impl Range {
-    pub(super) fn new(from: u64, head: Position, changes: Vec<Arc<Change>>) -> Self {
-        let range = Self { from, head, changes: Vec::new(), sums: vec![Size::default()] };
-        range.extended(changes, head)
+    /// Returns a range with a claim of its changes, unless another range holds them as well.
+    pub(super) fn new(
+        from: u64,
+        head: Position,
+        changes: Vec<Arc<Change>>,
+        claim: Option<Arc<LogClaim>>,
+    ) -> Self {
+        let (sums, claims) = (vec![Size::default()], Vec::new());
+        let range = Self { from, head, changes: Vec::new(), sums, claims };
+        range.extended(changes, head, claim)
     }
 
-    /// Returns the range with the changes that came after it.
-    pub(super) fn extended(&self, changes: Vec<Arc<Change>>, head: Position) -> Self {
+    /// Returns the range with the changes that came after it, and their claim.
+    pub(super) fn extended(
+        &self,
+        changes: Vec<Arc<Change>>,
+        head: Position,
+        claim: Option<Arc<LogClaim>>,
+    ) -> Self {
         let (mut all, mut sums) = (self.changes.clone(), self.sums.clone());
         for change in changes {
             let (last, size) = (sums.last().copied().unwrap_or_default(), Size::of(&change));
             sums.push(Size { work: last.work + size.work, bytes: last.bytes + size.bytes });
             all.push(change);
         }
-        Self { from: self.from, head, changes: all, sums }
+        let claims = self.claims.iter().cloned().chain(claim).collect();
+        Self { from: self.from, head, changes: all, sums, claims }
+    }
+
+    /// Whether the range has changes that no other range has.
+    #[cfg(test)]
+    pub(super) fn has_claim(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
+    /// Returns the bytes of the texts of all changes.
+    #[cfg(test)]
+    pub(super) fn text_bytes(&self) -> usize {
+        let records = self.changes.iter().flat_map(|it| [&it.before, &it.after]);
+        records.flatten().map(|record| text(record) as usize).sum()
     }
 
     /// Returns the index of the first change after an offset.
@@ -63,7 +93,8 @@ impl Range {
         Size { work: end.work - begin.work, bytes: end.bytes - begin.bytes }
     }
 
-    /// Returns the changes of each of these records.
+    /// Returns the changes of each of these records. They must be dropped before this range, which
+    /// has the claim of their memory.
     pub(super) fn of_each(&self, ids: HashSet<&Id>) -> HashMap<Id, Self> {
         let mut changes: HashMap<&Id, Vec<Arc<Change>>> =
             ids.into_iter().map(|id| (id, Vec::new())).collect();
@@ -73,7 +104,7 @@ impl Range {
             }
         }
         let range_of =
-            |(id, changes): (&Id, _)| (id.clone(), Self::new(self.from, self.head, changes));
+            |(id, changes): (&Id, _)| (id.clone(), Self::new(self.from, self.head, changes, None));
         changes.into_iter().map(range_of).collect()
     }
 }

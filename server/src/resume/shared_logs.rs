@@ -4,15 +4,24 @@
 //! same part of the log. It is read and kept once for all clients that are being answered, and
 //! dropped after the last of them.
 
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use backwire_engine::{ChangesSince, Engine, Error};
+use backwire_engine::{ChangesSince, Engine, Environment, Error};
 use backwire_environment::HashMap;
 use backwire_records::change::{Position, Resource, Room};
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as FairMutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as FairMutex, MutexGuard};
 
+use super::log_memory::LogMemory;
 use super::range::Range;
+use super::slots::{Slot, Slots};
+use crate::fair_queue::{FairQueue, Permit};
+use crate::memory_budget::MemoryBudget;
+use crate::settings::Limits;
 
 /// The number of resources above which those that no client needs any more are removed.
 const CLEANUP_THRESHOLD: usize = 64;
@@ -21,53 +30,97 @@ const CLEANUP_THRESHOLD: usize = 64;
 /// be old.
 const MAX_EXTENDED_CHANGES: usize = 10_000;
 
-type Shared = Arc<FairMutex<Weak<Range>>>;
+/// If no read of a shared part ends in this time, a client reads for itself: a read waits for the
+/// other reads of its own client, and other clients do not wait for these.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// The parts of logs that are in use, by resource.
-pub(crate) struct SharedLogs {
-    ranges: Mutex<HashMap<Resource, Shared>>,
-    /// Held by a resume whose filters check many changes: all of them together keep at most one
-    /// thread busy.
-    turn: Semaphore,
+/// The part of one log.
+#[derive(Default)]
+struct SharedRange {
+    range: FairMutex<Weak<Range>>,
+    /// The number of reads that have ended.
+    reads: AtomicU64,
 }
 
-impl Default for SharedLogs {
-    fn default() -> Self {
-        Self { ranges: Mutex::default(), turn: Semaphore::new(1) }
-    }
+/// The parts of logs that are in use, by resource, and what resumes share.
+pub(crate) struct SharedLogs {
+    environment: Environment,
+    ranges: Mutex<HashMap<Resource, Arc<SharedRange>>>,
+    slots: Slots,
+    /// Held by a resume whose filters check many changes: all of them together keep at most one
+    /// thread busy.
+    turn: FairQueue,
+    budget: Arc<MemoryBudget>,
+    /// The bytes of the changes that one resume may read.
+    resume_bytes: usize,
 }
 
 impl SharedLogs {
+    pub(crate) fn new(environment: Environment, limits: &Limits) -> Self {
+        Self {
+            environment,
+            ranges: Mutex::default(),
+            slots: Slots::default(),
+            turn: FairQueue::new(1, usize::MAX),
+            budget: MemoryBudget::new(limits.total_resume_bytes),
+            resume_bytes: limits.resume_bytes,
+        }
+    }
+
+    /// Returns the budget of the changes that all resumes hold.
+    pub(crate) fn budget(&self) -> &Arc<MemoryBudget> {
+        &self.budget
+    }
+
+    /// Returns the memory for the changes that one resume of a client reads.
+    pub(crate) fn memory(&self, client: Option<IpAddr>) -> LogMemory {
+        LogMemory::new(&self.budget, client, self.resume_bytes)
+    }
+
+    /// Waits until the client has few other resumes in progress. A resume waits before it holds
+    /// memory.
+    pub(super) async fn slot(&self, client: Option<IpAddr>) -> Slot<'_> {
+        self.slots.acquire(client).await
+    }
+
     /// Returns all changes after a position that the log reaches, or more, up to the head as it is
-    /// now. `None` if the log does not reach the position any more.
+    /// now. `None` if the log does not reach the position any more, or if there is no memory.
     pub(super) async fn read(
         &self,
         engine: &dyn Engine,
         resource: &Resource,
         from: Position,
+        memory: &LogMemory,
     ) -> Result<Option<Arc<Range>>, Error> {
-        let shared = self.of(resource);
-        let mut shared = shared.lock().await;
         let class = Room::class(resource.clone());
-        let known = shared.upgrade().filter(|range| range.from <= from.offset);
-        let range = match known {
-            // The caller has joined its rooms after the range was read.
-            Some(range) => match engine.changes_since(&class, range.head).await? {
-                ChangesSince::Changes { changes, .. } if changes.is_empty() => Some(range),
-                ChangesSince::Changes { changes, head }
-                    if range.changes.len() < MAX_EXTENDED_CHANGES =>
-                {
-                    Some(Arc::new(range.extended(changes, head)))
-                }
-                _ => read(engine, &class, from).await?,
-            },
-            None => read(engine, &class, from).await?,
+        let shared = self.of(resource);
+        let Some(mut range) = self.lock(&shared).await else {
+            return read(engine, &class, from, memory).await;
         };
-        *shared = range.as_ref().map_or_else(Weak::new, Arc::downgrade);
-        Ok(range)
+        let known = range.upgrade().filter(|range| range.from <= from.offset);
+        let read = read_or_extend(engine, &class, from, known, memory).await;
+        shared.reads.fetch_add(1, Ordering::Relaxed);
+        let read = read?;
+        *range = read.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        Ok(read)
     }
 
-    fn of(&self, resource: &Resource) -> Shared {
+    /// Waits for the other reads of a shared part. `None` if they do not end.
+    async fn lock<'s>(&self, shared: &'s SharedRange) -> Option<MutexGuard<'s, Weak<Range>>> {
+        let mut lock = pin!(shared.range.lock());
+        let mut ended = shared.reads.load(Ordering::Relaxed);
+        loop {
+            if let Ok(range) = self.environment.timeout(MAX_WAIT, lock.as_mut()).await {
+                return Some(range);
+            }
+            let before = std::mem::replace(&mut ended, shared.reads.load(Ordering::Relaxed));
+            if before == ended {
+                return None;
+            }
+        }
+    }
+
+    fn of(&self, resource: &Resource) -> Arc<SharedRange> {
         let mut ranges = self.ranges.lock();
         if ranges.len() > CLEANUP_THRESHOLD {
             ranges.retain(|_, shared| Arc::strong_count(shared) > 1 || is_used(shared));
@@ -75,24 +128,46 @@ impl SharedLogs {
         Arc::clone(ranges.entry(resource.clone()).or_default())
     }
 
-    /// Waits until no other resume has filters that check many changes.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.turn.acquire().await.ok()
+    /// Waits until no other resume has filters that check many changes. Clients take turns.
+    pub(super) async fn turn(&self, client: Option<IpAddr>) -> Option<Permit> {
+        self.turn.acquire(client).await.ok()
     }
 }
 
-fn is_used(shared: &Shared) -> bool {
-    shared.try_lock().map_or(true, |range| range.strong_count() > 0)
+fn is_used(shared: &SharedRange) -> bool {
+    shared.range.try_lock().map_or(true, |range| range.strong_count() > 0)
+}
+
+async fn read_or_extend(
+    engine: &dyn Engine,
+    class: &Room,
+    from: Position,
+    known: Option<Arc<Range>>,
+    memory: &LogMemory,
+) -> Result<Option<Arc<Range>>, Error> {
+    let Some(range) = known else { return read(engine, class, from, memory).await };
+    let (options, claim) = memory.begin_read();
+    // The caller has joined its rooms after the range was read.
+    match engine.changes_since_for(class, range.head, &options).await? {
+        ChangesSince::Changes { changes, .. } if changes.is_empty() => Ok(Some(range)),
+        ChangesSince::Changes { changes, head } if range.changes.len() < MAX_EXTENDED_CHANGES => {
+            Ok(Some(Arc::new(range.extended(changes, head, Some(claim)))))
+        }
+        _ if memory.refused().is_some() => Ok(None),
+        _ => read(engine, class, from, memory).await,
+    }
 }
 
 async fn read(
     engine: &dyn Engine,
     class: &Room,
     from: Position,
+    memory: &LogMemory,
 ) -> Result<Option<Arc<Range>>, Error> {
-    Ok(match engine.changes_since(class, from).await? {
+    let (options, claim) = memory.begin_read();
+    Ok(match engine.changes_since_for(class, from, &options).await? {
         ChangesSince::Changes { changes, head } => {
-            Some(Arc::new(Range::new(from.offset, head, changes)))
+            Some(Arc::new(Range::new(from.offset, head, changes, Some(claim))))
         }
         ChangesSince::OutOfReach => None,
     })

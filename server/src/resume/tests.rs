@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backwire_engine::{ChangesSince, Engine, Memory, Sqlite, Window};
+use backwire_engine::{ChangesSince, Engine, Environment, Memory, Sqlite, Window};
 use backwire_records::change::{Attributes, Id, Position, Resource, Room};
 use backwire_records::criteria::{Filter, Projection, Scope, Sort, Window as Part};
 use backwire_records::model::Models;
@@ -14,9 +14,11 @@ use tokio::sync::mpsc;
 use super::SharedLogs;
 use super::answers::{Budget, Source};
 use super::entry::{Entry, JoinedRoom};
+use super::log::Log;
 use crate::answer_claim::AnswerClaim;
 use crate::dialect::runtime;
 use crate::incoming::ClientPosition;
+use crate::settings::Limits;
 use crate::socket::OutputBudget;
 
 /// The simple implementation has no limit.
@@ -107,6 +109,10 @@ async fn simple_answer(engine: &dyn Engine, entry: &Entry) -> Box<RawValue> {
 
 async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
     let (resource, action) = (random.resource(), random.action());
+    commit(engine, resource, action, at).await;
+}
+
+async fn commit(engine: &dyn Engine, resource: Resource, action: Action, at: u64) {
     let (model, within, author, references) = Default::default();
     let (key, client, memory, origin, limits) = Default::default();
     let write = Write {
@@ -134,8 +140,9 @@ async fn assert_answers_agree(engine: &dyn Engine, seed: u64) {
     }
     let todo = Resource::parse("todo").unwrap();
     let epoch = engine.find_one(&todo, &Id::Integer(1)).await.unwrap().position.epoch;
-    let (logs, models) = (SharedLogs::default(), Models::default());
-    let source = Source { engine, logs: &logs, models: &models };
+    let (logs, models) = (shared_logs(), Models::default());
+    let changes = &logs.memory(None);
+    let source = Source { engine, logs: &logs, models: &models, memory: changes };
     let memory = unlimited();
     let mut before = None;
     for round in 0..8 {
@@ -156,7 +163,8 @@ async fn assert_answers_agree(engine: &dyn Engine, seed: u64) {
         }
         write(engine, &mut random, 300).await;
         // Another client is still being answered.
-        before = logs.read(engine, &todo, Position { epoch, offset: 115 }).await.unwrap();
+        let seen = Position { epoch, offset: 115 };
+        before = logs.read(engine, &todo, seen, changes).await.unwrap();
     }
     drop(before);
 }
@@ -164,6 +172,12 @@ async fn assert_answers_agree(engine: &dyn Engine, seed: u64) {
 /// Memory without a limit.
 fn unlimited() -> AnswerClaim {
     AnswerClaim::new(OutputBudget::new(NO_LIMIT), None, false)
+}
+
+fn shared_logs() -> SharedLogs {
+    let mut limits = Limits::default();
+    (limits.resume_bytes, limits.total_resume_bytes) = (NO_LIMIT, NO_LIMIT);
+    SharedLogs::new(Environment::tokio(), &limits)
 }
 
 fn window() -> Window {
@@ -200,10 +214,12 @@ async fn filters_beyond_work_limit_of_one_resume_are_resynced() {
         Entry { name: room.to_string(), seen, joined: Some(Arc::new(joined(room))) }
     };
     let entries: Vec<_> = (0..10).map(entry).collect();
-    let (logs, models) = (SharedLogs::default(), Models::default());
-    let source = Source { engine: &engine, logs: &logs, models: &models };
+    let (logs, models) = (shared_logs(), Models::default());
+    let changes = &logs.memory(None);
+    let source = Source { engine: &engine, logs: &logs, models: &models, memory: changes };
     // The texts take some more work than the changes alone.
-    let work = logs.read(&engine, &todo, seen.position).await.unwrap().unwrap().size_from(0).work;
+    let range = logs.read(&engine, &todo, seen.position, changes).await.unwrap().unwrap();
+    let work = range.size_from(0).work;
     assert!(work > head.offset, "{work}");
     let memory = unlimited();
     let mut budget = Budget::new(NO_LIMIT, 3 * work as usize, &memory);
@@ -214,4 +230,47 @@ async fn filters_beyond_work_limit_of_one_resume_are_resynced() {
     assert_eq!(known[..4], [true, true, true, false]);
     assert!(budget.is_exhausted());
     assert!(source.answers(&entries, &mut budget, || false).await.is_empty());
+}
+
+#[tokio::test]
+async fn changes_that_many_clients_hold_fit_in_the_budget() {
+    const SIZE: usize = 50_000;
+    const BUDGET: usize = 8 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let (tail, _receiver) = mpsc::channel(4096);
+    let engine = Sqlite::open(folder.path().join("backwire.db"), Window::default(), tail).unwrap();
+    let todo = Resource::parse("todo").unwrap();
+    for version in 0..5 {
+        for id in 1..=10 {
+            let set = json!({ "n": version, "text": "x".repeat(SIZE) });
+            let set = set.as_object().unwrap().clone();
+            commit(&engine, todo.clone(), Action::Upsert(Id::Integer(id), set), version).await;
+        }
+    }
+    let head = engine.head(&todo).await.unwrap();
+    let seen = ClientPosition { position: Position { offset: 0, ..head }, highest: 0 };
+    let mut limits = Limits::default();
+    (limits.resume_bytes, limits.total_resume_bytes) = (4 << 20, BUDGET);
+    let logs = SharedLogs::new(Environment::tokio(), &limits);
+    let entry =
+        |room: Room| Entry { name: room.to_string(), seen, joined: Some(Arc::new(joined(room))) };
+    // Each record is read separately, and all records together are read once.
+    let mut rooms: Vec<_> =
+        (1..=10).map(|id| entry(Room::instance(todo.clone(), Id::Integer(id)))).collect();
+    rooms.push(entry(Room::class(todo.clone())));
+    let (mut held, mut refused) = (Vec::new(), 0);
+    for number in 0..40_u8 {
+        let memory = logs.memory(Some([10, 0, 0, number % 8].into()));
+        let rooms = if number % 2 == 0 { &rooms[..10] } else { &rooms[10..] };
+        let entries: Vec<_> =
+            rooms.iter().map(|it| (it.joined.as_ref().unwrap().room.id(), it)).collect();
+        let log = Log::read(&engine, (&logs, &memory), &todo, &entries).await.unwrap();
+        refused += usize::from(memory.refused().is_some());
+        held.push(log);
+    }
+    let bytes = held.iter().map(Log::text_bytes).sum::<usize>();
+    assert!(bytes > 10 * SIZE && bytes <= BUDGET, "{bytes}");
+    assert!(logs.budget().claimed() <= BUDGET && refused > 20, "{refused}");
+    drop(held);
+    assert_eq!(logs.budget().claimed(), 0);
 }

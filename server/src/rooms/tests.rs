@@ -191,3 +191,27 @@ fn rooms_are_found_as_in_a_list_of_all_connections() {
     compare(&presence, &[], &rooms);
     assert!(presence.counts.lock().dialects.iter().all(HashMap::is_empty));
 }
+
+/// However many addresses keep as much as they may, one more finds room.
+#[test]
+fn address_may_keep_as_much_memory_for_rooms_as_is_free() {
+    const TOTAL: usize = 1 << 20;
+    const STEP: usize = 64;
+    let limits = Limits { subscription_bytes_total: TOTAL, ..Limits::default() };
+    let presence = Presence::new(limits);
+    let address = |number: u8| Some(IpAddr::from([10, 0, 0, number]));
+    let fill = |number| {
+        let mut kept = 0;
+        while presence.has_memory(address(number)) {
+            presence.resize(address(number), kept, kept + STEP);
+            kept += STEP;
+        }
+        kept
+    };
+    assert_eq!([1, 2, 3, 4].map(fill), [TOTAL / 2, TOTAL / 4, TOTAL / 8, TOTAL / 16]);
+    assert!(presence.has_memory(address(5)) && !presence.has_memory(address(4)));
+    // What an address gives back is free for the others.
+    presence.resize(address(1), TOTAL / 2, 0);
+    assert!(presence.has_memory(address(1)) && presence.has_memory(address(4)));
+    assert_eq!(presence.memory(), TOTAL / 4 + TOTAL / 8 + TOTAL / 16);
+}

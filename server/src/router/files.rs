@@ -38,7 +38,7 @@ impl Files {
         let directory = settings.pages.as_ref()?;
         let store = match &settings.store {
             Store::Sqlite(file) => Some(file.as_path()),
-            Store::Memory => None,
+            Store::Memory | Store::Redis(_) => None,
         };
         let sites = settings.sites.file().map(Path::to_owned);
         let files: Vec<_> = settings.private_files.iter().cloned().chain(sites).collect();

@@ -55,6 +55,7 @@ pub(super) fn assemble(
     let metrics_sources = MetricsSources {
         limits: Arc::clone(limits),
         output: Arc::clone(output),
+        resumes: Arc::clone(shared.shared_logs.budget()),
         engine: engine.clone(),
     };
     let services = publish::router(settings.api_key.clone())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::routing::MethodRouter;
 use backwire_engine::{self as engine, Engine, Tail, Window};
 use backwire_records::model::{Model, ModelError, Undeclared};
+use futures_util::FutureExt;
 
 use super::Server;
 use super::start::{OpenEngine, start};
@@ -16,7 +17,7 @@ use crate::route::{Paths, Shortcuts};
 use crate::router::Routes;
 use crate::settings::{
     AllowedHost, AllowedOrigin, ApiKey, Flake, Heartbeat, Limits, SessionSecret, SettingValue,
-    Settings, SocketIo, Store, TrustedProxy, for_each_setting,
+    Settings, SocketIo, Store, TrustedProxy, for_each_setting, open_blocking,
 };
 use crate::sites::{InvalidSite, Site};
 
@@ -210,7 +211,7 @@ impl Builder {
     where
         F: FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send + 'static,
     {
-        self.open = Some(Box::new(open));
+        self.open = Some(Box::new(|tail| open_blocking(|| open(tail)).boxed()));
         self
     }
 
@@ -230,5 +231,5 @@ impl Builder {
 fn open_store(settings: &Settings) -> OpenEngine {
     let (store, window, limits) =
         (settings.store.clone(), settings.window(), settings.limits.clone());
-    Box::new(move |tail| store.open(window, &limits, tail))
+    Box::new(move |tail| store.open(window, limits, tail).boxed())
 }

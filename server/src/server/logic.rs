@@ -33,6 +33,7 @@ use crate::shared::{SessionPolicy, Shared};
 use crate::sites::HttpClient;
 use crate::socket::adapter::Adapter;
 use crate::socket::{OutputBudget, Sockets};
+use crate::store_events;
 use crate::undeclared_resources::UndeclaredResources;
 use crate::uuids::Uuids;
 
@@ -77,6 +78,8 @@ pub(crate) struct Tasks {
     pub(crate) delivery: Task,
     pub(crate) session_watch: Task,
     pub(crate) site_updates: Task,
+    /// Only if several servers share the store.
+    pub(crate) store_events: Option<Task>,
     /// Cascades that are not completed are completed after the next start.
     pub(crate) cascades: Task,
 }
@@ -123,7 +126,7 @@ impl Logic {
             cascades: Notify::new(),
             limits,
             output_budget: output,
-            shared_logs: SharedLogs::default(),
+            shared_logs: SharedLogs::new(environment.clone(), &settings.limits),
             max_rooms: settings.limits.rooms_per_connection,
             resume_work: settings.limits.resume_work,
             reads: settings.limits.reads(),
@@ -163,7 +166,7 @@ impl Logic {
         changes: mpsc::Receiver<Arc<Change>>,
         messages: mpsc::Receiver<SendRequest>,
     ) -> Tasks {
-        let Shared { environment, sockets, models, limits, .. } = &*self.shared;
+        let Shared { environment, engine, sockets, models, limits, .. } = &*self.shared;
         let fanout = Fanout::new(
             environment.clone(),
             sockets.clone(),
@@ -174,8 +177,15 @@ impl Logic {
         let delivery_service = &self.delivery_service;
         let site_updates =
             delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
+        let store_events = engine.events().map(|events| {
+            delivery_service.use_events();
+            let service = delivery_service.clone();
+            let events = store_events::follow(Arc::clone(&self.shared), service, events);
+            environment.spawn_with_handle(events)
+        });
         Tasks {
-            fanout: environment.spawn_with_handle(fanout.follow(changes)),
+            store_events,
+            fanout: environment.spawn_with_handle(fanout.follow(changes, engine.gaps())),
             delivery: environment.spawn_with_handle(delivery_service.clone().deliver(messages)),
             session_watch: environment
                 .spawn_with_handle(caller::watch_sessions(Arc::clone(&self.shared))),

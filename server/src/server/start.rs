@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use backwire_engine::{self as engine, Engine, Environment, Tail};
 use backwire_records::change::Change;
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
 
 use super::Server;
 use super::app::assemble;
@@ -23,7 +23,10 @@ use crate::sites::HttpClient;
 use crate::socket::SocketIoAdapter;
 
 /// Opens an engine. It gets the sender that the engine sends each change to.
-pub(super) type OpenEngine = Box<dyn FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send>;
+pub(super) type OpenEngine = Box<dyn FnOnce(Tail) -> OpeningEngine + Send>;
+
+/// The engine when it is open.
+type OpeningEngine = BoxFuture<'static, Result<Arc<dyn Engine>, engine::Error>>;
 
 /// Starts a server. The name of the engine is for the log.
 pub(super) async fn start(
@@ -89,9 +92,7 @@ async fn open_engine(
     open: OpenEngine,
 ) -> Result<(Arc<dyn Engine>, mpsc::Receiver<Arc<Change>>), StartError> {
     let (tail, changes) = mpsc::channel(MAX_WAITING_CHANGES);
-    // Opening may wait for another process.
-    let opened = spawn_blocking(|| open(tail)).await;
-    let engine = opened.map_err(|error| engine::Error::Unavailable(error.to_string()))??;
+    let engine = open(tail).await?;
     settings.models.learn_keys(engine.keys().await?);
     engine.declare(&settings.models).await?;
     Ok((engine, changes))

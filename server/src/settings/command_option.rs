@@ -55,7 +55,8 @@ pub struct CommandOption {
 pub enum TextKind {
     /// The value.
     Value,
-    /// A key. Help texts do not show the value of its variable.
+    /// A key, or a value that may contain one. Help texts do not show the value of its variable,
+    /// and errors do not show the text.
     Key,
     /// A secret that should be in the variable, because everybody on the machine can read a command
     /// line. Help texts do not show the option, and errors do not show the secret.

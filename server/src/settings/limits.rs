@@ -147,6 +147,12 @@ limits! {
         /// Work of one resume: one for each comparison of a filter with a change, and one more for
         /// each KB of the record's text. The rooms after that are answered with *resync*.
         resume_work (ResumeWork): usize = 2_000_000,
+        /// Bytes in memory of the changes that one resume reads. The rooms after that are answered
+        /// with *resync*.
+        resume_bytes (ResumeBytes): usize = 64 << 20,
+        /// Bytes in memory of the changes that all resumes hold at the same time. One client may
+        /// use a quarter, or more for a single read. Rooms beyond that are answered with *resync*.
+        total_resume_bytes (TotalResumeBytes): usize = 128 << 20,
         /// Polling sessions of one address that may be without a CONNECT.
         unconnected_sessions_per_address (UnconnectedSessionsPerAddress): usize = 10,
         /// Polling sessions that may be without a CONNECT, in all.

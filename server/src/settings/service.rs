@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 use super::{AllowedOrigin, ApiKey};
 use crate::yaml::{self, Options};
 
-/// The address of a Redis server. The setting is read, but no engine uses it yet.
+/// The address of a Redis server in a file of a SocketIO Web Service. It is read and has no effect:
+/// an engine in Redis has its address in [`Settings::store`](super::Settings::store).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
@@ -58,7 +59,7 @@ impl Options for Redis {
     ];
 }
 
-const NO_REDIS: &str = "messages are not kept in Redis";
+const NO_REDIS: &str = "the address of an engine in Redis is in `engine`";
 
 /// The number of a server in the ids of its messages, and the beginning of their time. Servers with
 /// different numbers draw different ids.

@@ -34,8 +34,10 @@ macro_rules! for_each_setting {
             store: Store = Store::default() => {
                 key: "engine",
                 builder: "Sets" store(Store),
-                options: [Value("engine", "BACKWIRE_ENGINE", "ENGINE",
-                    "Where records live: memory or sqlite:FILE [default: sqlite:data/backwire.db]")],
+                options: [Key("engine", "BACKWIRE_ENGINE", "ENGINE",
+                    "Where records live: memory, sqlite:FILE or redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]; \
+                     BACKWIRE_ENGINE hides a password from other programs \
+                     [default: sqlite:data/backwire.db]")],
             }
             /// A directory of pages to serve beside the resources.
             pages: Option<PathBuf> = None => {

@@ -26,10 +26,10 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use parking_lot::Mutex;
 
-use super::fair_queue::{FairQueue, Permit};
 use super::refusal::Refusal;
 use super::refused_tokens::RefusedTokens;
 use super::{Name, Site};
+use crate::fair_queue::{FairQueue, Permit};
 use crate::http::http_client::{HttpClient, RequestError};
 
 /// Rooms that one client may have.

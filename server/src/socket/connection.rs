@@ -279,7 +279,7 @@ impl Connection {
     /// Marks the connection as gone: from now on it joins nothing.
     pub(super) fn mark_gone(&self) {
         if let Some(mut memberships) = self.memberships.lock().take() {
-            self.presence.resize(memberships.memory(), 0);
+            self.presence.resize(self.address, memberships.memory(), 0);
             for room in memberships.all().cloned().collect::<Vec<_>>() {
                 self.remove_membership(&mut memberships, &room);
             }
@@ -292,6 +292,11 @@ impl Connection {
 
     fn dialect(&self) -> Dialect {
         self.dialect.get().copied().unwrap_or(Dialect::Sails)
+    }
+
+    /// Counts the bytes that are kept for the rooms, after they have changed.
+    fn resize(&self, before: usize, memberships: &Memberships) {
+        self.presence.resize(self.address, before, memberships.memory());
     }
 
     /// Removes a membership from the counts of all connections.
@@ -487,7 +492,7 @@ impl Client {
         }
         let before = memberships.memory();
         memberships.add_record(name);
-        self.connection.presence.resize(before, memberships.memory());
+        self.connection.resize(before, memberships);
         // Under the lock: a connection that goes now would not leave a room that it joins later.
         self.socket.join(name.to_owned());
         Ok(())
@@ -496,7 +501,7 @@ impl Client {
     fn add_records(&self, memberships: &mut Memberships, names: Vec<String>) {
         let before = memberships.memory();
         names.iter().for_each(|name| memberships.add_record(name));
-        self.connection.presence.resize(before, memberships.memory());
+        self.connection.resize(before, memberships);
         self.socket.join_all(names);
         if memberships.needs_record_recount() {
             self.recount_records(memberships);
@@ -513,12 +518,12 @@ impl Client {
         let records = rooms.iter().filter(|name| rooms::is_instance_name(self.dialect(), name));
         let (count, bytes) = records.fold((0, 0), |(n, bytes), name| (n + 1, bytes + name.len()));
         memberships.set_records(count, bytes);
-        self.connection.presence.resize(before, memberships.memory());
+        self.connection.resize(before, memberships);
     }
 
     fn has_memory(&self, memberships: &Memberships) -> Result<(), Limit> {
         let (presence, limits) = (&self.connection.presence, self.connection.presence.limits());
-        let has_memory = presence.memory() < limits.subscription_bytes_total
+        let has_memory = presence.has_memory(self.connection.address)
             || memberships.memory() < limits.subscription_bytes / RESERVED_PART;
         has_memory.then_some(()).ok_or(Limit::SubscriptionBytesTotal)
     }
@@ -572,7 +577,7 @@ impl Client {
             }
             is_new |= self.add_membership(memberships, counted);
         }
-        self.connection.presence.resize(before, memberships.memory());
+        self.connection.resize(before, memberships);
         self.socket.join_all(names);
         if !records.is_empty() {
             self.add_records(memberships, records);
@@ -611,7 +616,7 @@ impl Client {
         let before = memberships.memory();
         if is_counted_alone && memberships.remove(room) {
             self.connection.remove_membership(memberships, room);
-            self.connection.presence.resize(before, memberships.memory());
+            self.connection.resize(before, memberships);
         }
     }
 

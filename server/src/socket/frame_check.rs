@@ -37,6 +37,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::incoming_memory::IncomingMemory;
+use crate::task_budget;
 pub(super) use checker::Packets;
 use checker::{FrameChecker, Rejection};
 use header::{HeaderReader, Opcode};
@@ -46,6 +47,13 @@ use violation::Violation;
 /// How long a client may take to read a close frame and to close the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Frames shorter than this on average are tiny.
+const TINY_FRAME: usize = 64;
+
+/// Bytes per read while frames are tiny. What reads the frames takes all that it is given without a
+/// pause.
+const TINY_READ: usize = 1 << 10;
+
 /// The stream of a WebSocket that closes with a code if the client violates the protocol.
 pub(super) struct CheckedStream<Io> {
     /// `None` after it was dropped.
@@ -53,6 +61,8 @@ pub(super) struct CheckedStream<Io> {
     received: FrameChecker,
     splitter: Splitter,
     incoming: IncomingMemory,
+    /// The maximum number of bytes of the next read.
+    max_read: usize,
     sent: SentFrames,
     /// The close after a violation.
     close: Option<Close<Io>>,
@@ -90,6 +100,7 @@ impl<Io> CheckedStream<Io> {
             received: FrameChecker::new(max).with_attachments(max_attachments),
             splitter: Splitter::default(),
             incoming,
+            max_read: usize::MAX,
             sent: SentFrames::default(),
             close: None,
             _dropped,
@@ -148,7 +159,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
         let (begin, held) = (buf.filled().len(), self.splitter.held());
         buf.put_slice(held);
         let before = buf.filled().len();
-        let max = self.splitter.max_read().min(buf.remaining());
+        let max = self.splitter.max_read().min(self.max_read).min(buf.remaining());
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(max));
         let read = self.io().poll_read(cx, &mut part).map_ok(|()| part.filled().len());
         let Poll::Ready(Ok(count)) = read else {
@@ -158,7 +169,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
         buf.advance(count);
         let (completed, packets) = (self.received.completed(), self.received.packets());
         let position = self.received.position();
+        let frames = self.received.frames();
         let checked = self.received.check(&buf.filled()[before..]);
+        self.count_frames(cx, count, self.received.frames() - frames);
         if self.received.completed() > completed {
             self.incoming.completed(packets, self.received.packets());
         }
@@ -180,6 +193,15 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static> CheckedStream<Io> {
         let passed = self.splitter.split(&mut buf.filled_mut()[begin..], count, &self.received);
         buf.set_filled(begin + passed);
         Poll::Ready(Ok(false))
+    }
+
+    /// Spends the budget of the task for the frames that were read. A frame costs more than its
+    /// bytes, so a client that sends tiny ones gets shorter turns.
+    fn count_frames(&mut self, cx: &mut Context<'_>, bytes: usize, frames: u64) {
+        let frames = usize::try_from(frames).unwrap_or(usize::MAX);
+        task_budget::spend(cx, frames);
+        let are_tiny = frames > 1 && bytes / frames < TINY_FRAME;
+        self.max_read = if are_tiny { TINY_READ } else { usize::MAX };
     }
 
     fn begin_close(&mut self, violation: Violation) {

@@ -20,7 +20,6 @@ use crate::caller;
 use crate::context::Context;
 use crate::dialect::{Dialect, runtime};
 use crate::error::{Error, Result};
-use crate::shared::Shared;
 use crate::socket::Client;
 use crate::socket::adapter::socket::Arguments;
 
@@ -51,7 +50,7 @@ pub(crate) async fn find(
     client.join([room.clone()]);
     let snapshot = find_associated(cx, resource, &picked, cx.reads()).await?;
     // Changes of the pairs before the room was joined were not sent to this client.
-    if members_changed(cx.shared(), &of).await? {
+    if members_changed(cx, &of).await? {
         let push = runtime::invalidation(&room);
         client.send_or_disconnect(runtime::EVENT, Arguments::Push(&push));
     }
@@ -86,7 +85,7 @@ async fn room<'a>(
         return Ok(None);
     };
     let Some(scope) = scope else { return Ok(None) };
-    let of = shared_collection(cx.shared(), resource, &of, &scope).await?;
+    let of = shared_collection(cx, resource, &of, &scope).await?;
     let Some(room) = members_room(resource, &of, &scope) else { return Ok(None) };
     let is_open = super::may_join(cx.shared(), client, &room)
         && caller::may_join(cx.shared(), client, &room).await;
@@ -96,12 +95,12 @@ async fn room<'a>(
 /// Returns the collection as others have read it, if it still has the same members. Then all
 /// clients are in one room, and each change is checked once for all of them.
 async fn shared_collection(
-    shared: &Shared,
+    cx: &Context,
     resource: &Resource,
     of: &Collection,
     scope: &Scope,
 ) -> Result<Collection> {
-    let rooms = shared.sockets.member_rooms(Dialect::Runtime, resource, &of.of);
+    let rooms = cx.shared().sockets.member_rooms(Dialect::Runtime, resource, &of.of);
     let others = rooms.iter().filter_map(|room| match room.scope()? {
         Scope::Members(other, theirs) => (**theirs == *scope).then_some(other),
         _ => None,
@@ -112,16 +111,24 @@ async fn shared_collection(
             && mine.offset.saturating_sub(theirs.offset) <= MAX_SHARED_DISTANCE
     };
     match others.filter(is_near).min_by_key(|other| other.position().offset) {
-        Some(other) if !members_changed(shared, other).await? => Ok(other.clone()),
+        Some(other) if !members_changed(cx, other).await? => Ok(other.clone()),
         _ => Ok(of.clone()),
     }
 }
 
-/// Whether records have entered or left a collection since its pairs were read.
-pub(crate) async fn members_changed(shared: &Shared, of: &Collection) -> Result<bool> {
-    let associations = shared.models.associations();
+/// Whether records have entered or left a collection since its pairs were read. If there is no
+/// memory to find out, they may have.
+async fn members_changed(cx: &Context, of: &Collection) -> Result<bool> {
+    let associations = cx.associations();
     let Some(join) = associations.join_of(of) else { return Ok(true) };
-    Ok(match shared.engine.changes_since(&Room::class(join), of.position()).await? {
+    let client = cx.reads().client;
+    let memory = cx.shared().shared_logs.memory(client);
+    let options = memory.read_options();
+    let since = cx.engine().changes_since_for(&Room::class(join), of.position(), &options).await?;
+    if let Some(limit) = memory.refused() {
+        cx.shared().limits.reached(limit, client);
+    }
+    Ok(match since {
         ChangesSince::Changes { changes, .. } => {
             let all = changes.iter().flat_map(|change| associations.memberships(change));
             all.into_iter().any(|it| it.collection() == of.of)

@@ -29,7 +29,7 @@ struct Credentials {
 
 /// Adds `POST /sign-in`, which signs in the person that the body names, and `DELETE`, which signs
 /// the caller out.
-fn with_sign_in(server: Builder) -> Builder {
+pub(crate) fn with_sign_in(server: Builder) -> Builder {
     async fn sign_in(session: Session, credentials: Json<Credentials>) -> Result<()> {
         let Json(Credentials { person, roles }) = credentials;
         session.sign_in(&*person, roles).await
@@ -45,7 +45,7 @@ fn model(declaration: Value) -> Model {
 }
 
 /// Returns the model of notes. An owner may access own notes, and editors may do everything.
-fn notes() -> Model {
+pub(crate) fn notes() -> Model {
     let any = json!(["owner", { "role": "editor" }]);
     let create = json!(["signedIn"]);
     model(json!({
@@ -61,7 +61,7 @@ async fn serve() -> Server {
     start(with_sign_in(builder()).resource("note", notes()).unwrap()).await
 }
 
-async fn signed_in(server: &Server, person: &str, roles: &[&str]) -> Browser {
+pub(crate) async fn signed_in(server: &Server, person: &str, roles: &[&str]) -> Browser {
     let mut browser = Browser::new(server);
     sign_in(&mut browser, person, roles).await;
     browser

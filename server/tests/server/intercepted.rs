@@ -23,7 +23,8 @@ pub(crate) enum Call<'a> {
     Commit(&'a Resource),
     Find,
     FindOne,
-    Since,
+    /// A read of a log with these options.
+    Since(&'a ReadOptions),
     LoadSession,
     EditSession,
     /// The connect of a device with this name.
@@ -106,8 +107,14 @@ impl<I: Interceptor> Engine for Intercepted<I> {
         self.memory.head(resource).await
     }
 
-    async fn changes_since(&self, room: &Room, position: Position) -> Result<ChangesSince, Error> {
-        self.pass(Call::Since, self.memory.changes_since(room, position)).await
+    async fn changes_since_for(
+        &self,
+        room: &Room,
+        position: Position,
+        options: &ReadOptions,
+    ) -> Result<ChangesSince, Error> {
+        self.pass(Call::Since(options), self.memory.changes_since_for(room, position, options))
+            .await
     }
 
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {

@@ -12,6 +12,9 @@ mod browser;
 #[allow(dead_code, reason = "the tests of the command use the rest of it")]
 mod client;
 mod intercepted;
+#[allow(dead_code, reason = "the tests of the engines use the rest of it")]
+#[path = "../../engine/tests/engines/redis_server.rs"]
+mod redis_server;
 
 mod access;
 mod answer_memory;
@@ -31,6 +34,7 @@ mod http;
 mod large_packets;
 mod limits;
 mod limits_reached;
+mod many_nodes;
 mod memberships;
 mod memory;
 mod node;
@@ -46,6 +50,8 @@ mod readers;
 mod request_memory;
 mod resources;
 mod resume;
+mod resume_fairness;
+mod resume_memory;
 mod resume_work;
 mod runtime;
 mod sails;

@@ -33,7 +33,7 @@ impl Reads {
 impl Interceptor for Reads {
     async fn before(&self, call: Call<'_>) -> Result<(), Error> {
         match call {
-            Call::Since => drop(self.logs.fetch_add(1, Ordering::SeqCst)),
+            Call::Since(_) => drop(self.logs.fetch_add(1, Ordering::SeqCst)),
             Call::Find => {
                 self.lists.fetch_add(1, Ordering::SeqCst);
                 self.gate.acquire().await.unwrap().forget();

@@ -47,7 +47,7 @@ pub(crate) const GZIP: Requirement = program("gzip", "gzip");
 /// kill. Tests of the server's command line send signals with it.
 pub(crate) const KILL: Requirement =
     Requirement::Program(Program::new("kill", "procps").probed_with("-l"));
-/// Redis. The benchmark compares the server with lists in it.
+/// Redis. The tests of its engine start it, and the benchmark compares the server with lists in it.
 pub(crate) const REDIS: Requirement = program("redis-server", "redis-server");
 /// The browser of the tests, and its driver.
 pub(crate) const BROWSER: &[Requirement] =

@@ -97,10 +97,15 @@ impl TypedValueParser for OptionParser {
                 parser.parse_ref(command, argument, text)
             }
             // Unlike clap's own errors, this one does not show the secret.
-            TextKind::Variable => parse(text.to_str().unwrap_or_default()).map_err(|reason| {
-                let reason = format!("{}: {reason}\n", option.variable);
-                Error::raw(ErrorKind::InvalidValue, reason).with_cmd(command)
-            }),
+            TextKind::Key | TextKind::Variable => {
+                parse(text.to_str().unwrap_or_default()).map_err(|reason| {
+                    let reason = match option.kind {
+                        TextKind::Key => format!("--{}: {reason}\n", option.name),
+                        _ => format!("{}: {reason}\n", option.variable),
+                    };
+                    Error::raw(ErrorKind::InvalidValue, reason).with_cmd(command)
+                })
+            }
             _ => parse.parse_ref(command, argument, text),
         }
     }

@@ -73,7 +73,10 @@ fn read_settings(file: Option<PathBuf>, sites: Option<Sites>) -> io::Result<Sett
     settings.private_files.extend(file);
     let settings = config.apply_to(settings).map_err(io::Error::other)?;
     if settings.redis.is_some() {
-        tracing::warn!("redis: the setting has no effect: there is no engine yet that uses it");
+        tracing::warn!(
+            "redis: the setting has no effect: to store everything in Redis, set `engine: \
+             redis://[:PASSWORD@]HOST[:PORT]`; nothing is copied from the present store"
+        );
     }
     Ok(settings)
 }
@@ -181,7 +184,8 @@ mod tests {
                 "7",
                 "invalid value '7' for '--log-age <DURATION>': invalid duration \"7\"",
             ),
-            ("--engine", "x", "invalid value 'x' for '--engine <ENGINE>': unknown engine \"x\""),
+            ("--engine", "x", "--engine: unknown engine \"x\"; expected memory, "),
+            ("--engine", "redis://:pw@", "--engine: the address of Redis "),
             ("--static", "", "a value is required for '--static <DIR>' but none was supplied"),
             (
                 "--session-secret-file",

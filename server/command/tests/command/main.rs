@@ -106,7 +106,21 @@ fn check_locates_errors_and_warns_of_settings_without_effect() {
     let (is_good, output, warned) = check(&config, &sites);
     assert!(is_good && output.contains("redis: {host: 127.0.0.1, port: 6380, auth_pass: ~}"));
     assert!(warned.contains("config.yml:1:6: io.cookie changes nothing: "), "{warned}");
-    assert!(warned.contains("there is no engine yet that uses it"), "{warned}");
+    assert!(warned.contains("to store everything in Redis, set `engine: redis://"), "{warned}");
+}
+
+#[test]
+fn check_shows_the_address_of_redis_without_the_password() {
+    let Documented { home: _home, config, sites } = documented();
+    std::fs::write(&config, "engine: redis://zoe:hunter7@10.0.0.1:6380\n").unwrap();
+    let (is_good, output, warned) = check(&config, &sites);
+    assert!(is_good && output.contains("\nengine: redis://10.0.0.1:6380\n"), "{output}");
+    std::fs::write(&config, "engine: rediss://zoe:hunter7@10.0.0.1:6380\n").unwrap();
+    let (is_good, _, refused) = check(&config, &sites);
+    assert!(!is_good && refused.contains("does not begin with redis://"), "{refused}");
+    for text in [output, warned, refused] {
+        assert!(!text.contains("hunter7") && !text.contains("zoe"), "{text}");
+    }
 }
 
 #[test]

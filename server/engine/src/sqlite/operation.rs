@@ -1,7 +1,5 @@
 //! The operations of the writer, and their outcomes.
 
-use std::net::IpAddr;
-
 use backwire_records::write::Write;
 use tokio::sync::oneshot;
 
@@ -46,13 +44,3 @@ pub(super) struct Job {
 pub(super) type Answer = oneshot::Sender<OperationResult>;
 /// The outcome of an operation, or its error.
 pub(super) type OperationResult = Result<OperationOutcome, Error>;
-
-/// The owner of a queue of the writer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
-    Client(IpAddr),
-    /// The server itself.
-    Server,
-    /// The server itself, for work that no request waits for.
-    Background,
-}

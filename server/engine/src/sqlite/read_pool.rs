@@ -2,7 +2,8 @@
 //!
 //! A list may take long, so lists leave one reader to short reads: those of one record, health
 //! checks, sessions. The lists of one client leave a reader to the lists of others. If several
-//! clients wait, the one with the fewest readers comes first.
+//! clients wait, the one with the fewest readers comes first, and of these the one that has waited
+//! longest since its last list began.
 //!
 //! A read whose future is dropped is taken out of the queue, or interrupted.
 //!
@@ -68,6 +69,11 @@ struct State {
     short: BTreeMap<u64, Job>,
     /// By client, in the order of their arrival.
     lists: HashMap<Option<IpAddr>, BTreeMap<u64, Job>>,
+    /// The last turn of each client that has lists. A client that waits always would otherwise come
+    /// before one that has just arrived.
+    turns: HashMap<Option<IpAddr>, u64>,
+    /// The number of turns so far.
+    turn: u64,
     reading: Vec<RunningList>,
     /// Whether lists are paused, see [`ReadPool::pause_lists`].
     are_lists_paused: bool,
@@ -148,6 +154,8 @@ impl ReadPool {
             let control = Arc::new(ReadControl::begin(deadline, &options, flag));
             let value = connection.and_then(|connection| run_read(connection, &control, read));
             options.time.spend(control.finish());
+            // They may hold a claim of memory, which the caller expects to have back.
+            drop((control, options));
             // The caller may have stopped waiting.
             let _ = answer.send(value);
         });
@@ -285,7 +293,10 @@ impl ReadQueue {
     /// connection becomes idle.
     fn next(&self, done: Option<u64>, own: &mut Option<Connection>) -> Option<(u64, Job)> {
         let mut state = self.state();
-        state.reading.retain(|list| Some(list.number) != done);
+        if let Some(at) = state.reading.iter().position(|list| Some(list.number) == done) {
+            let client = state.reading.swap_remove(at).client;
+            state.forget_turn(client);
+        }
         let job = state.begin();
         match job {
             Some(_) if own.is_none() => *own = state.idle.pop(),
@@ -331,11 +342,15 @@ impl State {
             return Some(short);
         }
         let waiting = self.lists.iter().filter(|(client, _)| self.may_begin(Kind::List(**client)));
-        let turn = waiting
-            .min_by_key(|(client, jobs)| (self.read_by(**client), jobs.keys().next().copied()));
-        let client = *turn?.0;
+        let next = waiting.min_by_key(|(client, jobs)| {
+            let turn = self.turns.get(*client).copied();
+            (self.read_by(**client), turn, jobs.keys().next().copied())
+        });
+        let client = *next?.0;
         let number = *self.lists.get(&client)?.keys().next()?;
         let job = self.take(Kind::List(client), number)?;
+        self.turn += 1;
+        self.turns.insert(client, self.turn);
         self.reading.push(RunningList { number, client, is_awaited: false });
         Some((number, job))
     }
@@ -347,8 +362,16 @@ impl State {
         let job = jobs.remove(&number);
         if jobs.is_empty() {
             self.lists.remove(&client);
+            self.forget_turn(client);
         }
         job
+    }
+
+    /// Forgets the last turn of a client that has no list any more.
+    fn forget_turn(&mut self, client: Option<IpAddr>) {
+        if !self.lists.contains_key(&client) && self.read_by(client) == 0 {
+            self.turns.remove(&client);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::prefilter::Prefilter;
 use super::reading::{Bounds, Reading};
 use super::{cascades, epochs, list, row};
 use crate::sqlite::row::{Column, get};
-use crate::{AnswerMemory, ChangesSince, Error, Record, Snapshot};
+use crate::{AnswerMemory, ChangesSince, Error, ReadOptions, Record, Snapshot};
 
 /// Returns the records of a resource that the criteria pick.
 pub(super) fn find(
@@ -85,20 +85,32 @@ const MAX_SINCE_BYTES: usize = 16 << 20;
 const MAX_SINCE_PARSED: usize = 64 << 20;
 
 /// The size of the changes in one read of a log.
-#[derive(Default)]
-struct SinceSize {
+struct SinceSize<'a> {
+    options: &'a ReadOptions,
+    changes: usize,
     bytes: usize,
     parsed: usize,
 }
 
-impl SinceSize {
-    /// Adds a change. Returns `false` if the changes are too large.
+impl<'a> SinceSize<'a> {
+    fn new(options: &'a ReadOptions) -> Self {
+        Self { options, changes: 0, bytes: 0, parsed: 0 }
+    }
+
+    /// Adds a change, and claims its memory. Returns `false` if the changes are too large.
     fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<bool> {
-        self.bytes += row::change_bytes(row)?;
-        for name in ["before", "after"] {
-            self.parsed += row::parsed_bytes(row, name)?;
+        self.changes += 1;
+        if self.options.check_records(self.changes).is_err() {
+            return Ok(false);
         }
-        Ok(self.bytes <= MAX_SINCE_BYTES && self.parsed <= MAX_SINCE_PARSED)
+        self.bytes += row::change_bytes(row)?;
+        let [before, after] = [row::parsed_bytes(row, "before")?, row::parsed_bytes(row, "after")?];
+        self.parsed += before + after;
+        // The values that were set are copies of those after the change.
+        let memory = size_of::<Change>() + before + 2 * after;
+        Ok(self.bytes <= MAX_SINCE_BYTES
+            && self.parsed <= MAX_SINCE_PARSED
+            && self.options.memory.add(memory).is_ok())
     }
 }
 
@@ -108,6 +120,7 @@ pub(super) fn since(
     epoch: u64,
     room: &Room,
     position: Position,
+    options: &ReadOptions,
 ) -> rusqlite::Result<ChangesSince> {
     let resource = room.resource();
     let counters = row::counters(snapshot, resource)?;
@@ -118,8 +131,8 @@ pub(super) fn since(
     }
     let position = Position { epoch, ..position };
     let changes = match room.id() {
-        None => class_since(snapshot, resource, position)?,
-        Some(id) => instance_since(snapshot, resource, id, position)?,
+        None => class_since(snapshot, resource, position, options)?,
+        Some(id) => instance_since(snapshot, (resource, id), position, options)?,
     };
     Ok(match changes {
         Some(changes) => ChangesSince::Changes { changes, head: counters.position(epoch) },
@@ -146,11 +159,12 @@ fn class_since(
     snapshot: &Transaction<'_>,
     resource: &Resource,
     position: Position,
+    options: &ReadOptions,
 ) -> rusqlite::Result<Option<Vec<Arc<Change>>>> {
     let mut statement = snapshot
         .prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset > ?2 ORDER BY offset")?;
     let mut rows = statement.query((Column(resource), position.offset.cast_signed()))?;
-    let (mut changes, mut size) = (Vec::new(), SinceSize::default());
+    let (mut changes, mut size) = (Vec::new(), SinceSize::new(options));
     while let Some(row) = rows.next()? {
         if !size.add(row)? {
             return Ok(None);
@@ -163,9 +177,9 @@ fn class_since(
 /// Returns the changes of a record. It follows the chain back from the record's last change.
 fn instance_since(
     snapshot: &Transaction<'_>,
-    resource: &Resource,
-    id: &Id,
+    (resource, id): (&Resource, &Id),
     position: Position,
+    options: &ReadOptions,
 ) -> rusqlite::Result<Option<Vec<Arc<Change>>>> {
     let last: Option<i64> = snapshot
         .prepare_cached("SELECT offset FROM records WHERE resource = ?1 AND id = ?2")?
@@ -173,7 +187,7 @@ fn instance_since(
         .optional()?;
     let mut statement =
         snapshot.prepare_cached("SELECT * FROM log WHERE resource = ?1 AND offset = ?2")?;
-    let (mut changes, mut size) = (VecDeque::new(), SinceSize::default());
+    let (mut changes, mut size) = (VecDeque::new(), SinceSize::new(options));
     let mut offset = last.map_or(0, i64::cast_unsigned);
     while offset > position.offset {
         let change = statement.query_row((Column(resource), offset.cast_signed()), |row| {

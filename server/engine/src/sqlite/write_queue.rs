@@ -1,16 +1,11 @@
-//! The queues of the writer.
-//!
-//! Each client has a queue of its own, and the queues take turns. So a client that writes much
-//! waits only for its own jobs, and other clients do not wait for them. The jobs of one queue are
-//! done in the order of their arrival.
+//! The queues of the writer, which take [turns](RoundRobin).
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use backwire_environment::HashMap;
 use parking_lot::{Condvar, Mutex};
 
-use super::operation::{Job, Owner};
+use super::operation::Job;
+use crate::round_robin::RoundRobin;
 
 /// The sender of jobs. When it is dropped, the writer does the queued jobs and ends.
 #[derive(Debug)]
@@ -35,15 +30,6 @@ struct State {
     has_ended: bool,
 }
 
-/// Queues that take turns.
-#[derive(Debug)]
-struct RoundRobin<T> {
-    /// None of them is empty.
-    queues: HashMap<Owner, VecDeque<T>>,
-    /// The owners of the queues, in the order of their turns.
-    next: VecDeque<Owner>,
-}
-
 /// Returns the sender and the receiver of a queue.
 pub(super) fn queue() -> (WriteQueue, WriteQueueReceiver) {
     let shared = Arc::<Shared>::default();
@@ -62,7 +48,7 @@ impl WriteQueue {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.state.lock().jobs.next.is_empty()
+        self.0.state.lock().jobs.is_empty()
     }
 }
 
@@ -100,82 +86,5 @@ impl Drop for WriteQueueReceiver {
         let jobs = std::mem::take(&mut state.jobs);
         drop(state);
         drop(jobs);
-    }
-}
-
-impl<T> Default for RoundRobin<T> {
-    fn default() -> Self {
-        Self { queues: HashMap::default(), next: VecDeque::new() }
-    }
-}
-
-impl<T> RoundRobin<T> {
-    fn push(&mut self, owner: Owner, item: T) {
-        let queue = self.queues.entry(owner).or_default();
-        if queue.is_empty() {
-            self.next.push_back(owner);
-        }
-        queue.push_back(item);
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        let owner = self.next.pop_front()?;
-        let queue = self.queues.get_mut(&owner)?;
-        let item = queue.pop_front();
-        if queue.is_empty() {
-            self.queues.remove(&owner);
-        } else {
-            self.next.push_back(owner);
-        }
-        item
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn client(number: u8) -> Owner {
-        Owner::Client([10, 0, 0, number].into())
-    }
-
-    #[test]
-    fn client_with_one_write_does_not_wait_for_all_writes_of_another() {
-        let mut turns = RoundRobin::default();
-        (0..1000).for_each(|n| turns.push(client(1), n));
-        turns.push(client(2), 1000);
-        assert_eq!([turns.pop(), turns.pop(), turns.pop()], [Some(0), Some(1000), Some(1)]);
-    }
-
-    proptest! {
-        /// Each queue keeps the order of arrival, and no queue has two turns while another waits.
-        #[test]
-        fn queues_take_turns(steps in prop::collection::vec(prop::option::of(0..4u8), 0..200)) {
-            let mut turns = RoundRobin::default();
-            let mut model: Vec<VecDeque<usize>> = vec![VecDeque::new(); 4];
-            // For each waiting queue, the queues that have had a turn since then.
-            let mut passed: Vec<Vec<u8>> = vec![Vec::new(); 4];
-            let pushes_and_pops = steps.into_iter().chain([None; 200]);
-            for (n, step) in pushes_and_pops.enumerate() {
-                if let Some(line) = step {
-                    turns.push(client(line), (line, n));
-                    model[usize::from(line)].push_back(n);
-                    continue;
-                }
-                let Some((line, n)) = turns.pop() else {
-                    prop_assert!(model.iter().all(VecDeque::is_empty));
-                    continue;
-                };
-                let own = usize::from(line);
-                prop_assert_eq!(model[own].pop_front(), Some(n));
-                for other in (0..4).filter(|other| *other != own && !model[*other].is_empty()) {
-                    prop_assert!(!passed[other].contains(&line), "{} waits for {} twice", other, own);
-                    passed[other].push(line);
-                }
-                passed[own].clear();
-            }
-        }
     }
 }

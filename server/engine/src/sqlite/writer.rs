@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use super::checkpoints::Checkpoints;
 use super::group::{Group, WriterState};
 use super::lock::Lock;
-use super::operation::{Answer, Operation, OperationOutcome, OperationResult, Owner};
+use super::operation::{Answer, Operation, OperationOutcome, OperationResult};
 use super::queues::Step;
 use super::write_queue::{WriteQueue, WriteQueueReceiver, queue};
+use crate::round_robin::Owner;
 use crate::{Error, Tail};
 
 /// The maximum number of operations in one group: enough to share the cost of the disk, few enough
@@ -197,9 +198,8 @@ impl Operation {
     /// Returns the owner of the queue in which it waits.
     pub(super) fn owner(&self) -> Owner {
         match self {
-            Self::Write(write) if matches!(write.action, Action::Detach(_)) => Owner::Background,
-            Self::Write(write) => write.client.map_or(Owner::Server, Owner::Client),
-            Self::Lookup(lookup) => lookup.client.map_or(Owner::Server, Owner::Client),
+            Self::Write(write) => Owner::of_write(write),
+            Self::Lookup(lookup) => Owner::of_lookup(lookup),
             Self::Maintain => Owner::Background,
             Self::Edit(_) | Self::Finish(_) | Self::Step(..) => Owner::Server,
         }

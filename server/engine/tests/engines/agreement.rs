@@ -1,5 +1,5 @@
-//! SQLite gives the same results as memory, for random writes in any order, concurrent writes and
-//! failures.
+//! SQLite and Redis give the same results as memory, for random writes in any order, concurrent
+//! writes, several nodes and failures.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::redis_server;
 use crate::store::{self, DAY, HOUR, NOON, Store, attributes as record};
 
 const WINDOW: Window = Window {
@@ -59,6 +60,93 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The writes of a step are concurrent and go to the same node.
+    #[test]
+    fn nodes_of_redis_and_memory_give_the_same_results(
+        steps in vec((pause(), 0..2_usize, vec(write(), 1..6)), 1..30),
+    ) {
+        store::runtime().block_on(async {
+            let mut world = RedisWorld::new();
+            for (pause, node, writes) in steps {
+                world.now = world.now.saturating_add_signed(pause);
+                let writes = writes.into_iter().map(|write| Write { at: world.now, ..write });
+                world.write(node, &Vec::from_iter(writes)).await?;
+            }
+            Ok::<_, TestCaseError>(())
+        })?;
+    }
+}
+
+/// Two nodes on the same Redis, and memory.
+struct RedisWorld {
+    memory: Store,
+    nodes: [Store; 2],
+    now: u64,
+}
+
+impl RedisWorld {
+    fn new() -> Self {
+        let prefix = redis_server::unused_prefix();
+        let nodes =
+            [(); 2].map(|()| store::redis_with(store::redis_options(prefix.clone()), WINDOW, TAIL));
+        Self { memory: store::memory(WINDOW, TAIL), nodes, now: NOON }
+    }
+
+    async fn write(&mut self, node: usize, writes: &[Write]) -> Result<(), TestCaseError> {
+        let outcomes = writes.iter().map(|write| outcome(&self.nodes[node], write));
+        let outcomes = join_all(outcomes).await;
+        let mut expected = Vec::new();
+        for write in writes {
+            expected.push(outcome(&self.memory, write).await);
+        }
+        // A repeat is answered after the writes of its group.
+        let without_reply = |outcomes: Vec<Outcome>| -> Vec<_> {
+            match writes.len() {
+                1 => outcomes,
+                _ => outcomes.into_iter().map(Outcome::without_reply).collect(),
+            }
+        };
+        prop_assert_eq!(without_reply(outcomes), without_reply(expected));
+        let expected = self.memory.tail_changes();
+        let expected: Vec<_> = expected.iter().map(anywhere).collect();
+        for node in &mut self.nodes {
+            let mut received = Vec::new();
+            while received.len() < expected.len() {
+                received.push(anywhere(&node.tail.recv().await.unwrap()));
+            }
+            for resource in resources() {
+                let of_it = |changes: &[Change]| -> Vec<_> {
+                    changes.iter().filter(|it| it.resource == resource).cloned().collect()
+                };
+                prop_assert_eq!(of_it(&received), of_it(&expected));
+            }
+        }
+        let floors = floors(&self.memory).await;
+        let expected = everything(&self.memory, floors).await;
+        prop_assert_eq!(everything(&self.nodes[node], floors).await, expected);
+        Ok(())
+    }
+}
+
+/// Returns the floor of the log of each resource.
+async fn floors(memory: &Store) -> [u64; 2] {
+    let mut floors = [0; 2];
+    for (resource, floor) in resources().into_iter().zip(&mut floors) {
+        let room = Room::class(resource);
+        let head = head(memory, room.resource()).await;
+        *floor = head.offset;
+        while let Some(offset) = floor.checked_sub(1)
+            && missed(memory, &room, Position { offset, ..head }).await.is_some()
+        {
+            *floor = offset;
+        }
+    }
+    floors
 }
 
 #[derive(Debug, Clone)]
@@ -239,18 +327,7 @@ impl World {
 
     /// Returns the floor of the log of each resource.
     async fn floors(&self) -> [u64; 2] {
-        let mut floors = [0; 2];
-        for (resource, floor) in resources().into_iter().zip(&mut floors) {
-            let room = Room::class(resource);
-            let head = head(&self.memory, room.resource()).await;
-            *floor = head.offset;
-            while let Some(offset) = floor.checked_sub(1)
-                && missed(&self.memory, &room, Position { offset, ..head }).await.is_some()
-            {
-                *floor = offset;
-            }
-        }
-        floors
+        floors(&self.memory).await
     }
 }
 

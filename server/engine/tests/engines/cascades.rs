@@ -14,8 +14,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use crate::redis_server;
 use crate::store::{self, Open, Store, attributes, default_store, id, keyed, milk};
 
 fn resource(name: &str) -> Resource {
@@ -224,15 +224,33 @@ proptest! {
         steps in vec(step(), 1..60),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut world = World::new().await;
-            for step in steps {
-                world.take(&step).await?;
-                world.agrees().await?;
-            }
-            world.ends().await
-        })?;
+        let folder = tempfile::tempdir().unwrap();
+        runtime.block_on(check(&steps, || store::sqlite_in(folder.path(), Window::default(), 1024)))?;
     }
+}
+
+proptest! {
+    // A read from Redis takes many times as long as one from a file.
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn references_in_redis_match_the_model_through_destroys_creates_and_restarts(
+        steps in vec(step(), 1..60),
+    ) {
+        let options = store::redis_options(redis_server::unused_prefix());
+        let open = || store::redis_with(options.clone(), Window::default(), 1024);
+        store::runtime().block_on(check(&steps, open))?;
+    }
+}
+
+/// Checks memory, and the engine that this function opens, on the same data each time.
+async fn check(steps: &[Step], open: impl Fn() -> Store) -> Result<(), TestCaseError> {
+    let mut world = World::new(open).await;
+    for step in steps {
+        world.take(step).await?;
+        world.agrees().await?;
+    }
+    world.ends().await
 }
 
 #[derive(Debug, Clone)]
@@ -271,29 +289,27 @@ fn step() -> impl Strategy<Value = Step> {
 /// The model: each destroy removes all references at once.
 type Records = BTreeMap<(&'static str, i64), Attributes>;
 
-struct World {
+struct World<O> {
     model: Records,
     /// The records that result from the changes of each tail.
     replayed: [BTreeMap<(String, Id), Attributes>; 2],
     stores: [Store; 2],
-    folder: TempDir,
+    open: O,
 }
 
-impl World {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let sqlite = indexed(&folder).await;
-        let stores = [store::memory(Window::default(), 1024), sqlite];
-        Self { model: Records::new(), replayed: Default::default(), stores, folder }
+impl<O: Fn() -> Store> World<O> {
+    async fn new(open: O) -> Self {
+        let stores = [store::memory(Window::default(), 1024), indexed(open()).await];
+        Self { model: Records::new(), replayed: Default::default(), stores, open }
     }
 
     async fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match step {
             Step::Restart => {
-                let [_, sqlite] = &mut self.stores;
-                // The file is unlocked when the store is dropped.
-                *sqlite = store::memory(Window::default(), 1);
-                *sqlite = indexed(&self.folder).await;
+                let [_, store] = &mut self.stores;
+                // A file is unlocked when its store is dropped.
+                *store = store::memory(Window::default(), 1);
+                *store = indexed((self.open)()).await;
             }
             Step::Advance(count) => {
                 for store in &self.stores {
@@ -398,9 +414,8 @@ impl World {
     }
 }
 
-/// Opens a SQLite store with indexes on the references, as associations have.
-async fn indexed(folder: &TempDir) -> Store {
-    let store = store::sqlite_in(folder.path(), Window::default(), 1024);
+/// Declares indexes on the references, as associations have.
+async fn indexed(store: Store) -> Store {
     let mut models = Models::default();
     for (name, attribute) in [("pet", "owner"), ("pair", "first")] {
         let indexed = Attribute { indexed: true, ..Attribute::default() };

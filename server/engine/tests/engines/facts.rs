@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use backwire_engine::{ChangesSince, CommitOutcome, Enqueue, Error, ReadOptions, Window};
+use backwire_engine::{
+    AnswerMemory, ChangesSince, CommitOutcome, Enqueue, Error, ReadOptions, Window,
+};
 use backwire_records::access::Access;
+use backwire_records::answer_memory::{ClaimMemory, OutOfMemory};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::{Criteria, Filter, Language, Parameters};
 use backwire_records::model::{Attribute, Model};
@@ -943,6 +947,85 @@ pub(crate) async fn reads_of_one_request_share_a_deadline(open: Open) {
     assert_eq!(find().await.unwrap().value.len(), 1);
     options.time.spend(Duration::from_secs(2));
     assert!(matches!(find().await, Err(Error::ReadDeadline(_))));
+}
+
+/// Memory that counts what is claimed.
+#[derive(Debug)]
+struct Claims {
+    limit: usize,
+    claimed: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl ClaimMemory for Claims {
+    fn add_read(&self, bytes: usize) -> Result<(), OutOfMemory> {
+        if self.claimed.load(Ordering::SeqCst) + bytes > self.limit {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(OutOfMemory { limit: self.limit });
+        }
+        self.claimed.fetch_add(bytes, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn set_written(&self, _: usize) -> Result<(), OutOfMemory> {
+        Ok(())
+    }
+}
+
+pub(crate) async fn changes_without_memory_for_them_are_out_of_reach(open: Open) {
+    const SIZE: usize = 100_000;
+    let store = default_store(open);
+    store.apply(create(json!({ "text": "x".repeat(SIZE) }))).await;
+    for n in 1..10 {
+        store.apply(update("1", json!({ "n": n }))).await;
+    }
+    let start = Position { offset: 0, ..store.head().await };
+    for room in [Room::class(todo()), Room::instance(todo(), id("1"))] {
+        // Each change has the record twice, and the first has it once.
+        for (limit, is_enough) in [(10 * SIZE, false), (60 * SIZE, true)] {
+            let claimed = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let claims = Arc::new(Claims { limit, claimed: claimed.0, refused: claimed.1 });
+            let memory = AnswerMemory::new(Arc::clone(&claims) as Arc<dyn ClaimMemory>);
+            let options = ReadOptions { memory, ..ReadOptions::default() };
+            let since = store.engine.changes_since_for(&room, start, &options).await.unwrap();
+            let claimed = claims.claimed.load(Ordering::SeqCst);
+            match since {
+                ChangesSince::Changes { changes, .. } => {
+                    let is_shared = claimed == 0;
+                    assert!(is_shared || (is_enough && claimed > 19 * SIZE), "{room} {claimed}");
+                    assert_eq!(changes.len(), 10);
+                }
+                // The read ended with the first change that did not fit.
+                ChangesSince::OutOfReach => {
+                    assert!(!is_enough && claims.refused.load(Ordering::SeqCst) == 1, "{room}");
+                }
+            }
+        }
+    }
+}
+
+pub(crate) async fn changes_beyond_the_records_of_a_read_are_out_of_reach(open: Open) {
+    let store = default_store(open);
+    store.apply(milk()).await;
+    for n in 1..40 {
+        store.apply(update("1", json!({ "n": n }))).await;
+    }
+    let head = store.head().await;
+    for room in [Room::class(todo()), Room::instance(todo(), id("1"))] {
+        let missed = async |offset, records| {
+            let options = ReadOptions { records, ..ReadOptions::default() };
+            let position = Position { offset, ..head };
+            match store.engine.changes_since_for(&room, position, &options).await.unwrap() {
+                ChangesSince::Changes { changes, .. } => Some(changes.len()),
+                ChangesSince::OutOfReach => None,
+            }
+        };
+        assert_eq!(missed(0, 40).await, Some(40));
+        assert_eq!(missed(0, 39).await, None);
+        assert_eq!(missed(39, 1).await, Some(1));
+        assert_eq!(missed(39, 0).await, None);
+        assert_eq!(missed(40, 0).await, Some(0));
+    }
 }
 
 pub(crate) async fn log_stays_within_its_byte_limit(open: Open) {

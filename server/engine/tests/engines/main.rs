@@ -13,6 +13,8 @@ mod criteria;
 mod facts;
 mod memory;
 mod queues;
+mod redis;
+mod redis_server;
 mod schedules;
 mod sessions;
 mod sqlite;
@@ -33,6 +35,12 @@ macro_rules! every_engine {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $fact() {
                 crate::every::$fact(crate::store::memory).await;
+            })*
+        }
+        mod on_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $fact() {
+                crate::every::$fact(crate::store::redis).await;
             })*
         }
         mod on_sqlite {
@@ -92,6 +100,8 @@ every_engine! {
     head_is_the_position_of_every_read
     key_is_forgotten_after_the_ledger_age
     oldest_keys_are_forgotten_when_the_ledger_exceeds_its_byte_limit
+    changes_without_memory_for_them_are_out_of_reach
+    changes_beyond_the_records_of_a_read_are_out_of_reach
     log_stays_within_its_byte_limit
     write_that_adds_a_record_beyond_the_limits_is_refused
     key_reused_for_another_request_is_refused

@@ -1,5 +1,5 @@
 //! Random operations on queues. Every engine gives the same results as a small model, and SQLite
-//! also does so over restarts.
+//! and Redis also do so over restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::queues::{SECOND, device_at, keyed, post, resync};
-use crate::store::{self, DAY, NOON, Store};
+use crate::redis_server;
+use crate::store::{self, DAY, NOON, Store, redis_options, redis_with};
 
 const CAP: u64 = 5;
 const SITES: [&str; 2] = ["shop", "other"];
@@ -35,8 +36,7 @@ proptest! {
         ttl in select(&[0, 10][..]),
         steps in vec((pause(), step()), 1..60),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
+        store::runtime().block_on(async {
             let mut world = World::new(ttl);
             for (pause, step) in steps {
                 world.model.now += pause;
@@ -122,6 +122,8 @@ struct World {
     model: Model,
     memory: Store,
     sqlite: Store,
+    redis: Store,
+    prefix: String,
     folder: TempDir,
     /// Another connection to the file.
     file: Connection,
@@ -130,7 +132,10 @@ struct World {
 impl World {
     fn new(ttl: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let prefix = redis_server::unused_prefix();
         Self {
+            redis: redis_with(redis_options(prefix.clone()), Window::default(), 1),
+            prefix,
             model: Model { now: NOON, ttl: Ttl::seconds(ttl), ..Model::default() },
             memory: store::memory(Window::default(), 1),
             sqlite: store::sqlite_in(folder.path(), Window::default(), 1),
@@ -143,15 +148,17 @@ impl World {
         match step {
             Step::Restart => {
                 self.sqlite.restart(&self.folder);
+                let options = redis_options(self.prefix.clone());
+                self.redis = redis_with(options, Window::default(), 1);
                 self.model.restart();
-                for store in [&self.memory, &self.sqlite] {
+                for store in [&self.memory, &self.sqlite, &self.redis] {
                     let queues = store.engine.queues();
                     queues.begin(Node::default(), self.model.now).await.unwrap();
                 }
             }
             Step::Connect(device) => {
                 let has_room = self.model.connect(device);
-                for store in [&self.memory, &self.sqlite] {
+                for store in [&self.memory, &self.sqlite, &self.redis] {
                     let (queues, Model { ttl, now, .. }) = (store.engine.queues(), &self.model);
                     let connected =
                         queues.connect(device.clone(), *ttl, MAX_DEVICES, *now).await.unwrap();
@@ -160,13 +167,14 @@ impl World {
             }
             Step::Disconnect(device) => {
                 self.model.disconnect(device);
-                self.memory.disconnect(device, self.model.now).await;
-                self.sqlite.disconnect(device, self.model.now).await;
+                for store in [&self.memory, &self.sqlite, &self.redis] {
+                    store.disconnect(device, self.model.now).await;
+                }
             }
             Step::Send(sent) => {
                 let post = self.model.post(sent);
                 let outcome = self.model.send(sent);
-                for store in [&self.memory, &self.sqlite] {
+                for store in [&self.memory, &self.sqlite, &self.redis] {
                     prop_assert_eq!(store.outcome(post.clone()).await, outcome);
                 }
             }
@@ -175,7 +183,7 @@ impl World {
                 // The index may also be beyond the queue.
                 let place = place.index(places + 1);
                 let lost = self.model.ack(device, place);
-                for store in [&self.memory, &self.sqlite] {
+                for store in [&self.memory, &self.sqlite, &self.redis] {
                     let ids = store.ids(device, self.model.now).await;
                     let id = ids.get(place).copied().unwrap_or_default();
                     let outcome = store.ack(device, Ack::One(id), self.model.now).await;
@@ -184,7 +192,7 @@ impl World {
             }
             Step::AckBatch(device, count) => {
                 self.model.ack_first(device, *count);
-                for store in [&self.memory, &self.sqlite] {
+                for store in [&self.memory, &self.sqlite, &self.redis] {
                     let ids = store.ids(device, self.model.now).await;
                     let acked = Ack::Batch(ids.into_iter().take(*count).collect());
                     store.ack(device, acked, self.model.now).await;
@@ -198,13 +206,15 @@ impl World {
     async fn agrees(&self) -> Result<(), TestCaseError> {
         for device in devices() {
             let expected = self.model.waiting(&device);
-            for store in [&self.memory, &self.sqlite] {
+            for store in [&self.memory, &self.sqlite, &self.redis] {
                 let waiting = store.waiting(&device, self.model.now).await;
                 prop_assert_eq!(&waiting, &expected, "{:?}", device);
             }
             let ids = self.memory.ids(&device, self.model.now).await;
             prop_assert!(ids.is_sorted_by(|earlier, later| earlier < later));
-            prop_assert_eq!(self.sqlite.ids(&device, self.model.now).await, ids);
+            for store in [&self.sqlite, &self.redis] {
+                prop_assert_eq!(&store.ids(&device, self.model.now).await, &ids);
+            }
         }
         Ok(())
     }

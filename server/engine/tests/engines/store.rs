@@ -6,15 +6,20 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use backwire_engine::{
-    ChangesSince, CommitOutcome, Engine, Error, KeyLookup, LedgerEntry, Memory, Sqlite, Window,
+    ChangesSince, CommitOutcome, Engine, Error, KeyLookup, LedgerEntry, Memory, Redis,
+    RedisOptions, Sqlite, Window,
 };
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::Criteria;
 use backwire_records::write::{Action, Key, Publication, Write, WriteError};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 use tokio::task::coop::unconstrained;
+
+use crate::redis_server;
 
 pub(crate) const HOUR: u64 = 60 * 60 * 1000;
 pub(crate) const DAY: u64 = 24 * HOUR;
@@ -49,6 +54,32 @@ pub(crate) fn sqlite_in(folder: &Path, window: Window, capacity: usize) -> Store
     std::fs::create_dir_all(folder.join("data")).unwrap();
     let engine = Sqlite::open(folder.join("data/backwire.db"), window, sender).unwrap();
     Store { engine: Arc::new(engine), tail, _folder: None }
+}
+
+pub(crate) fn redis(window: Window, capacity: usize) -> Store {
+    let options = redis_options(redis_server::unused_prefix());
+    redis_with(options, window, capacity)
+}
+
+pub(crate) fn redis_options(prefix: String) -> RedisOptions {
+    let mut options = RedisOptions::new(redis_server::shared().url());
+    options.prefix = prefix;
+    // Other tests keep the processors busy.
+    options.deadline = Duration::from_secs(20);
+    options
+}
+
+/// Opens a node, in a runtime with several threads.
+pub(crate) fn redis_with(options: RedisOptions, window: Window, capacity: usize) -> Store {
+    let (sender, tail) = mpsc::channel(capacity);
+    let opening = Redis::open(options, window, sender);
+    let engine = block_in_place(|| Handle::current().block_on(opening)).unwrap();
+    Store { engine: Arc::new(engine), tail, _folder: None }
+}
+
+/// Returns a runtime in which all engines can be opened.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 /// Creates a store with the default window and a large tail.

@@ -17,6 +17,8 @@ pub(super) struct FrameChecker {
     message: Option<Message>,
     /// The number of complete messages.
     completed: u64,
+    /// The number of frames that have begun.
+    frames: u64,
     /// The number of frames of binary messages that have begun.
     binary_frames: u64,
     /// Bytes of the binary messages since the last text.
@@ -111,6 +113,7 @@ impl FrameChecker {
             frame,
             message: None,
             completed: 0,
+            frames: 0,
             binary_frames: 0,
             attachments: 0,
             max_attachments: u64::MAX,
@@ -188,6 +191,11 @@ impl FrameChecker {
         self.completed
     }
 
+    /// Returns how many frames have begun.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames
+    }
+
     /// Returns the bytes of the text that is not complete, as far as its frames have begun. Binary
     /// messages are not passed on.
     pub(super) fn message_bytes(&self) -> u64 {
@@ -201,6 +209,7 @@ impl FrameChecker {
     }
 
     fn begin(&mut self, header: Header) -> Result<(), Violation> {
+        self.frames += 1;
         let opcode = header.opcode.ok_or(Violation::UnknownOpcode)?;
         let mask = header.mask.ok_or(Violation::NotMasked)?;
         if header.has_reserved_bits {

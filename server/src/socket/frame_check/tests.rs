@@ -3,6 +3,7 @@
 mod generator;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::task;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 
@@ -311,4 +313,37 @@ async fn large_frames_are_split_and_binary_messages_become_empty() {
         assert!(read(&passed) == expected, "{} bytes", bytes.len());
     }
     assert!(large > 20, "{large}");
+}
+
+/// Reads until the task has to let other tasks run, and returns how many bytes it has read.
+async fn read_in_one_turn(stream: &mut CheckedStream<DuplexStream>) -> usize {
+    let (mut count, mut buffer) = (0, vec![0; 128 << 10]);
+    poll_fn(|cx| {
+        loop {
+            let mut part = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut *stream).poll_read(cx, &mut part) {
+                Poll::Ready(read) => read.unwrap(),
+                Poll::Pending => return Poll::Ready(()),
+            }
+            count += part.filled().len();
+        }
+    })
+    .await;
+    task::yield_now().await;
+    count
+}
+
+#[tokio::test]
+async fn client_that_sends_tiny_frames_gets_short_turns() {
+    let (mut client, server) = duplex(64 << 10);
+    let (mut stream, _dropped) = CheckedStream::new(server, (MAX, MAX), incoming());
+    let tiny = frame(0x81, b"2").repeat(10 << 10);
+    client.write_all(&tiny[..64 << 10]).await.unwrap();
+    // The first read cannot know what it will find.
+    assert!(read_in_one_turn(&mut stream).await <= splitter::MAX_FRAME);
+    for _ in 0..10 {
+        // The beginning of a header may have been held since the turn before.
+        let count = read_in_one_turn(&mut stream).await;
+        assert!(count <= TINY_READ + header::MAX_SIZE, "{count} bytes");
+    }
 }

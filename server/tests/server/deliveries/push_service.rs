@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::back_end::back_end;
 use crate::client::{Socket, builder, start};
 
-pub(super) async fn site(change: impl FnOnce(&mut Site)) -> Site {
+pub(crate) async fn site(change: impl FnOnce(&mut Site)) -> Site {
     let mut site = Site::new(back_end().await.parse().unwrap(), "54321".parse().unwrap());
     site.user_room_prefix = Some("user_".to_owned());
     change(&mut site);
@@ -21,7 +21,7 @@ pub(super) async fn site(change: impl FnOnce(&mut Site)) -> Site {
 /// A server with the sites `shop` and `blog`.
 pub(crate) struct PushService {
     pub(crate) server: Server,
-    pub(super) sites: Sites,
+    pub(crate) sites: Sites,
 }
 
 impl PushService {
@@ -29,16 +29,16 @@ impl PushService {
         Self::with(|_| {}, Store::Memory).await
     }
 
-    pub(super) async fn with_resource(name: &str, model: Model) -> Self {
+    pub(crate) async fn with_resource(name: &str, model: Model) -> Self {
         let build = |builder: Builder| builder.store(Store::Memory).resource(name, model).unwrap();
         Self::build(|site| site.resources = true, build).await
     }
 
-    pub(super) async fn with(change: impl FnOnce(&mut Site), store: Store) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Site), store: Store) -> Self {
         Self::build(change, |builder| builder.store(store)).await
     }
 
-    pub(super) async fn build(
+    pub(crate) async fn build(
         change: impl FnOnce(&mut Site),
         build: impl FnOnce(Builder) -> Builder,
     ) -> Self {
@@ -49,7 +49,7 @@ impl PushService {
         Self { server: start(build(builder().settings(settings))).await, sites }
     }
 
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         query: &str,
         key: Option<&str>,
@@ -65,17 +65,17 @@ impl PushService {
     }
 
     /// Sends an event with a number to rooms of the site `shop`.
-    pub(super) async fn send(&self, rooms: Value, event: &str, number: usize) {
+    pub(crate) async fn send(&self, rooms: Value, event: &str, number: usize) {
         let message = json!({ "rooms": rooms, "event": event, "args": [number] });
         assert_eq!(self.post("shop", None, message).await, (200, "OK".to_owned()));
     }
 
-    pub(super) async fn connect(&self, token: &str) -> DeviceConnection {
+    pub(crate) async fn connect(&self, token: &str) -> DeviceConnection {
         let token = token.replace('+', "%2B");
         self.connect_to("shop", &format!("token={token}")).await.unwrap()
     }
 
-    pub(super) async fn connect_to(
+    pub(crate) async fn connect_to(
         &self,
         site: &str,
         auth: &str,
@@ -87,7 +87,7 @@ impl PushService {
     }
 
     /// Connects a client of Socket.IO 2, which sends its auth in the name of the site.
-    pub(super) async fn connect_old_client_to(
+    pub(crate) async fn connect_old_client_to(
         &self,
         site: &str,
         auth: &str,
@@ -108,14 +108,14 @@ impl PushService {
 }
 
 /// The connection of a device to a site.
-pub(super) struct DeviceConnection {
-    pub(super) socket: Socket,
+pub(crate) struct DeviceConnection {
+    pub(crate) socket: Socket,
     start: String,
 }
 
 impl DeviceConnection {
     /// Receives the next event: its ack id, if it has one, and its name and arguments.
-    pub(super) async fn next(&mut self) -> (Option<u64>, Value) {
+    pub(crate) async fn next(&mut self) -> (Option<u64>, Value) {
         let frame = self.socket.next_frame().await;
         let packet = frame.strip_prefix(&format!("42{}", self.start)).expect("it is an event");
         let list = packet.find('[').unwrap();
@@ -123,20 +123,20 @@ impl DeviceConnection {
     }
 
     /// Receives the next event and acks it.
-    pub(super) async fn take(&mut self) -> Value {
+    pub(crate) async fn take(&mut self) -> Value {
         let (ack, event) = self.next().await;
         self.ack(ack).await;
         event
     }
 
-    pub(super) async fn ack(&mut self, ack: Option<u64>) {
+    pub(crate) async fn ack(&mut self, ack: Option<u64>) {
         let ack = ack.expect("it is to be acked");
         self.socket.send(format!("43{}{ack}[]", self.start)).await;
     }
 
     /// Acks all events, and disconnects after the server has handled the acks. It handles acks in
     /// order.
-    pub(super) async fn leave(mut self, service: &PushService, own: &str) {
+    pub(crate) async fn leave(mut self, service: &PushService, own: &str) {
         service.send(json!([own]), "bye", 0).await;
         loop {
             let (ack, event) = self.next().await;
@@ -149,7 +149,7 @@ impl DeviceConnection {
     }
 
     /// Disconnects after the server has handled all acks.
-    pub(super) async fn disconnect(mut self) {
+    pub(crate) async fn disconnect(mut self) {
         self.socket.send(format!("41{}", self.start)).await;
         self.socket.send("1").await;
         self.socket.wait_for_close().await;

@@ -182,3 +182,35 @@ async fn lists_begin_after_a_pause_with_at_most_the_allowed_readers() {
         assert!(list.await.unwrap().unwrap());
     }
 }
+
+/// However many lists others have queued, a client that arrives is the next, and then each client
+/// has a turn before any has two.
+#[test]
+fn lists_of_a_new_client_come_before_the_backlog_of_others() {
+    let mut state = State::default();
+    let mut number = 0;
+    let mut push = |state: &mut State, client: u8| {
+        number += 1;
+        let job: Job = Box::new(|_| ());
+        state.lists.entry(of(client).client).or_default().insert(number, job);
+    };
+    (0..50).for_each(|_| (1..=4).for_each(|client| push(&mut state, client)));
+    let finish_and_begin = |state: &mut State| {
+        if state.reading.len() == MAX_LISTS {
+            let client = state.reading.remove(0).client;
+            state.forget_turn(client);
+        }
+        drop(state.begin().unwrap());
+        state.reading.last().unwrap().client
+    };
+    for _ in 0..20 {
+        finish_and_begin(&mut state);
+    }
+    for _ in 0..10 {
+        push(&mut state, 9);
+        assert_eq!(finish_and_begin(&mut state), of(9).client);
+        let mut others: Vec<_> = (0..4).map(|_| finish_and_begin(&mut state)).collect();
+        others.sort();
+        assert_eq!(others, [1, 2, 3, 4].map(|client| of(client).client));
+    }
+}

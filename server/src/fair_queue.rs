@@ -19,9 +19,9 @@ type Address = Option<IpAddr>;
 
 /// The queue is full.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(crate) struct Full;
 
-pub(super) struct FairQueue(Arc<Mutex<State>>);
+pub(crate) struct FairQueue(Arc<Mutex<State>>);
 
 struct State {
     free: usize,
@@ -34,7 +34,7 @@ struct State {
 }
 
 /// The permission to run one request. Dropping it lets the next client run one.
-pub(super) struct Permit(Arc<Mutex<State>>);
+pub(crate) struct Permit(Arc<Mutex<State>>);
 
 /// A position in the queue. Dropping it leaves the queue.
 struct Ticket {
@@ -45,7 +45,7 @@ struct Ticket {
 }
 
 impl FairQueue {
-    pub(super) fn new(permits: usize, max_waiting: usize) -> Self {
+    pub(crate) fn new(permits: usize, max_waiting: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             free: permits,
             waiting: 0,
@@ -57,7 +57,7 @@ impl FairQueue {
     }
 
     /// Waits for a permit. The caller has its position in the queue after the first poll.
-    pub(super) async fn acquire(&self, address: Address) -> Result<Permit, Full> {
+    pub(crate) async fn acquire(&self, address: Address) -> Result<Permit, Full> {
         let ticket = {
             let mut state = self.0.lock();
             if state.free > 0 {

@@ -1,0 +1,31 @@
+//! What the servers that share a store have to know of each other, beside the changes of records.
+
+use std::sync::Arc;
+
+use backwire_records::messages::flake::Flake;
+use backwire_records::messages::message::Message;
+
+/// An event at any server that shares the store, including this one.
+#[derive(Debug, Clone)]
+pub enum StoreEvent {
+    /// A message of a back end was stored. Such events are in the order of the ids of messages.
+    MessageStored(StoredMessage),
+    /// A session was changed in a way that may change the rights of its connections. It has this
+    /// id, or had it before.
+    SessionChanged(Arc<str>),
+    /// Some events did not reach this server. Their messages for persons are in the queues.
+    Missed,
+}
+
+/// A message of a back end that was stored.
+#[derive(Debug, Clone)]
+pub struct StoredMessage {
+    /// The id of its deliveries.
+    pub id: Flake,
+    /// The site.
+    pub site: Arc<str>,
+    /// The persons whose queues have it. Its other rooms are of several people, and have no queue.
+    pub persons: Vec<Arc<str>>,
+    /// The message.
+    pub message: Arc<Message>,
+}

@@ -1,0 +1,300 @@
+//! The engine in Redis, which several servers can share. Each is a node: nodes are equal, and keep
+//! nothing that others need.
+//!
+//! A node decides a write on the state that it has read or knows. A script commits it if what the
+//! decision rests on is still there, and otherwise the node decides again. So a write takes one
+//! round trip if its record is known to the node, and two if not. Writes that are queued at the
+//! same time share them.
+//!
+//! The log of a resource is a stream. A task of each node follows all of them and sends the changes
+//! of all nodes to the tail.
+//!
+//! # Keys
+//!
+//! All keys begin with a prefix, by default `backwire:{main}`. Its part in braces is the hash tag,
+//! so all keys are in one slot.
+//!
+//! | key | type | content |
+//! | --- | --- | --- |
+//! | `meta` | hash | schema, secret, the current epoch, counts, the last delivery and event |
+//! | `epochs` | sorted set | epochs by their number |
+//! | `resources` | stream | the names of all resources |
+//! | `resource:R` | hash | head, floor, next id, sizes and versions of a resource |
+//! | `records:R` | hash | by id: `offset changed json`; `offset` if it is only in the log |
+//! | `ids:R` | sorted set | the ids of all records, in their order |
+//! | `log:R` | stream | changes; the id of an entry is `offset-0` |
+//! | `firsts:R` | sorted set | the first offset of each epoch, by the epoch's number |
+//! | `indexes:R`, `index:R:A` | hash, sorted set | the indexed attributes; values with ids |
+//! | `cascades`, `cascades:R` | sorted set, hash | unfinished cascades |
+//! | `ledger`, `ledger-ages` | hash, list | idempotency keys |
+//! | `inbox:P`, `items:P` | sorted set, hash | the deliveries of a person |
+//! | `devices:P`, `waiting-ends:P` | hash, sorted set | devices; what expires without a device |
+//! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
+//! | `events` | stream | messages and changed sessions, for all servers; the last 1,000 or so |
+//! | `connected:N` | set | the devices with sockets at a node |
+//! | `person-ends` | sorted set | when something of a person expires next |
+//! | `posts:S`, `posts-ages:S` | hash, list | idempotency keys of messages |
+//! | `session:S` | hash | a session |
+//! | `sessions`, `sessions-anonymous` | sorted sets | when sessions expire |
+
+mod cache;
+mod cascades;
+mod connection;
+mod deadline;
+mod delivery;
+mod encoding;
+mod events;
+mod find;
+mod free_id;
+mod group;
+mod handshake;
+mod indexes;
+mod job;
+mod known;
+mod link;
+mod log;
+mod matches;
+mod operation;
+mod part;
+mod plan;
+mod queues;
+mod repeats;
+mod reply;
+mod requests;
+mod runtime;
+mod script;
+mod sessions;
+mod state;
+mod states;
+mod steps;
+mod stored;
+mod stored_message;
+mod tail;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backwire_records::change::{Attributes, Id, Position, Resource, Room};
+use backwire_records::criteria::Criteria;
+use backwire_records::messages::flake::Node;
+use backwire_records::model::Models;
+use backwire_records::write::Write;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    AnswerMemory, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine, Error, Gap,
+    KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, StoreEvent, Tail,
+    Window,
+};
+use cache::Cache;
+use connection::Commands;
+use deadline::ReadClock;
+use delivery::Delivery;
+use find::ListRead;
+use known::Known;
+use link::Link;
+use reply::Reply;
+use requests::{Request, Requests};
+use runtime::Task;
+use script::Call;
+use steps::{Steps, within};
+use tail::Follower;
+use writer::Writer;
+
+/// The options of a store in Redis.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RedisOptions {
+    /// The address: `redis://[[user]:password@]host[:port][/database]`.
+    pub url: String,
+    /// The prefix of all keys. Its part in braces decides the slot of a cluster.
+    pub prefix: String,
+    /// How long one command may take. A write is answered within twice that.
+    pub deadline: Duration,
+    /// How long the reads of one request may take together.
+    pub read_deadline: Duration,
+    /// The maximum number of records that one list reads without an index.
+    pub scan_limit: usize,
+}
+
+impl RedisOptions {
+    /// Returns the defaults for an address.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "backwire:{main}".to_owned(),
+            deadline: Duration::from_secs(3),
+            read_deadline: DEFAULT_READ_DEADLINE,
+            scan_limit: 100_000,
+        }
+    }
+}
+
+/// A store in Redis, as one node sees it.
+#[derive(Debug)]
+pub struct Redis {
+    options: RedisOptions,
+    /// The connection for reads.
+    reads: Arc<Commands>,
+    known: Arc<Known>,
+    /// The queue of the writer, which ends when this is dropped.
+    writes: Requests,
+    steps: Steps,
+    /// The node that creates the ids of deliveries.
+    node: Mutex<Node>,
+    window: Window,
+    gaps: Mutex<Option<mpsc::UnboundedReceiver<Gap>>>,
+    events: Mutex<Option<mpsc::Receiver<StoreEvent>>>,
+    _tail: Task,
+}
+
+impl Redis {
+    /// Opens a store, or creates it. It fails if Redis is not reachable or too old, or if the data
+    /// have another schema, within a few times the deadline of one command.
+    pub async fn open(options: RedisOptions, window: Window, tail: Tail) -> Result<Self, Error> {
+        let deadline = 4 * options.deadline;
+        let opened = runtime::within(deadline, Self::connect(options, window, tail)).await;
+        let late = || Error::Unavailable(format!("Redis did not answer within {deadline:?}"));
+        opened.unwrap_or_else(|| Err(late()))
+    }
+
+    async fn connect(options: RedisOptions, window: Window, tail: Tail) -> Result<Self, Error> {
+        let RedisOptions { url, prefix, deadline, .. } = &options;
+        let link = Arc::new(Link::new(url, prefix.clone(), *deadline)?);
+        let reads = Arc::new(Commands::for_reads(Arc::clone(&link)));
+        let writes = Arc::new(Commands::for_writes(Arc::clone(&link)));
+        let connection = reads.connection().await?;
+        handshake::warn_of_eviction(&link, &mut connection.redis.clone()).await;
+        let (delivery, known) = (Arc::<Delivery>::default(), Arc::<Known>::default());
+        let (gap_sender, gaps) = mpsc::unbounded_channel();
+        let others = [Arc::clone(&reads), Arc::clone(&writes)];
+        let changes = Arc::clone(&delivery);
+        let (follower, events) =
+            Follower::begin(link, &connection, changes, tail, gap_sender, others).await?;
+        let (cache, steps) = (Cache::new(), Steps::spawn(Arc::clone(&writes)));
+        let writer =
+            Writer { commands: writes, known: Arc::clone(&known), delivery, window, cache };
+        Ok(Self {
+            options,
+            reads,
+            known,
+            writes: writer.spawn(),
+            steps,
+            node: Mutex::default(),
+            window,
+            gaps: Mutex::new(Some(gaps)),
+            events: Mutex::new(Some(events)),
+            _tail: follower.spawn(),
+        })
+    }
+
+    /// Has the writer handle a request. It is queued when the future is polled first.
+    async fn request<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request,
+    ) -> Result<T, Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.writes.push(request(answer));
+        within(2 * self.options.deadline, outcome).await
+    }
+}
+
+#[async_trait]
+impl Engine for Redis {
+    async fn declare(&self, models: &Models) -> Result<(), Error> {
+        for (resource, model) in models.stored() {
+            for attribute in model.indexed() {
+                indexes::ensure(&self.reads, &self.known, resource, attribute).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, write: Write) -> Result<CommitOutcome, Error> {
+        self.request(|answer| Request::Write(Box::new(write), answer)).await
+    }
+
+    async fn ledger_entry(&self, lookup: KeyLookup) -> Result<Option<LedgerEntry>, Error> {
+        self.request(|answer| Request::Lookup(lookup, answer)).await
+    }
+
+    async fn find_for(
+        &self,
+        resource: &Resource,
+        criteria: &Criteria,
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Vec<Record>>, Error> {
+        let clock = ReadClock::begin(self.options.read_deadline, options);
+        let asked = (resource, criteria);
+        let limit = self.options.scan_limit;
+        ListRead::new(&self.reads, &self.known, asked, (options, clock), limit).run().await
+    }
+
+    async fn find_one(
+        &self,
+        resource: &Resource,
+        id: &Id,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        log::find_one(&self.reads, &self.known, resource, id, &AnswerMemory::default()).await
+    }
+
+    async fn find_one_for(
+        &self,
+        resource: &Resource,
+        id: &Id,
+        options: &ReadOptions,
+    ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
+        log::find_one(&self.reads, &self.known, resource, id, &options.memory).await
+    }
+
+    async fn head(&self, resource: &Resource) -> Result<Position, Error> {
+        log::head(&self.reads, resource).await
+    }
+
+    async fn changes_since_for(
+        &self,
+        room: &Room,
+        position: Position,
+        options: &ReadOptions,
+    ) -> Result<ChangesSince, Error> {
+        log::since(&self.reads, room, position, options).await
+    }
+
+    async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
+        log::reaches(&self.reads, of, positions).await
+    }
+
+    async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error> {
+        let (reply, _) = self.reads.run(&Call::new(&script::KEYS)).await?;
+        let mut keys = BTreeMap::new();
+        for pair in Reply::list(reply)? {
+            let mut pair = Reply::list(pair)?;
+            keys.insert(Resource::internal(&pair.text()?), pair.text()?);
+        }
+        Ok(keys)
+    }
+
+    fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
+        self.gaps.lock().take()
+    }
+
+    fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {
+        self.events.lock().take()
+    }
+
+    fn cascades(&self) -> &dyn Cascades {
+        self
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        self
+    }
+
+    fn queues(&self) -> &dyn Queues {
+        self
+    }
+}

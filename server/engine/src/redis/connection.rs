@@ -1,0 +1,190 @@
+//! Connections to Redis. A connection belongs to one run of the Redis process, and so does an
+//! [`Epoch`]: it is determined when the connection is made. A connection that fails in any way is
+//! dropped, and the next command makes another.
+
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value};
+use tokio::sync::Mutex;
+
+use super::handshake::{self, Epoch};
+use super::link::Link;
+use super::script::{self, Call};
+use crate::Error;
+
+/// A connection to one run of Redis.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    pub(super) redis: MultiplexedConnection,
+    pub(super) epoch: Epoch,
+    number: u64,
+}
+
+impl Connection {
+    /// Connects, loads the scripts and determines the epoch.
+    pub(super) async fn open(link: &Link, patience: Duration) -> Result<Self, Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut redis = link.connect(patience).await?;
+        let mut loading = redis::pipe();
+        for script in script::all() {
+            loading.add_command(script.load());
+        }
+        let loaded = loading.query_async::<Vec<String>>(&mut redis).await;
+        loaded.map_err(|error| link.error(&error))?;
+        let epoch = handshake::begin(link, &mut redis).await?;
+        Ok(Self { redis, epoch, number: NEXT.fetch_add(1, Ordering::Relaxed) })
+    }
+}
+
+/// A connection that is made again when it fails.
+#[derive(Debug)]
+pub(super) struct Commands {
+    pub(super) link: Arc<Link>,
+    current: Mutex<Option<Connection>>,
+    /// Whether the connection may be broken, because another one is.
+    is_suspect: AtomicBool,
+    /// Whether commands on a broken connection are sent again: they only read.
+    repeats: bool,
+}
+
+/// The replies to some commands, and the epoch of the Redis that they come from.
+pub(super) struct Replies {
+    pub(super) values: Vec<Result<Value, Error>>,
+    pub(super) epoch: Epoch,
+}
+
+impl Commands {
+    /// Returns the connection for writes. The outcome of a write on a broken connection is unknown.
+    pub(super) fn for_writes(link: Arc<Link>) -> Self {
+        let (current, is_suspect) = (Mutex::default(), AtomicBool::new(false));
+        Self { link, current, is_suspect, repeats: false }
+    }
+
+    /// Returns the connection for commands that have no effect if they are repeated.
+    pub(super) fn for_reads(link: Arc<Link>) -> Self {
+        Self { repeats: true, ..Self::for_writes(link) }
+    }
+
+    /// Returns the connection, or makes one.
+    pub(super) async fn connection(&self) -> Result<Connection, Error> {
+        let mut current = self.current.lock().await;
+        if let Some(connection) = &*current
+            && (!self.is_suspect.swap(false, Ordering::Relaxed) || connection.is_alive().await)
+        {
+            return Ok(connection.clone());
+        }
+        *current = None;
+        let connection = Connection::open(&self.link, Duration::ZERO).await?;
+        *current = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Has the connection checked before its next use.
+    pub(super) fn suspect(&self) {
+        self.is_suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// Drops a connection: the next command makes another.
+    pub(super) async fn drop_connection(&self, connection: &Connection) {
+        let mut current = self.current.lock().await;
+        current.take_if(|current| current.number == connection.number);
+    }
+
+    /// Runs a script.
+    pub(super) async fn run(&self, call: &Call) -> Result<(Value, Epoch), Error> {
+        let Replies { mut values, epoch } = self.run_all(slice::from_ref(call)).await?;
+        let value = values.pop().unwrap_or(Ok(Value::Nil))?;
+        Ok((value, epoch))
+    }
+
+    /// Runs scripts in one round trip. An error concerns one of them, or all.
+    pub(super) async fn run_all(&self, calls: &[Call]) -> Result<Replies, Error> {
+        let commands = calls.iter().map(|call| call.command(&self.link.prefix));
+        self.send(pipeline(commands)).await
+    }
+
+    /// The same on this connection.
+    pub(super) async fn run_on(
+        &self,
+        connection: &Connection,
+        call: &Call,
+    ) -> Result<Value, Error> {
+        let pipeline = pipeline([call.command(&self.link.prefix)]);
+        let sent = self.send_on(connection, &pipeline).await;
+        let mut replies = sent.map_err(|error| self.link.error(&error))?;
+        replies.values.pop().unwrap_or(Ok(Value::Nil))
+    }
+
+    /// Sends commands in one round trip, and returns their replies.
+    pub(super) async fn query<T: FromRedisValue>(
+        &self,
+        commands: impl IntoIterator<Item = Cmd>,
+    ) -> Result<Vec<T>, Error> {
+        let pipeline = pipeline(commands);
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        let replies = self.send(pipeline).await?;
+        let read =
+            |value| T::from_redis_value(value).map_err(|error| self.link.error(&error.into()));
+        replies.values.into_iter().map(|value| value.and_then(read)).collect()
+    }
+
+    async fn send(&self, pipeline: Pipeline) -> Result<Replies, Error> {
+        let connection = self.connection().await?;
+        match self.send_on(&connection, &pipeline).await {
+            Err(error) if self.repeats && !error.is_timeout() => {
+                let connection = self.connection().await?;
+                self.send_on(&connection, &pipeline).await
+            }
+            sent => sent,
+        }
+        .map_err(|error| self.link.error(&error))
+    }
+
+    async fn send_on(
+        &self,
+        connection: &Connection,
+        pipeline: &Pipeline,
+    ) -> Result<Replies, RedisError> {
+        let mut redis = connection.redis.clone();
+        match pipeline.query_async::<Vec<Result<Value, RedisError>>>(&mut redis).await {
+            Ok(values) => {
+                if values.iter().any(|value| value.as_ref().is_err_and(is_of_connection)) {
+                    self.drop_connection(connection).await;
+                }
+                let values = values.into_iter();
+                let values = values.map(|value| value.map_err(|error| self.link.error(&error)));
+                Ok(Replies { values: values.collect(), epoch: connection.epoch })
+            }
+            Err(error) => {
+                self.drop_connection(connection).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Connection {
+    async fn is_alive(&self) -> bool {
+        redis::cmd("PING").query_async::<()>(&mut self.redis.clone()).await.is_ok()
+    }
+}
+
+fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.ignore_errors();
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline
+}
+
+/// Whether another connection may succeed: this one has no scripts, or leads to a replica.
+fn is_of_connection(error: &RedisError) -> bool {
+    matches!(error.code(), Some("NOSCRIPT" | "READONLY" | "LOADING" | "MASTERDOWN"))
+}

@@ -1,0 +1,137 @@
+//! A real `redis-server` for the tests: one per process, on a free port, with data in a temporary
+//! folder.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// The maximum time until a server accepts connections.
+const START: Duration = Duration::from_secs(20);
+
+/// Starts Redis, and kills it when the test process is gone: its end of the pipe is closed then.
+const GUARD: &str = r#"redis-server "$@" & server=$!; read -r line; kill -9 "$server""#;
+
+/// A Redis server, which ends when this is dropped or the process ends.
+pub(crate) struct RedisServer {
+    pub(crate) port: u16,
+    guard: Child,
+    pipe: Option<ChildStdin>,
+    folder: TempDir,
+    options: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts a server with these options.
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options: Vec<_> = options.iter().map(|it| (*it).to_owned()).collect();
+        // Another process may take the free port before Redis does.
+        for _ in 0..10 {
+            let port = free_port();
+            let mut guard = spawn(port, folder.path(), &options);
+            if accepts(port, &mut guard) {
+                let pipe = guard.stdin.take();
+                return Self { port, guard, pipe, folder, options };
+            }
+        }
+        panic!("redis-server does not start; its log is above")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server.
+    pub(crate) fn stop(&mut self) {
+        drop(self.pipe.take());
+        self.guard.wait().unwrap();
+    }
+
+    /// Starts the server again on its port with its data.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        let begin = Instant::now();
+        loop {
+            self.guard = spawn(self.port, self.folder.path(), &self.options);
+            if accepts(self.port, &mut self.guard) {
+                self.pipe = self.guard.stdin.take();
+                return;
+            }
+            assert!(begin.elapsed() < START, "redis-server does not start again");
+        }
+    }
+
+    /// Runs a command and returns the first bytes of its reply.
+    pub(crate) fn command(&self, words: &[&str]) -> String {
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        let mut reply = vec![0; 64 << 10];
+        let length = stream.read(&mut reply).unwrap();
+        String::from_utf8_lossy(&reply[..length]).into_owned()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Returns the server that all tests of the process share.
+pub(crate) fn shared() -> &'static RedisServer {
+    static SERVER: OnceLock<RedisServer> = OnceLock::new();
+    SERVER.get_or_init(|| RedisServer::start(&["--save", ""]))
+}
+
+/// Returns a prefix for keys that no other test uses.
+pub(crate) fn unused_prefix() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}:{{main}}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
+    let version = Command::new("redis-server").arg("--version").output();
+    assert!(
+        version.is_ok_and(|version| version.status.success()),
+        "the tests of the Redis engine need redis-server: run `apt-get install redis-server`, or install \
+         Redis 7 or later in another way"
+    );
+    Command::new("sh")
+        .args(["-c", GUARD, "sh", "--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
+        .arg(folder)
+        .args(["--loglevel", "warning"])
+        .args(options)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until a server accepts connections. Returns `false` if it has ended.
+fn accepts(port: u16, guard: &mut Child) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < START {
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return true;
+        }
+        if guard.try_wait().unwrap().is_some() {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    false
+}

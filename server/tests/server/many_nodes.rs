@@ -1,0 +1,260 @@
+//! Several servers that share a Redis server.
+
+mod proxy;
+
+use std::time::Duration;
+
+use backwire::Server;
+use backwire::engine::Window;
+use backwire::server::Builder;
+use backwire::settings::{Flake, Store};
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::access::{notes, signed_in, with_sign_in};
+use crate::client::{Socket, position, refusal, start};
+use crate::deliveries::PushService;
+use crate::redis_server::RedisServer;
+use proxy::Proxy;
+
+/// Everything that Redis has replied to is on the disk.
+const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
+
+/// The longest time until servers notice that Redis is back.
+const RECOVERY: Duration = Duration::from_secs(20);
+
+fn on_redis(builder: Builder, port: u16, worker: u8) -> Builder {
+    let store: Store = format!("redis://127.0.0.1:{port}").parse().unwrap();
+    builder.port(0).store(store).flake(Flake { worker, ..Flake::default() })
+}
+
+/// Starts two servers on one Redis.
+async fn two(redis: &RedisServer, configure: impl Fn(Builder) -> Builder) -> (Server, Server) {
+    let begin =
+        async |worker| start(configure(on_redis(Server::builder(), redis.port, worker))).await;
+    (begin(1).await, begin(2).await)
+}
+
+async fn shut_down(servers: (Server, Server)) {
+    servers.0.shutdown().await;
+    servers.1.shutdown().await;
+}
+
+async fn post(server: &Server, path: &str, key: &str, body: &Value) -> Response {
+    let url = format!("http://{}{path}", server.addr());
+    Client::new().post(url).header("idempotency-key", key).json(body).send().await.unwrap()
+}
+
+/// Receives the next push that is not older than what a client has read. The server of a reader may
+/// receive a change later than the reader has read it.
+async fn push_after(socket: &mut Socket, offset: u64) -> Value {
+    loop {
+        let push = socket.event().await;
+        if push[3].as_u64() >= Some(offset) {
+            return push;
+        }
+    }
+}
+
+#[tokio::test]
+async fn write_at_one_server_is_pushed_by_the_other() {
+    let redis = RedisServer::start(&[]);
+    let servers = two(&redis, |builder| builder).await;
+    let mut writer = Socket::runtime(&servers.0).await;
+    let mut reader = Socket::runtime(&servers.1).await;
+    let mut stock = Socket::stock(&servers.1).await;
+    reader.get("/todo").await;
+    stock.get("/todo").await;
+    let created = writer.post("/todo", json!({ "title": "Milk" })).await["body"].clone();
+    let push = reader.event().await;
+    assert_eq!((&push[1], &push[4][0][3]), (&json!("todo"), &created));
+    assert_eq!(stock.event().await[1]["data"], created);
+    shut_down(servers).await;
+}
+
+#[tokio::test]
+async fn client_resumes_at_another_server() {
+    let redis = RedisServer::start(&[]);
+    let servers = two(&redis, |builder| builder).await;
+    let mut writer = Socket::runtime(&servers.0).await;
+    let mut reader = Socket::runtime(&servers.1).await;
+    writer.post("/todo", json!({})).await;
+    let (epoch, offset) = position(&reader.get("/todo").await);
+    drop(reader);
+    writer.post("/todo", json!({})).await;
+    let mut reader = Socket::runtime(&servers.0).await;
+    let missed = reader.ask(json!(["resume", [["todo", epoch, offset]]])).await;
+    assert_eq!(missed[0][3].as_array().unwrap().len(), 1, "{missed}");
+    writer.post("/todo", json!({})).await;
+    assert_eq!(reader.event().await[3], offset + 1);
+    shut_down(servers).await;
+}
+
+#[tokio::test]
+async fn write_that_is_repeated_at_another_server_is_done_once() {
+    let redis = RedisServer::start(&[]);
+    let servers = two(&redis, |builder| builder).await;
+    let todo = json!({ "title": "Milk" });
+    let mut ids = Vec::new();
+    for server in [&servers.0, &servers.1] {
+        let created = post(server, "/todo", "\"k\"", &todo).await;
+        assert_eq!(created.status(), 201);
+        ids.push(created.json::<Value>().await.unwrap()["id"].clone());
+    }
+    assert_eq!(ids[0], ids[1]);
+    let all = Socket::runtime(&servers.1).await.get("/todo").await;
+    assert_eq!(all["body"].as_array().unwrap().len(), 1);
+    shut_down(servers).await;
+}
+
+#[tokio::test]
+async fn clients_of_a_server_that_missed_changes_resume_or_reconnect() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(redis.port).await;
+    let window = || Window { count: 3, age: Duration::from_secs(3600), ..Window::default() };
+    let one = start(on_redis(Server::builder(), redis.port, 1).window(window())).await;
+    let two = start(on_redis(Server::builder(), proxy.port, 2).window(window())).await;
+    let mut writer = Socket::runtime(&one).await;
+    writer.post("/todo", json!({ "n": 1 })).await;
+    let (mut all, mut some) = (Socket::runtime(&two).await, Socket::runtime(&two).await);
+    let mut stock = Socket::stock(&two).await;
+    let (epoch, offset) = position(&all.get("/todo").await);
+    let read = some.get("/todo?n=1").await;
+    let room = read["headers"]["backwire-room"].clone();
+    stock.get("/todo").await;
+    proxy.close();
+    for n in [1, 2] {
+        for _ in 0..20 {
+            writer.post("/todo", json!({ "n": n })).await;
+        }
+    }
+    proxy.open();
+    // The position in the pushes is not that of the clients, so they notice that they are behind.
+    let behind = push_after(&mut all, offset).await;
+    assert!(behind[1] == "todo" && behind[3].as_u64() > Some(offset), "{behind}");
+    let behind = push_after(&mut some, offset).await;
+    assert!(behind[1] == room && behind[3].as_u64() > Some(offset), "{behind}");
+    stock.wait_for_close().await;
+    let missed = some.ask(json!(["resume", [[room, epoch, offset]]])).await;
+    assert_eq!(missed, json!([[room, null]]));
+    shut_down((one, two)).await;
+}
+
+#[tokio::test]
+async fn message_reaches_a_device_at_another_server_in_order_and_once() {
+    let redis = RedisServer::start(&[]);
+    let service = async |worker| {
+        PushService::build(|_| {}, |builder| on_redis(builder, redis.port, worker)).await
+    };
+    let (one, two) = (service(1).await, service(2).await);
+    let mut ann = two.connect("user_1+staff").await;
+    for number in 0..30 {
+        let sender = if number % 3 == 0 { &two } else { &one };
+        let rooms = if number % 5 == 0 { json!(["user_1", "staff"]) } else { json!("user_1") };
+        sender.send(rooms, "news", number).await;
+    }
+    for number in 0..30 {
+        assert_eq!(ann.take().await, json!(["news", number]));
+    }
+    one.send(json!(["staff"]), "lunch", 1).await;
+    assert_eq!(ann.next().await, (None, json!(["lunch", 1])));
+    // What was acked at one server is not sent by the other.
+    ann.leave(&one, "user_1").await;
+    two.send(json!("user_1"), "later", 1).await;
+    let mut ann = one.connect("user_1").await;
+    assert_eq!(ann.take().await, json!(["batch", [["later", 1]]]));
+    let message = json!({ "rooms": "user_1", "event": "keyed", "args": [1] });
+    for service in [&two, &one] {
+        assert_eq!(service.post("shop", Some("\"k\""), message.clone()).await.0, 200);
+    }
+    one.send(json!("user_1"), "fence", 2).await;
+    assert_eq!(ann.take().await, json!(["keyed", 1]));
+    assert_eq!(ann.take().await, json!(["fence", 2]));
+    shut_down((one.server, two.server)).await;
+}
+
+#[tokio::test]
+async fn messages_that_a_server_missed_are_read_from_the_queues() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(redis.port).await;
+    let service = async |port, worker| {
+        PushService::build(|_| {}, |builder| on_redis(builder, port, worker)).await
+    };
+    let (one, two) = (service(redis.port, 1).await, service(proxy.port, 2).await);
+    let mut ann = two.connect("user_1+staff").await;
+    // When this message arrives, the queues have been read.
+    two.send(json!("staff"), "hello", 0).await;
+    assert_eq!(ann.next().await.1, json!(["hello", 0]));
+    proxy.close();
+    one.send(json!("user_1"), "news", 1).await;
+    let others = vec![json!({ "rooms": "user_2", "event": "news" }); 1_000];
+    for _ in 0..2 {
+        assert_eq!(one.post("shop", None, others.clone().into()).await.0, 200);
+    }
+    one.send(json!("user_1"), "news", 2).await;
+    proxy.open();
+    for number in [1, 2] {
+        assert_eq!(ann.take().await, json!(["news", number]));
+    }
+    one.send(json!("user_1"), "news", 3).await;
+    assert_eq!(ann.take().await, json!(["news", 3]));
+    shut_down((one.server, two.server)).await;
+}
+
+#[tokio::test]
+async fn person_who_signs_in_and_out_at_one_server_does_so_at_all() {
+    let redis = RedisServer::start(&[]);
+    let servers =
+        two(&redis, |builder| with_sign_in(builder).resource("note", notes()).unwrap()).await;
+    let mut ann = signed_in(&servers.0, "ann", &[]).await;
+    let mut socket = ann.runtime(&servers.1).await;
+    let created = socket.post("/note", json!({ "text": "Milk" })).await;
+    assert_eq!(created["statusCode"], 201, "{created}");
+    let room = socket.get("/note").await["headers"]["backwire-room"].clone();
+    ann.send(Method::DELETE, "/sign-in", None).await;
+    let mut invalidated = socket.event().await;
+    while invalidated[2] != 0 {
+        invalidated = socket.event().await;
+    }
+    assert_eq!(invalidated[1], room);
+    assert_eq!(refusal(&socket.get("/note").await)[0], 401);
+    shut_down(servers).await;
+}
+
+#[tokio::test]
+async fn servers_keep_their_clients_while_redis_is_away() {
+    let mut redis = RedisServer::start(DURABLE);
+    let servers = two(&redis, |builder| builder).await;
+    let mut writer = Socket::runtime(&servers.0).await;
+    let mut reader = Socket::runtime(&servers.1).await;
+    writer.post("/todo", json!({ "title": "Milk" })).await;
+    let (epoch, offset) = position(&reader.get("/todo").await);
+    redis.stop();
+    let refused = post(&servers.0, "/todo", "\"k\"", &json!({ "title": "Bread" })).await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    let health = async |server: &Server| {
+        let url = format!("http://{}/health", server.addr());
+        Client::new().get(url).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((health(&servers.0).await, health(&servers.1).await), (503, 503));
+    sleep(Duration::from_secs(2)).await;
+    redis.restart();
+    let mut waited = Duration::ZERO;
+    while (health(&servers.0).await, health(&servers.1).await) != (200, 200) {
+        assert!(waited < RECOVERY, "the servers do not recover");
+        waited += Duration::from_millis(200);
+        sleep(Duration::from_millis(200)).await;
+    }
+    let created = post(&servers.0, "/todo", "\"k\"", &json!({ "title": "Bread" })).await;
+    assert_eq!(created.status(), 201);
+    // The clients are still connected, and the position of before is still known.
+    let push = push_after(&mut reader, offset).await;
+    assert_eq!((&push[1], &push[3]), (&json!("todo"), &json!(offset)), "{push}");
+    let missed = reader.ask(json!(["resume", [["todo", epoch, offset]]])).await;
+    assert_eq!(missed[0][3].as_array().unwrap().len(), 1, "{missed}");
+    let all = writer.get("/todo").await;
+    assert_eq!(all["body"].as_array().unwrap().len(), 2);
+    shut_down(servers).await;
+}
