@@ -44,6 +44,8 @@ pub(crate) struct ParseClaim(Arc<Shared>);
 struct Shared {
     limits: Arc<ParseLimits>,
     claim: Mutex<Claim>,
+    /// Values of up to this many bytes are not counted.
+    uncounted: usize,
 }
 
 impl ParseLimits {
@@ -68,8 +70,18 @@ impl ParseLimits {
 impl ParseClaim {
     /// Claims nothing yet.
     pub(crate) fn new(limits: &Arc<ParseLimits>, client: Option<IpAddr>) -> Self {
+        Self::with_uncounted(limits, client, UNCOUNTED_INPUT)
+    }
+
+    /// The same for a request beside others of the same connection. All its values are counted: a
+    /// connection may have many such requests.
+    pub(crate) fn beside_others(limits: &Arc<ParseLimits>, client: Option<IpAddr>) -> Self {
+        Self::with_uncounted(limits, client, 0)
+    }
+
+    fn with_uncounted(limits: &Arc<ParseLimits>, client: Option<IpAddr>, uncounted: usize) -> Self {
         let claim = Mutex::new(limits.budget.empty_claim(client));
-        Self(Arc::new(Shared { limits: Arc::clone(limits), claim }))
+        Self(Arc::new(Shared { limits: Arc::clone(limits), claim, uncounted }))
     }
 
     /// Waits until JSON of this size may be parsed. The claim replaces the one before.
@@ -81,7 +93,7 @@ impl ParseClaim {
     /// Waits until this much memory is claimed.
     pub(crate) async fn claim_bytes(&self, bytes: usize) -> Result<()> {
         let limits = &self.0.limits;
-        if bytes <= UNCOUNTED_INPUT {
+        if bytes <= self.0.uncounted {
             return Ok(());
         }
         let claimed = limits.environment.timeout(limits.wait_timeout, self.wait_for(bytes)).await;

@@ -164,8 +164,8 @@ pub trait Engine: Send + Sync + 'static {
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error>;
 
-    /// The same for a client. Of the options only the memory matters: one record has no other
-    /// bounds.
+    /// The same for a client. Of the options only the client and the memory matter: one record has
+    /// no other bounds.
     async fn find_one_for(
         &self,
         resource: &Resource,

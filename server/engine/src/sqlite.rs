@@ -226,7 +226,7 @@ impl Engine for Sqlite {
         let find = move |snapshot: &Transaction<'_>| {
             reader::find_one(snapshot, epoch, &resource, &id, &memory)
         };
-        self.readers.read(find).await?
+        self.readers.read_for(options.client, find).await?
     }
 
     async fn head(&self, resource: &Resource) -> Result<Position, Error> {

@@ -96,6 +96,16 @@ impl Activity {
         }
     }
 
+    /// Whether the server waits for its client, or does not know because the connection is
+    /// upgraded.
+    pub(super) fn awaits_client(&self) -> bool {
+        self.0.lock().phase != Phase::Busy
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.0.lock().phase == Phase::Upgraded
+    }
+
     /// Reports that the head of a request is complete.
     pub(super) fn request_begins(&self) {
         self.0.lock().phase = Phase::Busy;

@@ -4,7 +4,7 @@
 //! Requests of up to [`UNCOUNTED_INPUT`] and answers of up to [`UNCOUNTED_BYTES`] are not counted.
 //! Larger requests of up to [`UNCOUNTED_BYTES`] are not refused at once if no memory is free: the
 //! server reads their bodies when memory is free. The same applies to requests without a
-//! `Content-Length`.
+//! `Content-Length`. If memory is short, slow uploads end ([`UploadMemory`]).
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -23,16 +23,20 @@ use tokio::time::timeout;
 
 use super::address::client_address;
 use super::connection_handle::ConnectionHandle;
+use super::uploads::UploadMemory;
 use crate::answer_claim::{AnswerClaim, is_read};
 use crate::error::Error;
-use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_BYTES, UNCOUNTED_INPUT};
+use crate::memory_budget::{Claim, UNCOUNTED_BYTES, UNCOUNTED_INPUT};
 use crate::settings::Limit;
 use crate::socket::{OutputBudget, UNCLAIMED_BYTES};
 
-/// The memory budget of requests, and the limits of one body.
+/// How long a large body waits for the memory of uploads that are being ended.
+const ENDING_TIME: Duration = Duration::from_secs(1);
+
+/// The memory of requests, and the limits of one body.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestBudget {
-    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) memory: Arc<UploadMemory>,
     pub(crate) max_body_bytes: usize,
     /// How long a body may wait for memory.
     pub(crate) timeout: Duration,
@@ -50,29 +54,42 @@ pub(crate) async fn claim_request(
         return next.run(request).await;
     }
     let client = client_address(request.extensions());
-    match limits.claim(client, size).await {
-        Some(_claim) => next.run(request).await,
-        None => {
-            let limit = Limit::TotalRequestBytes;
-            Error::Busy { limit, bytes: limits.budget.limit() }.into_response()
-        }
-    }
+    let Some(claim) = limits.claim(client, size).await else {
+        let (limit, bytes) = (Limit::TotalRequestBytes, limits.memory.budget().limit());
+        return Error::Busy { limit, bytes }.into_response();
+    };
+    let connection = request.extensions().get::<ConnectInfo<ConnectionHandle>>();
+    let begin = |ConnectInfo(connection): &ConnectInfo<ConnectionHandle>| {
+        limits.memory.begin(connection.clone(), client, claim.bytes())
+    };
+    let _upload = connection.map(begin);
+    next.run(request).await
 }
 
 impl RequestBudget {
     /// Claims memory for a body, whose size may be unknown.
     async fn claim(&self, client: Option<IpAddr>, size: Option<usize>) -> Option<Claim> {
         let bytes = size.unwrap_or(usize::MAX).min(self.max_body_bytes);
-        if size.is_some_and(|size| size > UNCOUNTED_BYTES) {
-            return self.budget.claim(client, bytes);
+        if self.memory.excludes(client) {
+            return None;
         }
-        let mut claim = self.budget.empty_claim(client);
+        let mut claim = self.memory.budget().empty_claim(client);
+        if claim.resize(bytes) {
+            return Some(claim);
+        }
+        let is_room_made = self.memory.make_room(bytes);
+        let is_large = size.is_some_and(|size| size > UNCOUNTED_BYTES);
+        let wait_time = match is_large {
+            true if is_room_made => ENDING_TIME,
+            true => return None,
+            false => self.timeout,
+        };
         let wait = async {
             while let Err(released) = claim.resize_or_wait(bytes) {
                 released.await;
             }
         };
-        timeout(self.timeout, wait).await.ok()?;
+        timeout(wait_time, wait).await.ok()?;
         Some(claim)
     }
 }
@@ -193,6 +210,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::memory_budget::MemoryBudget;
 
     #[tokio::test]
     async fn claimed_body_is_sent_completely_in_chunks() {

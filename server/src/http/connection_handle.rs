@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) activity: Activity,
     /// The client of the last request, which may not be the peer.
     pub(super) client: Mutex<Option<IpAddr>>,
+    /// Bytes that have arrived.
+    pub(super) read: AtomicU64,
     /// Bytes that the server has passed to the kernel.
     pub(super) written: AtomicU64,
     /// Whether the kernel accepts no more data now.
@@ -62,6 +64,16 @@ impl ConnectionHandle {
         &self.state.activity
     }
 
+    /// Whether the server waits for more of a request or message, as far as HTTP knows.
+    pub(super) fn awaits_client(&self) -> bool {
+        self.state.activity.awaits_client()
+    }
+
+    /// Whether the connection does not use HTTP any more.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.state.activity.is_upgraded()
+    }
+
     /// Sets the client of the current request.
     pub(super) fn set_client(&self, address: IpAddr) {
         *self.state.client.lock() = Some(address);
@@ -71,6 +83,11 @@ impl ConnectionHandle {
     pub(crate) fn client(&self) -> Option<IpAddr> {
         let client = *self.state.client.lock();
         client.or_else(|| self.peer().map(network))
+    }
+
+    /// Returns how many bytes have arrived so far.
+    pub(crate) fn read(&self) -> u64 {
+        self.state.read.load(Ordering::Relaxed)
     }
 
     /// Returns how many bytes the server has passed to the kernel so far.
@@ -108,5 +125,11 @@ impl ConnectionHandle {
     /// Returns the address of the peer.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         Some(self.stream.upgrade()?.peer_addr().ok()?.ip())
+    }
+
+    /// Returns the handle of a connection that has ended.
+    #[cfg(test)]
+    pub(super) fn closed_for_test() -> Self {
+        Self { stream: Weak::new(), state: Arc::default() }
     }
 }

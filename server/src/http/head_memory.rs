@@ -6,7 +6,6 @@
 //!
 //! Invariant: no claim grows while it holds memory, so no head waits for another one that waits.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,7 +13,9 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::futures::OwnedNotified;
 
 use super::activity::RequestPart;
-use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_INPUT};
+use super::connection_handle::ConnectionHandle;
+use super::uploads::{Upload, UploadMemory};
+use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
 
 /// The size limit of the head of a request: a url of 64 KiB, and as much for the headers.
 pub(super) const MAX_HEAD_BYTES: usize = 128 << 10;
@@ -22,7 +23,7 @@ pub(super) const MAX_HEAD_BYTES: usize = 128 << 10;
 /// The memory of the head on one connection.
 #[derive(Debug)]
 pub(super) struct HeadMemory {
-    budget: Arc<MemoryBudget>,
+    memory: Arc<UploadMemory>,
     /// Bytes of the head that have arrived.
     bytes: usize,
     claim: Option<Claim>,
@@ -30,11 +31,13 @@ pub(super) struct HeadMemory {
     /// waited for.
     growing: Option<Claim>,
     waiting: Option<Pin<Box<OwnedNotified>>>,
+    /// Set while a large head arrives.
+    upload: Option<Upload>,
 }
 
 impl HeadMemory {
-    pub(super) fn new(budget: Arc<MemoryBudget>) -> Self {
-        Self { budget, bytes: 0, claim: None, growing: None, waiting: None }
+    pub(super) fn new(memory: Arc<UploadMemory>) -> Self {
+        Self { memory, bytes: 0, claim: None, growing: None, waiting: None, upload: None }
     }
 
     /// Is ready when more may be read.
@@ -42,11 +45,14 @@ impl HeadMemory {
         &mut self,
         cx: &mut Context<'_>,
         part: RequestPart,
-        client: impl FnOnce() -> Option<IpAddr>,
+        connection: impl FnOnce() -> ConnectionHandle,
     ) -> Poll<()> {
+        if part != RequestPart::Head {
+            self.upload = None;
+        }
         match part {
             RequestPart::Head if self.bytes < UNCOUNTED_INPUT || self.claim.is_some() => {}
-            RequestPart::Head => ready!(self.poll_large(cx, client)),
+            RequestPart::Head => ready!(self.poll_large(cx, connection)),
             RequestPart::Other => {
                 (self.growing, self.waiting) = (None, None);
                 let bytes = self.bytes.saturating_sub(UNCOUNTED_INPUT);
@@ -70,20 +76,30 @@ impl HeadMemory {
     fn poll_large(
         &mut self,
         cx: &mut Context<'_>,
-        client: impl FnOnce() -> Option<IpAddr>,
+        connection: impl FnOnce() -> ConnectionHandle,
     ) -> Poll<()> {
-        let claim = self.growing.get_or_insert_with(|| self.budget.empty_claim(client()));
-        loop {
-            if let Some(waiting) = &mut self.waiting {
-                ready!(waiting.as_mut().poll(cx));
-                self.waiting = None;
-            }
-            match claim.resize_or_wait(MAX_HEAD_BYTES) {
-                Ok(()) => break,
-                Err(released) => self.waiting = Some(Box::pin(released)),
+        if let Some(waiting) = &mut self.waiting {
+            ready!(waiting.as_mut().poll(cx));
+            self.waiting = None;
+        }
+        let (connection, budget) = (connection(), self.memory.budget());
+        let client = connection.client();
+        if self.memory.excludes(client) {
+            self.memory.end(&connection);
+            return Poll::Ready(());
+        }
+        let claim = self.growing.get_or_insert_with(|| budget.empty_claim(client));
+        while let Err(released) = claim.resize_or_wait(MAX_HEAD_BYTES) {
+            self.memory.make_room(MAX_HEAD_BYTES);
+            let mut waiting = Box::pin(released);
+            let is_released = waiting.as_mut().poll(cx).is_ready();
+            if !is_released {
+                self.waiting = Some(waiting);
+                return Poll::Pending;
             }
         }
         self.claim = self.growing.take();
+        self.upload = Some(self.memory.begin(connection, client, MAX_HEAD_BYTES));
         Poll::Ready(())
     }
 }
@@ -93,16 +109,24 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::{Wake, Waker};
 
+    use backwire_engine::Environment;
+
     use super::*;
 
+    fn memory(limit: usize) -> Arc<UploadMemory> {
+        UploadMemory::new(Environment::tokio(), limit, Arc::default())
+    }
+
     fn may_read(head: &mut HeadMemory, part: RequestPart) -> bool {
-        head.poll_claim(&mut Context::from_waker(Waker::noop()), part, || None).is_ready()
+        let mut cx = Context::from_waker(Waker::noop());
+        head.poll_claim(&mut cx, part, ConnectionHandle::closed_for_test).is_ready()
     }
 
     #[test]
     fn large_head_is_read_when_memory_for_the_largest_head_is_free() {
-        let budget = MemoryBudget::new(4 * MAX_HEAD_BYTES);
-        let [mut first, mut second] = [(); 2].map(|()| HeadMemory::new(Arc::clone(&budget)));
+        let memory = memory(4 * MAX_HEAD_BYTES);
+        let budget = memory.budget();
+        let [mut first, mut second] = [(); 2].map(|()| HeadMemory::new(Arc::clone(&memory)));
         for head in [&mut first, &mut second] {
             assert!(may_read(head, RequestPart::Nothing));
             head.received(UNCOUNTED_INPUT);
@@ -124,9 +148,9 @@ mod tests {
 
     #[test]
     fn waiting_heads_do_not_wake_each_other_or_themselves() {
-        let budget = MemoryBudget::new(MAX_HEAD_BYTES);
-        let _all = budget.claim(None, MAX_HEAD_BYTES);
-        let mut heads = [(); 3].map(|()| HeadMemory::new(Arc::clone(&budget)));
+        let memory = memory(MAX_HEAD_BYTES);
+        let _all = memory.budget().claim(None, MAX_HEAD_BYTES);
+        let mut heads = [(); 3].map(|()| HeadMemory::new(Arc::clone(&memory)));
         let woken = [(); 3].map(|()| Arc::new(Woken(AtomicBool::new(true))));
         heads.iter_mut().for_each(|head| head.received(UNCOUNTED_INPUT));
         for _ in 0..10 {
@@ -134,7 +158,14 @@ mod tests {
                 if woken.0.swap(false, Ordering::SeqCst) {
                     let waker = Waker::from(Arc::clone(woken));
                     let mut cx = Context::from_waker(&waker);
-                    assert!(head.poll_claim(&mut cx, RequestPart::Head, || None).is_pending());
+                    assert!(
+                        head.poll_claim(
+                            &mut cx,
+                            RequestPart::Head,
+                            ConnectionHandle::closed_for_test
+                        )
+                        .is_pending()
+                    );
                 }
             }
         }
@@ -152,9 +183,9 @@ mod tests {
 
     #[test]
     fn small_head_is_read_when_no_memory_is_free() {
-        let budget = MemoryBudget::new(1);
-        let _all = budget.claim(None, 1_000_000);
-        let mut head = HeadMemory::new(budget);
+        let memory = memory(1);
+        let _all = memory.budget().claim(None, 1_000_000);
+        let mut head = HeadMemory::new(memory);
         for _ in 0..10 {
             assert!(may_read(&mut head, RequestPart::Nothing));
             head.received(UNCOUNTED_INPUT - 1);

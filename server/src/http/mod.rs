@@ -27,6 +27,7 @@ pub(crate) mod limit;
 pub(crate) mod metrics;
 pub(crate) mod origin;
 pub(crate) mod publish;
+mod raw_response;
 pub(crate) mod revoke;
 pub(crate) mod security_headers;
 pub(crate) mod send;
@@ -43,5 +44,6 @@ pub(crate) mod socket_path;
     reason = "this is the edge to clients"
 )]
 pub(crate) mod tcp_connection;
+pub(crate) mod uploads;
 pub(crate) mod values;
 pub(crate) mod websocket;

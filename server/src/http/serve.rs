@@ -18,6 +18,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
+use backwire_engine::Environment;
 use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -33,10 +34,11 @@ use super::activity::Deadlines;
 use super::connection_handle::ConnectionHandle;
 use super::connections::{Connections, LimitReached};
 use super::head_memory::MAX_HEAD_BYTES;
+use super::raw_response::raw_response;
 use super::tcp_connection::TcpConnection;
+use super::uploads::UploadMemory;
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
-use crate::memory_budget::MemoryBudget;
 use crate::settings::{Limit, Limits};
 
 /// The longest pause after an error of the system. The shortest is a hundredth of it.
@@ -57,20 +59,27 @@ pub(crate) struct HttpServer {
     limits: Arc<LimitMonitor>,
     deadlines: Deadlines,
     write_deadline: Duration,
-    /// The memory budget for the heads of all requests.
-    heads: Arc<MemoryBudget>,
+    /// The memory of the heads of all requests.
+    heads: Arc<UploadMemory>,
     lingering: Arc<Semaphore>,
 }
 
 impl HttpServer {
-    pub(crate) fn new(app: Router, connections: Arc<Connections>, settings: &Limits) -> Arc<Self> {
+    pub(crate) fn new(
+        environment: Environment,
+        app: Router,
+        connections: Arc<Connections>,
+        settings: &Limits,
+    ) -> Arc<Self> {
+        let limits = connections.limits();
+        let (heads, limits) = (settings.total_request_bytes, Arc::clone(limits));
         Arc::new(Self {
             app,
-            limits: Arc::clone(connections.limits()),
+            heads: UploadMemory::new(environment, heads, Arc::clone(&limits)),
+            limits,
             connections,
             deadlines: Deadlines::of(settings),
             write_deadline: settings.write_deadline,
-            heads: MemoryBudget::new(settings.total_request_bytes),
             lingering: Arc::new(Semaphore::new(MAX_LINGERING)),
         })
     }
@@ -271,18 +280,6 @@ fn is_connection_error(error: &io::Error) -> bool {
     [ConnectionAborted, ConnectionRefused, ConnectionReset].contains(&error.kind())
 }
 
-/// Formats a response for a connection on which the server does not run HTTP.
-fn raw_response(error: &Error) -> String {
-    let (status, body) = error.refusal();
-    let retry = error.retry_after().map(|seconds| format!("retry-after: {seconds}\r\n"));
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{}connection: close\r\n\r\n{}",
-        body.get().len(),
-        retry.unwrap_or_default(),
-        body.get()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,14 +290,5 @@ mod tests {
         let pauses: Vec<_> = (0..9).map(|_| errors.pause_after(&error).as_millis()).collect();
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
         assert_eq!(errors.suppressed, 8);
-    }
-
-    #[test]
-    fn raw_response_names_the_limit() {
-        let error = Error::TooManyConnections { limit: Limit::Connections, max: 7 };
-        let response = raw_response(&error);
-        assert!(response.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{response}");
-        assert!(response.contains("\r\nretry-after: 1\r\n"), "{response}");
-        assert!(response.contains("connections") && response.ends_with("\"limit\":7}"));
     }
 }

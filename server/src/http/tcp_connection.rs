@@ -37,8 +37,8 @@ use super::activity::RequestPart;
 use super::connection_handle::{ConnectionHandle, State};
 use super::connections::Registration;
 use super::head_memory::HeadMemory;
+use super::uploads::UploadMemory;
 use crate::limit_monitor::LimitMonitor;
-use crate::memory_budget::MemoryBudget;
 use crate::settings::Limit;
 use crate::task_budget;
 
@@ -118,9 +118,9 @@ impl TcpConnection {
         self.registration = Some(registration);
     }
 
-    /// Counts the memory of the heads of its requests in this budget.
-    pub(super) fn count_heads(&mut self, budget: &Arc<MemoryBudget>) {
-        self.heads = Some(HeadMemory::new(Arc::clone(budget)));
+    /// Counts the memory of the heads of its requests.
+    pub(super) fn count_heads(&mut self, memory: &Arc<UploadMemory>) {
+        self.heads = Some(HeadMemory::new(Arc::clone(memory)));
     }
 
     /// Reads and discards all data until the peer closes the connection.
@@ -167,7 +167,7 @@ impl TcpConnection {
         let handle =
             || ConnectionHandle { stream: Arc::downgrade(stream), state: Arc::clone(state) };
         match &mut self.heads {
-            Some(heads) => heads.poll_claim(cx, part, || handle().client()),
+            Some(heads) => heads.poll_claim(cx, part, handle),
             None => Poll::Ready(()),
         }
     }
@@ -190,6 +190,8 @@ impl TcpConnection {
         });
         let has_read = buffer.filled().len() > before;
         if has_read {
+            let count = buffer.filled().len() - before;
+            self.state.read.fetch_add(count as u64, Ordering::Relaxed);
             self.state.activity.received();
         }
         match read {

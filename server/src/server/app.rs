@@ -43,7 +43,7 @@ pub(super) fn assemble(
     let Shared { environment, engine, routing, .. } = &**shared;
     let Budgets { limits, requests, output } = budgets;
     let requests = RequestBudget {
-        budget: Arc::clone(requests),
+        memory: Arc::clone(requests),
         max_body_bytes: Limits::of(settings).message,
         timeout: settings.limits.body_deadline,
     };

@@ -21,9 +21,9 @@ use crate::cascade;
 use crate::delivery::service::{DeliveryService, SendRequest};
 use crate::fanout::Fanout;
 use crate::http::cookies::Cookies;
+use crate::http::uploads::UploadMemory;
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
-use crate::memory_budget::MemoryBudget;
 use crate::parse_claim::ParseLimits;
 use crate::push_backlog::PushBacklog;
 use crate::resume::SharedLogs;
@@ -58,7 +58,7 @@ pub(crate) struct World {
 #[derive(Clone)]
 pub(crate) struct Budgets {
     pub(crate) limits: Arc<LimitMonitor>,
-    pub(crate) requests: Arc<MemoryBudget>,
+    pub(crate) requests: Arc<UploadMemory>,
     pub(crate) output: Arc<OutputBudget>,
 }
 
@@ -87,9 +87,11 @@ pub(crate) struct Tasks {
 
 impl Budgets {
     pub(crate) fn new(environment: &Environment, settings: &Settings) -> Self {
+        let limits = Arc::new(LimitMonitor::new(environment.clone()));
+        let (environment, max) = (environment.clone(), settings.limits.total_request_bytes);
         Self {
-            limits: Arc::new(LimitMonitor::new(environment.clone())),
-            requests: MemoryBudget::new(settings.limits.total_request_bytes),
+            requests: UploadMemory::new(environment, max, Arc::clone(&limits)),
+            limits,
             output: OutputBudget::new(settings.limits.total_unread_bytes),
         }
     }
@@ -113,8 +115,8 @@ impl Logic {
             settings.ttl(),
         );
         let Budgets { limits, requests, output } = budgets.clone();
-        let sockets =
-            Sockets::new(adapter, settings, Arc::clone(&limits), (requests, Arc::clone(&output)));
+        let budgets_of_sockets = (Arc::clone(requests.budget()), Arc::clone(&output));
+        let sockets = Sockets::new(adapter, settings, Arc::clone(&limits), budgets_of_sockets);
         let models = Arc::new(settings.models.clone());
         let routing = Routing::new(settings.paths(), Arc::clone(&models));
         let shared = Arc::new(Shared {

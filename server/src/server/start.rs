@@ -73,7 +73,7 @@ pub(super) async fn start(
             std::future::pending().await
         }
     };
-    let http = HttpServer::new(app, connections, &settings.limits);
+    let http = HttpServer::new(environment.clone(), app, connections, &settings.limits);
     let serving = environment.spawn_with_handle(http.serve(listener, stopped));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

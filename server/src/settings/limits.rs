@@ -164,7 +164,7 @@ limits! {
         connections (Connections): usize = 65_536,
         /// TCP connections that one address may have open, and requests that one client of a proxy
         /// may have in flight.
-        connections_per_address (ConnectionsPerAddress): usize = 4_096,
+        connections_per_address (ConnectionsPerAddress): usize = 2_048,
         /// How long a client may take to send the head of a request.
         header_deadline (HeaderDeadline): Duration = Duration::from_secs(10),
         /// How long a client may send nothing of the body of a request.

@@ -24,19 +24,23 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::frame_check::Packets;
 use super::session::Session;
+use crate::http::connection_handle::ConnectionHandle;
+use crate::http::uploads::{Upload, UploadMemory};
 use crate::limit_monitor::LimitMonitor;
-use crate::memory_budget::{Claim, MemoryBudget, UNCOUNTED_INPUT};
+use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
 use crate::settings::Limit;
 
 /// The memory of messages that arrive on one connection.
 pub(super) struct IncomingMemory {
-    budget: Arc<MemoryBudget>,
+    memory: Arc<UploadMemory>,
     client: Option<IpAddr>,
     /// The session, where events find the claims of complete messages.
     session: Option<Arc<Session>>,
     limits_reached: Arc<LimitMonitor>,
     /// The claim of the message that arrives.
     claim: Option<Claim>,
+    /// Set while a message that has a claim arrives.
+    upload: Option<Upload>,
     /// The claim of an event whose attachments have not all arrived.
     incomplete: Option<Claim>,
     waiting: Option<Pin<Box<OwnedNotified>>>,
@@ -44,17 +48,18 @@ pub(super) struct IncomingMemory {
 
 impl IncomingMemory {
     pub(super) fn new(
-        budget: Arc<MemoryBudget>,
+        memory: Arc<UploadMemory>,
         client: Option<IpAddr>,
         session: Option<Arc<Session>>,
         limits_reached: Arc<LimitMonitor>,
     ) -> Self {
         Self {
-            budget,
+            memory,
             client,
             session,
             limits_reached,
             claim: None,
+            upload: None,
             incomplete: None,
             waiting: None,
         }
@@ -64,6 +69,7 @@ impl IncomingMemory {
     /// has announced attachments is held until they have arrived, before the next packet of
     /// Socket.IO.
     pub(super) fn completed(&mut self, before: Packets, now: Packets) {
+        self.upload = None;
         if now.all > before.all {
             self.incomplete = None;
         }
@@ -90,7 +96,9 @@ impl IncomingMemory {
             bytes = self.missing(message);
         }
         if bytes == 0 || bytes <= self.claim.as_ref().map_or(0, Claim::bytes) {
-            self.claim.take_if(|_| bytes == 0);
+            if bytes == 0 {
+                (self.claim, self.upload) = (None, None);
+            }
             self.waiting = None;
             return Poll::Ready(());
         }
@@ -106,23 +114,52 @@ impl IncomingMemory {
     fn poll_grow(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<()> {
         // Fewer bytes may be needed now than it waited for.
         if self.claim.as_mut().is_some_and(|claim| claim.resize(bytes)) {
-            self.waiting = None;
+            self.granted(bytes);
             return Poll::Ready(());
         }
+        if self.memory.excludes(self.client)
+            && let Some(connection) = self.connection()
+        {
+            self.memory.end(&connection);
+            return Poll::Ready(());
+        }
+        // The client cannot send while the server does not read.
+        self.upload = None;
         let mut has_waited = self.waiting.is_some();
         loop {
             if let Some(waiting) = &mut self.waiting {
                 ready!(waiting.as_mut().poll(cx));
                 self.waiting = None;
             }
-            let claim = self.claim.get_or_insert_with(|| self.budget.empty_claim(self.client));
+            let (budget, client) = (self.memory.budget(), self.client);
+            let claim = self.claim.get_or_insert_with(|| budget.empty_claim(client));
             match claim.resize_or_wait(bytes) {
-                Ok(()) => return Poll::Ready(()),
+                Ok(()) => {
+                    self.granted(bytes);
+                    return Poll::Ready(());
+                }
                 Err(released) => self.waiting = Some(Box::pin(released)),
             }
+            self.memory.make_room(bytes);
             if !std::mem::replace(&mut has_waited, true) {
-                self.limits_reached.reached(Limit::TotalRequestBytes, self.client);
+                self.limits_reached.reached(Limit::TotalRequestBytes, client);
             }
         }
+    }
+
+    /// Reports that the message may arrive.
+    fn granted(&mut self, bytes: usize) {
+        self.waiting = None;
+        match &self.upload {
+            Some(upload) => upload.set_bytes(bytes),
+            None => {
+                let begin = |connection| self.memory.begin(connection, self.client, bytes);
+                self.upload = self.connection().map(begin);
+            }
+        }
+    }
+
+    fn connection(&self) -> Option<ConnectionHandle> {
+        self.session.as_ref()?.taken.websocket()
     }
 }

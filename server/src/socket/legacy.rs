@@ -66,8 +66,8 @@ use super::session::{ConnectLimits, Session};
 use super::transport::{Serve, Transports};
 use crate::http::address::client_address;
 use crate::http::connection_handle::ConnectionHandle;
+use crate::http::uploads::UploadMemory;
 use crate::limit_monitor::LimitMonitor;
-use crate::memory_budget::MemoryBudget;
 
 /// The content type of a binary payload.
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -84,8 +84,8 @@ pub(crate) struct CompatLayer {
     /// Bytes in the attachments of an event.
     max_attachments: usize,
     connect: ConnectLimits,
-    /// The memory budget of everything that clients send.
-    requests: Arc<MemoryBudget>,
+    /// The memory of everything that clients send.
+    requests: Arc<UploadMemory>,
     /// The memory budget of everything that is sent to clients.
     output: Arc<OutputBudget>,
     limits_reached: Arc<LimitMonitor>,
@@ -99,7 +99,7 @@ pub(crate) struct CompatService {
     max_attachments: usize,
     transports: Arc<Transports>,
     sessions: Arc<Sessions>,
-    requests: Arc<MemoryBudget>,
+    requests: Arc<UploadMemory>,
     output: Arc<OutputBudget>,
     limits_reached: Arc<LimitMonitor>,
 }
@@ -130,7 +130,7 @@ impl CompatLayer {
         socket_io: SocketIoLayer,
         (largest, max_attachments): (usize, usize),
         connect: ConnectLimits,
-        (requests, output): (Arc<MemoryBudget>, Arc<OutputBudget>),
+        (requests, output): (Arc<UploadMemory>, Arc<OutputBudget>),
         limits_reached: Arc<LimitMonitor>,
     ) -> Self {
         Self { socket_io, largest, max_attachments, connect, requests, output, limits_reached }

@@ -34,8 +34,8 @@ use super::session::{self, Session};
 use super::{emit, transport};
 use crate::answer::{Answer, Content};
 use crate::http::connection_handle::ConnectionHandle;
+use crate::http::uploads::UploadMemory;
 use crate::limit_monitor::LimitMonitor;
-use crate::memory_budget::MemoryBudget;
 use crate::settings::{Settings, Transports};
 
 /// How long the server waits for an ack of a client. A delivery without an ack is sent again at the
@@ -67,7 +67,7 @@ impl SocketIoAdapter {
     pub(crate) fn new(
         settings: &Settings,
         limits_reached: Arc<LimitMonitor>,
-        (requests, output): (Arc<MemoryBudget>, Arc<OutputBudget>),
+        (requests, output): (Arc<UploadMemory>, Arc<OutputBudget>),
     ) -> (Self, CompatLayer) {
         let limits = Limits::of(settings);
         let largest = limits.message;

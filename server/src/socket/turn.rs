@@ -33,6 +33,11 @@ impl Turn {
         self.0.has_passed.store(true, Ordering::Release);
     }
 
+    /// Whether all events before it have been answered.
+    pub(crate) fn is_first(&self) -> bool {
+        self.0.is_first.initialized()
+    }
+
     /// Waits until all events before it have been answered. The next event does not begin
     /// meanwhile, so this event then runs alone.
     pub(crate) async fn wait_until_alone(&self) {

@@ -1,5 +1,6 @@
 //! Limits of the memory for unfinished requests of one address.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use backwire::Server;
 use backwire::settings::{Limit, Limits};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
 use crate::client::{Socket, builder, start};
@@ -105,6 +106,64 @@ async fn burst_of_small_events_waits_for_memory_without_refusals() {
     }
     drop((held, waiting));
     server.shutdown().await;
+}
+
+/// Begins uploads from an address, and sends a byte of them now and then.
+async fn trickle(server: &Server, address: &str, size: usize) {
+    let local = SocketAddr::new(address.parse().unwrap(), 0);
+    loop {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(local).unwrap();
+        let mut stream = socket.connect(server.addr()).await.unwrap();
+        let head = format!(
+            "POST /todo HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n{{",
+            server.addr()
+        );
+        if stream.write_all(head.as_bytes()).await.is_err() {
+            continue;
+        }
+        let (mut read, mut write) = stream.into_split();
+        let mut answer = Vec::new();
+        let trickle = async {
+            while write.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        tokio::select! {
+            _ = read.read_to_end(&mut answer) => {}
+            () = trickle => {}
+        }
+    }
+}
+
+/// Clients of four addresses announce as much as there is memory, and send nearly nothing of it.
+#[tokio::test]
+async fn slow_uploads_of_a_few_addresses_do_not_keep_the_memory_from_others() {
+    const SIZE: usize = 200_000;
+    let set = |limits: &mut Limits| limits.total_request_bytes = 8 * SIZE;
+    let server = Arc::new(start(builder().limits(limits(set))).await);
+    let slow: Vec<_> = (0..16)
+        .map(|number| {
+            let server = Arc::clone(&server);
+            let address = format!("127.0.0.{}", 11 + number % 4);
+            tokio::spawn(async move { trickle(&server, &address, SIZE).await })
+        })
+        .collect();
+    // All memory is claimed.
+    while create(&server, SIZE).await.0 == 201 {}
+    let began = tokio::time::Instant::now();
+    for _ in 0..5 {
+        // A client tries again as `Retry-After` says. The uploads have to be measured first.
+        while create(&server, SIZE).await.0 != 201 {
+            assert!(began.elapsed() < Duration::from_secs(60), "nobody makes room");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    slow.iter().for_each(|task| task.abort());
+    for task in slow {
+        let _ = task.await;
+    }
+    Arc::into_inner(server).unwrap().shutdown().await;
 }
 
 /// Opens a connection and sends the beginning of a request head. Returns the connection and the

@@ -1,7 +1,7 @@
 //! The pool of threads and connections that read.
 //!
 //! A list may take long, so lists leave one reader to short reads: those of one record, health
-//! checks, sessions. The lists of one client leave a reader to the lists of others. If several
+//! checks, sessions. The short reads of clients take turns. The lists of one client leave a reader to the lists of others. If several
 //! clients wait, the one with the fewest readers comes first, and of these the one that has waited
 //! longest since its last list began.
 //!
@@ -9,6 +9,8 @@
 //!
 //! Lists that overlap all the time keep SQLite from restarting the write-ahead log. So a checkpoint
 //! can [pause](ReadPool::pause_lists) them.
+
+mod short_reads;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +30,7 @@ use tokio::sync::oneshot;
 use super::control::ReadControl;
 use super::schema;
 use crate::{Error, ReadOptions};
+use short_reads::ShortReads;
 
 /// The maximum number of concurrent lists. Most are short and from memory, so more of them would
 /// only compete.
@@ -66,7 +69,7 @@ struct ReadQueue {
 struct State {
     /// The number of the next read.
     next: u64,
-    short: BTreeMap<u64, Job>,
+    short: ShortReads<Job>,
     /// By client, in the order of their arrival.
     lists: HashMap<Option<IpAddr>, BTreeMap<u64, Job>>,
     /// The last turn of each client that has lists. A client that waits always would otherwise come
@@ -96,7 +99,8 @@ type Job = Box<dyn FnOnce(Result<&mut Connection, Error>) + Send>;
 /// The kind of a read, which decides how many may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Short,
+    /// A short read for a client, or for the server itself.
+    Short(Option<IpAddr>),
     /// A list for a client, or for the server itself.
     List(Option<IpAddr>),
 }
@@ -113,13 +117,22 @@ impl ReadPool {
         self.deadline = deadline;
     }
 
-    /// Does a short read in a thread that may block.
+    /// Does a short read of the server itself, in a thread that may block.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
+        self.read_for(None, read).await
+    }
+
+    /// The same for a client.
+    pub(super) async fn read_for<T: Send + 'static>(
+        &self,
+        client: Option<IpAddr>,
+        read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
         let options = &ReadOptions::default();
-        self.run(Kind::Short, self.deadline, options, |snapshot, _| read(snapshot)).await
+        self.run(Kind::Short(client), self.deadline, options, |snapshot, _| read(snapshot)).await
     }
 
     /// Does a read of the server itself, which has no deadline.
@@ -259,9 +272,11 @@ impl ReadQueue {
         let number = state.next;
         state.next += 1;
         match kind {
-            Kind::Short => state.short.insert(number, job),
-            Kind::List(client) => state.lists.entry(client).or_default().insert(number, job),
-        };
+            Kind::Short(client) => state.short.push(client, number, job),
+            Kind::List(client) => {
+                state.lists.entry(client).or_default().insert(number, job);
+            }
+        }
         let is_room = state.busy < MAX_CONNECTIONS && state.may_begin(kind);
         state.busy += usize::from(is_room);
         (number, is_room)
@@ -338,7 +353,7 @@ impl State {
 
     /// Takes out the next read that may begin.
     fn begin(&mut self) -> Option<(u64, Job)> {
-        if let Some(short) = self.short.pop_first() {
+        if let Some(short) = self.short.pop() {
             return Some(short);
         }
         let waiting = self.lists.iter().filter(|(client, _)| self.may_begin(Kind::List(**client)));
@@ -357,7 +372,10 @@ impl State {
 
     /// Takes out a read that has not begun.
     fn take(&mut self, kind: Kind, number: u64) -> Option<Job> {
-        let Kind::List(client) = kind else { return self.short.remove(&number) };
+        let client = match kind {
+            Kind::Short(client) => return self.short.remove(client, number),
+            Kind::List(client) => client,
+        };
         let jobs = self.lists.get_mut(&client)?;
         let job = jobs.remove(&number);
         if jobs.is_empty() {

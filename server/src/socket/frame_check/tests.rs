@@ -19,7 +19,9 @@ use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 
 use self::generator::{Frames, Generator, frame};
 use super::*;
-use crate::memory_budget::MemoryBudget;
+use backwire_engine::Environment;
+
+use crate::http::uploads::UploadMemory;
 
 /// Bytes that a message may have.
 const MAX: usize = 200;
@@ -143,7 +145,8 @@ fn close_frame() -> Vec<u8> {
 }
 
 fn incoming() -> IncomingMemory {
-    IncomingMemory::new(MemoryBudget::new(1 << 20), None, None, Arc::default())
+    let memory = UploadMemory::new(Environment::tokio(), 1 << 20, Arc::default());
+    IncomingMemory::new(memory, None, None, Arc::default())
 }
 
 fn pair() -> (DuplexStream, CheckedStream<DuplexStream>) {
