@@ -16,7 +16,7 @@ pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[build::RUNTIME, build::SERV
 
 const ABUSE: &str = "backwire-abuse";
 
-/// Attack the release server for a minute in each of 20 ways, beside an innocent client.
+/// Attack the release server for a minute in each of 22 ways, beside an innocent client.
 ///
 /// An attack fails the run if it delays the client's p99 beyond the larger of 50 ms and 10 times
 /// its idle value, raises the server's memory by more than 256 MB, or stops `/health`. Needs Linux,

@@ -21,7 +21,7 @@ resources:
 ";
 
 /// In the order of the table.
-pub(crate) static ALL: [Attack; 20] = [
+pub(crate) static ALL: [Attack; 22] = [
     Attack::new(
         "string-operators",
         "search for long texts in long texts that almost match",
@@ -101,6 +101,19 @@ pub(crate) static ALL: [Attack; 20] = [
     Attack::new("half-bodies", "send half of the body of a request", 500, |target| {
         Box::pin(connections::send_half_body(target))
     }),
+    Attack::new(
+        "held-input",
+        "send nearly all of 8 KB of headers and of a body of 8 KB",
+        4_000,
+        |target| Box::pin(connections::hold_input(target)),
+    ),
+    Attack::new(
+        "stock-followers",
+        "follow a resource as 1,000 stock clients that all write to it",
+        1_000,
+        |target| Box::pin(sockets::follow_and_write(target)),
+    )
+    .prepared_by(|target| Box::pin(storage::store_junk(target))),
     Attack::new("slow-readers", "read an answer of 9 MB with 4 KB each second", 100, |target| {
         Box::pin(connections::read_slowly(target))
     })

@@ -37,8 +37,8 @@ use crate::memory_budget::{Claim, MemoryBudget, SHARES, UNCOUNTED_BYTES};
 /// The size in bytes from which a packet to a room counts.
 pub(super) const LARGE_PACKET: usize = 4096;
 
-/// Bytes of small packets that each session may have unread without a claim. 4,096 connections of
-/// one address have 64 MiB together.
+/// Bytes of small packets that each session may have unread without a claim. 2,048 connections of
+/// one address have 32 MiB together.
 pub(crate) const UNCLAIMED_BYTES: usize = 16 << 10;
 
 /// The memory of a small packet in the queue beside its text, roughly.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
-use super::common::{count_answer, count_end};
+use super::common::{count_answer, count_end, text};
 use crate::attack::Target;
 
 pub(super) async fn be_silent(target: Target) -> Result<()> {
@@ -25,6 +25,17 @@ pub(super) async fn send_half_body(target: Target) -> Result<()> {
     let body = r#"{"title":"#;
     let head = target.client.head("POST", "/todo", "", 2 * body.len());
     send_and_wait(&target, &(head + body)).await
+}
+
+/// What a connection may send without memory that others could use.
+const HELD_BYTES: usize = 8 << 10;
+
+pub(super) async fn hold_input(target: Target) -> Result<()> {
+    let header = |number| format!("X-{number}: {}\r\n", text(80));
+    let headers: String = (0..HELD_BYTES / 90).map(header).collect();
+    let head = target.client.head("POST", "/todo", &headers, HELD_BYTES);
+    let body = format!("[{}", "1,".repeat(HELD_BYTES / 2 - 1));
+    send_and_wait(&target, &(head + &body)).await
 }
 
 async fn send_and_wait(target: &Target, bytes: &str) -> Result<()> {

@@ -46,6 +46,19 @@ pub(super) async fn resume(target: Target) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn follow_and_write(target: Target) -> Result<()> {
+    let mut socket = target.client.socket("").await?;
+    let request = |method: &str, url: &str, data: &str| {
+        format!(r#"{{"method":"{method}","url":"{url}","headers":{{}},"data":{data}}}"#)
+    };
+    target.got(format!("read: {}", socket.ask("get", &request("get", "/junk/1", "{}")).await?));
+    loop {
+        let data = format!(r#"{{"number":{}}}"#, next_number());
+        let status = socket.ask("put", &request("put", "/junk/1", &data)).await?;
+        target.got(format!("write: {status}"));
+    }
+}
+
 pub(super) async fn follow_filters(target: Target) -> Result<()> {
     let mut socket = target.client.socket(RUNTIME).await?;
     follow(&target, &mut socket, 100, |number| format!(r#"{{"number":{number}}}"#)).await?;

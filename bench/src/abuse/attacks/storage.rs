@@ -8,6 +8,10 @@ use crate::attack::Target;
 /// Records of one list.
 const LIST: usize = 1000;
 
+pub(super) async fn store_junk(target: Target) -> Result<()> {
+    store(&target, "/junk", r#"{"number":0}"#).await
+}
+
 pub(super) async fn store_todos(target: Target, count: usize) -> Result<()> {
     let record = r#"{"title":"Ask the neighbours whether they have seen the cat","number":1}"#;
     let list = format!("[{}]", vec![record; LIST].join(","));
