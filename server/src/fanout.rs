@@ -47,10 +47,6 @@ const YIELD_THRESHOLD: usize = 64;
 /// unread is disconnected.
 const MAX_STOCK_CHANGES: usize = 8;
 
-/// After this many packets to stock clients, the fan-out lets them leave, too, so that other tasks
-/// of the runtime have their turns.
-const MAX_STOCK_PACKETS: usize = 2_048;
-
 /// The maximum time that the fan-out waits for recipients.
 const MAX_YIELD_TIME: Duration = Duration::from_millis(50);
 
@@ -196,8 +192,7 @@ impl Fanout {
     async fn yield_after_stock_changes(&mut self, pushes: usize) {
         self.recipients = self.recipients.saturating_add(pushes);
         self.stock_changes += usize::from(pushes > 0);
-        let is_much = pushes > 0 && self.recipients >= MAX_STOCK_PACKETS;
-        if is_much || self.stock_changes >= MAX_STOCK_CHANGES {
+        if self.stock_changes >= MAX_STOCK_CHANGES {
             self.yield_to_recipients().await;
         }
     }

@@ -72,7 +72,8 @@ impl MemoryBudget {
         Self::with_share(usize::MAX, limit)
     }
 
-    fn with_share(limit: usize, share: usize) -> Arc<Self> {
+    /// Creates a budget of which one client may claim `share`.
+    pub(crate) fn with_share(limit: usize, share: usize) -> Arc<Self> {
         Arc::new(Self { limit, share, claimed: Mutex::default(), released: Arc::default() })
     }
 

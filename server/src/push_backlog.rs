@@ -4,7 +4,7 @@
 //! stock client gets a packet for each change: one change of a resource with a thousand stock
 //! clients delays later changes as much as a thousand ordinary changes. So the packets of such a
 //! change are claimed before it is committed, and released when they are sent. One client may claim
-//! a quarter of them. Writers of such a resource wait for the fan-out, and writers of others do
+//! half of them. Writers of such a resource wait for the fan-out, and writers of others do
 //! not.
 //!
 //! The cost of a change is known when it has been sent. It is estimated from the changes before it,
@@ -27,11 +27,15 @@ use backwire_records::write::Write;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::memory_budget::{Claim, MemoryBudget, SHARES};
+use crate::memory_budget::{Claim, MemoryBudget};
 
 /// The maximum number of packets that are committed and not sent yet. One packet takes a few
 /// microseconds.
-const MAX_PACKETS: usize = 16_384;
+const MAX_PACKETS: usize = 32_768;
+
+/// The maximum for one client. It is enough for several changes of a thousand stock clients: packets
+/// that leave together cost much less than single ones.
+const MAX_PACKETS_PER_CLIENT: usize = MAX_PACKETS / 2;
 
 /// Changes of fewer packets than this need no place. The channel between the engine and the fan-out
 /// limits their number.
@@ -76,7 +80,7 @@ struct ClaimedPlace {
 
 impl PushBacklog {
     pub(crate) fn new() -> Arc<Self> {
-        let packets = MemoryBudget::new(MAX_PACKETS);
+        let packets = MemoryBudget::with_share(MAX_PACKETS, MAX_PACKETS_PER_CLIENT);
         Arc::new(Self { packets, resources: Mutex::default() })
     }
 
@@ -84,7 +88,7 @@ impl PushBacklog {
     /// `stock_clients` follow the resource.
     pub(crate) fn writes_per_place(&self, resource: &Resource, stock_clients: usize) -> usize {
         let packets = self.estimate(resource, stock_clients);
-        if packets < MIN_PACKETS { usize::MAX } else { (MAX_PACKETS / SHARES / packets).max(1) }
+        if packets < MIN_PACKETS { usize::MAX } else { (MAX_PACKETS_PER_CLIENT / packets).max(1) }
     }
 
     /// Waits until a client may commit some writes of a resource. `stock_clients` follow it.

@@ -15,7 +15,7 @@ use tokio::task::{JoinSet, yield_now};
 use super::*;
 
 /// The share of one client.
-const SHARE: usize = MAX_PACKETS / SHARES;
+const SHARE: usize = MAX_PACKETS_PER_CLIENT;
 
 struct Story {
     backlog: Arc<PushBacklog>,
