@@ -29,7 +29,7 @@ use tokio::task::yield_now;
 
 use crate::dialect::{Dialect, runtime};
 use crate::limit_monitor::LimitMonitor;
-use crate::push_backlog::PushBacklog;
+use crate::push_backlog::{MAX_STOCK_CHANGES, PushBacklog};
 use crate::rooms::{Candidates, FollowedFilter};
 use crate::settings::Limit;
 use crate::socket::{Audience, Sockets};
@@ -41,11 +41,6 @@ const MAX_BATCH: usize = 256;
 /// The number of recipients from which on the fan-out waits for them; for fewer, it would not be
 /// worth it.
 const YIELD_THRESHOLD: usize = 64;
-
-/// A stock client gets a packet for each change. After this many changes, the fan-out lets the
-/// packets leave: they take memory for each connection, and a stock client that has too much of it
-/// unread is disconnected.
-const MAX_STOCK_CHANGES: usize = 8;
 
 /// The maximum time that the fan-out waits for recipients.
 const MAX_YIELD_TIME: Duration = Duration::from_millis(50);

@@ -29,13 +29,21 @@ use tokio::sync::oneshot;
 
 use crate::memory_budget::{Claim, MemoryBudget};
 
+/// A stock client gets a packet for each change. After this many changes, the fan-out lets the
+/// packets leave: they take memory for each connection, and a stock client that has too much of it
+/// unread is disconnected.
+pub(crate) const MAX_STOCK_CHANGES: usize = 8;
+
 /// The maximum number of packets that are committed and not sent yet. One packet takes a few
 /// microseconds.
 const MAX_PACKETS: usize = 32_768;
 
-/// The maximum for one client. It is enough for several changes of a thousand stock clients: packets
-/// that leave together cost much less than single ones.
+/// The maximum for one client.
 const MAX_PACKETS_PER_CLIENT: usize = MAX_PACKETS / 2;
+
+/// A change counts as at most this many packets, so that a client may have as many changes on their
+/// way as the fan-out sends together: packets that leave together cost much less than single ones.
+const MAX_COUNTED_PACKETS: usize = MAX_PACKETS_PER_CLIENT / MAX_STOCK_CHANGES;
 
 /// Changes of fewer packets than this need no place. The channel between the engine and the fan-out
 /// limits their number.
@@ -120,7 +128,9 @@ impl PushBacklog {
     /// Returns the estimated packets of a change.
     fn estimate(&self, resource: &Resource, stock_clients: usize) -> usize {
         let mut resources = self.resources.lock();
-        let Some(entry) = resources.get(resource) else { return stock_clients };
+        let Some(entry) = resources.get(resource) else {
+            return stock_clients.min(MAX_COUNTED_PACKETS);
+        };
         let packets = entry.packets;
         if packets.max(stock_clients) < MIN_PACKETS && entry.is_idle() {
             resources.remove(resource);
@@ -131,7 +141,7 @@ impl PushBacklog {
     /// Called by the fan-out when a change is sent. `packets` were sent to stock clients, and
     /// filters have searched this many bytes.
     pub(crate) fn sent(&self, change: &Change, packets: usize, searched: usize) {
-        let packets = packets + searched / BYTES_PER_PACKET;
+        let packets = (packets + searched / BYTES_PER_PACKET).min(MAX_COUNTED_PACKETS);
         let mut resources = self.resources.lock();
         let entry = match resources.get_mut(&change.resource) {
             Some(entry) => entry,
