@@ -227,6 +227,10 @@ pub trait Engine: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Releases what the engine holds at a store that others share. It is called once, after
+    /// everything else.
+    async fn close(&self) {}
+
     /// Returns the cascades: references to destroyed records that are still to be removed. A commit
     /// of a destroy begins them, see [`Write::references`].
     fn cascades(&self) -> &dyn Cascades;

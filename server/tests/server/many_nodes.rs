@@ -2,7 +2,7 @@
 
 mod proxy;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backwire::Server;
 use backwire::engine::Window;
@@ -10,6 +10,7 @@ use backwire::server::Builder;
 use backwire::settings::{Flake, Store};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::access::{notes, signed_in, with_sign_in};
@@ -220,6 +221,31 @@ async fn person_who_signs_in_and_out_at_one_server_does_so_at_all() {
     assert_eq!(invalidated[1], room);
     assert_eq!(refusal(&socket.get("/note").await)[0], 401);
     shut_down(servers).await;
+}
+
+#[tokio::test]
+async fn stock_clients_of_a_drained_server_are_disconnected_one_after_the_other() {
+    const CLIENTS: u32 = 15;
+    /// The time between the ends of few connections.
+    const PAUSE: Duration = Duration::from_millis(100);
+    let redis = RedisServer::start(&[]);
+    let (one, two) = two(&redis, |builder| builder).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let mut client = Socket::stock(&two).await;
+        clients.spawn(async move {
+            client.wait_for_close().await;
+            Instant::now()
+        });
+    }
+    let begin = Instant::now();
+    two.shutdown().await;
+    let mut ends = clients.join_all().await;
+    ends.sort_unstable();
+    for (end, number) in ends.iter().zip(0..) {
+        assert!(*end - begin >= PAUSE * number, "{number}: {:?}", *end - begin);
+    }
+    one.shutdown().await;
 }
 
 #[tokio::test]
