@@ -32,6 +32,7 @@
 //! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
 //! | `events` | stream | messages and changed sessions, for all servers; the last 1,000 or so |
 //! | `connected:N` | set | the devices with sockets at a node |
+//! | `nodes` | hash | the leases of the nodes' numbers, or of a migration: `token end` |
 //! | `person-ends` | sorted set | when something of a person expires next |
 //! | `posts:S`, `posts-ages:S` | hash, list | idempotency keys of messages |
 //! | `session:S` | hash | a session |
@@ -51,6 +52,7 @@ mod handshake;
 mod indexes;
 mod job;
 mod known;
+mod lease;
 mod link;
 mod log;
 mod matches;
@@ -96,6 +98,7 @@ use deadline::ReadClock;
 use delivery::Delivery;
 use find::ListRead;
 use known::Known;
+use lease::Lease;
 use link::Link;
 use reply::Reply;
 use requests::{Request, Requests};
@@ -146,6 +149,8 @@ pub struct Redis {
     steps: Steps,
     /// The node that creates the ids of deliveries.
     node: Mutex<Node>,
+    /// The claim of its number.
+    lease: Lease,
     window: Window,
     gaps: Mutex<Option<mpsc::UnboundedReceiver<Gap>>>,
     events: Mutex<Option<mpsc::Receiver<StoreEvent>>>,
@@ -175,6 +180,7 @@ impl Redis {
         let changes = Arc::clone(&delivery);
         let (follower, events) =
             Follower::begin(link, &connection, changes, tail, gap_sender, others).await?;
+        let lease = Lease::new(Arc::clone(&writes));
         let (cache, steps) = (Cache::new(), Steps::spawn(Arc::clone(&writes)));
         let writer =
             Writer { commands: writes, known: Arc::clone(&known), delivery, window, cache };
@@ -185,6 +191,7 @@ impl Redis {
             writes: writer.spawn(),
             steps,
             node: Mutex::default(),
+            lease,
             window,
             gaps: Mutex::new(Some(gaps)),
             events: Mutex::new(Some(events)),
@@ -284,6 +291,10 @@ impl Engine for Redis {
 
     fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {
         self.events.lock().take()
+    }
+
+    async fn close(&self) {
+        self.lease.release().await;
     }
 
     fn cascades(&self) -> &dyn Cascades {

@@ -44,8 +44,10 @@ impl NodeTime {
 #[async_trait]
 impl Queues for Redis {
     async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
+        let NodeTime { node: number, clock } = NodeTime::of(node, at);
+        self.lease.claim_node(number).await?;
         *self.node.lock() = node;
-        let NodeTime { node, clock } = NodeTime::of(node, at);
+        let node = number;
         self.steps.run(step("begin", at).with(node).with(clock)).await?;
         while self.steps.run(step("away", at).with(node)).await? != Value::Int(0) {}
         Ok(())

@@ -13,6 +13,7 @@ mod criteria;
 mod facts;
 mod memory;
 mod queues;
+mod recorded;
 mod redis;
 mod redis_server;
 mod schedules;
