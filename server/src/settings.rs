@@ -140,7 +140,7 @@ impl Settings {
     }
 
     /// Returns how long messages wait at sites without a `clientTtl`.
-    pub(crate) fn ttl(&self) -> Ttl {
+    pub fn ttl(&self) -> Ttl {
         Ttl::seconds(self.client_ttl.unwrap_or_default().as_secs())
     }
 

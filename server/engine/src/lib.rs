@@ -20,6 +20,7 @@ mod events;
 mod ledger;
 mod ledger_entry;
 mod memory;
+mod migration;
 mod partial_record;
 mod queues;
 mod read_options;
@@ -50,6 +51,7 @@ pub use error::Error;
 pub use events::{StoreEvent, StoredMessage};
 pub use ledger_entry::{KeyLookup, LedgerEntry};
 pub use memory::Memory;
+pub use migration::{Migrated, MigratedStore, WaitingMessages, migrate};
 pub use queues::{
     Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, Enqueue, Enqueued, MemoryQueues,
     QueueRange, Queues,

@@ -56,6 +56,7 @@ mod lease;
 mod link;
 mod log;
 mod matches;
+mod migration;
 mod operation;
 mod part;
 mod plan;
@@ -64,6 +65,7 @@ mod repeats;
 mod reply;
 mod requests;
 mod runtime;
+mod scan;
 mod script;
 mod sessions;
 mod state;
@@ -72,6 +74,7 @@ mod steps;
 mod stored;
 mod stored_message;
 mod tail;
+mod web_service;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -107,6 +110,9 @@ use script::Call;
 use steps::{Steps, within};
 use tail::Follower;
 use writer::Writer;
+
+pub(super) use migration::MigrationStore;
+pub(super) use web_service::WebService;
 
 /// The options of a store in Redis.
 #[derive(Debug, Clone)]

@@ -9,6 +9,10 @@ mod back_end;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 mod client;
 
+#[path = "../../../engine/tests/engines/redis_server.rs"]
+#[allow(dead_code, reason = "the tests of the engine use the rest of it")]
+mod redis_server;
+
 mod backup;
 mod chaos;
 mod crashes;
@@ -19,6 +23,7 @@ mod flood;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod log;
+mod migrate;
 mod secret_files;
 #[cfg(target_os = "linux")]
 mod small_disk;

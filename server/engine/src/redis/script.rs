@@ -69,6 +69,7 @@ scripts! {
     QUEUE_WITHOUT_ROOM allow_oom "scripts/queue_data.lua" "scripts/queue.lua",
     SESSION "scripts/session.lua",
     LOAD_SESSION "scripts/load_session.lua",
+    MIGRATE "scripts/queue_data.lua" "scripts/migrate.lua",
     LEASE allow_oom "scripts/lease.lua",
 }
 

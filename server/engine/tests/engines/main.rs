@@ -12,6 +12,7 @@ mod cascades;
 mod criteria;
 mod facts;
 mod memory;
+mod migration;
 mod queues;
 mod recorded;
 mod redis;
