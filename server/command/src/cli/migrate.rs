@@ -38,7 +38,7 @@ impl Migrate {
         let migrated = match (web_service, &from) {
             (false, _) => from.migrate(&to, at).await,
             (true, Store::Redis(url)) => {
-                let messages = waiting_messages(&args.settings()?);
+                let messages = waiting_messages(&args.without_engine()?);
                 to.migrate_from_web_service(url, messages, at).await
             }
             (true, _) => {

@@ -111,7 +111,11 @@ fn check_locates_errors_and_warns_of_settings_without_effect() {
     let (is_good, output, warned) = check(&config, &sites);
     assert!(is_good && output.contains("redis: {host: 127.0.0.1, port: 6380, auth_pass: ~}"));
     assert!(warned.contains("config.yml:1:6: io.cookie changes nothing: "), "{warned}");
-    assert!(warned.contains("to store everything in Redis, set `engine: redis://"), "{warned}");
+    assert!(output.contains("\nengine: redis://127.0.0.1:6380\n"), "{output}");
+    std::fs::write(&config, "engine: memory\nredis: {port: 6380}\n").unwrap();
+    let (is_good, output, warned) = check(&config, &sites);
+    assert!(is_good && output.contains("\nengine: memory\n"), "{output}");
+    assert!(warned.contains("redis: the setting has no effect, because `engine` is set"));
 }
 
 #[test]
