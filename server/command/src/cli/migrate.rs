@@ -15,8 +15,8 @@ pub(super) struct Migrate {
     #[command(flatten)]
     args: SettingsArgs,
 
-    /// `FROM` is the Redis of a SocketIO Web Service: its waiting messages are copied, for the sites
-    /// of `--sites`
+    /// `FROM` is the Redis of a SocketIO Web Service: its waiting messages are copied, for the
+    /// sites of `--sites`
     #[arg(long)]
     web_service: bool,
 

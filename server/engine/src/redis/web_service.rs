@@ -1,9 +1,9 @@
 //! The queues of a SocketIO Web Service, as the source of a [migration](crate::migration).
 //!
 //! A queue is a list with the key `/SITE:socket.io:ROOM:EVENT`, in later versions
-//! `/SITE:socket.io:ROOM:DEVICE:EVENT`. Its items are `ID:[EVENT, …]`. Rooms, devices and events may
-//! have colons, so the event is taken from the items, and the room begins with the prefix of the
-//! rooms of single persons.
+//! `/SITE:socket.io:ROOM:DEVICE:EVENT`. Its items are `ID:[EVENT, …]`. Rooms, devices and events
+//! may have colons, so the event is taken from the items, and the room begins with the prefix of
+//! the rooms of single persons.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

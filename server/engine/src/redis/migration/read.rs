@@ -346,8 +346,8 @@ fn read_devices(devices: Reply) -> Result<Vec<StoredDevice>, Error> {
     Ok(numbered.into_iter().map(|(_, device)| device).collect())
 }
 
-/// Returns the time and the hash of an entry in a list of ages, which has so many numbers before the
-/// hash.
+/// Returns the time and the hash of an entry in a list of ages, which has so many numbers before
+/// the hash.
 fn split_age(age: &[u8], numbers: usize) -> Option<(u64, &[u8])> {
     let mut parts = age.splitn(numbers + 1, |byte| *byte == b' ');
     let at = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
