@@ -73,6 +73,7 @@ mod router;
 
 mod http;
 
+mod announcements;
 mod answer;
 mod answer_claim;
 mod answers;

@@ -236,6 +236,21 @@ async fn answer_and_drain(server: &SimulatedServer) {
     assert!(!trace.contains(&format!("grace {late}")), "{trace}");
 }
 
+/// Events of other servers were missed, and a revocation may be among them.
+async fn recheck(server: &SimulatedServer) {
+    let service = &server.logic.delivery_service;
+    service.use_events();
+    let asked = || server.network.trace().matches("authUrl").count();
+    let _eve = server.network.connect("eve", "/shop", "/socket.io/?token=secret", None).await;
+    server.environment.sleep(Duration::from_secs(3600)).await;
+    assert_eq!(asked(), 1);
+    service.recheck_all();
+    server.environment.sleep(Duration::from_secs(31)).await;
+    assert_eq!(asked(), 2);
+    server.environment.sleep(Duration::from_secs(3600)).await;
+    assert_eq!(asked(), 2);
+}
+
 /// A session ends when it was not used for as long as it may be.
 async fn expire(server: &SimulatedServer) {
     let mut client = server.sails("frank").await;
@@ -271,6 +286,11 @@ fn trace(seed: u64) -> String {
 #[test]
 fn connections_of_a_drained_server_end_spread_over_the_time() {
     run(rand::random(), |server| Box::pin(drain(server)));
+}
+
+#[test]
+fn back_end_is_asked_about_each_client_again_after_events_were_missed() {
+    run(rand::random(), |server| Box::pin(recheck(server)));
 }
 
 #[test]

@@ -224,6 +224,13 @@ pub trait Engine: Send + Sync + 'static {
         None
     }
 
+    /// Announces a text to all servers that share the store, this one included: as an
+    /// [event](StoreEvent::Announced), once and in the order of all events. A store of one server
+    /// has no events, and this does nothing.
+    async fn announce(&self, _text: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Returns metrics of the store.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()

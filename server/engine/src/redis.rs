@@ -30,7 +30,7 @@
 //! | `inbox:P`, `items:P` | sorted set, hash | the deliveries of a person |
 //! | `devices:P`, `waiting-ends:P` | hash, sorted set | devices; what expires without a device |
 //! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
-//! | `events` | stream | messages and changed sessions, for all servers; the last 1,000 or so |
+//! | `events` | stream | messages, changed sessions and announcements; the last 1,000 or so |
 //! | `connected:N` | set | the devices with sockets at a node |
 //! | `nodes` | hash | the leases of the nodes' numbers, or of a migration: `token end` |
 //! | `person-ends` | sorted set | when something of a person expires next |
@@ -297,6 +297,11 @@ impl Engine for Redis {
 
     fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {
         self.events.lock().take()
+    }
+
+    async fn announce(&self, text: &str) -> Result<(), Error> {
+        let call = Call::new(&script::ANNOUNCE).with(events::MAX_EVENTS).with(text);
+        self.steps.run(call).await.map(drop)
     }
 
     async fn close(&self) {

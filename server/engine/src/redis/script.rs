@@ -70,6 +70,7 @@ scripts! {
     SESSION "scripts/session.lua",
     LOAD_SESSION "scripts/load_session.lua",
     MIGRATE "scripts/queue_data.lua" "scripts/migrate.lua",
+    ANNOUNCE "scripts/announce.lua",
     LEASE allow_oom "scripts/lease.lua",
 }
 

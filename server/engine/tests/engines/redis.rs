@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backwire_engine::{ChangesSince, Engine, Error, Gap, Redis, RedisOptions, Window};
+use backwire_engine::{ChangesSince, Engine, Error, Gap, Redis, RedisOptions, StoreEvent, Window};
 use backwire_records::change::{Attributes, Change, Position, Resource, Room};
 use backwire_records::criteria::{Criteria, Language, Parameters};
 use backwire_records::messages::flake::Node;
@@ -241,6 +241,23 @@ async fn number_of_a_node_is_free_again_when_its_process_ends_or_is_killed() {
     let forgotten = format!("{prefix}:nodes");
     shared().command(&["HSET", &forgotten, "34", "abc 1"]);
     timeout(PATIENCE, begin(&one)).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announcement_reaches_all_nodes_once_and_in_order() {
+    let [one, two] = nodes();
+    let mut received = [&one, &two].map(|store| store.engine.events().unwrap());
+    one.engine.announce("ä").await.unwrap();
+    two.engine.announce("{}").await.unwrap();
+    for events in &mut received {
+        for expected in ["ä", "{}"] {
+            let event = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+            assert!(matches!(&event, StoreEvent::Announced(text) if text == expected), "{event:?}");
+        }
+    }
+    let memory = default_store(store::memory);
+    memory.engine.announce("nobody").await.unwrap();
+    assert!(memory.engine.events().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
