@@ -186,7 +186,10 @@ mod tests {
     #[test]
     fn cluster_serves_the_demo_from_all_nodes_and_goes_on_without_a_killed_one() {
         let workspace = Workspace::find();
-        build::server(&workspace, Profile::Debug).unwrap();
+        // Tests of the whole workspace have built the server; another build would take minutes.
+        if !workspace.server(Profile::Debug).exists() {
+            build::server(&workspace, Profile::Debug).unwrap();
+        }
         let folder = tempfile::tempdir().unwrap();
         let nodes =
             Nodes::start(&workspace, Profile::Debug, &workspace.demo(), folder.path(), 0).unwrap();
