@@ -103,6 +103,11 @@ impl Config {
         ignored_keys.chain(others).collect()
     }
 
+    /// Whether the file sets the engine.
+    pub fn has_engine(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// Whether the file declares a resource.
     pub fn has_resources(&self) -> bool {
         !self.resources.is_empty()
@@ -378,7 +383,7 @@ mod tests {
                     redis: {url: 'redis://h', connect_timeout: 5}\nflakeid: {seqMask: 3}\n";
         let warnings = warnings(yaml);
         for (warning, begin) in warnings.iter().zip([
-            "c.yml:2:9: redis.url changes nothing: the address of an engine in Redis is in `engine` (see docs/",
+            "c.yml:2:9: redis.url changes nothing: other options of an engine in Redis are in `engine` (see docs/",
             "c.yml:2:27: redis.connect_timeout changes nothing: ",
             "c.yml:3:11: flakeid.seqMask changes nothing: ",
             "c.yml:1:6: io.cookie changes nothing: Socket.IO sets no cookie here (see docs/how-to",

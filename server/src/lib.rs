@@ -74,6 +74,7 @@ mod router;
 
 mod http;
 
+mod announcements;
 mod answer;
 mod answer_claim;
 mod answers;

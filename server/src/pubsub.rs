@@ -51,9 +51,10 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::announcements::Announcement;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
-use crate::socket::{Audience, Client};
+use crate::socket::{Audience, Client, Sockets};
 use crate::subscription::rooms::rooms_of_record;
 use publisher::to_json;
 
@@ -261,11 +262,25 @@ impl Pubsub {
         self.publisher.commit(write).await
     }
 
+    /// Sends a message to the stock clients in a room, at all servers.
     fn emit(&self, room: &Room, message: &RawValue, omit: Option<&Client>) {
-        for dialect in Dialect::STOCK {
-            let to = Audience { rooms: &[room], except: &[], origin: origin_of(omit) };
-            self.publisher.sockets.emit_to_each(dialect, to, &dialect.message_event(room), message);
-        }
+        let omit = origin_of(omit);
+        emit_message(&self.publisher.sockets, room, message, omit);
+        self.publisher.announcer.announce_later(Announcement::Publish {
+            resource: room.resource().as_str().to_owned(),
+            id: room.id().cloned(),
+            data: message.to_owned(),
+            omit: omit.map(str::to_owned),
+        });
+    }
+}
+
+/// Sends a message to the stock clients in a room of a resource or a record at this server, except
+/// the omitted connection.
+pub(crate) fn emit_message(sockets: &Sockets, room: &Room, message: &RawValue, omit: Option<&str>) {
+    for dialect in Dialect::STOCK {
+        let to = Audience { rooms: &[room], except: &[], origin: omit };
+        sockets.emit_to_each(dialect, to, &dialect.message_event(room), message);
     }
 }
 

@@ -18,9 +18,10 @@ mod start_error;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use backwire_engine::Environment;
+use backwire_engine::{Engine, Environment};
 use backwire_environment::Task;
 use tokio::sync::{mpsc, oneshot};
 
@@ -45,6 +46,9 @@ pub struct Server {
     addr: SocketAddr,
     sockets: Sockets,
     publisher: Publisher,
+    engine: Arc<dyn Engine>,
+    /// How long a shutdown may take.
+    shutdown_time: Duration,
     stop: oneshot::Sender<()>,
     /// The server accepts messages of back ends until this is dropped.
     message_sender: mpsc::Sender<SendRequest>,
@@ -88,19 +92,38 @@ impl Server {
     }
 
     /// Stops accepting connections, ends all connections, and returns when all committed changes
-    /// have been sent. Steps that do not end in time are abandoned.
+    /// have been sent, within [`shutdown_time`](crate::Settings::shutdown_time). Steps that do not
+    /// end in time are abandoned.
+    ///
+    /// If other servers share the store, the connections end one after the other in the first half
+    /// of that time, each when its requests are answered: the clients connect to the other servers.
+    /// A server alone ends all of them at once.
     pub async fn shutdown(self) {
+        let (environment, time) = (self.environment.clone(), self.shutdown_time);
+        if environment.timeout(time, self.shut_down()).await.is_err() {
+            tracing::warn!("the server did not stop within {time:?} (shutdown_time)");
+        }
+    }
+
+    async fn shut_down(self) {
+        let Self { environment, sockets, engine, shutdown_time, stop, tasks, .. } = self;
         // An error means that the server has already stopped.
-        let _ = self.stop.send(());
-        self.tasks.session_watch.abort();
-        self.tasks.site_updates.abort();
-        self.tasks.store_events.iter().for_each(Task::abort);
-        self.tasks.cascades.abort();
-        self.sockets.close(DISCONNECT_TIMEOUT).await;
-        wait_for(&self.environment, "http", self.serving).await;
+        let _ = stop.send(());
+        if tasks.store_events.is_some() {
+            sockets.drain(&environment, shutdown_time / 2, shutdown_time / 4).await;
+        }
+        tasks.session_watch.abort();
+        tasks.site_updates.abort();
+        tasks.store_events.iter().for_each(Task::abort);
+        tasks.cascades.abort();
+        sockets.close(DISCONNECT_TIMEOUT).await;
+        wait_for(&environment, "http", self.serving).await;
         drop(self.message_sender);
-        wait_for(&self.environment, "delivery", self.tasks.delivery).await;
-        wait_for(&self.environment, "fan-out", self.tasks.fanout).await;
+        wait_for(&environment, "delivery", tasks.delivery).await;
+        wait_for(&environment, "the store", engine.close()).await;
+        // The fan-out ends with the engine.
+        drop(engine);
+        wait_for(&environment, "fan-out", tasks.fanout).await;
     }
 }
 

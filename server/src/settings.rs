@@ -76,8 +76,8 @@ macro_rules! define_settings {
             /// Files among the pages that are never served. The files of the store are not served
             /// either.
             pub private_files: Vec<PathBuf>,
-            /// The address of a Redis server in a file of a SocketIO Web Service. It has no effect:
-            /// an engine in Redis has its address in [`store`](Self::store).
+            /// The address of a Redis server in a file of a SocketIO Web Service. The library does
+            /// not use it: its engine is [`store`](Self::store), which the command sets to it.
             pub redis: Option<Redis>,
             /// The apps that share this server. Each has its own namespace.
             pub sites: Sites,
@@ -140,7 +140,7 @@ impl Settings {
     }
 
     /// Returns how long messages wait at sites without a `clientTtl`.
-    pub(crate) fn ttl(&self) -> Ttl {
+    pub fn ttl(&self) -> Ttl {
         Ttl::seconds(self.client_ttl.unwrap_or_default().as_secs())
     }
 

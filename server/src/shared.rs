@@ -13,6 +13,7 @@ use http::request::Parts;
 use tokio::sync::Notify;
 
 use crate::address_quota::AddressQuota;
+use crate::announcements::Announcer;
 use crate::error::{Error, Result};
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
     pub(crate) backlog: Arc<PushBacklog>,
+    pub(crate) announcer: Announcer,
     pub(crate) models: Arc<Models>,
     pub(crate) routing: Routing,
     pub(crate) sessions: SessionPolicy,

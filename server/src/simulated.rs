@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::get;
+use axum::routing::{get, post};
 use backwire_engine::{Environment, Memory};
 use backwire_protocol::wire::{AUTH_VERSION, VERSION};
 use bytes::Bytes;
@@ -27,6 +27,8 @@ use crate::http::send;
 use crate::router::Routes;
 use crate::server::logic::{Budgets, Logic, Tasks, World};
 use crate::sites::{HttpClient, RequestError, Site, Sites};
+use crate::socket::Sockets;
+use crate::socket::adapter::Adapter;
 use crate::{Session, Settings};
 use executor::Executor;
 use network::{Network, Peer};
@@ -39,7 +41,7 @@ struct SimulatedServer {
     environment: Environment,
     /// Answers the requests of back ends.
     back_end: Router,
-    _logic: Logic,
+    logic: Logic,
     _tasks: Tasks,
     _messages: mpsc::Sender<SendRequest>,
 }
@@ -72,7 +74,11 @@ impl SimulatedServer {
         sites.insert("shop".parse().unwrap(), shop).unwrap();
         let settings =
             Settings { sites: sites.clone(), session_age: SESSION_AGE, ..Settings::default() };
-        let routes = Routes::default().add("/session", get(read_session).post(write_session));
+        let slow = environment.clone();
+        let answer_slowly = async move || slow.sleep(Duration::from_secs(1)).await;
+        let routes = Routes::default()
+            .add("/session", get(read_session).post(write_session))
+            .add("/slow", post(answer_slowly));
         let (tail, changes) = mpsc::channel(8);
         let engine = Memory::in_environment(environment.clone(), settings.window(), tail);
         let world = World {
@@ -87,7 +93,7 @@ impl SimulatedServer {
         let tasks = logic.start(&settings, changes, messages);
         let queue = DeliveryQueue::new(sender.downgrade());
         let back_end = send::router(sites, settings.body_limit, queue.enqueue_function());
-        Self { network, environment, back_end, _logic: logic, _tasks: tasks, _messages: sender }
+        Self { network, environment, back_end, logic, _tasks: tasks, _messages: sender }
     }
 
     async fn connect(&self, name: &str, namespace: &str, auth: Option<&str>) -> Peer {
@@ -101,6 +107,10 @@ impl SimulatedServer {
     async fn runtime(&self, name: &str) -> Peer {
         let auth = format!(r#"{{"{AUTH_VERSION}":{VERSION}}}"#);
         self.connect(name, "/", Some(&auth)).await
+    }
+
+    fn sockets(&self) -> &Sockets {
+        &self.logic.shared.sockets
     }
 
     /// Sends a message of the back end to a person.
@@ -179,6 +189,68 @@ async fn deliver(server: &SimulatedServer) {
     assert!(third.contains("third"), "{third}");
 }
 
+/// Twenty clients are drained within a second.
+async fn drain(server: &SimulatedServer) {
+    let mut clients = Vec::new();
+    for number in 0..20 {
+        clients.push(server.runtime(&format!("client-{number}")).await);
+    }
+    let connected = || server.network.all_sockets().len();
+    let before = connected();
+    let (environment, sockets) = (server.environment.clone(), server.sockets().clone());
+    let begin = environment.now();
+    let draining = environment.spawn_with_handle({
+        let environment = environment.clone();
+        async move {
+            sockets.drain(&environment, Duration::from_secs(1), Duration::from_secs(5)).await;
+        }
+    });
+    environment.sleep(Duration::from_millis(500)).await;
+    let half = connected();
+    assert!((before / 3..before).contains(&half), "{half} of {before} after half of the time");
+    draining.await;
+    assert_eq!(connected(), 0);
+    let took = environment.now() - begin;
+    assert!(took > Duration::from_millis(900) && took < Duration::from_secs(2), "{took:?}");
+}
+
+/// Requests that arrived before the end of their connection are answered, and no later ones begin.
+async fn answer_and_drain(server: &SimulatedServer) {
+    let mut client = server.runtime("grace").await;
+    let create = r#"["post",{"url":"/slow"}]"#;
+    let expected = client.send(create);
+    // It has arrived after the longest latency, and is answered a second later.
+    server.environment.sleep(Duration::from_millis(100)).await;
+    let sockets = server.sockets().clone();
+    let grace = Duration::from_secs(5);
+    let environment = server.environment.clone();
+    let draining = server.environment.spawn_with_handle(async move {
+        sockets.drain(&environment, Duration::ZERO, grace).await;
+    });
+    server.environment.sleep(Duration::from_millis(100)).await;
+    let late = client.send(create);
+    draining.await;
+    server.environment.sleep(Duration::from_secs(5)).await;
+    let trace = server.network.trace();
+    assert!(trace.contains(&format!("grace {expected}")), "{trace}");
+    assert!(!trace.contains(&format!("grace {late}")), "{trace}");
+}
+
+/// Events of other servers were missed, and a revocation may be among them.
+async fn recheck(server: &SimulatedServer) {
+    let service = &server.logic.delivery_service;
+    service.use_events();
+    let asked = || server.network.trace().matches("authUrl").count();
+    let _eve = server.network.connect("eve", "/shop", "/socket.io/?token=secret", None).await;
+    server.environment.sleep(Duration::from_secs(3600)).await;
+    assert_eq!(asked(), 1);
+    service.recheck_all();
+    server.environment.sleep(Duration::from_secs(31)).await;
+    assert_eq!(asked(), 2);
+    server.environment.sleep(Duration::from_secs(3600)).await;
+    assert_eq!(asked(), 2);
+}
+
 /// A session ends when it was not used for as long as it may be.
 async fn expire(server: &SimulatedServer) {
     let mut client = server.sails("frank").await;
@@ -190,17 +262,40 @@ async fn expire(server: &SimulatedServer) {
 }
 
 /// Runs a story and returns what all clients have received.
-fn trace(seed: u64) -> String {
+fn run(seed: u64, story: for<'s> fn(&'s SimulatedServer) -> BoxFuture<'s, ()>) -> String {
     println!("seed {seed}");
     let executor = Executor::new(seed);
     let environment = executor.environment();
     executor.run(async move {
         let server = SimulatedServer::start(environment).await;
-        write_and_follow(&server).await;
-        deliver(&server).await;
-        expire(&server).await;
+        story(&server).await;
         server.network.trace()
     })
+}
+
+fn trace(seed: u64) -> String {
+    run(seed, |server| {
+        Box::pin(async {
+            write_and_follow(server).await;
+            deliver(server).await;
+            expire(server).await;
+        })
+    })
+}
+
+#[test]
+fn connections_of_a_drained_server_end_spread_over_the_time() {
+    run(rand::random(), |server| Box::pin(drain(server)));
+}
+
+#[test]
+fn back_end_is_asked_about_each_client_again_after_events_were_missed() {
+    run(rand::random(), |server| Box::pin(recheck(server)));
+}
+
+#[test]
+fn drained_connection_ends_when_its_requests_are_answered_and_begins_no_others() {
+    run(rand::random(), |server| Box::pin(answer_and_drain(server)));
 }
 
 #[test]

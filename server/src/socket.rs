@@ -34,6 +34,7 @@
 
 pub(crate) mod adapter;
 pub(crate) mod connection;
+mod drain;
 #[expect(clippy::disallowed_types, reason = "this is below the adapter")]
 mod emit;
 mod engine_request;

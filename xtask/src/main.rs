@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask build`, `demo`, `docs`, `test`, `bench`, `fuzz`,
-//! `crash` and `abuse`.
+//! The project's own commands: `cargo xtask build`, `demo`, `cluster`, `docs`, `test`, `bench`,
+//! `fuzz`, `crash` and `abuse`.
 //!
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
@@ -18,6 +18,7 @@ mod build;
 mod bundle;
 mod checks;
 mod client;
+mod cluster;
 mod command;
 mod comments;
 mod count;
@@ -73,6 +74,7 @@ struct Cli {
 enum Task {
     Build(build::Build),
     Demo(demo::Demo),
+    Cluster(cluster::Cluster),
     Docs(docs::Docs),
     Test(test::Test),
     Bench(bench::Bench),
@@ -97,6 +99,7 @@ impl Task {
         match self {
             Self::Build(_) => build::REQUIREMENTS.concat(),
             Self::Demo(_) => demo::REQUIREMENTS.concat(),
+            Self::Cluster(_) => cluster::REQUIREMENTS.concat(),
             Self::Docs(_) => docs::REQUIREMENTS.concat(),
             Self::Test(test) => test.requirements(),
             Self::Bench(bench) => bench.requirements(),
@@ -110,6 +113,7 @@ impl Task {
         match self {
             Self::Build(build) => build.run(workspace),
             Self::Demo(demo) => demo.run(workspace),
+            Self::Cluster(cluster) => cluster.run(workspace),
             Self::Docs(docs) => docs.run(workspace),
             Self::Test(test) => test.run(workspace),
             Self::Bench(bench) => bench.run(workspace),
@@ -141,7 +145,7 @@ mod tests {
     fn every_command_that_compiles_the_client_checks_for_the_wasm_target() {
         let compile = ["bundle", "js", "lint", "server", "wasm", "e2e", "setup"];
         let steps = compile.map(|step| format!("test --only {step}"));
-        let commands = ["build", "demo", "test", "bench", "abuse"].map(str::to_owned);
+        let commands = ["build", "demo", "cluster", "test", "bench", "abuse"].map(str::to_owned);
         for command in commands.into_iter().chain(steps) {
             assert!(requirements(&command).contains(&WASM_TARGET), "{command}");
         }

@@ -65,6 +65,11 @@ impl Server {
         &self.origin
     }
 
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// For others to add events.
     pub(crate) fn sender(&self) -> Sender<Event> {
         self.sender.clone()

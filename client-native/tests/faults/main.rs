@@ -6,7 +6,11 @@
 
 #![allow(clippy::unwrap_used, reason = "whatever fails in a test fails the test")]
 
+mod balancer;
 mod faulty_proxy;
+#[path = "../../../server/engine/tests/engines/redis_server.rs"]
+#[allow(dead_code, reason = "the tests of the engine use the rest of it")]
+mod redis_server;
 mod screen;
 
 use std::io::{Write, stderr};
@@ -16,14 +20,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backwire::Server;
-use backwire::settings::Store;
+use backwire::settings::{Flake, Store};
 use backwire_client_native::{Client, Events, Verb};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
+use balancer::Balancer;
 use faulty_proxy::{Faults, FaultyProxy};
+use redis_server::RedisServer;
 use screen::{Screen, offset_of, records_of};
 
 /// The average time between interruptions of a connection.
@@ -170,6 +176,31 @@ async fn server_restart_with_the_same_database_loses_and_repeats_no_write() {
     }
     run.end(&server).await;
     server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drained_server_loses_and_repeats_no_write() {
+    let schedule = Schedule::of_this_run();
+    let redis = RedisServer::start(&["--save", ""]);
+    let begin = async |worker| {
+        let store = redis.url().parse::<Store>().unwrap();
+        let builder = Server::builder().port(0).store(store);
+        let builder = builder.flake(Flake { worker, ..Flake::default() });
+        builder.shutdown_time(Duration::from_secs(8)).bind().await.unwrap()
+    };
+    let (mut one, mut two) = (begin(1).await, begin(2).await);
+    let balancer = Balancer::start([two.addr(), one.addr()]).await;
+    let run = WriteRun::start(&schedule, balancer.address).await;
+    for (part, worker) in [(1, 2), (2, 1)] {
+        run.has_made(WriteRun::TOTAL * part / 3).await;
+        two.shutdown().await;
+        // The clients are at the other server now, which is the next to stop.
+        two = std::mem::replace(&mut one, begin(worker).await);
+        balancer.prefer([two.addr(), one.addr()]);
+    }
+    run.end(&one).await;
+    one.shutdown().await;
+    two.shutdown().await;
 }
 
 /// A run in which all clients write, and receive the writes of all others.

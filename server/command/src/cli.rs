@@ -4,8 +4,10 @@
 //!
 //! - `settings`: the options for settings, and the files;
 //! - `setting_options`: those options that are derived from the definition of the settings;
-//! - `send`: `backwire send`.
+//! - `send`: `backwire send`;
+//! - `migrate`: `backwire migrate`.
 
+mod migrate;
 mod send;
 mod setting_options;
 mod settings;
@@ -41,6 +43,9 @@ enum Operation {
     Backup(CopyArgs),
     /// Replaces the database by a copy that `backup` has made. Stop the server first
     Restore(CopyArgs),
+    /// Copies everything to another engine, or what waits in a SocketIO Web Service. Stop the
+    /// servers first
+    Migrate(migrate::Migrate),
     /// Sends a message to people's browsers, or many from the standard input
     Send(send::Send),
 }
@@ -73,6 +78,7 @@ impl Command {
         match self.operation {
             Operation::Serve(serve) => serve.run().await,
             Operation::Send(send) => send.run().await,
+            Operation::Migrate(migrate) => migrate.run().await,
             Operation::Check(args) => write!(io::stdout(), "{}", args.settings()?),
             Operation::Backup(copy) => copy.back_up(),
             Operation::Restore(copy) => copy.restore(),

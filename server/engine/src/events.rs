@@ -13,6 +13,8 @@ pub enum StoreEvent {
     /// A session was changed in a way that may change the rights of its connections. It has this
     /// id, or had it before.
     SessionChanged(Arc<str>),
+    /// A server has [announced](crate::Engine::announce) this text.
+    Announced(String),
     /// Some events did not reach this server. Their messages for persons are in the queues.
     Missed,
 }

@@ -20,6 +20,7 @@ mod events;
 mod ledger;
 mod ledger_entry;
 mod memory;
+mod migration;
 mod partial_record;
 mod queues;
 mod read_options;
@@ -50,6 +51,7 @@ pub use error::Error;
 pub use events::{StoreEvent, StoredMessage};
 pub use ledger_entry::{KeyLookup, LedgerEntry};
 pub use memory::Memory;
+pub use migration::{Migrated, MigratedStore, WaitingMessages, migrate};
 pub use queues::{
     Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, Enqueue, Enqueued, MemoryQueues,
     QueueRange, Queues,
@@ -222,10 +224,21 @@ pub trait Engine: Send + Sync + 'static {
         None
     }
 
+    /// Announces a text to all servers that share the store, this one included: as an
+    /// [event](StoreEvent::Announced), once and in the order of all events. A store of one server
+    /// has no events, and this does nothing.
+    async fn announce(&self, _text: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Returns metrics of the store.
     fn gauges(&self) -> Vec<Gauge> {
         Vec::new()
     }
+
+    /// Releases what the engine holds at a store that others share. It is called once, after
+    /// everything else.
+    async fn close(&self) {}
 
     /// Returns the cascades: references to destroyed records that are still to be removed. A commit
     /// of a destroy begins them, see [`Write::references`].

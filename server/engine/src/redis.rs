@@ -30,8 +30,9 @@
 //! | `inbox:P`, `items:P` | sorted set, hash | the deliveries of a person |
 //! | `devices:P`, `waiting-ends:P` | hash, sorted set | devices; what expires without a device |
 //! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
-//! | `events` | stream | messages and changed sessions, for all servers; the last 1,000 or so |
+//! | `events` | stream | messages, changed sessions and announcements; the last 1,000 or so |
 //! | `connected:N` | set | the devices with sockets at a node |
+//! | `nodes` | hash | the leases of the nodes' numbers, or of a migration: `token end` |
 //! | `person-ends` | sorted set | when something of a person expires next |
 //! | `posts:S`, `posts-ages:S` | hash, list | idempotency keys of messages |
 //! | `session:S` | hash | a session |
@@ -51,9 +52,11 @@ mod handshake;
 mod indexes;
 mod job;
 mod known;
+mod lease;
 mod link;
 mod log;
 mod matches;
+mod migration;
 mod operation;
 mod part;
 mod plan;
@@ -62,6 +65,7 @@ mod repeats;
 mod reply;
 mod requests;
 mod runtime;
+mod scan;
 mod script;
 mod sessions;
 mod state;
@@ -70,6 +74,7 @@ mod steps;
 mod stored;
 mod stored_message;
 mod tail;
+mod web_service;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -96,6 +101,7 @@ use deadline::ReadClock;
 use delivery::Delivery;
 use find::ListRead;
 use known::Known;
+use lease::Lease;
 use link::Link;
 use reply::Reply;
 use requests::{Request, Requests};
@@ -104,6 +110,9 @@ use script::Call;
 use steps::{Steps, within};
 use tail::Follower;
 use writer::Writer;
+
+pub(super) use migration::MigrationStore;
+pub(super) use web_service::WebService;
 
 /// The options of a store in Redis.
 #[derive(Debug, Clone)]
@@ -146,6 +155,8 @@ pub struct Redis {
     steps: Steps,
     /// The node that creates the ids of deliveries.
     node: Mutex<Node>,
+    /// The claim of its number.
+    lease: Lease,
     window: Window,
     gaps: Mutex<Option<mpsc::UnboundedReceiver<Gap>>>,
     events: Mutex<Option<mpsc::Receiver<StoreEvent>>>,
@@ -175,6 +186,7 @@ impl Redis {
         let changes = Arc::clone(&delivery);
         let (follower, events) =
             Follower::begin(link, &connection, changes, tail, gap_sender, others).await?;
+        let lease = Lease::new(Arc::clone(&writes));
         let (cache, steps) = (Cache::new(), Steps::spawn(Arc::clone(&writes)));
         let writer =
             Writer { commands: writes, known: Arc::clone(&known), delivery, window, cache };
@@ -185,6 +197,7 @@ impl Redis {
             writes: writer.spawn(),
             steps,
             node: Mutex::default(),
+            lease,
             window,
             gaps: Mutex::new(Some(gaps)),
             events: Mutex::new(Some(events)),
@@ -284,6 +297,15 @@ impl Engine for Redis {
 
     fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {
         self.events.lock().take()
+    }
+
+    async fn announce(&self, text: &str) -> Result<(), Error> {
+        let call = Call::new(&script::ANNOUNCE).with(events::MAX_EVENTS).with(text);
+        self.steps.run(call).await.map(drop)
+    }
+
+    async fn close(&self) {
+        self.lease.release().await;
     }
 
     fn cascades(&self) -> &dyn Cascades {

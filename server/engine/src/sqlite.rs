@@ -23,6 +23,7 @@ mod indexes;
 mod ledger;
 mod list;
 mod lock;
+pub(crate) mod migration;
 mod operation;
 mod prefilter;
 mod queues;

@@ -1,4 +1,5 @@
-//! Asks the site's back end again about clients that are connected: the setting `recheck`.
+//! Asks the site's back end again about clients that are connected: the setting `recheck`, and when
+//! a revocation at another server may have been missed.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -9,14 +10,35 @@ use backwire_engine::Environment;
 use super::service::DeliveryService;
 use super::site_client::SiteClient;
 
+/// How long a check takes to begin after events of other servers were missed. The checks of all
+/// connections are spread over it.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
 impl DeliveryService {
     /// Resolves when the back end refuses the token of a client, or returns other rooms for it. If
     /// the back end does not answer, or its answer is not a list of rooms, nothing changes.
     pub(super) async fn rejected(&self, site_client: &SiteClient) {
+        let (mut rounds, environment) = (self.rechecks(), self.environment());
         loop {
-            let Some(interval) = site_client.site.recheck else { return pending().await };
-            let environment = self.environment();
-            environment.sleep(with_jitter(interval, environment)).await;
+            let interval = async {
+                match site_client.site.recheck {
+                    Some(interval) => {
+                        environment.sleep(with_jitter(interval, environment)).await;
+                    }
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = interval => {}
+                changed = rounds.changed() => match changed {
+                    Ok(()) => {
+                        let delay = MAX_DELAY.mul_f64(environment.random_fraction());
+                        environment.sleep(delay).await;
+                    }
+                    Err(_) => return pending().await,
+                }
+            }
             let Some(authenticator) = self.authenticator_of(&site_client.name) else { continue };
             let current: BTreeSet<_> = site_client.rooms.iter().collect();
             match authenticator.rooms(site_client.token.as_deref(), site_client.address).await {

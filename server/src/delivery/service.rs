@@ -21,6 +21,7 @@ use backwire_records::messages::rules::Ttl;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
+use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
@@ -29,6 +30,7 @@ use super::arrivals::{Arrival, Arrivals};
 use super::rejection::Rejection;
 use super::site_client::{ConnectRequest, SiteClient};
 use super::site_connections::{Revocation, SiteConnections};
+use crate::announcements::{self, Announcement, Announcer};
 use crate::error::{Error, Result};
 use crate::http::send::{self, BacklogPermit, QueuedMessage};
 use crate::sites::{Authenticator, HttpClient, Name, Site, Sites, Table, UserEvent, UserUpdates};
@@ -60,6 +62,9 @@ struct Inner {
     recipients: Recipients,
     site_connections: SiteConnections,
     user_updates: UserUpdates,
+    announcer: Announcer,
+    /// How often all connections had to be checked again.
+    rechecks: watch::Sender<u64>,
     /// Whether the engine reports the stored messages, those of other servers as well.
     has_events: AtomicBool,
 }
@@ -120,6 +125,7 @@ impl DeliveryService {
     pub(crate) fn new(
         environment: Environment,
         engine: Arc<dyn Engine>,
+        announcer: Announcer,
         sites: Sites,
         http: HttpClient,
         ttl: Ttl,
@@ -137,6 +143,8 @@ impl DeliveryService {
             recipients,
             site_connections,
             user_updates,
+            announcer,
+            rechecks: watch::Sender::default(),
             has_events: AtomicBool::new(false),
         }))
     }
@@ -207,7 +215,8 @@ impl DeliveryService {
         let ConnectRequest { token, is_runtime, address, .. } = request;
         let (name, scheme) = (name.clone(), &site.auth_scheme);
         let authorization = token.as_deref().and_then(|token| scheme.header(token));
-        let token = token.filter(|_| site.recheck.is_some());
+        let may_recheck = site.recheck.is_some() || self.0.has_events.load(Ordering::Relaxed);
+        let token = token.filter(|_| may_recheck);
         Ok(SiteClient {
             name,
             site,
@@ -254,8 +263,31 @@ impl DeliveryService {
         self.0.sites.has_resources(name)
     }
 
-    /// Ends connections of a site. When they have ended, returns how many there were.
-    pub(crate) async fn revoke(&self, name: &Name, revocation: &Revocation) -> usize {
+    /// Ends connections of a site, at all servers that share the store. When those of this server
+    /// have ended, returns how many there were.
+    pub(crate) async fn revoke(&self, name: &Name, revocation: &Revocation) -> Result<usize> {
+        let site = name.as_str().to_owned();
+        let announced = match revocation {
+            Revocation::User(user) => Some(Announcement::RevokeUser { site, user: user.clone() }),
+            Revocation::Session(token) => self.site_header(name, token).map(|header| {
+                let authorization = announcements::hash_of(header.as_bytes());
+                Announcement::RevokeSession { site, authorization }
+            }),
+            Revocation::HashedSession(_) => None,
+        };
+        let count = self.revoke_here(name, revocation).await;
+        if let Some(announced) = announced {
+            self.0.announcer.announce(&announced).await?;
+        }
+        Ok(count)
+    }
+
+    fn site_header(&self, name: &Name, token: &str) -> Option<HeaderValue> {
+        self.0.sites.get(name.as_str())?.auth_scheme.header(token)
+    }
+
+    /// Ends connections of a site to this server.
+    pub(crate) async fn revoke_here(&self, name: &Name, revocation: &Revocation) -> usize {
         if let Some(authenticator) = self.authenticator_of(name) {
             // Running requests may be older than the revocation, so later connects do not share
             // them.
@@ -432,6 +464,16 @@ impl DeliveryService {
     pub(crate) fn deliver_stored(&self, stored: &StoredMessage) {
         let StoredMessage { id, site, persons, message } = stored;
         self.0.recipients.deliver((site, persons, message), Some(*id));
+    }
+
+    /// Has the back ends of all sites asked about their connected clients again, because the engine
+    /// may not have reported a revocation.
+    pub(crate) fn recheck_all(&self) {
+        self.0.rechecks.send_modify(|rounds| *rounds += 1);
+    }
+
+    pub(super) fn rechecks(&self) -> watch::Receiver<u64> {
+        self.0.rechecks.subscribe()
     }
 
     /// Has all connections read their queues, because the engine has not reported some messages.

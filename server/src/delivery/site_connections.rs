@@ -12,6 +12,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::site_client::SiteClient;
+use crate::announcements;
 use crate::sites::{Name, Site};
 use crate::socket::site_connection::SiteConnection;
 
@@ -22,6 +23,8 @@ pub(crate) enum Revocation {
     User(String),
     /// The connections that were authenticated with this token.
     Session(String),
+    /// The same with the [hash](announcements::hash_of) of their `Authorization` header.
+    HashedSession(String),
 }
 
 /// The connections to all sites.
@@ -98,6 +101,10 @@ impl Connection {
             Revocation::User(user) => {
                 let prefix = self.site.user_room_prefix.as_deref().unwrap_or_default();
                 self.rooms.iter().any(|room| room.strip_prefix(prefix) == Some(user))
+            }
+            Revocation::HashedSession(hash) => {
+                let header = self.authorization.as_ref();
+                header.is_some_and(|it| announcements::hash_of(it.as_bytes()) == *hash)
             }
             Revocation::Session(token) => {
                 let header = self.site.auth_scheme.header(token);

@@ -39,7 +39,7 @@ async fn revoke(
 ) -> Result<Json<Ended>> {
     let (name, _) = caller.authenticate(&sites)?;
     let body: Value = parse(&body).map_err(|error| Error::BadJson(error.to_string()))?;
-    let connections = delivery_service.revoke(&name, &revocation(&body)?).await;
+    let connections = delivery_service.revoke(&name, &revocation(&body)?).await?;
     tracing::info!(site = %name, connections, "connections are revoked");
     Ok(Json(Ended { connections }))
 }

@@ -11,6 +11,7 @@ use http::request::Parts;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::announcements::{Announcement, Announcer};
 use crate::error::{Error, Result};
 use crate::push_backlog::PushBacklog;
 use crate::shared::Shared;
@@ -25,17 +26,19 @@ pub struct Publisher {
     pub(super) sockets: Sockets,
     backlog: Arc<PushBacklog>,
     pub(super) models: Arc<Models>,
+    pub(super) announcer: Announcer,
 }
 
 impl Publisher {
     pub(crate) fn of(shared: &Shared) -> Self {
-        let Shared { engine, environment, sockets, backlog, models, .. } = shared;
+        let Shared { engine, environment, sockets, backlog, models, announcer, .. } = shared;
         Self {
             engine: Arc::downgrade(engine),
             environment: environment.clone(),
             sockets: sockets.clone(),
             backlog: Arc::clone(backlog),
             models: Arc::clone(models),
+            announcer: announcer.clone(),
         }
     }
 
@@ -47,7 +50,10 @@ impl Publisher {
         data: &impl Serialize,
         omit: Option<&Client>,
     ) -> Result<()> {
-        self.sockets.broadcast(room, omit.map(|client| &**client.id()), &to_json(data)?);
+        let (data, omit) = (to_json(data)?, omit.map(|client| &**client.id()));
+        self.sockets.broadcast(room, omit, &data);
+        let (room, omit) = (room.to_owned(), omit.map(str::to_owned));
+        self.announcer.announce_later(Announcement::Broadcast { room, data, omit });
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use backwire_records::write::RecordLimits;
 use tokio::sync::{Notify, mpsc};
 
 use crate::address_quota::AddressQuota;
+use crate::announcements::Announcer;
 use crate::answers::Answers;
 use crate::caller;
 use crate::cascade;
@@ -107,9 +108,11 @@ impl Logic {
     ) -> Result<Self, engine::Error> {
         let sessions = session_policy(&environment, settings, &*engine).await?;
         engine.queues().begin(settings.node(), environment.unix_millis()).await?;
+        let announcer = Announcer::new(environment.clone(), &engine);
         let delivery_service = DeliveryService::new(
             environment.clone(),
             engine.clone(),
+            announcer.clone(),
             settings.sites.clone(),
             http,
             settings.ttl(),
@@ -124,6 +127,7 @@ impl Logic {
             engine,
             sockets: sockets.clone(),
             backlog: PushBacklog::new(),
+            announcer,
             models,
             routing: routes.register_overrides(routing),
             sessions,
@@ -184,6 +188,7 @@ impl Logic {
             delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
         let store_events = engine.events().map(|events| {
             delivery_service.use_events();
+            self.shared.announcer.begin();
             let service = delivery_service.clone();
             let events = store_events::follow(Arc::clone(&self.shared), service, events);
             environment.spawn_with_handle(events)

@@ -66,6 +66,7 @@ pub(super) async fn start(
     );
     let tasks = logic.start(&settings, changes, messages);
     let (sockets, publisher) = (logic.shared.sockets.clone(), Publisher::of(&logic.shared));
+    let engine = Arc::clone(&logic.shared.engine);
     let (stop, stopped) = oneshot::channel();
     // If the `Server` is dropped without a shutdown, it runs on.
     let stopped = async {
@@ -83,7 +84,19 @@ pub(super) async fn start(
         open = settings.access_summary().join("; "),
         "the server has started"
     );
-    Ok(Server { environment, addr, sockets, publisher, stop, message_sender, serving, tasks })
+    let shutdown_time = settings.shutdown_time;
+    Ok(Server {
+        environment,
+        addr,
+        sockets,
+        publisher,
+        engine,
+        shutdown_time,
+        stop,
+        message_sender,
+        serving,
+        tasks,
+    })
 }
 
 /// Opens the engine, and tells it the declared resources. Returns the receiver of its changes.

@@ -14,6 +14,17 @@ const FORM: &str = "expected redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]";
 pub struct RedisUrl(Arc<Url>);
 
 impl RedisUrl {
+    /// Returns the address of a server with a password.
+    pub(super) fn of(host: &str, port: u16, password: Option<&str>) -> Result<Self, String> {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let mut url: Self = format!("redis://{host}:{port}").parse()?;
+        if let Some(password) = password {
+            let set = Arc::make_mut(&mut url.0).set_password(Some(password));
+            set.map_err(|()| "the password of Redis cannot be in an address".to_owned())?;
+        }
+        Ok(url)
+    }
+
     /// Returns the address with user and password.
     pub(super) fn with_credentials(&self) -> &str {
         self.0.as_str()
@@ -76,6 +87,15 @@ mod tests {
             assert_eq!((url.to_string(), url.with_credentials()), (shown.to_owned(), text));
             assert_eq!(format!("{url:?}"), format!("RedisUrl({shown})"));
         }
+    }
+
+    #[test]
+    fn address_is_made_of_host_port_and_password() {
+        let made = |host, password| RedisUrl::of(host, 6380, password).unwrap();
+        assert_eq!(made("10.0.0.1", None).with_credentials(), "redis://10.0.0.1:6380");
+        assert_eq!(made("h", Some("a b/@")).with_credentials(), "redis://:a%20b%2F%40@h:6380");
+        assert_eq!(made("::1", None).with_credentials(), "redis://[::1]:6380");
+        assert!(RedisUrl::of("a b", 1, None).is_err());
     }
 
     #[test]

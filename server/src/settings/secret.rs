@@ -27,6 +27,11 @@ impl ApiKey {
         Some(header)
     }
 
+    /// Returns the key, for the address of a server that needs it.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Whether this is the key. The time of the comparison does not reveal how much of a wrong key
     /// is right.
     pub fn is(&self, given: &str) -> bool {

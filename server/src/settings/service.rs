@@ -6,11 +6,11 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::{AllowedOrigin, ApiKey};
+use super::{AllowedOrigin, ApiKey, RedisUrl, Store};
 use crate::yaml::{self, Options};
 
-/// The address of a Redis server in a file of a SocketIO Web Service. It is read and has no effect:
-/// an engine in Redis has its address in [`Settings::store`](super::Settings::store).
+/// The address of a Redis server in a file of a SocketIO Web Service. The command uses it if no
+/// engine is set, and no database of the default engine exists.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
@@ -22,6 +22,14 @@ pub struct Redis {
     /// The password.
     #[serde(deserialize_with = "yaml::maybe_secret")]
     pub auth_pass: Option<ApiKey>,
+}
+
+impl Redis {
+    /// Returns the engine at this address. An error names the part of the address that is invalid.
+    pub fn store(&self) -> Result<Store, String> {
+        let password = self.auth_pass.as_ref().map(ApiKey::text);
+        RedisUrl::of(&self.host, self.port, password).map(Store::Redis)
+    }
 }
 
 impl Default for Redis {
@@ -59,7 +67,7 @@ impl Options for Redis {
     ];
 }
 
-const NO_REDIS: &str = "the address of an engine in Redis is in `engine`";
+const NO_REDIS: &str = "other options of an engine in Redis are in `engine`";
 
 /// The number of a server in the ids of its messages, and the beginning of their time. Servers with
 /// different numbers draw different ids.

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use backwire_engine::{self as engine, Engine, Memory, Redis, RedisOptions, Sqlite, Tail, Window};
+use backwire_engine::{
+    self as engine, Engine, Memory, Migrated, MigratedStore, Redis, RedisOptions, Sqlite, Tail,
+    WaitingMessages, Window,
+};
 
 use super::{Limits, RedisUrl};
 
@@ -50,7 +53,7 @@ impl Store {
                 .await
             }
             Self::Redis(url) => {
-                let mut options = RedisOptions::new(url.with_credentials());
+                let mut options = redis_options(&url);
                 options.read_deadline = deadline;
                 let opened = Redis::open(options, window, tail).await;
                 Ok(Arc::new(opened.map_err(|error| name_address(error, &url))?))
@@ -67,6 +70,10 @@ where
 {
     let opened = tokio::task::spawn_blocking(open).await;
     opened.map_err(|error| engine::Error::Unavailable(error.to_string()))?
+}
+
+fn redis_options(url: &RedisUrl) -> RedisOptions {
+    RedisOptions::new(url.with_credentials())
 }
 
 /// Adds the address of Redis to an error.
@@ -89,6 +96,35 @@ impl Store {
     /// the store meanwhile. Returns where the former database is now, if there was one.
     pub fn restore(&self, copy: &Path) -> Result<Option<PathBuf>, engine::Error> {
         engine::restore(copy, self.file()?)
+    }
+
+    /// Copies everything to an empty store, at this time in Unix milliseconds. No server may use
+    /// either store meanwhile. See [`migrate`](backwire_engine::migrate).
+    pub async fn migrate(&self, to: &Self, at: u64) -> Result<Migrated, engine::Error> {
+        engine::migrate(self.migrated()?, to.migrated()?, at).await
+    }
+
+    /// Copies the messages that wait in the Redis of a SocketIO Web Service, which is not changed,
+    /// to an empty store.
+    pub async fn migrate_from_web_service(
+        &self,
+        from: &RedisUrl,
+        messages: WaitingMessages,
+        at: u64,
+    ) -> Result<Migrated, engine::Error> {
+        let from = MigratedStore::WebService(redis_options(from), messages);
+        engine::migrate(from, self.migrated()?, at).await
+    }
+
+    fn migrated(&self) -> Result<MigratedStore, engine::Error> {
+        match self {
+            Self::Sqlite(file) => Ok(MigratedStore::Sqlite(file.clone())),
+            Self::Redis(url) => Ok(MigratedStore::Redis(redis_options(url))),
+            Self::Memory => {
+                let reason = "engine: memory stores nothing that could be copied";
+                Err(engine::Error::Unavailable(reason.to_owned()))
+            }
+        }
     }
 
     fn file(&self) -> Result<&Path, engine::Error> {

@@ -143,6 +143,15 @@ macro_rules! for_each_setting {
                     "How long messages wait for a person whose last device has disconnected: seconds, or \
                      a number with s, m, h or d; 0 is for ever [default: 3600]")],
             }
+            /// How long a shutdown may take. A server that shares its store ends its connections
+            /// one after the other, in the first half of this time.
+            shutdown_time: Duration = Duration::from_secs(25) => {
+                key: "shutdown_time",
+                builder: "Sets" shutdown_time(Duration),
+                options: [Value("shutdown-time", "BACKWIRE_SHUTDOWN_TIME", "DURATION",
+                    "How long a stop may take at most; with an engine that servers share, connections \
+                     end one after the other in the first half of it [default: 25s]")],
+            }
             /// Bytes that the body of a request may have.
             body_limit: usize = 1 << 20 => {
                 key: "body_limit",

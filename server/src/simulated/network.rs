@@ -215,6 +215,10 @@ impl Adapter for Network {
         sockets.map(|it| Arc::clone(it) as _).collect()
     }
 
+    fn all_sockets(&self) -> Vec<Arc<dyn Socket>> {
+        self.0.connected.lock().values().map(|it| Arc::clone(it) as _).collect()
+    }
+
     fn clients(&self, among: Option<Recipients<'_>>) -> Vec<Client> {
         let connected = self.0.connected.lock();
         let is_chosen = |it: &Connection| {

@@ -21,6 +21,9 @@ pub(crate) trait Adapter: Send + Sync + 'static {
     /// Returns the connections to a namespace.
     fn sockets(&self, namespace: &str) -> Vec<Arc<dyn Socket>>;
 
+    /// Returns the connections to all namespaces.
+    fn all_sockets(&self) -> Vec<Arc<dyn Socket>>;
+
     /// Returns the clients in the main namespace, or those among these recipients.
     fn clients(&self, among: Option<Recipients<'_>>) -> Vec<Client>;
 

@@ -259,6 +259,16 @@ impl Connection {
         next.map(|(event, _)| event.clone())
     }
 
+    /// Drops all events that arrive from now on.
+    fn close_inbox(&self) {
+        self.inbox.lock().is_closed = true;
+    }
+
+    /// Whether events are being answered.
+    fn is_answering(&self) -> bool {
+        self.inbox.lock().is_being_emptied
+    }
+
     /// Takes the events to refuse out of the inbox.
     pub(super) fn take_refused(&self) -> RefusedEvents {
         std::mem::take(&mut self.inbox.lock().refused)
@@ -371,6 +381,16 @@ impl Client {
     /// Whether the connection is still there, as far as the server knows.
     pub fn is_connected(&self) -> bool {
         self.connection.memberships.lock().is_some()
+    }
+
+    /// Drops all events that arrive from now on: the connection is about to end.
+    pub(super) fn close_inbox(&self) {
+        self.connection.close_inbox();
+    }
+
+    /// Whether events are being answered, or answers have not left the server.
+    pub(super) fn is_busy(&self) -> bool {
+        self.connection.is_answering() || self.connection.output.unread() > 0
     }
 
     /// Resolves when the server can send to the connection. socketioxide answers a CONNECT before

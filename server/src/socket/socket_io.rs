@@ -121,9 +121,11 @@ impl Adapter for SocketIoAdapter {
     }
 
     fn sockets(&self, namespace: &str) -> Vec<Arc<dyn Socket>> {
-        let sockets = self.io.of(namespace).map(BroadcastOperators::sockets).unwrap_or_default();
-        let sockets = sockets.iter().filter_map(|it| it.extensions.get::<HandlerExtension>());
-        sockets.filter_map(|it| Some(it.socket.upgrade()? as _)).collect()
+        self.io.of(namespace).map(decided_sockets).unwrap_or_default()
+    }
+
+    fn all_sockets(&self) -> Vec<Arc<dyn Socket>> {
+        self.io.nsps().into_iter().flat_map(decided_sockets).collect()
     }
 
     /// A socket whose CONNECT has not been decided on is in no room.
@@ -164,6 +166,13 @@ impl Adapter for SocketIoAdapter {
         self.shutdown.set();
         Box::pin(close(&self.io, grace))
     }
+}
+
+/// Returns the sockets of a namespace whose CONNECT has been decided on.
+fn decided_sockets(namespace: BroadcastOperators) -> Vec<Arc<dyn Socket>> {
+    let sockets = namespace.sockets();
+    let sockets = sockets.iter().filter_map(|it| it.extensions.get::<HandlerExtension>());
+    sockets.filter_map(|it| Some(it.socket.upgrade()? as _)).collect()
 }
 
 async fn close(io: &SocketIo, grace: Duration) {

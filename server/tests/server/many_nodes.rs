@@ -2,7 +2,7 @@
 
 mod proxy;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backwire::Server;
 use backwire::engine::Window;
@@ -10,6 +10,7 @@ use backwire::server::Builder;
 use backwire::settings::{Flake, Store};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::access::{notes, signed_in, with_sign_in};
@@ -220,6 +221,89 @@ async fn person_who_signs_in_and_out_at_one_server_does_so_at_all() {
     assert_eq!(invalidated[1], room);
     assert_eq!(refusal(&socket.get("/note").await)[0], 401);
     shut_down(servers).await;
+}
+
+#[tokio::test]
+async fn revocation_at_one_server_ends_the_connections_of_all() {
+    let redis = RedisServer::start(&[]);
+    let service = async |worker| {
+        PushService::build(|_| {}, |builder| on_redis(builder, redis.port, worker)).await
+    };
+    let (one, two) = (service(1).await, service(2).await);
+    for (body, meant, other_room) in [
+        (json!({ "user": "1" }), "user_1", "user_2"),
+        (json!({ "session": "user_3" }), "user_3", "user_4"),
+    ] {
+        let (mut meant, mut other) = (two.connect(meant).await, two.connect(other_room).await);
+        let url = format!("http://{}/revoke?site=shop&apiKey=54321", one.server.addr());
+        let answer = Client::new().post(url).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        // Those of the other server are not counted.
+        assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "connections": 0 }));
+        meant.socket.wait_for_close().await;
+        one.send(json!(other_room), "still", 1).await;
+        assert_eq!(other.take().await, json!(["still", 1]));
+    }
+    shut_down((one.server, two.server)).await;
+}
+
+#[tokio::test]
+async fn messages_of_handlers_reach_the_clients_of_all_servers_once() {
+    let redis = RedisServer::start(&[]);
+    let listen = async |cx: backwire::Context| {
+        cx.listen("lobby");
+        let pubsub = cx.pubsub("todo")?;
+        pubsub.subscribe(cx.client());
+        pubsub.subscribe_to(cx.client(), [7])
+    };
+    let (one, two) =
+        two(&redis, |builder| builder.route("/listen", axum::routing::post(listen))).await;
+    let (mut here, mut there) = (Socket::stock(&one).await, Socket::stock(&two).await);
+    for socket in [&mut here, &mut there] {
+        socket.post("/listen", json!({})).await;
+    }
+    let publisher = one.publisher();
+    publisher.broadcast("lobby", &json!(1), None).unwrap();
+    let todos = publisher.pubsub("todo").unwrap();
+    todos.publish(&json!(2), None).unwrap();
+    todos.publish_to([7], &json!(3), None).unwrap();
+    todos.publish_update(7, json!({ "n": 4 }), None).await.unwrap();
+    for socket in [&mut here, &mut there] {
+        // Nothing orders announcements with each other, and each arrives once.
+        let mut received = Vec::new();
+        for _ in 0..4 {
+            received.push(socket.event().await[1].to_string());
+        }
+        received.sort();
+        assert_eq!(received[..3], ["1", "2", "3"], "{received:?}");
+        assert!(received[3].contains("\"n\":4"), "{received:?}");
+    }
+    shut_down((one, two)).await;
+}
+
+#[tokio::test]
+async fn stock_clients_of_a_drained_server_are_disconnected_one_after_the_other() {
+    const CLIENTS: u32 = 15;
+    /// The time between the ends of few connections.
+    const PAUSE: Duration = Duration::from_millis(100);
+    let redis = RedisServer::start(&[]);
+    let (one, two) = two(&redis, |builder| builder).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let mut client = Socket::stock(&two).await;
+        clients.spawn(async move {
+            client.wait_for_close().await;
+            Instant::now()
+        });
+    }
+    let begin = Instant::now();
+    two.shutdown().await;
+    let mut ends = clients.join_all().await;
+    ends.sort_unstable();
+    for (end, number) in ends.iter().zip(0..) {
+        assert!(*end - begin >= PAUSE * number, "{number}: {:?}", *end - begin);
+    }
+    one.shutdown().await;
 }
 
 #[tokio::test]

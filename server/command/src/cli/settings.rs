@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use backwire::config::{self, Config};
-use backwire::settings::Settings;
+use backwire::settings::{Settings, Store};
 use backwire::sites::{self, Sites};
 use clap::Args;
 
@@ -31,19 +31,55 @@ impl SettingsArgs {
     /// Returns the settings. Options and variables override the file, and the file overrides the
     /// defaults.
     pub(super) fn settings(self) -> io::Result<Settings> {
+        let (mut settings, has_engine) = self.read()?;
+        select_redis(&mut settings, has_engine)?;
+        Ok(settings)
+    }
+
+    /// Returns the settings, for a command that does not use the engine.
+    pub(super) fn without_engine(self) -> io::Result<Settings> {
+        self.read().map(|(settings, _)| settings)
+    }
+
+    /// Returns the settings, and whether they have an engine.
+    fn read(self) -> io::Result<(Settings, bool)> {
         let sites = match find_file(self.sites, sites::DEFAULT_PATH) {
             Some(file) => Some(Sites::read(&file).map_err(io::Error::other)?),
             None => None,
         };
-        let mut settings = read_settings(self.config, sites)?;
+        let (mut settings, has_engine) = read_settings(self.config, sites)?;
         if !self.options.has("port")
             && let Some(port) = port_of_platform()?
         {
             settings.port = port;
         }
+        let has_engine = has_engine || self.options.has("engine");
         self.options.apply_to(&mut settings);
-        Ok(settings)
+        Ok((settings, has_engine))
     }
+}
+
+/// Uses the Redis of a SocketIO Web Service as the engine, unless another one is set. If the server
+/// has a database already, it is an error: its data would be missing.
+fn select_redis(settings: &mut Settings, has_engine: bool) -> io::Result<()> {
+    let Some(redis) = &settings.redis else { return Ok(()) };
+    let store = redis.store().map_err(|reason| io::Error::other(format!("redis: {reason}")))?;
+    if has_engine {
+        tracing::warn!("redis: the setting has no effect, because `engine` is set");
+        return Ok(());
+    }
+    if let Store::Sqlite(file) = &settings.store
+        && file.exists()
+    {
+        let (file, former) = (file.display(), &settings.store);
+        return Err(io::Error::other(format!(
+            "redis: the setting selects the engine {store}, but this server has the database {file}: set \
+             `engine: {former}` to go on with it, or copy it with `backwire migrate {former} {store}` and move \
+             it away"
+        )));
+    }
+    settings.store = store;
+    Ok(())
 }
 
 /// Returns the port in the variable `PORT`, which hosting platforms set.
@@ -55,8 +91,8 @@ fn port_of_platform() -> io::Result<Option<u16>> {
     port.map(Some).ok_or_else(refused)
 }
 
-/// Returns the defaults, overridden by the configuration file.
-fn read_settings(file: Option<PathBuf>, sites: Option<Sites>) -> io::Result<Settings> {
+/// Returns the defaults, overridden by the configuration file, and whether that sets the engine.
+fn read_settings(file: Option<PathBuf>, sites: Option<Sites>) -> io::Result<(Settings, bool)> {
     let file = find_file(file, config::DEFAULT_PATH);
     let config = match &file {
         Some(file) => Config::read(file).map_err(io::Error::other)?,
@@ -71,14 +107,8 @@ fn read_settings(file: Option<PathBuf>, sites: Option<Sites>) -> io::Result<Sett
     };
     settings.sites = sites.unwrap_or_default();
     settings.private_files.extend(file);
-    let settings = config.apply_to(settings).map_err(io::Error::other)?;
-    if settings.redis.is_some() {
-        tracing::warn!(
-            "redis: the setting has no effect: to store everything in Redis, set `engine: \
-             redis://[:PASSWORD@]HOST[:PORT]`; nothing is copied from the present store"
-        );
-    }
-    Ok(settings)
+    let has_engine = config.has_engine();
+    Ok((config.apply_to(settings).map_err(io::Error::other)?, has_engine))
 }
 
 /// Returns the given file, or the default file if it exists.
@@ -91,7 +121,7 @@ mod tests {
     use std::time::Duration;
 
     use backwire::route::Shortcuts;
-    use backwire::settings::Store;
+    use backwire::settings::Redis;
     use clap::Parser;
 
     use super::*;
@@ -146,6 +176,34 @@ mod tests {
         assert_eq!(settings(["--config", config, "--client-ttl", "0"]).client_ttl, None);
         let origins = settings(["--config", config, "--origin", "http://b,http://c"]).origins;
         assert_eq!(origins, ["http://b", "http://c"].map(|it| it.parse().unwrap()));
+    }
+
+    #[test]
+    fn redis_of_a_web_service_is_the_engine_unless_another_is_set() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let config = file.path().to_str().unwrap();
+        let write = |yaml: &str| std::fs::write(file.path(), yaml).unwrap();
+        write("redis: {host: 10.0.0.1, port: 6380, auth_pass: 0123}\n");
+        let selected = settings(["--config", config]).store;
+        assert_eq!(selected, "redis://:0123@10.0.0.1:6380".parse().unwrap());
+        let store = settings(["--config", config, "--engine", "memory"]).store;
+        assert_eq!(store, Store::Memory);
+        write("redis: {}\nengine: memory\n");
+        assert_eq!(settings(["--config", config]).store, Store::Memory);
+    }
+
+    #[test]
+    fn redis_of_a_web_service_does_not_replace_a_database() {
+        let database = tempfile::NamedTempFile::new().unwrap();
+        let store = Store::Sqlite(database.path().into());
+        let redis = Redis { host: "h".to_owned(), ..Redis::default() };
+        let mut settings =
+            Settings { store: store.clone(), redis: Some(redis), ..Settings::default() };
+        let refused = select_redis(&mut settings, false).unwrap_err().to_string();
+        let migrate = format!("`backwire migrate {store} redis://h:6379`");
+        assert!(refused.contains(&migrate) && refused.contains(&format!("`engine: {store}`")));
+        select_redis(&mut settings, true).unwrap();
+        assert_eq!(settings.store, store);
     }
 
     #[test]

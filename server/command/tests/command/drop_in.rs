@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::{Process, check};
 use crate::client::Socket;
+use crate::redis_server::RedisServer;
 
 const CONFIG: &str = "production:
   port: 80
@@ -60,13 +61,15 @@ async fn post(port: u16, path: &str, origin: Option<&str>, body: &'static str) -
 
 #[tokio::test]
 async fn files_of_a_socketio_web_service_serve_other_machines_and_pages_of_their_sites() {
-    let home = folder(CONFIG, SITES);
+    let redis = RedisServer::start(&["--requirepass", "12345"]);
+    let config = CONFIG.replace("6379", &redis.port.to_string());
+    let home = folder(&config, SITES);
     let (mut process, port) = serve(home.path(), &[("PORT", "0")]);
     let start = process.logged("the server has started");
     for part in [
         &format!("version=\"{}\"", env!("CARGO_PKG_VERSION")),
         &format!("addr=0.0.0.0:{port}"),
-        "engine=\"sqlite:data/backwire.db\"",
+        &format!("engine=\"redis://127.0.0.1:{}\"", redis.port),
         "sites=\"newsite\"",
         "open=\"resources: none; origins with full access: this host, localhost; \
          origins with access to site newsite: http://newsite.com\"",
@@ -94,7 +97,7 @@ fn check_summarizes_address_engine_sites_and_open_access() {
     for line in [
         &*version,
         "# address: 0.0.0.0:80",
-        "# engine: sqlite:data/backwire.db",
+        "# engine: redis://127.0.0.1:6379",
         "# sites: newsite",
         "# open: resources: none",
         "# open: origins with access to site newsite: '*'",

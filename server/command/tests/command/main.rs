@@ -9,6 +9,10 @@ mod back_end;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 mod client;
 
+#[path = "../../../engine/tests/engines/redis_server.rs"]
+#[allow(dead_code, reason = "the tests of the engine use the rest of it")]
+mod redis_server;
+
 mod backup;
 mod chaos;
 mod crashes;
@@ -19,6 +23,7 @@ mod flood;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod log;
+mod migrate;
 mod secret_files;
 #[cfg(target_os = "linux")]
 mod small_disk;
@@ -106,7 +111,11 @@ fn check_locates_errors_and_warns_of_settings_without_effect() {
     let (is_good, output, warned) = check(&config, &sites);
     assert!(is_good && output.contains("redis: {host: 127.0.0.1, port: 6380, auth_pass: ~}"));
     assert!(warned.contains("config.yml:1:6: io.cookie changes nothing: "), "{warned}");
-    assert!(warned.contains("to store everything in Redis, set `engine: redis://"), "{warned}");
+    assert!(output.contains("\nengine: redis://127.0.0.1:6380\n"), "{output}");
+    std::fs::write(&config, "engine: memory\nredis: {port: 6380}\n").unwrap();
+    let (is_good, output, warned) = check(&config, &sites);
+    assert!(is_good && output.contains("\nengine: memory\n"), "{output}");
+    assert!(warned.contains("redis: the setting has no effect, because `engine` is set"));
 }
 
 #[test]

@@ -27,7 +27,25 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects, loads the scripts and determines the epoch.
     pub(super) async fn open(link: &Link, patience: Duration) -> Result<Self, Error> {
+        let mut redis = Self::connect(link, patience).await?;
+        let epoch = handshake::begin(link, &mut redis).await?;
+        Ok(Self::new(redis, epoch))
+    }
+
+    /// The same for a connection that belongs to no server: no epoch begins, and the schema of the
+    /// data is not checked.
+    async fn open_without_epoch(link: &Link) -> Result<Self, Error> {
+        let mut redis = Self::connect(link, Duration::ZERO).await?;
+        handshake::check(link, &mut redis).await?;
+        Ok(Self::new(redis, Epoch { epoch: 0, number: 0 }))
+    }
+
+    fn new(redis: MultiplexedConnection, epoch: Epoch) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { redis, epoch, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    async fn connect(link: &Link, patience: Duration) -> Result<MultiplexedConnection, Error> {
         let mut redis = link.connect(patience).await?;
         let mut loading = redis::pipe();
         for script in script::all() {
@@ -35,8 +53,7 @@ impl Connection {
         }
         let loaded = loading.query_async::<Vec<String>>(&mut redis).await;
         loaded.map_err(|error| link.error(&error))?;
-        let epoch = handshake::begin(link, &mut redis).await?;
-        Ok(Self { redis, epoch, number: NEXT.fetch_add(1, Ordering::Relaxed) })
+        Ok(redis)
     }
 }
 
@@ -49,6 +66,8 @@ pub(super) struct Commands {
     is_suspect: AtomicBool,
     /// Whether commands on a broken connection are sent again: they only read.
     repeats: bool,
+    /// Whether connections belong to a server, which has an epoch.
+    has_epoch: bool,
 }
 
 /// The replies to some commands, and the epoch of the Redis that they come from.
@@ -61,7 +80,12 @@ impl Commands {
     /// Returns the connection for writes. The outcome of a write on a broken connection is unknown.
     pub(super) fn for_writes(link: Arc<Link>) -> Self {
         let (current, is_suspect) = (Mutex::default(), AtomicBool::new(false));
-        Self { link, current, is_suspect, repeats: false }
+        Self { link, current, is_suspect, repeats: false, has_epoch: true }
+    }
+
+    /// Returns the connection for a migration. Its commands are not repeated.
+    pub(super) fn without_epoch(link: Arc<Link>) -> Self {
+        Self { has_epoch: false, ..Self::for_writes(link) }
     }
 
     /// Returns the connection for commands that have no effect if they are repeated.
@@ -78,7 +102,10 @@ impl Commands {
             return Ok(connection.clone());
         }
         *current = None;
-        let connection = Connection::open(&self.link, Duration::ZERO).await?;
+        let connection = match self.has_epoch {
+            true => Connection::open(&self.link, Duration::ZERO).await?,
+            false => Connection::open_without_epoch(&self.link).await?,
+        };
         *current = Some(connection.clone());
         Ok(connection)
     }

@@ -76,11 +76,14 @@ impl Events {
     }
 }
 
-/// Reads an event, as the scripts `queue.lua` and `session.lua` write it.
+/// Reads an event, as the scripts `queue.lua`, `session.lua` and `announce.lua` write it.
 fn read(mut fields: Reply) -> Result<StoreEvent, Error> {
     let (kind, id) = (fields.text()?, fields.text()?);
     if kind == "session" {
         return Ok(StoreEvent::SessionChanged(id.into()));
+    }
+    if kind == "announced" {
+        return Ok(StoreEvent::Announced(id));
     }
     let (_, address, _, body) = (fields.text()?, fields.text()?, fields.text()?, fields.text()?);
     let Address { site, persons, rooms, resync } =

@@ -44,13 +44,25 @@ pub(super) async fn begin(link: &Link, redis: &mut MultiplexedConnection) -> Res
     let mut begun = Reply::list(begun)?;
     let schema = begun.text()?;
     if schema != SCHEMA {
-        return Err(Error::Unavailable(format!(
-            "the data in Redis under `{}` have schema {schema}, but this version of Backwire reads {SCHEMA}: start \
-             the version that wrote them, or choose another prefix",
-            link.prefix
-        )));
+        return Err(other_schema(link, &schema));
     }
     Ok(Epoch { epoch: begun.number()?, number: begun.number()? })
+}
+
+/// Returns the error of data with another schema.
+pub(super) fn other_schema(link: &Link, schema: &str) -> Error {
+    Error::Unavailable(format!(
+        "the data in Redis under `{}` have schema {schema}, but this version of Backwire reads {SCHEMA}: start \
+         the version that wrote them, or choose another prefix",
+        link.prefix
+    ))
+}
+
+/// Checks the version of Redis.
+pub(super) async fn check(link: &Link, redis: &mut MultiplexedConnection) -> Result<(), Error> {
+    let info: String =
+        cmd("INFO").arg("server").query_async(redis).await.map_err(|error| link.error(&error))?;
+    check_version(property(&info, "redis_version"))
 }
 
 /// Warns if Redis may drop data when its memory is full.

@@ -44,8 +44,10 @@ impl NodeTime {
 #[async_trait]
 impl Queues for Redis {
     async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
+        let NodeTime { node: number, clock } = NodeTime::of(node, at);
+        self.lease.claim_node(number).await?;
         *self.node.lock() = node;
-        let NodeTime { node, clock } = NodeTime::of(node, at);
+        let node = number;
         self.steps.run(step("begin", at).with(node).with(clock)).await?;
         while self.steps.run(step("away", at).with(node)).await? != Value::Int(0) {}
         Ok(())
@@ -171,8 +173,17 @@ fn of_device(name: &str, device: &Device, at: u64) -> Call {
 }
 
 /// Returns a person of a site, so that no two are the same text.
-fn person(site: &str, name: &str) -> String {
+pub(super) fn person(site: &str, name: &str) -> String {
     format!("{}:{site}{name}", site.len())
+}
+
+/// Returns the site and the name of a person.
+pub(super) fn split_person(person: &str) -> Result<(&str, &str), Error> {
+    let parts = person.split_once(':').and_then(|(length, rest)| {
+        let length: usize = length.parse().ok()?;
+        rest.split_at_checked(length)
+    });
+    parts.ok_or_else(|| unreadable("the name of a person is malformed"))
 }
 
 /// Returns an id as digits in its order.

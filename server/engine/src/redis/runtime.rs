@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use backwire_environment::Environment;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -26,6 +27,13 @@ pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Task {
 /// Starts a task that ends by itself.
 pub(super) fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
+}
+
+/// Starts a task that ends by itself, if the caller is in a runtime.
+pub(super) fn try_spawn(task: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(task);
+    }
 }
 
 /// Waits for a while.

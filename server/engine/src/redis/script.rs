@@ -69,6 +69,9 @@ scripts! {
     QUEUE_WITHOUT_ROOM allow_oom "scripts/queue_data.lua" "scripts/queue.lua",
     SESSION "scripts/session.lua",
     LOAD_SESSION "scripts/load_session.lua",
+    MIGRATE "scripts/queue_data.lua" "scripts/migrate.lua",
+    ANNOUNCE "scripts/announce.lua",
+    LEASE allow_oom "scripts/lease.lua",
 }
 
 /// A script and its arguments.

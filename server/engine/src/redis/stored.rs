@@ -12,6 +12,7 @@ use super::reply::{self, Reply, parse};
 use crate::Error;
 use crate::cascades::{Cascade, ResourceCascades};
 use crate::ledger::{Entry, Kind, Written};
+use crate::migration::item::StoredChange;
 
 /// The entry of a record: `offset changed json`, or `offset` for a record that does not exist and
 /// has an entry in the log.
@@ -89,6 +90,26 @@ impl LogEntry {
         let record =
             |name: &[u8]| self.fields.get(name).map_or(0, |json| JsonSize::of(json).parsed_bytes());
         size_of::<Change>() + record(b"b") + 2 * record(b"a")
+    }
+
+    /// Returns the change as a migration copies it.
+    pub(super) fn stored(mut self, resource: &str) -> Result<StoredChange, Error> {
+        let [before, after] = ["b", "a"].map(|name| self.text(name));
+        let present = |json: String| (!json.is_empty()).then_some(json);
+        Ok(StoredChange {
+            resource: resource.to_owned(),
+            offset: self.offset,
+            previous: self.number("p")?,
+            verb: verb_number(verb(&self.text("v")?)?),
+            id: decode_id(&self.fields.remove(&b"i"[..]).unwrap_or_default())?,
+            before: present(before?),
+            after: present(after?),
+            names: self.text("n")?,
+            mark: self.number("m")?,
+            published: self.text("f")? == "1",
+            origin: origin(&self.text("o")?).map(|origin| origin.to_string()),
+            at: self.number("t")?,
+        })
     }
 
     /// Decodes the change.

@@ -159,7 +159,7 @@ fn set_aside(store: &Path) -> Result<Option<PathBuf>, Error> {
 }
 
 /// Writes the folder to the disk, and with it the name of the file.
-fn sync_folder_of(path: &Path) -> Result<(), Error> {
+pub(super) fn sync_folder_of(path: &Path) -> Result<(), Error> {
     let folder = folder_of(path);
     File::open(folder).and_then(|it| it.sync_all()).map_err(|error| failed(folder, error))
 }

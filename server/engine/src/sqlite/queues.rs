@@ -18,7 +18,7 @@ use backwire_records::write::Key;
 use rusqlite::{Connection, OptionalExtension, Result};
 
 use super::row::{self, Json};
-use crate::ledger::Entry;
+use crate::ledger::{Entry, KeyHash};
 use crate::queues::{Ack, AckOutcome, Device, Enqueue, Enqueued, MAX_EXPIRED_PER_STEP};
 use crate::sqlite::row::{Column, get};
 use crate::{Error, Window};
@@ -213,10 +213,8 @@ fn recall(
     cutoff: u64,
 ) -> Result<Option<Entry<Flake>>> {
     connection
-        .prepare_cached(
-            "SELECT * FROM posts WHERE site = ?1 AND identity = ?2 AND key = ?3 AND at >= ?4",
-        )?
-        .query_row((site, &key.identity, &key.key, cutoff.cast_signed()), |row| {
+        .prepare_cached("SELECT * FROM posts WHERE site = ?1 AND key = ?2 AND at >= ?3")?
+        .query_row((site, KeyHash::from(key), cutoff.cast_signed()), |row| {
             Ok(Entry { fingerprint: row::unsigned(row, "fingerprint")?, outcome: get(row, "id")? })
         })
         .optional()
@@ -233,13 +231,12 @@ fn remember(
     super::forget::post(connection, cutoff)?;
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO posts (site, identity, key, fingerprint, id, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR REPLACE INTO posts (site, key, fingerprint, id, at)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute((
             &post.site,
-            &key.identity,
-            &key.key,
+            KeyHash::from(key),
             key.fingerprint.cast_signed(),
             Column(&id),
             post.at.cast_signed(),

@@ -18,7 +18,7 @@ pub(super) const MAX_WAL_BYTES: u64 = 64 << 20;
 const VERSION: i64 = UPGRADES.len() as i64 + 1;
 
 /// The upgrades from each version to the next, beginning with the first.
-const UPGRADES: [&str; 13] = [
+const UPGRADES: [&str; 14] = [
     "ALTER TABLE log ADD COLUMN published INTEGER NOT NULL DEFAULT FALSE",
     SESSIONS,
     QUEUES,
@@ -51,6 +51,7 @@ const UPGRADES: [&str; 13] = [
     epochs::UPGRADE,
     cascades::UPGRADE,
     COUNTS,
+    HASHED_POSTS,
 ];
 
 /// How long to wait for another process (a backup, an operator's shell) to unlock the file.
@@ -254,6 +255,26 @@ const QUEUES: &str = "
     );
 ";
 
+/// Replaces the identities and keys of messages by hashes, as the ledger has them. The function
+/// `key_hash` is one of the ledger.
+const HASHED_POSTS: &str = "
+    ALTER TABLE posts RENAME TO former_posts;
+
+    -- key: hash of identity and key. In the order of their rowids, the entries are in the order they
+    -- were made.
+    CREATE TABLE posts (
+        site TEXT NOT NULL,
+        key BLOB NOT NULL,
+        fingerprint INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (site, key)
+    );
+    INSERT INTO posts (site, key, fingerprint, id, at)
+        SELECT site, key_hash(identity, key), fingerprint, id, at FROM former_posts ORDER BY rowid;
+    DROP TABLE former_posts;
+";
+
 /// Opens the writer's connection, and creates the file and the tables if they are missing.
 pub(super) fn create(path: &Path) -> Result<Connection, Error> {
     let opened = connect(path, OpenFlags::SQLITE_OPEN_CREATE).and_then(|mut connection| {
@@ -348,6 +369,7 @@ fn fill(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.execute_batch(TABLES)?;
         transaction.execute_batch(SESSIONS)?;
         transaction.execute_batch(QUEUES)?;
+        transaction.execute_batch(HASHED_POSTS)?;
         transaction.execute_batch(ledger::TABLE)?;
         transaction.execute_batch(epochs::TABLES)?;
         transaction.execute_batch(cascades::TABLE)?;

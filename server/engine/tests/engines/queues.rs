@@ -123,7 +123,7 @@ impl Store {
     }
 
     /// Connects a device and returns its queue.
-    async fn connect_and_read(&self, device: &Device, at: u64) -> Vec<String> {
+    pub(crate) async fn connect_and_read(&self, device: &Device, at: u64) -> Vec<String> {
         self.connect(device, at).await;
         self.waiting(device, at).await
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backwire_engine::{ChangesSince, Engine, Error, Gap, Redis, RedisOptions, Window};
+use backwire_engine::{ChangesSince, Engine, Error, Gap, Redis, RedisOptions, StoreEvent, Window};
 use backwire_records::change::{Attributes, Change, Position, Resource, Room};
 use backwire_records::criteria::{Criteria, Language, Parameters};
 use backwire_records::messages::flake::Node;
@@ -215,6 +215,61 @@ async fn only_devices_at_a_node_are_away_when_its_process_begins_again() {
     assert_eq!(two.waiting(&there, later).await, ["e 1", "e 2"]);
     let ttl = Ttl::seconds(0);
     assert!(one.engine.queues().connect(here, ttl, 2, later).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn number_of_a_node_is_free_again_when_its_process_ends_or_is_killed() {
+    let prefix = unused_prefix();
+    let [one, two] = [node(&prefix), node(&prefix)];
+    let number = || Node::new(1, 2).unwrap();
+    let begin = |store: &Store| {
+        let engine = Arc::clone(&store.engine);
+        async move { engine.queues().begin(number(), NOON).await }
+    };
+    begin(&one).await.unwrap();
+    let lease = async || {
+        let command = ["HGET".to_owned(), format!("{prefix}:nodes"), "34".to_owned()];
+        shared().command(&command.each_ref().map(String::as_str))
+    };
+    let of_one = lease().await;
+    let waiting = tokio::spawn(begin(&two));
+    one.engine.close().await;
+    timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+    assert_ne!(lease().await, of_one);
+    // A killed process releases nothing, and its lease ends.
+    drop(two);
+    let forgotten = format!("{prefix}:nodes");
+    shared().command(&["HSET", &forgotten, "34", "abc 1"]);
+    timeout(PATIENCE, begin(&one)).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announcement_reaches_all_nodes_once_and_in_order() {
+    let [one, two] = nodes();
+    let mut received = [&one, &two].map(|store| store.engine.events().unwrap());
+    one.engine.announce("ä").await.unwrap();
+    two.engine.announce("{}").await.unwrap();
+    for events in &mut received {
+        for expected in ["ä", "{}"] {
+            let event = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+            assert!(matches!(&event, StoreEvent::Announced(text) if text == expected), "{event:?}");
+        }
+    }
+    let memory = default_store(store::memory);
+    memory.engine.announce("nobody").await.unwrap();
+    assert!(memory.engine.events().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_node_with_a_number_is_refused_with_the_setting_to_change() {
+    let [one, two] = nodes();
+    one.engine.queues().begin(Node::new(1, 2).unwrap(), NOON).await.unwrap();
+    let refused = two.engine.queues().begin(Node::new(1, 2).unwrap(), NOON).await;
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "database: another server has the number of this one: give each server its own `flakeid` (this one has \
+         datacenter 1, worker 2)"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

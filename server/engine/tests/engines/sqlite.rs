@@ -39,9 +39,24 @@ fn other_connection(folder: &Path) -> Connection {
     Connection::open(file(folder)).unwrap()
 }
 
+/// Converts the file to version 14. Up to that version, the keys of messages were stored as they
+/// are.
+fn go_back_to_the_fourteenth_version(other_connection: &Connection) {
+    other_connection
+        .execute_batch(
+            "DROP TABLE posts;
+             CREATE TABLE posts (site TEXT NOT NULL, identity TEXT NOT NULL, key TEXT NOT NULL,
+                fingerprint INTEGER NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL,
+                PRIMARY KEY (site, identity, key));
+             UPDATE meta SET value = 14 WHERE name = 'version'",
+        )
+        .unwrap();
+}
+
 /// Converts the file to version 9. Up to that version, the log kept the changes that the table of
 /// the ledger referred to.
 fn go_back_to_the_ninth_version(other_connection: &Connection) {
+    go_back_to_the_fourteenth_version(other_connection);
     other_connection
         .execute_batch(
             "ALTER TABLE resources DROP COLUMN records;
@@ -1245,6 +1260,7 @@ async fn records_and_log_bytes_of_the_thirteenth_version_are_counted_once() {
     };
     let before: [i64; 2] = counts();
     assert_eq!(before[0], 4);
+    go_back_to_the_fourteenth_version(&other_connection(folder.path()));
     let columns = "ALTER TABLE resources DROP COLUMN records;
                    ALTER TABLE resources DROP COLUMN log_bytes;
                    UPDATE meta SET value = 13 WHERE name = 'version'";
@@ -1254,4 +1270,22 @@ async fn records_and_log_bytes_of_the_thirteenth_version_are_counted_once() {
     let limits = RecordLimits { total: 4, ..RecordLimits::default() };
     let refused = store.refusal(Write { limits, ..milk() }).await;
     assert_eq!(refused, WriteError::TooManyRecords { limit: 4 });
+}
+
+#[tokio::test]
+async fn keys_of_messages_of_the_fourteenth_version_are_hashed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let id = store.post(queues::keyed("k", 7, post(&["ann"], "e", 1))).await;
+    drop(store);
+    let other_connection = other_connection(folder.path());
+    go_back_to_the_fourteenth_version(&other_connection);
+    let insert = "INSERT INTO posts VALUES ('shop', '', 'k', 7, ?1, ?2)";
+    let stored = (u64::from(id) ^ 1 << 63).cast_signed();
+    other_connection.execute(insert, (stored, NOON.cast_signed())).unwrap();
+    let store = open(folder.path());
+    let repeat = store.try_post(queues::keyed("k", 7, post(&["ann"], "e", 1))).await.unwrap();
+    assert_eq!((repeat.id, repeat.repeated), (id, true));
+    let other = store.try_post(queues::keyed("k", 8, post(&["ann"], "e", 1))).await;
+    assert!(other.is_err());
 }

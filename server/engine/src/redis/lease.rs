@@ -1,0 +1,158 @@
+//! Leases: a node claims its number, so that no two servers have the same one. A server that takes
+//! the number of another would take the devices that are connected there for disconnected.
+//!
+//! A lease ends by itself, by the clock of Redis, if its server is killed. A server that is started
+//! again waits for that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tracing::{error, info};
+
+use super::connection::Commands;
+use super::reply::Reply;
+use super::runtime::{self, Moment, Task, draw_secret};
+use super::script::{self, Call};
+use crate::Error;
+
+/// How long a lease lasts without a renewal.
+const DURATION: Duration = Duration::from_secs(10);
+
+/// The time between two renewals.
+const RENEWAL: Duration = Duration::from_secs(3);
+
+/// How long a claim waits for the end of another lease.
+const MAX_WAIT: Duration = Duration::from_secs(12);
+
+/// The time between two attempts to claim.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// The name of the lease that excludes nodes.
+const MIGRATION: &str = "migration";
+
+/// The lease of one process.
+#[derive(Debug)]
+pub(super) struct Lease {
+    commands: Arc<Commands>,
+    /// Distinguishes this process from others.
+    token: String,
+    /// Renews the lease.
+    renewal: Mutex<Option<Task>>,
+}
+
+/// A lease that another process holds.
+struct Held {
+    name: String,
+}
+
+impl Lease {
+    /// Returns a lease of nothing.
+    pub(super) fn new(commands: Arc<Commands>) -> Self {
+        let token = draw_secret().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { commands, token, renewal: Mutex::default() }
+    }
+
+    /// Claims the number of a node. If another process holds it, this waits until that has ended or
+    /// been killed, or fails.
+    pub(super) async fn claim_node(&self, number: u64) -> Result<(), Error> {
+        let begin = Moment::now();
+        let mut is_waiting = false;
+        while let Some(held) = self.claim(&number.to_string()).await? {
+            if begin.elapsed() >= MAX_WAIT {
+                return Err(held.refusal(number));
+            }
+            if !std::mem::replace(&mut is_waiting, true) {
+                info!("waiting for another process: {}", held.refusal(number));
+            }
+            runtime::pause(RETRY).await;
+        }
+        Ok(())
+    }
+
+    /// Excludes nodes as long as this exists. It fails if there are any.
+    pub(super) async fn exclude_nodes(&self) -> Result<(), Error> {
+        match self.claim(MIGRATION).await? {
+            None => Ok(()),
+            Some(held) if held.name == MIGRATION => {
+                Err(Error::Unavailable("another migration is in progress".to_owned()))
+            }
+            Some(Held { name }) => Err(Error::Unavailable(format!(
+                "a server with the number {name} uses the data in Redis: stop it first; after a crash of the \
+                 server, try again in {DURATION:?}"
+            ))),
+        }
+    }
+
+    async fn claim(&self, name: &str) -> Result<Option<Held>, Error> {
+        // The former renewal would claim its own name again.
+        *self.renewal.lock() = None;
+        let held = claim(&self.commands, name, &self.token).await?;
+        if held.is_none() {
+            let (commands, name, token) =
+                (Arc::clone(&self.commands), name.to_owned(), self.token.clone());
+            *self.renewal.lock() = Some(runtime::spawn(renew(commands, name, token)));
+        }
+        Ok(held)
+    }
+
+    /// Ends the lease.
+    pub(super) async fn release(&self) {
+        if self.renewal.lock().take().is_some() {
+            release(Arc::clone(&self.commands), self.token.clone()).await;
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.renewal.lock().take().is_some() {
+            runtime::try_spawn(release(Arc::clone(&self.commands), self.token.clone()));
+        }
+    }
+}
+
+impl Held {
+    fn refusal(&self, number: u64) -> Error {
+        Error::Unavailable(match self.name.as_str() {
+            MIGRATION => "a migration of the data is in progress: start when it is done".to_owned(),
+            _ => format!(
+                "another server has the number of this one: give each server its own `flakeid` (this one has \
+                 datacenter {}, worker {})",
+                number >> 5,
+                number & 31
+            ),
+        })
+    }
+}
+
+async fn claim(commands: &Commands, name: &str, token: &str) -> Result<Option<Held>, Error> {
+    let duration = u64::try_from(DURATION.as_millis()).unwrap_or(u64::MAX);
+    let call = Call::new(&script::LEASE).with("claim").with(name).with(token).with(duration);
+    let mut held = Reply::list(commands.run(&call).await?.0)?;
+    // The reply is empty if the claim has succeeded.
+    Ok(held.text().ok().map(|name| Held { name }))
+}
+
+async fn renew(commands: Arc<Commands>, name: String, token: String) {
+    let mut is_lost = false;
+    loop {
+        runtime::pause(RENEWAL).await;
+        // If Redis is away, the lease may end, and is claimed again later.
+        let Ok(held) = claim(&commands, &name, &token).await else { continue };
+        if held.is_some() && !is_lost {
+            error!(
+                "another server has taken the number of this one ({name}) while this one was paused or cut \
+                 off: give each server its own `flakeid`, and restart this one"
+            );
+        }
+        is_lost = held.is_some();
+    }
+}
+
+async fn release(commands: Arc<Commands>, token: String) {
+    let call = Call::new(&script::LEASE).with("release").with(token);
+    if let Err(error) = commands.run(&call).await {
+        info!("the number of this server is not released now but later: {error}");
+    }
+}
