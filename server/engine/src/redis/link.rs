@@ -16,6 +16,14 @@ pub(super) fn is_out_of_memory(error: &Error) -> bool {
     matches!(error, Error::Unavailable(text) if text == OUT_OF_MEMORY)
 }
 
+/// Returns the same error for another caller.
+pub(super) fn same_error(error: &Error) -> Error {
+    match error {
+        Error::Unavailable(text) => Error::Unavailable(text.clone()),
+        other => Error::Unavailable(other.to_string()),
+    }
+}
+
 /// The way to Redis: its address, and how long a command may take.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -45,6 +53,11 @@ impl Link {
         connecting.await.map_err(|error| self.error(&error))
     }
 
+    /// Returns the error of something that has not ended in time.
+    pub(super) fn late(&self, deadline: Duration) -> Error {
+        Error::Unavailable(format!("Redis did not answer within {deadline:?}"))
+    }
+
     /// Returns the error of a command, with what to do about it.
     pub(super) fn error(&self, error: &RedisError) -> Error {
         Error::Unavailable(match error.code() {
@@ -52,7 +65,7 @@ impl Link {
             Some("READONLY") => {
                 "this Redis is a replica and refuses writes: connect to its master".to_owned()
             }
-            _ if error.is_timeout() => format!("Redis did not answer within {:?}", self.deadline),
+            _ if error.is_timeout() => return self.late(self.deadline),
             _ => format!("Redis: {error}"),
         })
     }
