@@ -30,7 +30,7 @@
 //! | `inbox:P`, `items:P` | sorted set, hash | the deliveries of a person |
 //! | `devices:P`, `waiting-ends:P` | hash, sorted set | devices; what expires without a device |
 //! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
-//! | `events` | stream | messages and changed sessions, for all servers; the last 1,000 or so |
+//! | `events` | stream | the last 1,000 messages and changed sessions, in 8 MiB at most |
 //! | `connected:N` | set | the devices with sockets at a node |
 //! | `person-ends` | sorted set | when something of a person expires next |
 //! | `posts:S`, `posts-ages:S` | hash, list | idempotency keys of messages |
@@ -49,10 +49,12 @@ mod free_id;
 mod group;
 mod handshake;
 mod indexes;
+mod interests;
 mod job;
 mod known;
 mod link;
 mod log;
+mod log_ends;
 mod matches;
 mod operation;
 mod part;
@@ -87,22 +89,24 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     AnswerMemory, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine, Error, Gap,
-    KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, StoreEvent, Tail,
-    Window,
+    Interest, KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, StoreEvent,
+    Tail, Window,
 };
 use cache::Cache;
 use connection::Commands;
 use deadline::ReadClock;
 use delivery::Delivery;
 use find::ListRead;
+use interests::Interests;
 use known::Known;
 use link::Link;
+use log_ends::LogEnds;
 use reply::Reply;
 use requests::{Request, Requests};
 use runtime::Task;
 use script::Call;
 use steps::{Steps, within};
-use tail::Follower;
+use tail::{Follower, Outputs};
 use writer::Writer;
 
 /// The options of a store in Redis.
@@ -141,6 +145,8 @@ pub struct Redis {
     /// The connection for reads.
     reads: Arc<Commands>,
     known: Arc<Known>,
+    ends: Arc<LogEnds>,
+    interests: Arc<Interests>,
     /// The queue of the writer, which ends when this is dropped.
     writes: Requests,
     steps: Steps,
@@ -171,10 +177,16 @@ impl Redis {
         handshake::warn_of_eviction(&link, &mut connection.redis.clone()).await;
         let (delivery, known) = (Arc::<Delivery>::default(), Arc::<Known>::default());
         let (gap_sender, gaps) = mpsc::unbounded_channel();
+        let outputs = Outputs {
+            delivery: Arc::clone(&delivery),
+            tail,
+            gaps: gap_sender,
+            ends: Arc::default(),
+            interests: Arc::default(),
+        };
+        let (ends, interests) = (Arc::clone(&outputs.ends), Arc::clone(&outputs.interests));
         let others = [Arc::clone(&reads), Arc::clone(&writes)];
-        let changes = Arc::clone(&delivery);
-        let (follower, events) =
-            Follower::begin(link, &connection, changes, tail, gap_sender, others).await?;
+        let (follower, events) = Follower::begin(link, &connection, outputs, others).await?;
         let (cache, steps) = (Cache::new(), Steps::spawn(Arc::clone(&writes)));
         let writer =
             Writer { commands: writes, known: Arc::clone(&known), delivery, window, cache };
@@ -182,6 +194,8 @@ impl Redis {
             options,
             reads,
             known,
+            ends,
+            interests,
             writes: writer.spawn(),
             steps,
             node: Mutex::default(),
@@ -261,11 +275,11 @@ impl Engine for Redis {
         position: Position,
         options: &ReadOptions,
     ) -> Result<ChangesSince, Error> {
-        log::since(&self.reads, room, position, options).await
+        log::since((&self.reads, &self.ends), room, position, options).await
     }
 
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
-        log::reaches(&self.reads, of, positions).await
+        log::reaches((&self.reads, &self.ends), of, positions).await
     }
 
     async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error> {
@@ -280,6 +294,10 @@ impl Engine for Redis {
 
     fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
         self.gaps.lock().take()
+    }
+
+    fn set_interest(&self, interest: Interest) {
+        self.interests.set(interest);
     }
 
     fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {

@@ -1,5 +1,6 @@
 //! Several servers that share a Redis server.
 
+mod costs;
 mod faults;
 mod live_list;
 mod node_process;

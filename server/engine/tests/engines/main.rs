@@ -14,6 +14,7 @@ mod facts;
 mod memory;
 mod queues;
 mod redis;
+mod redis_costs;
 mod redis_server;
 mod schedules;
 mod sessions;
