@@ -220,9 +220,9 @@ pub trait Engine: Send + Sync + 'static {
         None
     }
 
-    /// Sets which resources somebody at this server needs, once. An engine that several servers share
-    /// may leave the changes of other resources out of the [tail](Tail). A resource has to be read
-    /// after it becomes needed: the read has the changes that were left out before.
+    /// Sets which resources somebody at this server needs, once. An engine that several servers
+    /// share may leave the changes of other resources out of the [tail](Tail). A resource has to be
+    /// read after it becomes needed: the read has the changes that were left out before.
     fn set_interest(&self, _interest: Interest) {}
 
     /// Returns the channel for the [events](StoreEvent) of all servers that share the store, once,

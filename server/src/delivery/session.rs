@@ -11,8 +11,8 @@
 //! them once, even if the message is for several of its persons.
 //!
 //! A connection whose send buffer is full is waited for. Its arrivals are bounded meanwhile; see
-//! `arrivals`. The same holds while the store fails: the connection stays open, and what it needs of
-//! the store is repeated until it succeeds.
+//! `arrivals`. The same holds while the store fails: the connection stays open, and what it needs
+//! of the store is repeated until it succeeds.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

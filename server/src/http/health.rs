@@ -32,8 +32,8 @@ type Report = (StatusCode, Json<Health>);
 
 /// Checks an engine.
 ///
-/// Invariant: requests that wait for a check share its outcome, so each of them waits for two checks
-/// at most.
+/// Invariant: requests that wait for a check share its outcome, so each of them waits for two
+/// checks at most.
 pub(crate) struct HealthCheck {
     environment: Environment,
     engine: Arc<dyn Engine>,

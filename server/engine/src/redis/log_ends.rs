@@ -1,5 +1,5 @@
 //! What a node has read of the ends of logs a moment ago: the heads, and the last changes. Many
-//! clients that come back at the same time ask for the same, and Redis is asked once for all of them.
+//! clients that come back at the same time ask for the same, and Redis is asked once for all.
 //!
 //! Invariant: an end that a change has passed is not used any more, as soon as the change has
 //! reached the node's tail. So a client that has joined its rooms misses nothing: a change that the
@@ -130,7 +130,8 @@ impl LogEnds {
         all.get(resource).and_then(|it| it.current(epoch)).is_some_and(|end| end.reaches(position))
     }
 
-    /// Returns the changes of a record, or of all, after a position, and the head, if they are known.
+    /// Returns the changes of a record, or of all, after a position, and the head, if both are
+    /// known.
     pub(super) fn changes(
         &self,
         (resource, id): (&Resource, Option<&Id>),

@@ -1,8 +1,9 @@
 //! The scripts that run in Redis. Each is one step there: no other command runs in between.
 //!
 //! Invariant: a script writes nothing before it has made all its checks, or what it has written is
-//! complete. Redis refuses a script that needs memory at its first write and not later. If the first
-//! write only removes something, the script says that it needs memory, and is not begun without.
+//! complete. Redis refuses a script that needs memory at its first write and not later. If the
+//! first write only removes something, the script is marked as one that needs memory, and Redis
+//! does not begin it without.
 
 use std::sync::LazyLock;
 

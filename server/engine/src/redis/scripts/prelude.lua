@@ -48,8 +48,8 @@ local function number_in(hash, field, default)
   return tonumber(redis.call('HGET', hash, field) or default)
 end
 
--- Adds an event to the stream that all servers follow. Its number is one more than that of the last.
--- The oldest events are dropped if there are more than `max`, or if they have too many bytes.
+-- Adds an event to the stream that all servers follow. Its number is one more than that of the
+-- last. The oldest events are dropped if there are more than `max`, or if they have too many bytes.
 local function add_event(max, ...)
   local events, max_bytes = P .. ':events', 8 * 2 ^ 20
   local function bytes_of(fields)

@@ -1,11 +1,11 @@
 -- Reads a page of the changes after an offset. ARGV: the resource, the id of a record or nothing,
--- the offset, where the page begins (nothing for the first one), the maximum bytes of the page (0 for
--- no changes), and epochs to look up, which may be unknown. Returns the head, the floor, the epochs'
--- ends (see `epoch_end`), where the next page begins (nothing if this is the last one), and the
--- entries. A page has one entry at least, if there is one.
+-- the offset, where the page begins (nothing for the first one), the maximum bytes of the page (0
+-- for no changes), and epochs to look up, which may be unknown. Returns the head, the floor, the
+-- epochs' ends (see `epoch_end`), where the next page begins (nothing if this is the last one), and
+-- the entries. A page has one entry at least, if there is one.
 --
--- The pages of all records go forward. The changes of one record are a chain, which is followed from
--- its end, so its pages go back.
+-- The pages of all records go forward. The changes of one record are a chain, which is followed
+-- from its end, so its pages go back.
 local resource, id, since, from, max_bytes =
   take(), take(), take_number(), take_optional(), take_number()
 
