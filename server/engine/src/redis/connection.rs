@@ -221,7 +221,9 @@ fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
     pipeline
 }
 
-/// Whether another connection may succeed: this one has no scripts, or leads to a replica.
+/// Whether another connection may succeed: this one has no scripts, or leads to a replica or to
+/// another node of a cluster.
 fn is_of_connection(error: &RedisError) -> bool {
-    matches!(error.code(), Some("NOSCRIPT" | "READONLY" | "LOADING" | "MASTERDOWN"))
+    let of_connection = ["NOSCRIPT", "READONLY", "LOADING", "MASTERDOWN", "MOVED", "CLUSTERDOWN"];
+    error.code().is_some_and(|code| of_connection.contains(&code))
 }

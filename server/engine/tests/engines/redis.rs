@@ -60,7 +60,7 @@ fn redis_options_at(url: String) -> RedisOptions {
 }
 
 /// Commits a write until Redis is there.
-async fn commit_when_possible(store: &Store, write: Write) -> Arc<Change> {
+pub(crate) async fn commit_when_possible(store: &Store, write: Write) -> Arc<Change> {
     let begin = Instant::now();
     loop {
         match store.engine.commit(write.clone()).await {
