@@ -66,6 +66,8 @@ struct Entry {
     packets: usize,
     /// The offset of the last change that was sent.
     sent: u64,
+    /// Changes that are committed now are not sent, until another one is.
+    is_skipped: bool,
     /// The number of places of writes that have not ended.
     places: usize,
     /// The claims of changes that are not sent yet, by the offset of the last change of each.
@@ -150,17 +152,20 @@ impl PushBacklog {
         };
         // Cheap changes between expensive ones do not make the expensive ones look cheap.
         entry.packets = packets.max(entry.packets - entry.packets.div_ceil(8));
-        entry.sent = change.position.offset;
+        (entry.sent, entry.is_skipped) = (change.position.offset, false);
         let unsent = entry.claims.split_off(&(entry.sent + 1));
         let released = std::mem::replace(&mut entry.claims, unsent);
         drop(resources);
         drop(released);
     }
 
-    /// Called by the fan-out when changes of a resource will not be sent.
+    /// Called when changes of a resource are not sent.
     pub(crate) fn skipped(&self, resource: &Resource) {
-        let released =
-            self.resources.lock().get_mut(resource).map(|it| std::mem::take(&mut it.claims));
+        let mut resources = self.resources.lock();
+        let Some(entry) = resources.get_mut(resource) else { return };
+        entry.is_skipped = true;
+        let released = std::mem::take(&mut entry.claims);
+        drop(resources);
         drop(released);
     }
 
@@ -225,6 +230,7 @@ impl Drop for ClaimedPlace {
         if let Some(entry) = resources.get_mut(&self.resource) {
             entry.places -= 1;
             if last > entry.sent
+                && !entry.is_skipped
                 && let Some(claim) = claim
             {
                 entry.claims.insert(last, claim);

@@ -218,6 +218,13 @@ impl Sockets {
         Dialect::STOCK.into_iter().map(|dialect| self.presence.total(dialect, resource)).sum()
     }
 
+    /// Returns a function that is `true` for a resource with subscribers in any dialect, and never
+    /// wrongly `false`.
+    pub(crate) fn interest(&self) -> impl Fn(&Resource) -> bool + Send + Sync + use<> {
+        let presence = Arc::clone(&self.presence);
+        move |resource| Dialect::ALL.into_iter().any(|it| presence.has_any(it, resource))
+    }
+
     /// Whether a room has subscribers. Never wrongly `false`.
     pub(crate) fn has_subscribers_in(&self, dialect: Dialect, room: &Room) -> bool {
         self.count_subscribers(dialect, room) > 0

@@ -72,8 +72,12 @@ pub const DEFAULT_READ_DEADLINE: Duration = Duration::from_secs(2);
 /// change to it, in commit order and once, after the change is durable and before the writer is
 /// answered.
 ///
-/// It is bounded. An engine waits while it is full, so writers cannot outrun the fan-out.
+/// It is bounded. An engine waits while it is full, so writers cannot outrun the fan-out. An engine
+/// may leave out changes that nobody [needs](Engine::set_interest).
 pub type Tail = mpsc::Sender<Arc<Change>>;
+
+/// Whether somebody at this server needs the changes of a resource, see [`Engine::set_interest`].
+pub type Interest = Arc<dyn Fn(&Resource) -> bool + Send + Sync>;
 
 /// Changes that did not reach the [tail](Tail) of an engine which several servers share: the log
 /// had dropped them before this server read them, or the store has lost changes that had reached
@@ -217,6 +221,11 @@ pub trait Engine: Send + Sync + 'static {
     fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
         None
     }
+
+    /// Sets which resources somebody at this server needs, once. An engine that several servers
+    /// share may leave the changes of other resources out of the [tail](Tail). A resource has to be
+    /// read after it becomes needed: the read has the changes that were left out before.
+    fn set_interest(&self, _interest: Interest) {}
 
     /// Returns the channel for the [events](StoreEvent) of all servers that share the store, once,
     /// before anything else. `None` if only one server uses it.

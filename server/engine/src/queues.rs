@@ -61,6 +61,19 @@ pub trait Queues: Send + Sync {
         at: u64,
     ) -> Result<Option<Flake>, Error>;
 
+    /// Records again that a device is connected, with the queue that it had, if the store has lost
+    /// that: its last writes may be lost when another server takes its place. Otherwise nothing
+    /// changes, and also if the person has too many other devices by now.
+    async fn restore(
+        &self,
+        _device: Device,
+        _ttl: Ttl,
+        _max_devices: usize,
+        _at: u64,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Removes a socket of a device. Without any socket, the device is away.
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error>;
 

@@ -30,7 +30,7 @@
 //! | `inbox:P`, `items:P` | sorted set, hash | the deliveries of a person |
 //! | `devices:P`, `waiting-ends:P` | hash, sorted set | devices; what expires without a device |
 //! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
-//! | `events` | stream | messages, changed sessions and announcements; the last 1,000 or so |
+//! | `events` | stream | messages, changed sessions and announcements: the last 1,000, in 8 MiB at most |
 //! | `connected:N` | set | the devices with sockets at a node |
 //! | `nodes` | hash | the leases of the nodes' numbers, or of a migration: `token end` |
 //! | `person-ends` | sorted set | when something of a person expires next |
@@ -50,11 +50,13 @@ mod free_id;
 mod group;
 mod handshake;
 mod indexes;
+mod interests;
 mod job;
 mod known;
 mod lease;
 mod link;
 mod log;
+mod log_ends;
 mod matches;
 mod migration;
 mod operation;
@@ -92,23 +94,25 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     AnswerMemory, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine, Error, Gap,
-    KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, StoreEvent, Tail,
-    Window,
+    Interest, KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, StoreEvent,
+    Tail, Window,
 };
 use cache::Cache;
 use connection::Commands;
 use deadline::ReadClock;
 use delivery::Delivery;
 use find::ListRead;
+use interests::Interests;
 use known::Known;
 use lease::Lease;
 use link::Link;
+use log_ends::LogEnds;
 use reply::Reply;
 use requests::{Request, Requests};
 use runtime::Task;
 use script::Call;
 use steps::{Steps, within};
-use tail::Follower;
+use tail::{Follower, Outputs};
 use writer::Writer;
 
 pub(super) use migration::MigrationStore;
@@ -150,6 +154,8 @@ pub struct Redis {
     /// The connection for reads.
     reads: Arc<Commands>,
     known: Arc<Known>,
+    ends: Arc<LogEnds>,
+    interests: Arc<Interests>,
     /// The queue of the writer, which ends when this is dropped.
     writes: Requests,
     steps: Steps,
@@ -182,11 +188,17 @@ impl Redis {
         handshake::warn_of_eviction(&link, &mut connection.redis.clone()).await;
         let (delivery, known) = (Arc::<Delivery>::default(), Arc::<Known>::default());
         let (gap_sender, gaps) = mpsc::unbounded_channel();
+        let outputs = Outputs {
+            delivery: Arc::clone(&delivery),
+            tail,
+            gaps: gap_sender,
+            ends: Arc::default(),
+            interests: Arc::default(),
+        };
+        let (ends, interests) = (Arc::clone(&outputs.ends), Arc::clone(&outputs.interests));
         let others = [Arc::clone(&reads), Arc::clone(&writes)];
-        let changes = Arc::clone(&delivery);
-        let (follower, events) =
-            Follower::begin(link, &connection, changes, tail, gap_sender, others).await?;
         let lease = Lease::new(Arc::clone(&writes));
+        let (follower, events) = Follower::begin(link, &connection, outputs, others).await?;
         let (cache, steps) = (Cache::new(), Steps::spawn(Arc::clone(&writes)));
         let writer =
             Writer { commands: writes, known: Arc::clone(&known), delivery, window, cache };
@@ -194,6 +206,8 @@ impl Redis {
             options,
             reads,
             known,
+            ends,
+            interests,
             writes: writer.spawn(),
             steps,
             node: Mutex::default(),
@@ -274,11 +288,11 @@ impl Engine for Redis {
         position: Position,
         options: &ReadOptions,
     ) -> Result<ChangesSince, Error> {
-        log::since(&self.reads, room, position, options).await
+        log::since((&self.reads, &self.ends), room, position, options).await
     }
 
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
-        log::reaches(&self.reads, of, positions).await
+        log::reaches((&self.reads, &self.ends), of, positions).await
     }
 
     async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error> {
@@ -293,6 +307,10 @@ impl Engine for Redis {
 
     fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
         self.gaps.lock().take()
+    }
+
+    fn set_interest(&self, interest: Interest) {
+        self.interests.set(interest);
     }
 
     fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {

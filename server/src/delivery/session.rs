@@ -11,18 +11,19 @@
 //! them once, even if the message is for several of its persons.
 //!
 //! A connection whose send buffer is full is waited for. Its arrivals are bounded meanwhile; see
-//! `arrivals`.
+//! `arrivals`. The same holds while the store fails: the connection stays open, and what it needs
+//! of the store is repeated until it succeeds.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use backwire_engine::{
-    self as engine, Ack, AckOutcome, Delivery, DeliveryContent, Device, QueueRange,
+    self as engine, Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, QueueRange,
 };
 use backwire_records::messages::flake::Flake;
 use backwire_records::messages::message::Message;
-use backwire_records::messages::rules::BatchLimits;
+use backwire_records::messages::rules::{BatchLimits, Ttl};
 use futures_util::future::{AbortHandle, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -41,20 +42,17 @@ use crate::socket::site_connection::SiteConnection;
 /// The size of one batch.
 const BATCH_SIZE: BatchLimits = BatchLimits { count: 200, bytes: 256 << 10 };
 
+/// The shortest pause after a failure of the store. The longest is twice that: connections do not
+/// repeat their steps all at the same time.
+const STORE_RETRY_DELAY: Duration = Duration::from_millis(500);
+
 /// Why the task ends.
 enum End {
     /// The connection has ended.
     ConnectionClosed,
     /// The connection is ended and the client connects again: an event cannot be sent, messages
-    /// were lost, the store failed, or the client is no longer accepted.
+    /// were lost, or the client is no longer accepted.
     Disconnect,
-}
-
-impl From<engine::Error> for End {
-    fn from(error: engine::Error) -> Self {
-        tracing::error!(%error, "store failed: the connection of a client is ended, and it connects again");
-        Self::Disconnect
-    }
 }
 
 /// Acked deliveries, with the device whose queue each leaves.
@@ -72,6 +70,10 @@ struct DeliverySession {
     gone: oneshot::Receiver<()>,
     /// How long the session waits for the ack of a batch before it sends anything else.
     batch_timeout: Duration,
+    ttl: Ttl,
+    max_devices: usize,
+    /// Whether the last step of the store has failed.
+    is_store_down: bool,
     /// The deliveries of all queues up to this id were sent.
     sent: Flake,
     /// Whether the queues have later deliveries that are not among the arrivals.
@@ -113,6 +115,9 @@ impl DeliveryService {
                 .most_waiting
                 .saturating_mul(connected_devices.devices().len()),
             batch_timeout: site_client.site.batch_timeout,
+            ttl: self.ttl(&site_client.site),
+            max_devices: site_client.site.most_devices,
+            is_store_down: false,
             connected_devices,
             gone,
             sent: Flake::ZERO,
@@ -141,8 +146,7 @@ impl DeliverySession {
     }
 
     async fn send_until_end(&mut self, site_client: &SiteClient) -> Result<Infallible, End> {
-        let ttl = self.delivery_service.ttl(&site_client.site);
-        if let Some((event, settings)) = site_client.settings(ttl) {
+        if let Some((event, settings)) = site_client.settings(self.ttl) {
             self.send(event, &[settings]).await?;
         }
         self.send_backlog().await?;
@@ -241,11 +245,8 @@ impl DeliverySession {
     /// Reads the first deliveries that wait in all queues together.
     async fn read_queues(&mut self, mut up_to: Flake) -> Result<WaitingDeliveries, End> {
         let mut all = WaitingDeliveries::new();
-        for device in self.connected_devices.devices() {
-            let at = self.delivery_service.environment().unix_millis();
-            let query = QueueRange { after: self.sent, upto: up_to, portion: BATCH_SIZE, at };
-            let batch =
-                self.delivery_service.engine().queues().waiting(device.clone(), query).await?;
+        for device in self.connected_devices.devices().to_vec() {
+            let batch = self.read_queue(&device, up_to).await?;
             if let Some(last) = batch.deliveries.last().filter(|_| batch.more) {
                 up_to = last.id;
             }
@@ -331,7 +332,7 @@ impl DeliverySession {
             Next::Arrival(arrival) => arrival,
             Next::ReadQueues => {
                 self.must_read_queues = true;
-                return Ok(());
+                return self.restore_devices().await;
             }
             Next::Disconnect => return Err(End::Disconnect),
         };
@@ -387,9 +388,7 @@ impl DeliverySession {
     ) -> Result<(), End> {
         self.unacked.remove(&id);
         for (device, acked) in done.into_iter().flatten() {
-            let queues = self.delivery_service.engine().queues();
-            let at = self.delivery_service.environment().unix_millis();
-            if let AckOutcome::Resync(id) = queues.ack(device.clone(), acked, at).await? {
+            if let AckOutcome::Resync(id) = self.store_ack(&device, acked).await? {
                 self.resync(id, &[device]).await?;
             }
         }
@@ -407,11 +406,77 @@ impl DeliverySession {
         }
         self.send(self.format.resync(), &[]).await?;
         for device in devices {
-            let queues = self.delivery_service.engine().queues();
-            let at = self.delivery_service.environment().unix_millis();
-            queues.ack(device.clone(), Ack::Batch(vec![id]), at).await?;
+            self.store_ack(device, Ack::Batch(vec![id])).await?;
         }
         Ok(())
+    }
+
+    // The store
+    // ---------
+
+    /// Reads the first deliveries that wait in the queue of a device, up to this id.
+    async fn read_queue(&mut self, device: &Device, up_to: Flake) -> Result<Batch, End> {
+        loop {
+            let (queues, at) = (self.delivery_service.engine().queues(), self.unix_millis());
+            let range = QueueRange { after: self.sent, upto: up_to, portion: BATCH_SIZE, at };
+            let read = queues.waiting(device.clone(), range).await;
+            if let Some(batch) = self.stored(read).await? {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// Removes acked deliveries from the queue of a device.
+    async fn store_ack(&mut self, device: &Device, acked: Ack) -> Result<AckOutcome, End> {
+        loop {
+            let (queues, at) = (self.delivery_service.engine().queues(), self.unix_millis());
+            let outcome = queues.ack(device.clone(), acked.clone(), at).await;
+            if let Some(outcome) = self.stored(outcome).await? {
+                return Ok(outcome);
+            }
+            // The failed attempt may have put a resync into the queue.
+            self.must_read_queues = true;
+        }
+    }
+
+    /// Has the store record again that the devices are connected, in case that it has lost it.
+    async fn restore_devices(&mut self) -> Result<(), End> {
+        for device in self.connected_devices.devices().to_vec() {
+            loop {
+                let (queues, at) = (self.delivery_service.engine().queues(), self.unix_millis());
+                let (ttl, max) = (self.ttl, self.max_devices);
+                let restored = queues.restore(device.clone(), ttl, max, at).await;
+                if self.stored(restored).await?.is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the outcome of a step of the store. If it failed, returns `None` after a pause, and
+    /// the step is to be repeated. Nothing is sent meanwhile.
+    async fn stored<T>(&mut self, outcome: Result<T, engine::Error>) -> Result<Option<T>, End> {
+        let was_down = std::mem::replace(&mut self.is_store_down, outcome.is_err());
+        let error = match outcome {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        if !was_down {
+            tracing::error!(%error, "the store fails: a connection of a site waits for it");
+        }
+        let environment = self.delivery_service.environment();
+        let delay = STORE_RETRY_DELAY.mul_f64(1.0 + environment.random_fraction());
+        let pause = environment.sleep(delay);
+        tokio::select! {
+            biased;
+            _ = &mut self.gone => Err(End::ConnectionClosed),
+            () = pause => Ok(None),
+        }
+    }
+
+    fn unix_millis(&self) -> u64 {
+        self.delivery_service.environment().unix_millis()
     }
 }
 

@@ -30,44 +30,64 @@ pub(crate) struct Health {
 
 type Report = (StatusCode, Json<Health>);
 
-/// Checks an engine. Concurrent requests share a check.
+/// Checks an engine.
+///
+/// Invariant: requests that wait for a check share its outcome, so each of them waits for two
+/// checks at most.
 pub(crate) struct HealthCheck {
     environment: Environment,
     engine: Arc<dyn Engine>,
-    last_success: Mutex<Option<Instant>>,
+    last: Mutex<Option<LastCheck>>,
+}
+
+/// The last check.
+#[derive(Clone, Copy)]
+struct LastCheck {
+    ended: Instant,
+    outcome: Result<(), &'static str>,
 }
 
 impl HealthCheck {
     pub(crate) fn new(environment: Environment, engine: Arc<dyn Engine>) -> Self {
-        Self { environment, engine, last_success: Mutex::default() }
+        Self { environment, engine, last: Mutex::default() }
     }
 
     /// Reports whether the engine can read and write.
     pub(crate) async fn report(&self) -> Report {
-        let mut last_success = self.last_success.lock().await;
-        if last_success.is_some_and(|at| self.environment.now() - at < SUCCESS_CACHE_TIME) {
-            return ok();
-        }
-        *last_success = None;
+        let begin = self.environment.now();
+        let mut last = self.last.lock().await;
+        let is_current = |last: &LastCheck| {
+            let cached = self.environment.now() - last.ended < SUCCESS_CACHE_TIME;
+            begin < last.ended || last.outcome.is_ok() && cached
+        };
+        let outcome = match last.filter(is_current) {
+            Some(last) => last.outcome,
+            None => {
+                *last = None;
+                let outcome = self.check().await;
+                *last = Some(LastCheck { ended: self.environment.now(), outcome });
+                outcome
+            }
+        };
+        outcome.map_or_else(failed, |()| ok())
+    }
+
+    async fn check(&self) -> Result<(), &'static str> {
         match self.environment.timeout(CHECK_TIMEOUT, self.read()).await {
             Ok(Ok(())) => {}
-            _ => return failed("the engine does not answer"),
+            _ => return Err("the engine does not answer"),
         }
         match self.environment.timeout(CHECK_TIMEOUT, self.write()).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => Ok(()),
             Ok(Err(Error::DiskFull)) => {
-                return failed(
-                    "the disk is full: only reads, deletes and acknowledgements are accepted",
-                );
+                Err("the disk is full: only reads, deletes and acknowledgements are accepted")
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "health check: a write to the engine failed");
-                return failed("the engine cannot write");
+                Err("the engine cannot write")
             }
-            Err(_) => return failed("the engine does not write in time"),
+            Err(_) => Err("the engine does not write in time"),
         }
-        *last_success = Some(self.environment.now());
-        ok()
     }
 
     /// Reads a record. It does not matter whether the record exists.

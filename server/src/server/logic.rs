@@ -8,9 +8,10 @@
 use std::sync::Arc;
 
 use axum::Router;
-use backwire_engine::{self as engine, Engine, Environment};
+use backwire_engine::{self as engine, Engine, Environment, Interest};
 use backwire_environment::Task;
 use backwire_records::change::Change;
+use backwire_records::model::Models;
 use backwire_records::write::RecordLimits;
 use tokio::sync::{Notify, mpsc};
 
@@ -183,6 +184,7 @@ impl Logic {
             Arc::clone(backlog),
         );
         let fanout = fanout.with_searched_bytes(self.searched_bytes);
+        engine.set_interest(interest(sockets, Arc::clone(models), Arc::clone(backlog)));
         let delivery_service = &self.delivery_service;
         let site_updates =
             delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
@@ -203,6 +205,21 @@ impl Logic {
             cascades: environment.spawn_with_handle(cascade::run(Arc::clone(&self.shared))),
         }
     }
+}
+
+/// Returns which resources the fan-out needs the changes of.
+fn interest(sockets: &Sockets, models: Arc<Models>, backlog: Arc<PushBacklog>) -> Interest {
+    let has_subscribers = sockets.interest();
+    // A membership is sent to the clients of another resource.
+    let may_concern_others =
+        move |resource: &_| models.associations().may_have_memberships(resource);
+    Arc::new(move |resource| {
+        let is_needed = has_subscribers(resource) || may_concern_others(resource);
+        if !is_needed {
+            backlog.skipped(resource);
+        }
+        is_needed
+    })
 }
 
 /// Returns the settings of sessions. Cookies are signed with the secret of the settings, or else

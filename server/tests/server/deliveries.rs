@@ -20,7 +20,7 @@ use std::path::Path;
 use backwire::settings::Store;
 use serde_json::json;
 
-pub(crate) use push_service::PushService;
+pub(crate) use push_service::{DeviceConnection, PushService};
 
 #[tokio::test]
 async fn message_is_sent_at_once_to_its_person_only() {

@@ -1,6 +1,11 @@
 //! Several servers that share a Redis server.
 
+mod costs;
+mod faults;
+mod live_list;
+mod node_process;
 mod proxy;
+mod random_writes;
 
 use std::time::{Duration, Instant};
 

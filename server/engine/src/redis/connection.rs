@@ -1,6 +1,10 @@
 //! Connections to Redis. A connection belongs to one run of the Redis process, and so does an
 //! [`Epoch`]: it is determined when the connection is made. A connection that fails in any way is
 //! dropped, and the next command makes another.
+//!
+//! Invariant: no caller waits longer than twice the deadline of a command, however many wait. All
+//! that wait while a connection is made share its failure, and it is made to the end although its
+//! caller has gone away.
 
 use std::slice;
 use std::sync::Arc;
@@ -9,10 +13,11 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 use super::handshake::{self, Epoch};
-use super::link::Link;
+use super::link::{Link, same_error};
+use super::runtime::{self, Moment};
 use super::script::{self, Call};
 use crate::Error;
 
@@ -61,13 +66,20 @@ impl Connection {
 #[derive(Debug)]
 pub(super) struct Commands {
     pub(super) link: Arc<Link>,
-    current: Mutex<Option<Connection>>,
+    current: Arc<Mutex<Current>>,
     /// Whether the connection may be broken, because another one is.
     is_suspect: AtomicBool,
     /// Whether commands on a broken connection are sent again: they only read.
     repeats: bool,
     /// Whether connections belong to a server, which has an epoch.
     has_epoch: bool,
+}
+
+/// The connection, and the last failure to make one.
+#[derive(Debug, Default)]
+struct Current {
+    connection: Option<Connection>,
+    failure: Option<(Moment, Error)>,
 }
 
 /// The replies to some commands, and the epoch of the Redis that they come from.
@@ -79,7 +91,7 @@ pub(super) struct Replies {
 impl Commands {
     /// Returns the connection for writes. The outcome of a write on a broken connection is unknown.
     pub(super) fn for_writes(link: Arc<Link>) -> Self {
-        let (current, is_suspect) = (Mutex::default(), AtomicBool::new(false));
+        let (current, is_suspect) = (Arc::default(), AtomicBool::new(false));
         Self { link, current, is_suspect, repeats: false, has_epoch: true }
     }
 
@@ -95,19 +107,38 @@ impl Commands {
 
     /// Returns the connection, or makes one.
     pub(super) async fn connection(&self) -> Result<Connection, Error> {
-        let mut current = self.current.lock().await;
-        if let Some(connection) = &*current
+        let deadline = 2 * self.link.deadline;
+        let connection = runtime::within(deadline, self.current_connection()).await;
+        connection.unwrap_or_else(|| Err(self.link.late(deadline)))
+    }
+
+    async fn current_connection(&self) -> Result<Connection, Error> {
+        let begin = Moment::now();
+        let mut current = Arc::clone(&self.current).lock_owned().await;
+        if let Some(connection) = &current.connection
             && (!self.is_suspect.swap(false, Ordering::Relaxed) || connection.is_alive().await)
         {
             return Ok(connection.clone());
         }
-        *current = None;
-        let connection = match self.has_epoch {
-            true => Connection::open(&self.link, Duration::ZERO).await?,
-            false => Connection::open_without_epoch(&self.link).await?,
-        };
-        *current = Some(connection.clone());
-        Ok(connection)
+        if let Some((at, error)) = &current.failure
+            && begin < *at
+        {
+            return Err(same_error(error));
+        }
+        let (link, (sender, opened)) = (Arc::clone(&self.link), oneshot::channel());
+        let has_epoch = self.has_epoch;
+        runtime::spawn_detached(async move {
+            let opened = match has_epoch {
+                true => Connection::open(&link, Duration::ZERO).await,
+                false => Connection::open_without_epoch(&link).await,
+            };
+            current.connection = opened.as_ref().ok().cloned();
+            current.failure = opened.as_ref().err().map(|error| (Moment::now(), same_error(error)));
+            drop(current);
+            // The caller may have gone away.
+            let _ = sender.send(opened);
+        });
+        opened.await.unwrap_or_else(|_| Err(self.link.late(self.link.deadline)))
     }
 
     /// Has the connection checked before its next use.
@@ -118,7 +149,7 @@ impl Commands {
     /// Drops a connection: the next command makes another.
     pub(super) async fn drop_connection(&self, connection: &Connection) {
         let mut current = self.current.lock().await;
-        current.take_if(|current| current.number == connection.number);
+        current.connection.take_if(|current| current.number == connection.number);
     }
 
     /// Runs a script.
@@ -162,11 +193,18 @@ impl Commands {
     }
 
     async fn send(&self, pipeline: Pipeline) -> Result<Replies, Error> {
+        let deadline = 2 * self.link.deadline;
+        let sent = runtime::within(deadline, self.send_again(&pipeline)).await;
+        sent.unwrap_or_else(|| Err(self.link.late(deadline)))
+    }
+
+    /// Sends commands, and again if they only read and their connection breaks.
+    async fn send_again(&self, pipeline: &Pipeline) -> Result<Replies, Error> {
         let connection = self.connection().await?;
-        match self.send_on(&connection, &pipeline).await {
+        match self.send_on(&connection, pipeline).await {
             Err(error) if self.repeats && !error.is_timeout() => {
                 let connection = self.connection().await?;
-                self.send_on(&connection, &pipeline).await
+                self.send_on(&connection, pipeline).await
             }
             sent => sent,
         }
@@ -211,7 +249,9 @@ fn pipeline(commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
     pipeline
 }
 
-/// Whether another connection may succeed: this one has no scripts, or leads to a replica.
+/// Whether another connection may succeed: this one has no scripts, or leads to a replica or to
+/// another node of a cluster.
 fn is_of_connection(error: &RedisError) -> bool {
-    matches!(error.code(), Some("NOSCRIPT" | "READONLY" | "LOADING" | "MASTERDOWN"))
+    let of_connection = ["NOSCRIPT", "READONLY", "LOADING", "MASTERDOWN", "MOVED", "CLUSTERDOWN"];
+    error.code().is_some_and(|code| of_connection.contains(&code))
 }

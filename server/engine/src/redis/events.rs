@@ -12,7 +12,8 @@ use super::stored::unreadable;
 use super::stored_message::{Address, Body, flake};
 use crate::{Error, StoreEvent, StoredMessage};
 
-/// The events that are in the stream at least. A server that is further behind misses some.
+/// The maximum number of events in the stream. Their bytes are limited, too, see `prelude.lua`. A
+/// server that is further behind misses some.
 pub(super) const MAX_EVENTS: usize = 1_000;
 
 /// The events that may wait for this server to handle them.

@@ -4,6 +4,7 @@ use backwire_records::write::{Action, Write};
 
 use super::delivery::Answer;
 use super::group::Candidate;
+use super::link::same_error;
 use super::runtime::Moment;
 use super::state::State;
 use crate::{CommitOutcome, Error};
@@ -51,9 +52,6 @@ impl Job {
     }
 
     pub(super) fn fail(self, error: &Error) {
-        self.answer(Err(match error {
-            Error::Unavailable(text) => Error::Unavailable(text.clone()),
-            other => Error::Unavailable(other.to_string()),
-        }));
+        self.answer(Err(same_error(error)));
     }
 }

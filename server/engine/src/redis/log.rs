@@ -2,20 +2,27 @@
 
 use std::sync::Arc;
 
+use backwire_environment::HashMap;
 use backwire_records::change::{Attributes, Id, Position, Resource, Room};
 use backwire_records::json_size::JsonSize;
 
 use super::connection::Commands;
 use super::encoding;
 use super::known::{Known, KnownResource};
+use super::log_ends::{LastChanges, LogEnd, LogEnds, SizedChange};
 use super::reply::Reply;
+use super::runtime::Moment;
 use super::script::{self, Call};
 use super::stored::{LogEntry, StoredRecord};
 use crate::{AnswerMemory, ChangesSince, Error, ReadOptions, Snapshot};
 
-/// The maximum bytes of the changes that are read at a time. They are all in memory at once. A
-/// client that missed more reads the records instead.
+/// The maximum bytes of the changes that one read returns. A client that missed more reads the
+/// records instead.
 const MAX_SINCE_BYTES: usize = 16 << 20;
+
+/// The maximum bytes of the changes in one reply of Redis, unless a single one has more. A reply is
+/// in memory before its changes are claimed.
+const MAX_PAGE_BYTES: usize = 256 << 10;
 
 /// Returns one record, if there is memory for it.
 pub(super) async fn find_one(
@@ -51,89 +58,127 @@ pub(super) async fn head(commands: &Commands, resource: &Resource) -> Result<Pos
     Ok(Position { epoch: epoch.epoch, offset: Reply::list(reply)?.number()? })
 }
 
-/// The log of a resource, as far as it was read.
-struct LogPart {
-    head: Position,
-    floor: u64,
-    /// The first offset after each epoch that was asked for.
-    ends: Vec<Option<u64>>,
-    is_too_much: bool,
+/// What is read of a log.
+struct LogQuery<'a> {
+    resource: &'a Resource,
+    /// The record, or `None` for all.
+    id: Option<&'a Id>,
+    /// The positions whose epochs are looked up. The changes are those after the first of them.
+    positions: &'a [Position],
+}
+
+/// A page of the log of a resource.
+struct LogPage {
+    end: LogEnd,
+    /// Where the next page begins, if there is one.
+    next: Option<u64>,
     entries: Reply,
 }
 
-impl LogPart {
+impl LogQuery<'_> {
+    /// Reads the page that begins at an offset, or the first one.
     async fn read(
+        &self,
         commands: &Commands,
-        resource: &Resource,
-        id: Option<&Id>,
-        positions: &[Position],
+        from: Option<u64>,
         max_bytes: usize,
-    ) -> Result<Self, Error> {
+    ) -> Result<LogPage, Error> {
+        let begin = Moment::now();
+        let Self { resource, id, positions } = self;
         let after = positions.first().map_or(0, |position| position.offset);
         let mut call = Call::new(&script::SINCE)
             .with(resource.as_str())
             .with(id.map(encoding::id).unwrap_or_default())
-            .with(after)
-            .with(max_bytes)
-            .with(positions.len());
-        for position in positions {
+            .with(after);
+        call.add_optional(from).add(max_bytes).add(positions.len());
+        for position in *positions {
             call.add(position.epoch);
         }
         let (reply, epoch) = commands.run(&call).await?;
         let mut reply = Reply::list(reply)?;
-        let head = Position { epoch: epoch.epoch, offset: reply.number()? };
-        let floor = reply.number()?;
-        let (mut ends, mut list) = (Vec::new(), reply.next_list()?);
-        for _ in positions {
-            ends.push(list.text()?.parse().ok());
+        let (head, floor) = (reply.number()?, reply.number()?);
+        let (mut ends, mut list) = (HashMap::default(), reply.next_list()?);
+        for position in *positions {
+            ends.insert(position.epoch, list.text()?.parse().ok());
         }
-        let is_too_much = reply.number::<u8>()? == 1;
-        Ok(Self { head, floor, ends, is_too_much, entries: reply.next_list()? })
-    }
-
-    /// Whether the log has everything after each of the positions. A position is valid if no later
-    /// epoch has committed a change at its offset or before.
-    fn reaches(&self, positions: &[Position]) -> Vec<bool> {
-        let reaches = |(Position { offset, .. }, end): (&Position, &Option<u64>)| {
-            (self.floor..=self.head.offset).contains(offset) && end.is_none_or(|end| *offset < end)
-        };
-        positions.iter().zip(&self.ends).map(reaches).collect()
+        let next = reply.text()?.parse().ok();
+        let end = LogEnd { read: begin, epoch, head, floor, ends, changes: None };
+        Ok(LogPage { end, next, entries: reply.next_list()? })
     }
 }
 
 /// Returns the changes of a room after a position.
 pub(super) async fn since(
-    commands: &Commands,
+    (commands, ends): (&Commands, &LogEnds),
     room: &Room,
     position: Position,
     options: &ReadOptions,
 ) -> Result<ChangesSince, Error> {
-    let (resource, positions) = (room.resource(), [position]);
-    // Any change has more than one byte.
-    let max_bytes = if options.records == 0 { 1 } else { MAX_SINCE_BYTES };
-    let part = LogPart::read(commands, resource, room.id(), &positions, max_bytes).await?;
-    if part.is_too_much || part.reaches(&positions) != [true] {
-        return Ok(ChangesSince::OutOfReach);
+    let (resource, id) = (room.resource(), room.id());
+    let epoch = commands.connection().await?.epoch;
+    if let Some((changes, head)) = ends.changes((resource, id), epoch, position) {
+        return Ok(claim_all(&changes, head, options));
     }
-    let mut changes = Vec::new();
-    for entry in part.entries {
-        let entry = LogEntry::read(Reply::list(entry)?)?;
-        let has_room = options.check_records(changes.len() + 1).is_ok();
-        if !has_room || options.memory.add(entry.parsed_bytes()).is_err() {
+    let query = LogQuery { resource, id, positions: &[position] };
+    let page_bytes = if options.records == 0 { 1 } else { MAX_PAGE_BYTES };
+    let mut page = query.read(commands, None, page_bytes).await?;
+    let (mut end, mut changes, mut bytes) = (page.end.clone(), Vec::new(), 0);
+    let head = end.position();
+    loop {
+        let is_same_log = page.end.epoch == end.epoch && page.end.reaches(&position);
+        if !is_same_log {
             return Ok(ChangesSince::OutOfReach);
         }
-        changes.push(Arc::new(entry.decode(resource, part.head.epoch)?));
+        for entry in page.entries {
+            let entry = LogEntry::read(Reply::list(entry)?)?;
+            if entry.offset > head.offset {
+                break;
+            }
+            bytes += entry.stored_bytes()?;
+            let parsed = entry.parsed_bytes();
+            let fits = bytes <= MAX_SINCE_BYTES && options.check_records(changes.len() + 1).is_ok();
+            if !fits || options.memory.add(parsed).is_err() {
+                return Ok(ChangesSince::OutOfReach);
+            }
+            changes.push((Arc::new(entry.decode(resource, head.epoch)?), parsed));
+        }
+        match page.next.filter(|next| *next <= head.offset) {
+            Some(next) => page = query.read(commands, Some(next), page_bytes).await?,
+            None => break,
+        }
     }
-    changes.sort_by_key(|change| change.position.offset);
-    Ok(ChangesSince::Changes { changes, head: part.head })
+    changes.sort_by_key(|(change, _)| change.position.offset);
+    let all = changes.iter().map(|(change, _)| Arc::clone(change)).collect();
+    if id.is_none() {
+        end.changes = Some(LastChanges { after: position.offset, changes: Arc::new(changes) });
+    }
+    ends.remember(resource, end);
+    Ok(ChangesSince::Changes { changes: all, head })
+}
+
+/// Returns changes that are known, if the options allow them.
+fn claim_all(changes: &[SizedChange], head: Position, options: &ReadOptions) -> ChangesSince {
+    let claim = |(_, bytes): &SizedChange| options.memory.add(*bytes).is_ok();
+    if options.check_records(changes.len()).is_err() || !changes.iter().all(claim) {
+        return ChangesSince::OutOfReach;
+    }
+    let changes = changes.iter().map(|(change, _)| Arc::clone(change)).collect();
+    ChangesSince::Changes { changes, head }
 }
 
 /// Whether the log of a resource has everything after each of these positions.
 pub(super) async fn reaches(
-    commands: &Commands,
+    (commands, ends): (&Commands, &LogEnds),
     resource: &Resource,
     positions: &[Position],
 ) -> Result<Vec<bool>, Error> {
-    let part = LogPart::read(commands, resource, None, positions, 0).await?;
-    Ok(part.reaches(positions))
+    let epoch = commands.connection().await?.epoch;
+    if positions.iter().all(|position| ends.reaches(resource, epoch, position)) {
+        return Ok(vec![true; positions.len()]);
+    }
+    let query = LogQuery { resource, id: None, positions };
+    let end = query.read(commands, None, 0).await?.end;
+    let reached = positions.iter().map(|position| end.reaches(position)).collect();
+    ends.remember(resource, end);
+    Ok(reached)
 }

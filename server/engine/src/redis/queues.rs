@@ -97,14 +97,22 @@ impl Queues for Redis {
         max_devices: usize,
         at: u64,
     ) -> Result<Option<Flake>, Error> {
-        let call = of_device("connect", &device, at)
-            .with(self.node_time(at).node)
-            .with(ttl.as_seconds())
-            .with(max_devices);
+        let call = self.connect_step("connect", (&device, ttl, max_devices), at);
         match self.steps.run(call).await? {
             Value::BulkString(last) => flake(&super::reply::text(last)?).map(Some),
             _ => Ok(None),
         }
+    }
+
+    async fn restore(
+        &self,
+        device: Device,
+        ttl: Ttl,
+        max_devices: usize,
+        at: u64,
+    ) -> Result<(), Error> {
+        let call = self.connect_step("restore", (&device, ttl, max_devices), at);
+        self.steps.run(call).await.map(drop)
     }
 
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
@@ -161,6 +169,11 @@ impl Queues for Redis {
 impl Redis {
     fn node_time(&self, at: u64) -> NodeTime {
         NodeTime::of(*self.node.lock(), at)
+    }
+
+    fn connect_step(&self, name: &str, (device, ttl, max): (&Device, Ttl, usize), at: u64) -> Call {
+        let node = self.node_time(at).node;
+        of_device(name, device, at).with(node).with(ttl.as_seconds()).with(max)
     }
 }
 

@@ -26,6 +26,11 @@ impl Reply {
         self.0.next().ok_or_else(|| Error::Unavailable("a reply of Redis is too short".to_owned()))
     }
 
+    /// Returns the last part without taking it.
+    pub(super) fn peek_last(&self) -> Option<&Value> {
+        self.0.as_slice().last()
+    }
+
     /// Returns the next part, which is a list.
     pub(super) fn next_list(&mut self) -> Result<Self, Error> {
         self.value().and_then(Self::list)

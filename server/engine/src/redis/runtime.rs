@@ -47,7 +47,7 @@ pub(super) async fn within<T>(deadline: Duration, future: impl Future<Output = T
 }
 
 /// A point in time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub(super) struct Moment(Instant);
 
 impl Moment {

@@ -1,7 +1,9 @@
 //! The scripts that run in Redis. Each is one step there: no other command runs in between.
 //!
 //! Invariant: a script writes nothing before it has made all its checks, or what it has written is
-//! complete. Redis refuses a script that needs memory at its first write and not later.
+//! complete. Redis refuses a script that needs memory at its first write and not later. If the
+//! first write only removes something, the script is marked as one that needs memory, and Redis
+//! does not begin it without.
 
 use std::sync::LazyLock;
 
@@ -35,6 +37,10 @@ macro_rules! flags {
     (allow_oom) => {
         "#!lua flags=allow-oom\n"
     };
+    // It is not begun if the memory is full.
+    (deny_oom) => {
+        "#!lua\n"
+    };
 }
 
 /// The scripts, by their names.
@@ -67,7 +73,8 @@ scripts! {
     CASCADES "scripts/cascades.lua",
     QUEUE "scripts/queue_data.lua" "scripts/queue.lua",
     QUEUE_WITHOUT_ROOM allow_oom "scripts/queue_data.lua" "scripts/queue.lua",
-    SESSION "scripts/session.lua",
+    SESSION deny_oom "scripts/session.lua",
+    SESSION_WITHOUT_ROOM allow_oom "scripts/session.lua",
     LOAD_SESSION "scripts/load_session.lua",
     MIGRATE "scripts/queue_data.lua" "scripts/migrate.lua",
     ANNOUNCE "scripts/announce.lua",

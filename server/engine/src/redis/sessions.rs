@@ -61,7 +61,12 @@ impl Sessions for Redis {
     async fn edit(&self, edit: SessionEdit) -> Result<(), Error> {
         let SessionEdit { id, clear, set, new_id, at, until, max } = edit;
         let may_change_rights = clear || new_id.is_some() || set.keys().any(|it| is_of_rights(it));
-        let mut call = Call::new(&script::SESSION)
+        // A removed value, such as that of a sign-out, needs no memory.
+        let script = match set.values().any(Option::is_some) {
+            true => &script::SESSION,
+            false => &script::SESSION_WITHOUT_ROOM,
+        };
+        let mut call = Call::new(script)
             .with(&*id)
             .with(new_id.as_deref().unwrap_or(&id))
             .with(u8::from(clear))

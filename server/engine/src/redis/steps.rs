@@ -8,6 +8,7 @@ use redis::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{Commands, Replies};
+use super::link::same_error;
 use super::runtime;
 use super::script::Call;
 use crate::Error;
@@ -68,10 +69,7 @@ async fn run(commands: Arc<Commands>, mut steps: mpsc::UnboundedReceiver<Step>) 
             next.drain(..).map(|Step { call, answer }| (call, answer)).unzip();
         let values = match commands.run_all(&calls).await {
             Ok(Replies { values, .. }) => values,
-            Err(error) => {
-                let text = error.to_string();
-                answers.iter().map(|_| Err(Error::Unavailable(text.clone()))).collect()
-            }
+            Err(error) => answers.iter().map(|_| Err(same_error(&error))).collect(),
         };
         for (answer, value) in answers.into_iter().zip(values) {
             // The caller may have gone away.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use backwire_records::change::{Attributes, Change, Position, Resource, Verb};
 use backwire_records::dangling::Reference;
 use backwire_records::json_size::JsonSize;
+use redis::Value;
 
 use super::encoding::decode_id;
 use super::reply::{self, Reply, parse};
@@ -62,13 +63,28 @@ pub(super) struct LogEntry {
 impl LogEntry {
     /// Reads an entry of a stream.
     pub(super) fn read(mut entry: Reply) -> Result<Self, Error> {
-        let id = entry.text()?;
-        let offset = parse(id.split('-').next().unwrap_or_default())?;
+        let offset = offset_of_id(&entry.bytes()?)?;
         let (mut list, mut fields) = (entry.next_list()?, HashMap::default());
         while let Ok(name) = list.bytes() {
             fields.insert(name, list.bytes()?);
         }
         Ok(Self { offset, fields })
+    }
+
+    /// Returns the offset of an entry of a stream, and reads nothing else of it.
+    pub(super) fn offset_of(entry: &Value) -> Result<u64, Error> {
+        match entry {
+            Value::Array(parts) => match parts.first() {
+                Some(Value::BulkString(id)) => offset_of_id(id),
+                _ => Err(unreadable("an entry of a log has no id")),
+            },
+            _ => Err(unreadable("an entry of a log is not a list")),
+        }
+    }
+
+    /// Returns the bytes of the entry in the log.
+    pub(super) fn stored_bytes(&self) -> Result<usize, Error> {
+        parse(&reply::text(self.fields.get(&b"s"[..]).cloned().unwrap_or_default())?)
     }
 
     fn text(&mut self, name: &str) -> Result<String, Error> {
@@ -137,6 +153,12 @@ impl LogEntry {
             at: self.number("t")?,
         })
     }
+}
+
+/// Returns the offset in the id of an entry: `offset-0`.
+fn offset_of_id(id: &[u8]) -> Result<u64, Error> {
+    let offset = id.split(|byte| *byte == b'-').next().unwrap_or_default();
+    parse(&reply::text(offset.to_vec())?)
 }
 
 /// Returns the number of a verb, as on the wire.

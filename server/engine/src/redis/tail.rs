@@ -1,5 +1,6 @@
 //! The tail: one task per node follows the logs of all resources with a blocking connection of its
 //! own, and sends the changes of all nodes to the channel. It follows the stream of events as well.
+//! Changes of resources that nobody at this node follows are left out, and are not decoded.
 //!
 //! Invariant: each change is sent once and in order, whatever happens to the connection: the task
 //! continues after the last offset that it has sent. If the log has dropped the next change, or
@@ -18,7 +19,9 @@ use super::connection::{Commands, Connection};
 use super::delivery::Delivery;
 use super::events::Events;
 use super::handshake::Epoch;
+use super::interests::Interests;
 use super::link::Link;
+use super::log_ends::LogEnds;
 use super::reply::{Reply, text};
 use super::runtime::{self, Moment, Task, pause};
 use super::script::{self, Call};
@@ -34,12 +37,19 @@ const MAX_CHANGES: usize = 64;
 /// The time between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// What the follower reports changes to.
+pub(super) struct Outputs {
+    pub(super) delivery: Arc<Delivery>,
+    pub(super) tail: Tail,
+    pub(super) gaps: UnboundedSender<Gap>,
+    pub(super) ends: Arc<LogEnds>,
+    pub(super) interests: Arc<Interests>,
+}
+
 /// A follower of all logs.
 pub(super) struct Follower {
     link: Arc<Link>,
-    delivery: Arc<Delivery>,
-    tail: Tail,
-    gaps: UnboundedSender<Gap>,
+    outputs: Outputs,
     /// Connections that are probably broken if this one is.
     others: [Arc<Commands>; 2],
     epoch: Epoch,
@@ -55,22 +65,19 @@ impl Follower {
     pub(super) async fn begin(
         link: Arc<Link>,
         connection: &Connection,
-        delivery: Arc<Delivery>,
-        tail: Tail,
-        gaps: UnboundedSender<Gap>,
+        outputs: Outputs,
         others: [Arc<Commands>; 2],
     ) -> Result<(Self, Receiver<StoreEvent>), Error> {
         let heads = Heads::read(&link, connection).await?;
         let mut offsets = BTreeMap::new();
         for Head { resource, head, .. } in heads.resources {
             let position = Position { epoch: connection.epoch.epoch, offset: head };
-            delivery.delivered(&resource, position);
+            outputs.delivery.delivered(&resource, position);
             offsets.insert(resource, head);
         }
         let (epoch, last_resource) = (connection.epoch, heads.last_resource);
         let (events, receiver) = Events::begin(heads.last_event);
-        let follower =
-            Self { link, delivery, tail, gaps, others, epoch, last_resource, offsets, events };
+        let follower = Self { link, outputs, others, epoch, last_resource, offsets, events };
         Ok((follower, receiver))
     }
 
@@ -152,9 +159,29 @@ impl Follower {
         let Some(resource) = name.strip_prefix(&format!("{}:log:", self.link.prefix)) else {
             return self.receive_resources(entries);
         };
-        let resource = Resource::internal(resource);
+        self.receive_changes(&Resource::internal(resource), entries).await
+    }
+
+    async fn receive_changes(&mut self, resource: &Resource, entries: Reply) -> Result<(), Error> {
+        let Some(last) = entries.peek_last() else { return Ok(()) };
+        let last = LogEntry::offset_of(last)?;
+        // First the end, and then the interest: see `log_ends`.
+        self.outputs.ends.passed(resource, self.position(last));
+        if !self.outputs.interests.include(resource) {
+            return self.skip(resource, entries);
+        }
         for entry in entries {
-            self.send(&resource, LogEntry::read(Reply::list(entry)?)?).await;
+            self.send(resource, LogEntry::read(Reply::list(entry)?)?).await;
+        }
+        Ok(())
+    }
+
+    /// Leaves changes out.
+    fn skip(&mut self, resource: &Resource, entries: Reply) -> Result<(), Error> {
+        for entry in entries {
+            let offset = LogEntry::offset_of(&entry)?;
+            self.advance(resource, offset);
+            self.outputs.delivery.delivered(resource, self.position(offset));
         }
         Ok(())
     }
@@ -172,22 +199,28 @@ impl Follower {
         Ok(())
     }
 
-    /// Sends a change.
-    async fn send(&mut self, resource: &Resource, entry: LogEntry) {
-        let offset = entry.offset;
+    /// Continues after a change. Returns the offset of the one before it.
+    fn advance(&mut self, resource: &Resource, offset: u64) -> u64 {
         let last = self.offsets.insert(resource.clone(), offset).unwrap_or_default();
         if offset != last + 1 {
             self.report(resource, last, offset - 1);
         }
+        last
+    }
+
+    /// Sends a change.
+    async fn send(&mut self, resource: &Resource, entry: LogEntry) {
+        let offset = entry.offset;
+        let last = self.advance(resource, offset);
         match entry.decode(resource, self.epoch.epoch) {
             // It fails if the server is closing.
-            Ok(change) => drop(self.tail.send(Arc::new(change)).await),
+            Ok(change) => drop(self.outputs.tail.send(Arc::new(change)).await),
             Err(error) => {
                 error!("change {offset} of {resource} is not readable: {error}");
                 self.report(resource, last, offset);
             }
         }
-        self.delivery.delivered(resource, self.position(offset));
+        self.outputs.delivery.delivered(resource, self.position(offset));
     }
 
     fn position(&self, offset: u64) -> Position {
@@ -198,7 +231,7 @@ impl Follower {
         let upto = self.position(upto);
         warn!("changes of {resource} after {after} up to {} did not reach this node", upto.offset);
         // It fails if nobody asks for gaps.
-        let _ = self.gaps.send(Gap { resource: resource.clone(), after, upto });
+        let _ = self.outputs.gaps.send(Gap { resource: resource.clone(), after, upto });
     }
 
     /// Compares the logs with what was sent, in another run of Redis: it may have lost changes.
@@ -214,7 +247,7 @@ impl Follower {
             let common = first.map_or(head, |first| first - 1);
             match common < last {
                 true => self.restart(&resource, last, common),
-                false => self.delivery.delivered(&resource, self.position(last)),
+                false => self.outputs.delivery.delivered(&resource, self.position(last)),
             }
         }
         for (resource, last) in lost.into_iter().filter(|(_, last)| *last > 0) {
@@ -226,7 +259,7 @@ impl Follower {
     /// Continues after the common part of two logs.
     fn restart(&mut self, resource: &Resource, last: u64, common: u64) {
         self.offsets.insert(resource.clone(), common);
-        self.delivery.restart(resource, self.position(common));
+        self.outputs.delivery.restart(resource, self.position(common));
         self.report(resource, last, common);
     }
 }

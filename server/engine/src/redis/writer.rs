@@ -13,6 +13,7 @@ use super::cache::Cache;
 use super::connection::{Commands, Connection};
 use super::delivery::Delivery;
 use super::group::{Decided, Group, parsed_bytes};
+use super::handshake::Epoch;
 use super::indexes;
 use super::job::Job;
 use super::known::Known;
@@ -162,7 +163,7 @@ impl Writer {
                 break;
             }
         }
-        let mut call = begin_call(connection.epoch.number, &self.window);
+        let mut call = begin_call(connection.epoch, &self.window);
         call.add(count).append(operations);
         if jobs.iter().take(decided.len()).all(Job::makes_room) {
             call = call.by(&script::COMMIT_WITHOUT_ROOM);
@@ -281,9 +282,10 @@ impl Writer {
     }
 }
 
-fn begin_call(epoch: u64, window: &Window) -> Call {
+fn begin_call(Epoch { epoch, number }: Epoch, window: &Window) -> Call {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Call::new(&script::COMMIT)
+        .with(number)
         .with(epoch)
         .with(window.count)
         .with(window.bytes)

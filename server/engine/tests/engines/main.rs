@@ -16,6 +16,8 @@ mod migration;
 mod queues;
 mod recorded;
 mod redis;
+mod redis_cluster;
+mod redis_costs;
 mod redis_server;
 mod schedules;
 mod sessions;
@@ -44,6 +46,13 @@ macro_rules! every_engine {
             async fn $fact() {
                 crate::every::$fact(crate::store::redis).await;
             })*
+        }
+        mod on_redis_cluster {
+            // In one test, as the nodes take a while to become a cluster.
+            #[tokio::test(flavor = "multi_thread")]
+            async fn store_passes_all_tests_of_every_engine() {
+                $(crate::every::$fact(crate::redis_cluster::open).await;)*
+            }
         }
         mod on_sqlite {
             $(#[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ use crate::store::{
 };
 
 /// How long a test waits for an event.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Opens a node on the data with this prefix.
 fn node(prefix: &str) -> Store {
@@ -33,13 +33,13 @@ fn node(prefix: &str) -> Store {
 }
 
 /// Opens nodes on the same new data.
-fn nodes<const N: usize>() -> [Store; N] {
+pub(crate) fn nodes<const N: usize>() -> [Store; N] {
     let prefix = unused_prefix();
     [(); N].map(|()| node(&prefix))
 }
 
 /// Receives this many changes.
-async fn receive(store: &mut Store, count: usize) -> Vec<Arc<Change>> {
+pub(crate) async fn receive(store: &mut Store, count: usize) -> Vec<Arc<Change>> {
     let mut received = Vec::new();
     while received.len() < count {
         received.push(timeout(PATIENCE, store.tail.recv()).await.unwrap().unwrap());
@@ -47,7 +47,7 @@ async fn receive(store: &mut Store, count: usize) -> Vec<Arc<Change>> {
     received
 }
 
-fn options_of(server: &RedisServer) -> RedisOptions {
+pub(crate) fn options_of(server: &RedisServer) -> RedisOptions {
     let mut options = redis_options_at(server.url());
     options.deadline = Duration::from_secs(2);
     options
@@ -60,7 +60,7 @@ fn redis_options_at(url: String) -> RedisOptions {
 }
 
 /// Commits a write until Redis is there.
-async fn commit_when_possible(store: &Store, write: Write) -> Arc<Change> {
+pub(crate) async fn commit_when_possible(store: &Store, write: Write) -> Arc<Change> {
     let begin = Instant::now();
     loop {
         match store.engine.commit(write.clone()).await {
@@ -74,15 +74,15 @@ async fn commit_when_possible(store: &Store, write: Write) -> Arc<Change> {
 }
 
 /// Counts the scripts that Redis runs in the meantime.
-struct Calls<'s>(&'s RedisServer);
+pub(crate) struct Calls<'s>(&'s RedisServer);
 
 impl<'s> Calls<'s> {
-    fn begin(server: &'s RedisServer) -> Self {
+    pub(crate) fn begin(server: &'s RedisServer) -> Self {
         server.command(&["CONFIG", "RESETSTAT"]);
         Self(server)
     }
 
-    fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         let stats = self.0.command(&["INFO", "commandstats"]);
         let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
         calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
@@ -543,6 +543,22 @@ async fn emptied_redis_begins_a_new_epoch() {
     let after = commit_when_possible(&store, milk()).await.position;
     assert_eq!(after.offset, 1);
     assert_ne!(after.epoch, before.epoch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn emptied_redis_has_one_epoch_for_all_nodes() {
+    let server = RedisServer::start(&["--save", ""]);
+    let options = options_of(&server);
+    let [one, two] = [(); 2].map(|()| redis_with(options.clone(), Window::default(), 1 << 16));
+    let before = one.apply(milk()).await.position;
+    two.apply(milk()).await;
+    server.command(&["FLUSHALL"]);
+    // The numbers of the epochs are the same, and the second node has not noticed it yet.
+    let first = commit_when_possible(&one, milk()).await.position;
+    let second = commit_when_possible(&two, create(json!({"id": "other"}))).await.position;
+    assert_eq!((first.offset, second.offset), (1, 2));
+    assert_ne!(first.epoch, before.epoch);
+    assert_eq!(first.epoch, second.epoch);
 }
 
 #[tokio::test(flavor = "multi_thread")]

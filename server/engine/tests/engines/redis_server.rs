@@ -100,7 +100,7 @@ pub(crate) fn unused_prefix() -> String {
     format!("test-{}:{{main}}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 

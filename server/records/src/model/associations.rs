@@ -100,6 +100,11 @@ impl Associations {
         all.flat_map(|(name, association)| association.memberships(name, change)).collect()
     }
 
+    /// Whether changes of a resource may have [memberships](Self::memberships).
+    pub fn may_have_memberships(&self, resource: &Resource) -> bool {
+        self.joins.contains_key(resource) || self.of.contains_key(resource)
+    }
+
     /// Returns the attributes that may hold the id of a record of this resource and are not
     /// required: resource and attribute.
     pub fn holders<'a>(

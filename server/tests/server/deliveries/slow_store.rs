@@ -111,3 +111,34 @@ async fn acks_received_before_a_shutdown_are_applied() {
     };
     assert_eq!(tokio::join!(shutdown, late).0, 1);
 }
+
+/// Fails the first acks.
+struct FailingAcks(AtomicUsize);
+
+#[async_trait]
+impl Interceptor for FailingAcks {
+    async fn before(&self, call: Call<'_>) -> Result<(), Error> {
+        let is_left = |left: usize| left.checked_sub(1);
+        let fails = matches!(call, Call::Ack)
+            && self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_left).is_ok();
+        if fails { Err(Error::Unavailable("it is away".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn failed_ack_is_repeated_and_the_connection_stays_open() {
+    let failing = Arc::new(FailingAcks(AtomicUsize::new(2)));
+    let engine = intercepted_by(&failing);
+    let service = PushService::build(|_| {}, |builder| builder.engine(engine)).await;
+    let mut ann = service.connect("user_1").await;
+    for number in 1..=2 {
+        service.send(json!("user_1"), "news", number).await;
+        assert_eq!(ann.take().await, json!(["news", number]));
+    }
+    ann.leave(&service, "user_1").await;
+    assert_eq!(failing.0.load(Ordering::SeqCst), 0);
+    let mut again = service.connect("user_1").await;
+    service.send(json!("user_1"), "fence", 3).await;
+    assert_eq!(again.take().await, json!(["fence", 3]));
+    service.server.shutdown().await;
+}

@@ -2,7 +2,7 @@
 -- there is now. ARGV: see `Operation::push` in operation.rs. Returns a status and three values of
 -- each write: `c` was committed (offset, previous, next id), `u` was remembered only (head, previous), `r` and
 -- `t` exceed a limit of records. A last status `x` has the reason why the script stopped.
-local epoch = take()
+local epoch, drawn = take(), take()
 local window = {count = take_number(), bytes = take_number(), age = take_number()}
 local ledger_age, ledger_limit, max_counted = take_number(), take_number(), take_number()
 local LEDGER, AGES = P .. ':ledger', P .. ':ledger-ages'
@@ -261,7 +261,9 @@ local function exceeded(write, counters, value)
   end
 end
 
-if redis.call('HGET', META, 'number') ~= epoch then
+-- If somebody has emptied Redis, the number may be that of another epoch.
+local current = redis.call('HMGET', META, 'number', 'epoch')
+if current[1] ~= epoch or current[2] ~= drawn then
   answer('x', 'epoch')
   return results
 end

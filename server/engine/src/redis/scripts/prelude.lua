@@ -48,8 +48,24 @@ local function number_in(hash, field, default)
   return tonumber(redis.call('HGET', hash, field) or default)
 end
 
--- Adds an event to the stream that all servers follow. Its number is one more than that of the last.
+-- Adds an event to the stream that all servers follow. Its number is one more than that of the
+-- last. The oldest events are dropped if there are more than `max`, or if they have too many bytes.
 local function add_event(max, ...)
-  local number = redis.call('HINCRBY', META, 'events', 1)
-  redis.call('XADD', P .. ':events', 'MAXLEN', '~', max, text(number) .. '-0', ...)
+  local events, max_bytes = P .. ':events', 8 * 2 ^ 20
+  local function bytes_of(fields)
+    local bytes = 0
+    for _, field in ipairs(fields) do
+      bytes = bytes + #field
+    end
+    return bytes
+  end
+  local bytes = math.max(number_in(META, 'event_bytes', 0), 0) + bytes_of({...})
+  local count = redis.call('XLEN', events) + 1
+  while count > 1 and (count > tonumber(max) or bytes > max_bytes) do
+    local oldest = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
+    redis.call('XDEL', events, oldest[1])
+    bytes, count = bytes - bytes_of(oldest[2]), count - 1
+  end
+  redis.call('XADD', events, text(redis.call('HINCRBY', META, 'events', 1)) .. '-0', ...)
+  redis.call('HSET', META, 'event_bytes', text(math.max(bytes, 0)))
 end

@@ -127,13 +127,17 @@ local function make_device(person, name, devices)
   return {number = number, left = 0, sockets = {}}
 end
 
--- ARGV: person, device, node, ttl, maximum number of devices. Returns the last id, or nothing if
--- there is no room.
-function steps.connect()
+-- Adds a socket of a device. If it is to be restored, the device keeps the sockets that it has at
+-- the node.
+local function connect(is_restored)
   local person, name, node, seconds, max = take(), take(), take(), take_number(), take_number()
   expire(person)
   local devices, count = devices_of(person)
   local device, gone = devices[name], {}
+  if is_restored and device and device.sockets[node] then
+    settle(person)
+    return 0
+  end
   if not device then
     gone = leaving(devices, count, max)
     device = gone and make_device(person, name, devices)
@@ -151,6 +155,17 @@ function steps.connect()
   settle(person)
   expire_some()
   return device and (redis.call('HGET', META, 'flake') or '0000000000000000')
+end
+
+-- ARGV: person, device, node, ttl, maximum number of devices. Returns the last id, or nothing if
+-- there is no room.
+function steps.connect()
+  return connect(false)
+end
+
+-- ARGV: the same.
+function steps.restore()
+  return connect(true)
 end
 
 -- ARGV: person, device, node.

@@ -1,7 +1,13 @@
--- Reads the changes after an offset. ARGV: the resource, the id of a record or nothing, the offset,
--- the maximum bytes, and epochs to look up, which may be unknown. Returns the head, the floor, the
--- epochs' ends (see `epoch_end`), whether there are too many bytes, and the entries.
-local resource, id, since, max_bytes = take(), take(), take_number(), take_number()
+-- Reads a page of the changes after an offset. ARGV: the resource, the id of a record or nothing,
+-- the offset, where the page begins (nothing for the first one), the maximum bytes of the page (0
+-- for no changes), and epochs to look up, which may be unknown. Returns the head, the floor, the
+-- epochs' ends (see `epoch_end`), where the next page begins (nothing if this is the last one), and
+-- the entries. A page has one entry at least, if there is one.
+--
+-- The pages of all records go forward. The changes of one record are a chain, which is followed
+-- from its end, so its pages go back.
+local resource, id, since, from, max_bytes =
+  take(), take(), take_number(), take_optional(), take_number()
 
 -- The first offset of the next epoch that changed the resource: 0 if the epoch is not known, and
 -- nothing if there is no later one.
@@ -17,36 +23,55 @@ end
 
 local values = redis.call('HMGET', key('resource', resource), 'head', 'floor')
 local head, floor = tonumber(values[1] or 0), tonumber(values[2] or 0)
-local ends, entries, bytes = {}, {}, 0
+local ends, entries, bytes, next = {}, {}, 0, ''
 for n = 1, take_number() do
   ends[n] = epoch_end(take())
 end
-local log = key('log', resource)
-if max_bytes > 0 and since >= floor and since < head then
-  local offset = tonumber(offset_of(redis.call('HGET', key('records', resource), id)) or 0)
-  local next = since
-  while bytes <= max_bytes do
-    local from, to, limit = text(next + 1), '+', 16
-    if id ~= '' then
-      -- The changes of a record are a chain, which is followed from its end.
-      if offset <= since then
-        break
-      end
-      from, to, limit = text(offset), text(offset), 1
-    end
-    local some = redis.call('XRANGE', log, from, to, 'COUNT', limit)
+
+-- Adds an entry if the page has room for it. Otherwise the next page begins with it.
+local function add(entry)
+  local size = tonumber(entry[2][6])
+  if #entries > 0 and bytes + size > max_bytes then
+    next = offset_of(entry[1])
+    return false
+  end
+  bytes = bytes + size
+  entries[#entries + 1] = entry
+  return true
+end
+
+local function read_all(first)
+  while first <= head do
+    local some = redis.call('XRANGE', key('log', resource), text(first), '+', 'COUNT', 16)
     for _, entry in ipairs(some) do
-      bytes = bytes + tonumber(entry[2][6])
-      entries[#entries + 1] = entry
-      next = tonumber(offset_of(entry[1]))
-      offset = tonumber(entry[2][8])
-    end
-    if #some < limit or next >= head then
-      if id == '' or #some == 0 then
-        break
+      if not add(entry) then
+        return
       end
+      first = tonumber(offset_of(entry[1])) + 1
+    end
+    if #some == 0 then
+      return
     end
   end
 end
-local is_too_much = bytes > max_bytes and max_bytes > 0
-return {text(head), text(floor), ends, is_too_much and 1 or 0, is_too_much and {} or entries}
+
+local function read_chain(offset)
+  while offset > since do
+    local at = text(offset)
+    local entry = redis.call('XRANGE', key('log', resource), at, at)[1]
+    if not entry or not add(entry) then
+      return
+    end
+    offset = tonumber(entry[2][8])
+  end
+end
+
+if max_bytes > 0 and since >= floor and since < head then
+  if id == '' then
+    read_all(from or since + 1)
+  else
+    local last = offset_of(redis.call('HGET', key('records', resource), id))
+    read_chain(from or tonumber(last or 0))
+  end
+end
+return {text(head), text(floor), ends, next, entries}
