@@ -30,7 +30,7 @@
 //! | `inbox:P`, `items:P` | sorted set, hash | the deliveries of a person |
 //! | `devices:P`, `waiting-ends:P` | hash, sorted set | devices; what expires without a device |
 //! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
-//! | `events` | stream | messages, changed sessions and announcements: the last 1,000, in 8 MiB at most |
+//! | `events` | stream | messages, changed sessions, announcements; 1,000 and 8 MiB at most |
 //! | `connected:N` | set | the devices with sockets at a node |
 //! | `nodes` | hash | the leases of the nodes' numbers, or of a migration: `token end` |
 //! | `person-ends` | sorted set | when something of a person expires next |

@@ -1,9 +1,9 @@
 //! The pool of threads and connections that read.
 //!
 //! A list may take long, so lists leave one reader to short reads: those of one record, health
-//! checks, sessions. The short reads of clients take turns. The lists of one client leave a reader to the lists of others. If several
-//! clients wait, the one with the fewest readers comes first, and of these the one that has waited
-//! longest since its last list began.
+//! checks, sessions. The short reads of clients take turns. The lists of one client leave a reader
+//! to the lists of others. If several clients wait, the one with the fewest readers comes first,
+//! and of these the one that has waited longest since its last list began.
 //!
 //! A read whose future is dropped is taken out of the queue, or interrupted.
 //!
