@@ -1,4 +1,4 @@
-//! What servers that share a store announce to each other: revocations, and messages to rooms that
+//! Announcements between servers that share a store: revocations, and messages to rooms that
 //! are not stored.
 //!
 //! An announcement is an event of the store. It reaches each server at most once; a server that has

@@ -16,7 +16,7 @@ use backwire_records::write::{Action, Write};
 
 use crate::error::{Error, Result};
 use crate::join_in_order::join_in_order;
-use crate::push_backlog::Place;
+use crate::push_backlog::PushPermit;
 use crate::shared::Shared;
 
 /// The maximum number of records that are changed together. Another write waits for no more than
@@ -77,11 +77,11 @@ async fn finish(shared: &Shared, cascade: &Cascade) -> Result<()> {
     let resource = &cascade.reference.resource;
     let mut after = None;
     loop {
-        let batch_size = BATCH_SIZE.min(shared.writes_per_place(resource));
+        let batch_size = BATCH_SIZE.min(shared.writes_per_permit(resource));
         let ids = cascades.dangling(cascade, after.as_ref(), batch_size).await?;
         let Some(last) = ids.last().cloned() else { break };
-        let place = shared.place(resource, ids.len(), None).await;
-        join_in_order(ids.into_iter().map(|id| detach(shared, place.clone(), cascade, id)))
+        let permit = shared.push_permit(resource, ids.len(), None).await;
+        join_in_order(ids.into_iter().map(|id| detach(shared, permit.clone(), cascade, id)))
             .await
             .into_iter()
             .collect::<Result<()>>()?;
@@ -90,7 +90,7 @@ async fn finish(shared: &Shared, cascade: &Cascade) -> Result<()> {
     Ok(cascades.finish(cascade).await?)
 }
 
-async fn detach(shared: &Shared, place: Place, cascade: &Cascade, id: Id) -> Result<()> {
+async fn detach(shared: &Shared, permit: PushPermit, cascade: &Cascade, id: Id) -> Result<()> {
     let resource = &cascade.reference.resource;
     let write = Write {
         resource: resource.clone(),
@@ -107,7 +107,7 @@ async fn detach(shared: &Shared, place: Place, cascade: &Cascade, id: Id) -> Res
         origin: cascade.origin.clone(),
         at: shared.environment.unix_millis(),
     };
-    match shared.commit(place, write).await {
+    match shared.commit(permit, write).await {
         // Another write has changed or destroyed the record.
         Err(engine::Error::Refused(_)) => Ok(()),
         outcome => outcome.map(drop).map_err(Error::from),

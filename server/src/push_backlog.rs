@@ -10,7 +10,7 @@
 //! The cost of a change is known when it has been sent. It is estimated from the changes before it,
 //! or at first from the number of stock clients.
 //!
-//! Invariant: no writer waits while it has a place, so places are released in any case.
+//! Invariant: a writer that has a permit never waits for another one, so each permit is released.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,12 +41,12 @@ const MAX_PACKETS: usize = 32_768;
 /// The maximum for one client.
 const MAX_PACKETS_PER_CLIENT: usize = MAX_PACKETS / 2;
 
-/// A change counts as at most this many packets, so that a client may have as many changes on their
-/// way as the fan-out sends together: packets that leave together cost much less than single ones.
+/// A change counts as at most this many packets. So one client may have [`MAX_STOCK_CHANGES`]
+/// unsent changes, which the fan-out sends together. That costs much less than to send each alone.
 const MAX_COUNTED_PACKETS: usize = MAX_PACKETS_PER_CLIENT / MAX_STOCK_CHANGES;
 
-/// Changes of fewer packets than this need no place. The channel between the engine and the fan-out
-/// limits their number.
+/// Changes of fewer packets than this need no permit. The channel between the engine and the
+/// fan-out limits their number.
 const MIN_PACKETS: usize = 8;
 
 /// A filter searches this many bytes of text in the time in which one packet is sent.
@@ -68,8 +68,8 @@ struct Entry {
     sent: u64,
     /// Changes that are committed now are not sent, until another one is.
     is_skipped: bool,
-    /// The number of places of writes that have not ended.
-    places: usize,
+    /// The number of permits of writes that have not ended.
+    permits: usize,
     /// The claims of changes that are not sent yet, by the offset of the last change of each.
     claims: BTreeMap<u64, Claim>,
 }
@@ -78,9 +78,9 @@ struct Entry {
 /// changes are sent, its packets are released.
 /// It is empty if the writes need none.
 #[derive(Clone, Default)]
-pub(crate) struct Place(Option<Arc<ClaimedPlace>>);
+pub(crate) struct PushPermit(Option<Arc<ClaimedPermit>>);
 
-struct ClaimedPlace {
+struct ClaimedPermit {
     backlog: Arc<PushBacklog>,
     resource: Resource,
     claim: Mutex<Option<Claim>>,
@@ -94,9 +94,9 @@ impl PushBacklog {
         Arc::new(Self { packets, resources: Mutex::default() })
     }
 
-    /// Returns how many writes of a resource may have one [place](Self::enter) together.
+    /// Returns how many writes of a resource may have one [permit](Self::enter) together.
     /// `stock_clients` follow the resource.
-    pub(crate) fn writes_per_place(&self, resource: &Resource, stock_clients: usize) -> usize {
+    pub(crate) fn writes_per_permit(&self, resource: &Resource, stock_clients: usize) -> usize {
         let packets = self.estimate(resource, stock_clients);
         if packets < MIN_PACKETS { usize::MAX } else { (MAX_PACKETS_PER_CLIENT / packets).max(1) }
     }
@@ -107,10 +107,10 @@ impl PushBacklog {
         (resource, writes): (&Resource, usize),
         stock_clients: usize,
         client: Option<IpAddr>,
-    ) -> Place {
+    ) -> PushPermit {
         let packets = self.estimate(resource, stock_clients);
         if packets < MIN_PACKETS {
-            return Place::default();
+            return PushPermit::default();
         }
         let mut claim = self.packets.empty_claim(client);
         while let Err(released) = claim.resize_or_wait(packets.saturating_mul(writes)) {
@@ -118,8 +118,8 @@ impl PushBacklog {
         }
         let mut resources = self.resources.lock();
         let entry = resources.entry(resource.clone());
-        entry.or_insert_with(|| Entry { packets, ..Entry::default() }).places += 1;
-        Place(Some(Arc::new(ClaimedPlace {
+        entry.or_insert_with(|| Entry { packets, ..Entry::default() }).permits += 1;
+        PushPermit(Some(Arc::new(ClaimedPermit {
             backlog: Arc::clone(self),
             resource: resource.clone(),
             claim: Mutex::new(Some(claim)),
@@ -178,12 +178,12 @@ impl PushBacklog {
 
 impl Entry {
     fn is_idle(&self) -> bool {
-        self.places == 0 && self.claims.is_empty()
+        self.permits == 0 && self.claims.is_empty()
     }
 }
 
-impl Place {
-    /// Commits a write. The place is released after the write has ended, also if the result is
+impl PushPermit {
+    /// Commits a write. The permit is released after the write has ended, also if the result is
     /// dropped before.
     ///
     /// Invariant: the write is queued when this future is polled first.
@@ -193,11 +193,11 @@ impl Place {
         engine: Arc<dyn Engine>,
         write: Write,
     ) -> Result<CommitOutcome, Error> {
-        let Some(place) = self.0 else { return engine.commit(write).await };
+        let Some(permit) = self.0 else { return engine.commit(write).await };
         let mut commit = Box::pin(async move {
             let outcome = engine.commit(write).await;
             if let Ok(outcome) = &outcome {
-                place.committed(outcome);
+                permit.committed(outcome);
             }
             outcome
         });
@@ -214,7 +214,7 @@ impl Place {
     }
 }
 
-impl ClaimedPlace {
+impl ClaimedPermit {
     fn committed(&self, outcome: &CommitOutcome) {
         if !outcome.repeated && !outcome.unchanged {
             self.last.fetch_max(outcome.change.position.offset, Ordering::Relaxed);
@@ -222,13 +222,13 @@ impl ClaimedPlace {
     }
 }
 
-impl Drop for ClaimedPlace {
+impl Drop for ClaimedPermit {
     fn drop(&mut self) {
         let last = *self.last.get_mut();
         let claim = self.claim.get_mut().take();
         let mut resources = self.backlog.resources.lock();
         if let Some(entry) = resources.get_mut(&self.resource) {
-            entry.places -= 1;
+            entry.permits -= 1;
             if last > entry.sent
                 && !entry.is_skipped
                 && let Some(claim) = claim

@@ -17,7 +17,7 @@ use crate::announcements::Announcer;
 use crate::error::{Error, Result};
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
-use crate::push_backlog::{Place, PushBacklog};
+use crate::push_backlog::{PushBacklog, PushPermit};
 use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::socket::{OutputBudget, Sockets};
@@ -72,30 +72,30 @@ impl Shared {
     }
 
     /// Waits until a client may commit some writes of a resource.
-    pub(crate) async fn place(
+    pub(crate) async fn push_permit(
         &self,
         resource: &Resource,
         writes: usize,
         client: Option<IpAddr>,
-    ) -> Place {
+    ) -> PushPermit {
         let stock_clients = self.sockets.count_stock_subscribers(resource);
         self.backlog.enter((resource, writes), stock_clients, client).await
     }
 
-    /// Returns how many writes of a resource may have one [place](Self::place) together.
-    pub(crate) fn writes_per_place(&self, resource: &Resource) -> usize {
+    /// Returns how many writes of a resource may have one [permit](Self::push_permit) together.
+    pub(crate) fn writes_per_permit(&self, resource: &Resource) -> usize {
         let stock_clients = self.sockets.count_stock_subscribers(resource);
-        self.backlog.writes_per_place(resource, stock_clients)
+        self.backlog.writes_per_permit(resource, stock_clients)
     }
 
-    /// Commits a write that has a place.
+    /// Commits a write that has a permit.
     ///
     /// Invariant: the write is queued when this future is polled first.
     pub(crate) async fn commit(
         &self,
-        place: Place,
+        permit: PushPermit,
         write: Write,
     ) -> std::result::Result<CommitOutcome, engine::Error> {
-        place.commit(&self.environment, Arc::clone(&self.engine), write).await
+        permit.commit(&self.environment, Arc::clone(&self.engine), write).await
     }
 }

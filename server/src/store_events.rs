@@ -1,4 +1,5 @@
-//! The events of all servers that share a store: each server handles all of them, its own included.
+//! The events of all servers that share a store: each server handles all of them, its own
+//! included. Only its own announcements are ignored: it has carried them out before.
 
 use std::sync::Arc;
 

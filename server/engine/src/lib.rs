@@ -51,7 +51,7 @@ pub use error::Error;
 pub use events::{StoreEvent, StoredMessage};
 pub use ledger_entry::{KeyLookup, LedgerEntry};
 pub use memory::Memory;
-pub use migration::{Migrated, MigratedStore, WaitingMessages, migrate};
+pub use migration::{MigrationEndpoint, MigrationReport, WaitingMessages, migrate};
 pub use queues::{
     Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, Enqueue, Enqueued, MemoryQueues,
     QueueRange, Queues,

@@ -5,7 +5,8 @@
 //! and compared with the source: by the count of each kind of item, and by a checksum over all.
 //!
 //! Positions and epochs are copied with the logs, so clients resume at the target as after a
-//! restart. Devices that were connected are away since the time of the migration.
+//! restart. Connected devices count as disconnected from the time of the
+//! migration on.
 //!
 //! Invariant: no server uses either store meanwhile, and a target that is not complete is never
 //! opened by one: a file gets its name, and Redis its schema, after the comparison.
@@ -33,7 +34,7 @@ const MAX_WAITING_ITEMS: usize = 256;
 
 /// A store that is migrated.
 #[derive(Debug, Clone)]
-pub enum MigratedStore {
+pub enum MigrationEndpoint {
     /// A file of SQLite.
     Sqlite(PathBuf),
     /// The data of Backwire in Redis.
@@ -44,7 +45,7 @@ pub enum MigratedStore {
 
 /// The outcome of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migrated {
+pub struct MigrationReport {
     /// The number of items of each kind: `records`, `changes`, …
     pub counts: BTreeMap<&'static str, u64>,
     /// The checksum of all items, in hexadecimal digits.
@@ -57,15 +58,19 @@ pub struct Migrated {
 ///
 /// It fails if a server uses one of the stores, if the target is not empty, or if the copy differs.
 /// Then the target is as before.
-pub async fn migrate(from: MigratedStore, to: MigratedStore, at: u64) -> Result<Migrated, Error> {
+pub async fn migrate(
+    from: MigrationEndpoint,
+    to: MigrationEndpoint,
+    at: u64,
+) -> Result<MigrationReport, Error> {
     let target = Target::open(to).await?;
     let (copied, left_out) = match &from {
-        MigratedStore::Sqlite(path) => {
+        MigrationEndpoint::Sqlite(path) => {
             let path = sqlite::Source::open(path).await?;
             let copied = target.fill(|items| path.read(at, items)).await;
             (copied, Vec::new())
         }
-        MigratedStore::Redis(options) => {
+        MigrationEndpoint::Redis(options) => {
             let store = MigrationStore::open(options.clone()).await?;
             store.exclude_nodes().await?;
             let copied = match store.check_schema().await {
@@ -75,7 +80,7 @@ pub async fn migrate(from: MigratedStore, to: MigratedStore, at: u64) -> Result<
             store.close().await;
             (copied, Vec::new())
         }
-        MigratedStore::WebService(options, messages) => {
+        MigrationEndpoint::WebService(options, messages) => {
             let service = WebService::open(options.clone(), messages.clone()).await?;
             let copied = target.fill(|items| service.read(at, items)).await;
             (copied, service.left_out())
@@ -86,7 +91,7 @@ pub async fn migrate(from: MigratedStore, to: MigratedStore, at: u64) -> Result<
         Err(error) => Err(error),
     };
     target.finish(outcome.is_ok()).await?;
-    outcome.map(|Digest { counts, sum }| Migrated {
+    outcome.map(|Digest { counts, sum }| MigrationReport {
         counts,
         checksum: digest::hexadecimal(sum),
         left_out,
@@ -100,10 +105,10 @@ enum Target {
 }
 
 impl Target {
-    async fn open(store: MigratedStore) -> Result<Self, Error> {
+    async fn open(store: MigrationEndpoint) -> Result<Self, Error> {
         match store {
-            MigratedStore::Sqlite(path) => sqlite::Target::open(&path).await.map(Self::Sqlite),
-            MigratedStore::Redis(options) => {
+            MigrationEndpoint::Sqlite(path) => sqlite::Target::open(&path).await.map(Self::Sqlite),
+            MigrationEndpoint::Redis(options) => {
                 let store = MigrationStore::open(options).await?;
                 store.exclude_nodes().await?;
                 if let Err(error) = store.begin().await {
@@ -112,7 +117,7 @@ impl Target {
                 }
                 Ok(Self::Redis(store))
             }
-            MigratedStore::WebService(..) => Err(Error::Unavailable(
+            MigrationEndpoint::WebService(..) => Err(Error::Unavailable(
                 "the queues of a SocketIO Web Service can only be read".to_owned(),
             )),
         }

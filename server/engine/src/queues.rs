@@ -61,9 +61,9 @@ pub trait Queues: Send + Sync {
         at: u64,
     ) -> Result<Option<Flake>, Error>;
 
-    /// Records again that a device is connected, with the queue that it had, if the store has lost
-    /// that: its last writes may be lost when another server takes its place. Otherwise nothing
-    /// changes, and also if the person has too many other devices by now.
+    /// Records a connected device again, with its queue, if the store has lost it: a replica may
+    /// replace the store without the last writes. Does nothing if the device is still recorded, or
+    /// if the person has too many other devices.
     async fn restore(
         &self,
         _device: Device,

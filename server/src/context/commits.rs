@@ -20,7 +20,7 @@ use crate::fingerprint;
 use crate::http::idempotency_key as key;
 use crate::identity::Identity;
 use crate::join_in_order::join_in_order;
-use crate::push_backlog::Place;
+use crate::push_backlog::PushPermit;
 use crate::socket::turn::Turn;
 use crate::uuids::Uuids;
 
@@ -29,8 +29,8 @@ impl Context {
     /// outcome of the first write.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
         let write = self.prepare(self.key.clone(), resource, action).await?;
-        let place = self.place(&write.resource, 1).await;
-        self.commit_prepared(place, write).await
+        let permit = self.push_permit(&write.resource, 1).await;
+        self.commit_prepared(permit, write).await
     }
 
     /// Returns the change of an earlier write of the caller if this is a repeat of it. When the log
@@ -170,8 +170,8 @@ impl Context {
         let first = match writes.first_mut().and_then(|first| first.key.as_mut()) {
             Some(key) => {
                 key.fingerprint = all;
-                let place = self.place(&resource, 1).await;
-                Some(self.shared.commit(place, writes.remove(0)).await?.change)
+                let permit = self.push_permit(&resource, 1).await;
+                Some(self.shared.commit(permit, writes.remove(0)).await?.change)
             }
             None => None,
         };
@@ -193,9 +193,9 @@ impl Context {
     }
 
     /// Commits a write. If it is a destroy with references, the task that removes them starts.
-    async fn commit_prepared(&self, place: Place, write: Write) -> Result<Arc<Change>> {
+    async fn commit_prepared(&self, permit: PushPermit, write: Write) -> Result<Arc<Change>> {
         let has_references = !write.references.is_empty();
-        let committed = self.shared.commit(place, write).await?;
+        let committed = self.shared.commit(permit, write).await?;
         self.set_writing(true);
         if has_references {
             self.shared.cascades.notify_one();
@@ -208,23 +208,23 @@ impl Context {
     async fn commit_in_order(&self, mut writes: Vec<Result<Write>>) -> Vec<Result<Arc<Change>>> {
         let mut outcomes = Vec::with_capacity(writes.len());
         let of = writes.iter().flatten().next().map(|write| write.resource.clone());
-        let max = of.as_ref().map_or(usize::MAX, |of| self.shared.writes_per_place(of));
+        let max = of.as_ref().map_or(usize::MAX, |of| self.shared.writes_per_permit(of));
         while !writes.is_empty() {
             let others = writes.split_off(writes.len().min(max));
             let together = std::mem::replace(&mut writes, others);
-            let place = match &of {
-                Some(of) => self.place(of, together.len()).await,
-                None => Place::default(),
+            let permit = match &of {
+                Some(of) => self.push_permit(of, together.len()).await,
+                None => PushPermit::default(),
             };
             let commit =
-                async |write: Result<Write>| self.commit_prepared(place.clone(), write?).await;
+                async |write: Result<Write>| self.commit_prepared(permit.clone(), write?).await;
             outcomes.extend(join_in_order(together.into_iter().map(commit)).await);
         }
         outcomes
     }
 
-    async fn place(&self, of: &Resource, writes: usize) -> Place {
-        self.shared.place(of, writes, self.address).await
+    async fn push_permit(&self, of: &Resource, writes: usize) -> PushPermit {
+        self.shared.push_permit(of, writes, self.address).await
     }
 
     /// Commits the only write of a request: the next request of the same connection does not wait
@@ -239,8 +239,8 @@ impl Context {
         action: Action,
     ) -> Result<Arc<Change>> {
         let write = self.prepare(self.key.clone(), of, action).await?;
-        let place = self.place(&write.resource, 1).await;
-        let mut commit = pin!(unconstrained(self.commit_prepared(place, write)));
+        let permit = self.push_permit(&write.resource, 1).await;
+        let mut commit = pin!(unconstrained(self.commit_prepared(permit, write)));
         poll_fn(|cx| {
             let outcome = commit.as_mut().poll(cx);
             self.turn.iter().for_each(Turn::pass);

@@ -86,7 +86,7 @@ impl ConnectionHandle {
     }
 
     /// Returns how many bytes have arrived so far.
-    pub(crate) fn read(&self) -> u64 {
+    pub(crate) fn bytes_received(&self) -> u64 {
         self.state.read.load(Ordering::Relaxed)
     }
 

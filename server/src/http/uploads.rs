@@ -2,9 +2,9 @@
 //!
 //! The server claims the memory of a request before it reads it. A client that announces much and
 //! sends little would keep that memory from others, and a few such clients all of it. So when
-//! memory is short, uploads end that are slower than [`MIN_SPEED`]: those of the client that holds
-//! the most, the slowest first. These clients may not begin another one for a while. While there is
-//! memory, an upload may be as slow as it likes, within the deadlines.
+//! memory is short, the server ends uploads that are slower than [`MIN_SPEED`]: those of the client
+//! whose slow uploads hold the most memory, the slowest first. This client may not begin another
+//! upload for a while. While there is memory, an upload may be slow, within the deadlines.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -92,7 +92,7 @@ impl UploadMemory {
         client: Option<IpAddr>,
         bytes: usize,
     ) -> Upload {
-        let measured = (self.environment.now(), connection.read());
+        let measured = (self.environment.now(), connection.bytes_received());
         let mut uploads = self.uploads.lock();
         uploads.last += 1;
         let number = uploads.last;
@@ -135,7 +135,7 @@ impl UploadMemory {
         uploads.excluded.get(&client).is_some_and(|until| *until > self.environment.now())
     }
 
-    /// Ends a connection. The client is told why if it uses HTTP.
+    /// Ends a connection. An HTTP client gets a response with the reason first.
     pub(crate) fn end(&self, connection: &ConnectionHandle) {
         if !connection.is_upgraded() {
             let (limit, bytes) = (Limit::TotalRequestBytes, self.budget.limit());
@@ -181,7 +181,7 @@ impl State {
     /// second.
     fn slow_speed(&mut self, now: Instant) -> Option<u64> {
         let (begin, before) = self.measured;
-        let (time, read) = (now.saturating_duration_since(begin), self.connection.read());
+        let (time, read) = (now.saturating_duration_since(begin), self.connection.bytes_received());
         if time < MEASURED_TIME || !self.connection.awaits_client() {
             return None;
         }

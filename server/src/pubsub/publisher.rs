@@ -61,8 +61,8 @@ impl Publisher {
         let stopped = || engine::Error::Unavailable("the server has stopped".to_owned());
         let engine = self.engine.upgrade().ok_or_else(stopped)?;
         let stock_clients = self.sockets.count_stock_subscribers(&write.resource);
-        let place = self.backlog.enter((&write.resource, 1), stock_clients, None).await;
-        Ok(place.commit(&self.environment, engine, write).await?.change)
+        let permit = self.backlog.enter((&write.resource, 1), stock_clients, None).await;
+        Ok(permit.commit(&self.environment, engine, write).await?.change)
     }
 }
 

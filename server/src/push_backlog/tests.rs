@@ -17,7 +17,7 @@ use super::*;
 /// The share of one client.
 const SHARE: usize = MAX_PACKETS_PER_CLIENT;
 
-struct Story {
+struct BacklogTest {
     backlog: Arc<PushBacklog>,
     engine: Arc<dyn Engine>,
     changes: mpsc::Receiver<Arc<Change>>,
@@ -49,7 +49,7 @@ fn write(resource: &Resource, client: Option<IpAddr>) -> Write {
     }
 }
 
-impl Story {
+impl BacklogTest {
     fn begin() -> Self {
         let (tail, changes) = mpsc::channel(4_096);
         let engine = Arc::new(Memory::new(Window::default(), tail));
@@ -66,8 +66,8 @@ impl Story {
         let (backlog, engine) = (Arc::clone(&self.backlog), Arc::clone(&self.engine));
         let resource = resource(name);
         async move {
-            let place = backlog.enter((&resource, 1), stock_clients, client).await;
-            place.commit(&Environment::tokio(), engine, write(&resource, client)).await
+            let permit = backlog.enter((&resource, 1), stock_clients, client).await;
+            permit.commit(&Environment::tokio(), engine, write(&resource, client)).await
         }
     }
 
@@ -86,87 +86,87 @@ async fn settle() {
 
 #[tokio::test]
 async fn writers_of_an_expensive_resource_wait_and_others_do_not() {
-    let mut story = Story::begin();
+    let mut test = BacklogTest::begin();
     let mut tasks = JoinSet::new();
     for _ in 0..100 {
-        tasks.spawn(story.writer("junk", 1_000, client(1)));
+        tasks.spawn(test.writer("junk", 1_000, client(1)));
     }
     settle().await;
-    assert_eq!(story.changes.len(), SHARE / 1_000);
-    assert!(story.writer("todo", 0, client(1)).now_or_never().unwrap().is_ok());
-    assert!(story.writer("todo", MIN_PACKETS - 1, client(1)).now_or_never().unwrap().is_ok());
-    assert!(story.writer("junk", 1_000, client(2)).now_or_never().unwrap().is_ok());
+    assert_eq!(test.changes.len(), SHARE / 1_000);
+    assert!(test.writer("todo", 0, client(1)).now_or_never().unwrap().is_ok());
+    assert!(test.writer("todo", MIN_PACKETS - 1, client(1)).now_or_never().unwrap().is_ok());
+    assert!(test.writer("junk", 1_000, client(2)).now_or_never().unwrap().is_ok());
     let mut sent = 0;
     while !tasks.is_empty() {
-        sent += usize::from(story.send_next(1_000));
-        assert!(story.changes.len() <= SHARE / 1_000 + 3);
+        sent += usize::from(test.send_next(1_000));
+        assert!(test.changes.len() <= SHARE / 1_000 + 3);
         settle().await;
         while tasks.try_join_next().is_some() {}
     }
-    while story.send_next(1_000) {
+    while test.send_next(1_000) {
         sent += 1;
     }
     // A cheap change has no claim, whatever it turns out to cost.
-    assert_eq!((sent, story.backlog.claimed()), (103, 0));
+    assert_eq!((sent, test.backlog.claimed()), (103, 0));
 }
 
 #[tokio::test]
 async fn place_is_kept_until_the_write_has_ended_if_its_caller_goes_away() {
-    let mut story = Story::begin();
+    let mut test = BacklogTest::begin();
     for _ in 0..2 * MAX_STOCK_CHANGES {
         // The engine commits at the first poll, and answers later if its tail is slow.
-        drop(story.writer("junk", MAX_COUNTED_PACKETS, client(1)).now_or_never());
+        drop(test.writer("junk", MAX_COUNTED_PACKETS, client(1)).now_or_never());
         settle().await;
     }
-    assert_eq!(story.changes.len(), MAX_STOCK_CHANGES);
-    while story.send_next(5_000) {
+    assert_eq!(test.changes.len(), MAX_STOCK_CHANGES);
+    while test.send_next(5_000) {
         settle().await;
     }
-    assert_eq!(story.backlog.claimed(), 0);
+    assert_eq!(test.backlog.claimed(), 0);
 }
 
 #[tokio::test]
 async fn skipped_and_refused_writes_release_their_packets() {
-    let story = Story::begin();
+    let test = BacklogTest::begin();
     let junk = resource("junk");
-    story.writer("junk", 1_000, client(1)).await.unwrap();
-    assert_eq!(story.backlog.claimed(), 1_000);
-    story.backlog.skipped(&junk);
-    assert_eq!(story.backlog.claimed(), 0);
+    test.writer("junk", 1_000, client(1)).await.unwrap();
+    assert_eq!(test.backlog.claimed(), 1_000);
+    test.backlog.skipped(&junk);
+    assert_eq!(test.backlog.claimed(), 0);
     // The writer may be answered after its change was skipped.
-    story.writer("junk", 1_000, client(1)).await.unwrap();
-    assert_eq!(story.backlog.claimed(), 0);
-    let place = story.backlog.enter((&junk, 1), 1_000, client(1)).await;
+    test.writer("junk", 1_000, client(1)).await.unwrap();
+    assert_eq!(test.backlog.claimed(), 0);
+    let permit = test.backlog.enter((&junk, 1), 1_000, client(1)).await;
     let update = Action::Update(Id::Integer(9), Default::default());
     let refused = Write { action: update, ..write(&junk, client(1)) };
-    let engine = Arc::clone(&story.engine);
-    assert!(place.commit(&Environment::tokio(), engine, refused).await.is_err());
-    assert_eq!(story.backlog.claimed(), 0);
+    let engine = Arc::clone(&test.engine);
+    assert!(permit.commit(&Environment::tokio(), engine, refused).await.is_err());
+    assert_eq!(test.backlog.claimed(), 0);
 }
 
 #[tokio::test]
 async fn estimate_falls_slowly_to_the_cost_of_the_last_changes() {
-    let mut story = Story::begin();
+    let mut test = BacklogTest::begin();
     let junk = resource("junk");
-    assert_eq!(story.backlog.estimate(&junk, 1_500), 1_500);
+    assert_eq!(test.backlog.estimate(&junk, 1_500), 1_500);
     let mut last = 1_500_usize;
     for _ in 0..100 {
-        story.writer("junk", 1_500, client(1)).await.unwrap();
-        assert!(story.send_next(1));
-        let now = story.backlog.estimate(&junk, 1_500);
+        test.writer("junk", 1_500, client(1)).await.unwrap();
+        assert!(test.send_next(1));
+        let now = test.backlog.estimate(&junk, 1_500);
         assert!(now >= last - last.div_ceil(8) && now <= last);
         last = now;
     }
     assert_eq!(last, 1);
-    story.backlog.sent(&story.writer("junk", 1_500, None).await.unwrap().change, 900, 0);
-    assert_eq!(story.backlog.estimate(&junk, 1_500), 900);
+    test.backlog.sent(&test.writer("junk", 1_500, None).await.unwrap().change, 900, 0);
+    assert_eq!(test.backlog.estimate(&junk, 1_500), 900);
     // A search counts as packets.
-    let change = story.writer("junk", 1_500, None).await.unwrap().change;
-    story.backlog.sent(&change, 0, 1_000 * BYTES_PER_PACKET);
-    assert_eq!(story.backlog.estimate(&junk, 0), 1_000);
+    let change = test.writer("junk", 1_500, None).await.unwrap().change;
+    test.backlog.sent(&change, 0, 1_000 * BYTES_PER_PACKET);
+    assert_eq!(test.backlog.estimate(&junk, 0), 1_000);
 }
 
-/// Clients write to resources of random costs, alone and several times with one place. At each
+/// Clients write to resources of random costs, alone and several times with one permit. At each
 /// moment, the changes that are committed and not sent cost no more than the limit, and those of
 /// one client no more than its share, or they are the only ones.
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn unsent_packets_stay_below_the_limit_in_random_runs() {
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     for _ in 0..10 {
-        let mut story = Story::begin();
+        let mut test = BacklogTest::begin();
         let costs: [usize; 4] =
             std::array::from_fn(|_| random.random_range(MIN_PACKETS..=MAX_COUNTED_PACKETS));
         let mut tasks = JoinSet::new();
@@ -183,16 +183,16 @@ async fn unsent_packets_stay_below_the_limit_in_random_runs() {
             let (kind, client) = (random.random_range(0..4), client(random.random_range(0..6)));
             let (name, cost) = (format!("junk{kind}"), costs[kind]);
             let writes = random.random_range(1..4);
-            let (backlog, engine) = (Arc::clone(&story.backlog), Arc::clone(&story.engine));
+            let (backlog, engine) = (Arc::clone(&test.backlog), Arc::clone(&test.engine));
             tasks.spawn(async move {
                 let resource = resource(&name);
-                let together = backlog.writes_per_place(&resource, cost).min(writes);
-                let place = backlog.enter((&resource, together), cost, client).await;
+                let together = backlog.writes_per_permit(&resource, cost).min(writes);
+                let permit = backlog.enter((&resource, together), cost, client).await;
                 for _ in 0..together {
                     let write = write(&resource, client);
-                    let place = place.clone();
+                    let permit = permit.clone();
                     let environment = Environment::tokio();
-                    let commit = place.commit(&environment, Arc::clone(&engine), write);
+                    let commit = permit.commit(&environment, Arc::clone(&engine), write);
                     commit.await.unwrap();
                 }
             });
@@ -203,7 +203,7 @@ async fn unsent_packets_stay_below_the_limit_in_random_runs() {
                 yield_now().await;
             }
             while tasks.try_join_next().is_some() {}
-            while let Ok(change) = story.changes.try_recv() {
+            while let Ok(change) = test.changes.try_recv() {
                 unsent.push(change);
             }
             let cost_of = |change: &Change| {
@@ -220,10 +220,10 @@ async fn unsent_packets_stay_below_the_limit_in_random_runs() {
             assert!(by_client.values().all(|(packets, n)| *packets <= SHARE || *n == 1));
             if !unsent.is_empty() {
                 let change = unsent.remove(0);
-                story.backlog.sent(&change, cost_of(&change), 0);
+                test.backlog.sent(&change, cost_of(&change), 0);
             }
         }
         settle().await;
-        assert_eq!(story.backlog.claimed(), 0);
+        assert_eq!(test.backlog.claimed(), 0);
     }
 }

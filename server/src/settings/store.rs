@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use backwire_engine::{
-    self as engine, Engine, Memory, Migrated, MigratedStore, Redis, RedisOptions, Sqlite, Tail,
-    WaitingMessages, Window,
+    self as engine, Engine, Memory, MigrationEndpoint, MigrationReport, Redis, RedisOptions,
+    Sqlite, Tail, WaitingMessages, Window,
 };
 
 use super::{Limits, RedisUrl};
@@ -100,7 +100,7 @@ impl Store {
 
     /// Copies everything to an empty store, at this time in Unix milliseconds. No server may use
     /// either store meanwhile. See [`migrate`](backwire_engine::migrate).
-    pub async fn migrate(&self, to: &Self, at: u64) -> Result<Migrated, engine::Error> {
+    pub async fn migrate(&self, to: &Self, at: u64) -> Result<MigrationReport, engine::Error> {
         engine::migrate(self.migrated()?, to.migrated()?, at).await
     }
 
@@ -111,15 +111,15 @@ impl Store {
         from: &RedisUrl,
         messages: WaitingMessages,
         at: u64,
-    ) -> Result<Migrated, engine::Error> {
-        let from = MigratedStore::WebService(redis_options(from), messages);
+    ) -> Result<MigrationReport, engine::Error> {
+        let from = MigrationEndpoint::WebService(redis_options(from), messages);
         engine::migrate(from, self.migrated()?, at).await
     }
 
-    fn migrated(&self) -> Result<MigratedStore, engine::Error> {
+    fn migrated(&self) -> Result<MigrationEndpoint, engine::Error> {
         match self {
-            Self::Sqlite(file) => Ok(MigratedStore::Sqlite(file.clone())),
-            Self::Redis(url) => Ok(MigratedStore::Redis(redis_options(url))),
+            Self::Sqlite(file) => Ok(MigrationEndpoint::Sqlite(file.clone())),
+            Self::Redis(url) => Ok(MigrationEndpoint::Redis(redis_options(url))),
             Self::Memory => {
                 let reason = "engine: memory stores nothing that could be copied";
                 Err(engine::Error::Unavailable(reason.to_owned()))

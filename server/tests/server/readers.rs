@@ -69,8 +69,8 @@ async fn writes_until_gone(server: &Server, client: &Client) -> Duration {
 
 #[tokio::test]
 async fn client_that_stops_reading_is_disconnected_within_the_deadline() {
-    let impatient = builder().write_deadline(Duration::from_millis(300));
-    let (server, stuck, client) = with_a_client_that_stops_reading(impatient).await;
+    let with_short_deadline = builder().write_deadline(Duration::from_millis(300));
+    let (server, stuck, client) = with_a_client_that_stops_reading(with_short_deadline).await;
     // Neither the heartbeat nor the kernel would end the connection that quickly.
     assert!(writes_until_gone(&server, &client).await < Duration::from_secs(15));
     assert!(client.rooms().is_empty());
@@ -81,8 +81,8 @@ async fn client_that_stops_reading_is_disconnected_within_the_deadline() {
 #[tokio::test]
 async fn old_client_that_stops_reading_is_disconnected_within_the_deadline() {
     // Only the deadline ends the connection, because the unread limit is high.
-    let impatient = builder().write_deadline(Duration::from_millis(300)).unread(100_000);
-    let (server, stuck, client) = with_an_old_client_that_stops_reading(impatient).await;
+    let with_short_deadline = builder().write_deadline(Duration::from_millis(300)).unread(100_000);
+    let (server, stuck, client) = with_an_old_client_that_stops_reading(with_short_deadline).await;
     assert!(writes_until_gone(&server, &client).await < Duration::from_secs(15));
     drop((client, stuck));
     server.shutdown().await;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use backwire::engine::{Migrated, WaitingMessages};
+use backwire::engine::{MigrationReport, WaitingMessages};
 use backwire::settings::{Settings, Store};
 use clap::Args;
 
@@ -45,13 +45,13 @@ impl Migrate {
                 return Err(io::Error::other("--web-service: FROM has to be redis://HOST[:PORT]"));
             }
         };
-        let Migrated { counts, checksum, left_out } = migrated.map_err(io::Error::other)?;
+        let MigrationReport { counts, checksum, left_out } = migrated.map_err(io::Error::other)?;
         for reason in left_out {
             tracing::warn!("left out: {reason}");
         }
         let mut output = io::stdout();
         for (kind, count) in counts {
-            writeln!(output, "{count} {kind}")?;
+            writeln!(output, "{kind}: {count}")?;
         }
         writeln!(output, "{from} is copied to {to}, checksum {checksum}")
     }

@@ -63,7 +63,7 @@ async fn clients_resume_after_a_migration_to_redis_and_back() {
     stop(process);
 
     let (printed, _) = run(home, &["migrate", sqlite, &address]).unwrap();
-    assert!(printed.contains("\n2 records\n"), "{printed}");
+    assert!(printed.contains("\nrecords: 2\n"), "{printed}");
     let last = printed.lines().last().unwrap();
     assert!(last.starts_with(&format!("{sqlite} is copied to {shown}, checksum ")), "{last}");
     let refused = run(home, &["migrate", sqlite, &address]).unwrap_err();
@@ -100,7 +100,7 @@ fn messages_of_a_web_service_are_copied_for_the_sites_of_the_file() {
     let address = redis.url();
     let (printed, log) =
         run(home.path(), &["migrate", "--web-service", &address, &address]).unwrap();
-    assert!(printed.contains("1 messages\n") && printed.contains("1 persons\n"), "{printed}");
+    assert!(printed.contains("messages: 1\n") && printed.contains("persons: 1\n"), "{printed}");
     assert!(log.contains("left out: /newsite:socket.io:staff:news: the room is not"), "{log}");
     let refused = run(home.path(), &["migrate", "--web-service", "memory", &address]).unwrap_err();
     assert!(refused.contains("--web-service: FROM has to be redis://"), "{refused}");

@@ -33,10 +33,10 @@ impl Digest {
         for kind in kinds {
             let (source, copy) = (count(self, kind), count(copy, kind));
             if source != copy {
-                return Some(format!("{copy} of {source} {kind}"));
+                return Some(format!("{kind}: {copy} instead of {source}"));
             }
         }
-        (self.sum != copy.sum).then(|| "the checksum is another one".to_owned())
+        (self.sum != copy.sum).then(|| "the checksums differ".to_owned())
     }
 }
 
@@ -64,11 +64,11 @@ mod tests {
         let source = digest(&[epoch(1, 7), epoch(2, 8)]);
         assert_eq!(source, digest(&[epoch(2, 8), epoch(1, 7)]));
         let difference = |items: &[Item]| source.differs_from(&digest(items)).unwrap();
-        assert_eq!(difference(&[epoch(1, 7)]), "1 of 2 epochs");
-        assert_eq!(difference(&[epoch(1, 8), epoch(2, 7)]), "the checksum is another one");
-        assert_eq!(difference(&[epoch(1, 7), epoch(1, 7)]), "the checksum is another one");
+        assert_eq!(difference(&[epoch(1, 7)]), "epochs: 1 instead of 2");
+        assert_eq!(difference(&[epoch(1, 8), epoch(2, 7)]), "the checksums differ");
+        assert_eq!(difference(&[epoch(1, 7), epoch(1, 7)]), "the checksums differ");
         let other = [epoch(1, 7), Item::LastDelivery(8)];
-        assert_eq!(difference(&other), "1 of 0 counters");
+        assert_eq!(difference(&other), "counters: 1 instead of 0");
         assert_eq!(source.differs_from(&source), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What a store has, in a form that does not depend on the engine.
+//! The contents of a store, in a form that does not depend on the engine.
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use backwire_records::messages::rules::Ttl;
 
-/// What the queues of a SocketIO Web Service do not say about themselves.
+/// Settings for reading the queues of a SocketIO Web Service, which do not contain them.
 #[derive(Debug, Clone)]
 pub struct WaitingMessages {
     /// The prefixes of the rooms of single persons, by site. Other rooms and sites have no queues.

@@ -42,12 +42,12 @@ pub(super) struct Lease {
 }
 
 /// A lease that another process holds.
-struct Held {
+struct HeldLease {
     name: String,
 }
 
 impl Lease {
-    /// Returns a lease of nothing.
+    /// Returns a lease that holds no number yet.
     pub(super) fn new(commands: Arc<Commands>) -> Self {
         let token = draw_secret().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Self { commands, token, renewal: Mutex::default() }
@@ -77,14 +77,14 @@ impl Lease {
             Some(held) if held.name == MIGRATION => {
                 Err(Error::Unavailable("another migration is in progress".to_owned()))
             }
-            Some(Held { name }) => Err(Error::Unavailable(format!(
+            Some(HeldLease { name }) => Err(Error::Unavailable(format!(
                 "a server with the number {name} uses the data in Redis: stop it first; after a crash of the \
                  server, try again in {DURATION:?}"
             ))),
         }
     }
 
-    async fn claim(&self, name: &str) -> Result<Option<Held>, Error> {
+    async fn claim(&self, name: &str) -> Result<Option<HeldLease>, Error> {
         // The former renewal would claim its own name again.
         *self.renewal.lock() = None;
         let held = claim(&self.commands, name, &self.token).await?;
@@ -112,10 +112,11 @@ impl Drop for Lease {
     }
 }
 
-impl Held {
+impl HeldLease {
     fn refusal(&self, number: u64) -> Error {
         Error::Unavailable(match self.name.as_str() {
-            MIGRATION => "a migration of the data is in progress: start when it is done".to_owned(),
+            MIGRATION => "a migration of the data is in progress: start the server again when it has finished"
+                .to_owned(),
             _ => format!(
                 "another server has the number of this one: give each server its own `flakeid` (this one has \
                  datacenter {}, worker {})",
@@ -126,12 +127,12 @@ impl Held {
     }
 }
 
-async fn claim(commands: &Commands, name: &str, token: &str) -> Result<Option<Held>, Error> {
+async fn claim(commands: &Commands, name: &str, token: &str) -> Result<Option<HeldLease>, Error> {
     let duration = u64::try_from(DURATION.as_millis()).unwrap_or(u64::MAX);
     let call = Call::new(&script::LEASE).with("claim").with(name).with(token).with(duration);
     let mut held = Reply::list(commands.run(&call).await?.0)?;
     // The reply is empty if the claim has succeeded.
-    Ok(held.text().ok().map(|name| Held { name }))
+    Ok(held.text().ok().map(|name| HeldLease { name }))
 }
 
 async fn renew(commands: Arc<Commands>, name: String, token: String) {
@@ -140,11 +141,15 @@ async fn renew(commands: Arc<Commands>, name: String, token: String) {
         runtime::pause(RENEWAL).await;
         // If Redis is away, the lease may end, and is claimed again later.
         let Ok(held) = claim(&commands, &name, &token).await else { continue };
-        if held.is_some() && !is_lost {
-            error!(
+        match &held {
+            Some(held) if !is_lost && held.name == MIGRATION => {
+                error!("a migration has begun while this process was paused or cut off: stop it");
+            }
+            Some(_) if !is_lost => error!(
                 "another server has taken the number of this one ({name}) while this one was paused or cut \
                  off: give each server its own `flakeid`, and restart this one"
-            );
+            ),
+            _ => {}
         }
         is_lost = held.is_some();
     }
@@ -153,6 +158,8 @@ async fn renew(commands: Arc<Commands>, name: String, token: String) {
 async fn release(commands: Arc<Commands>, token: String) {
     let call = Call::new(&script::LEASE).with("release").with(token);
     if let Err(error) = commands.run(&call).await {
-        info!("the number of this server is not released now but later: {error}");
+        info!(
+            "cannot release the number of this server: {error}; its lease ends within {DURATION:?}"
+        );
     }
 }

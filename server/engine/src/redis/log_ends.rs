@@ -1,9 +1,9 @@
-//! What a node has read of the ends of logs a moment ago: the heads, and the last changes. Many
-//! clients that come back at the same time ask for the same, and Redis is asked once for all.
+//! A cache of the ends of logs: the heads, and the last changes. Many clients that come back at the
+//! same time ask for the same, and Redis is asked once for all.
 //!
-//! Invariant: an end that a change has passed is not used any more, as soon as the change has
-//! reached the node's tail. So a client that has joined its rooms misses nothing: a change that the
-//! end lacks reaches the tail afterwards, and then the rooms.
+//! Invariant: a cached end is invalid as soon as a newer change has reached the node's tail. So a
+//! client that has joined its rooms misses nothing: a change that the end lacks reaches the tail
+//! afterwards, and then the rooms.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,10 +30,10 @@ pub(super) type SizedChange = (Arc<Change>, usize);
 
 /// The ends of logs, by their resources.
 #[derive(Debug, Default)]
-pub(super) struct LogEnds(Mutex<HashMap<Resource, Known>>);
+pub(super) struct LogEnds(Mutex<HashMap<Resource, CachedLog>>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct CachedLog {
     end: Option<LogEnd>,
     /// The last change that has reached the tail.
     tail: Option<Position>,
@@ -67,14 +67,14 @@ impl LastChanges {
 
 impl LogEnd {
     /// Whether it may still be used, and has the same positions as a later one.
-    fn is_as(&self, later: &Self) -> bool {
+    fn has_same_positions(&self, later: &Self) -> bool {
         let positions = |it: &Self| (it.epoch, it.head, it.floor);
         self.read.elapsed() < MAX_AGE && positions(self) == positions(later)
     }
 
-    /// Adds what a former read with the same positions has.
+    /// Adds the results of a former read with the same positions.
     fn add(&mut self, former: Self) {
-        // What is known of other epochs is as old as the former read.
+        // The ends of other epochs are as old as the former read.
         self.read = former.read;
         self.ends.extend(former.ends);
         let after = |changes: &LastChanges| changes.after;
@@ -103,7 +103,7 @@ impl LogEnds {
         self.0.lock().entry(resource.clone()).or_default().tail = Some(position);
     }
 
-    /// Records what was read.
+    /// Records the result of a read.
     pub(super) fn remember(&self, resource: &Resource, mut end: LogEnd) {
         let mut all = self.0.lock();
         if all.len() >= MAX_RESOURCES && !all.contains_key(resource) {
@@ -111,7 +111,7 @@ impl LogEnds {
             all.retain(|_, known| known.tail.is_some());
         }
         let known = all.entry(resource.clone()).or_default();
-        if let Some(former) = known.end.take().filter(|it| it.is_as(&end)) {
+        if let Some(former) = known.end.take().filter(|it| it.has_same_positions(&end)) {
             end.add(former);
         }
         if end.ends.len() > MAX_EPOCHS {
@@ -151,7 +151,7 @@ impl LogEnds {
     }
 }
 
-impl Known {
+impl CachedLog {
     /// Returns the end if it may be used.
     fn current(&self, epoch: Epoch) -> Option<&LogEnd> {
         let end = self.end.as_ref()?;

@@ -62,13 +62,13 @@ impl MigrationStore {
         }
     }
 
-    /// Sends all items. Devices that were connected are away since `at`.
+    /// Sends all items. Connected devices count as disconnected from `at` on.
     pub(crate) async fn read(&self, at: u64, items: Sender<Item>) -> Result<(), Error> {
         read::all(&self.commands, at, items).await
     }
 
-    /// Prepares the data to be filled. Fails if there are any. What a former migration has left is
-    /// removed.
+    /// Prepares the data to be filled. Fails if there are any. It removes the data of an earlier
+    /// migration that did not finish.
     pub(crate) async fn begin(&self) -> Result<(), Error> {
         match self.schema().await?.as_deref() {
             Some(INCOMPLETE) => self.clear().await?,

@@ -35,20 +35,20 @@ impl Source {
                 return Err(failed(path.display(), "there is no such database"));
             }
             let lock = Lock::of(&path)?;
-            settle(&mut schema::create(&path)?)?;
+            move_ledger_entries(&mut schema::create(&path)?)?;
             Ok(Self { path, _lock: lock })
         })
         .await
     }
 
-    /// Sends all items. Devices that were connected are away since `at`.
+    /// Sends all items. Connected devices count as disconnected from `at` on.
     pub(crate) async fn read(&self, at: u64, items: Sender<Item>) -> Result<(), Error> {
         read(self.path.clone(), at, items).await
     }
 }
 
 /// Moves the ledger entries that are in the log to their table.
-fn settle(connection: &mut Connection) -> Result<(), Error> {
+fn move_ledger_entries(connection: &mut Connection) -> Result<(), Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let recent = RecentEntries::load(&transaction)?;
     let limits = LedgerLimits { cutoff: 0, bytes: u64::MAX };
@@ -119,7 +119,7 @@ impl Target {
         blocking(move || {
             let Self { path, partial, _lock } = &self;
             let named = match is_complete {
-                true => name(partial, path),
+                true => publish_file(partial, path),
                 false => Ok(()),
             };
             if !is_complete || named.is_err() {
@@ -134,7 +134,7 @@ impl Target {
 }
 
 /// Writes all pages to the file itself, and renames it.
-fn name(partial: &Path, path: &Path) -> Result<(), Error> {
+fn publish_file(partial: &Path, path: &Path) -> Result<(), Error> {
     let connection = schema::create(partial)?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
     // The last connection removes the write-ahead log.

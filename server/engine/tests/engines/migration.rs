@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backwire_engine::{
-    Ack, Cascade, ChangesSince, Device, Enqueue, Migrated, MigratedStore, Reference, SessionEdit,
-    WaitingMessages, Window, migrate,
+    Ack, Cascade, ChangesSince, Device, Enqueue, MigrationEndpoint, MigrationReport, Reference,
+    SessionEdit, WaitingMessages, Window, migrate,
 };
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::Criteria;
@@ -31,12 +31,12 @@ use crate::store::{
 const RESOURCES: [&str; 3] = ["user", "pet", "star"];
 
 /// A store that is opened and closed.
-enum Place {
+enum TestStore {
     Sqlite(TempDir),
     Redis(String),
 }
 
-impl Place {
+impl TestStore {
     fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("data")).unwrap();
@@ -56,10 +56,10 @@ impl Place {
         store
     }
 
-    fn migrated(&self) -> MigratedStore {
+    fn migrated(&self) -> MigrationEndpoint {
         match self {
-            Self::Sqlite(folder) => MigratedStore::Sqlite(file(folder.path())),
-            Self::Redis(prefix) => MigratedStore::Redis(redis_options(prefix.clone())),
+            Self::Sqlite(folder) => MigrationEndpoint::Sqlite(file(folder.path())),
+            Self::Redis(prefix) => MigrationEndpoint::Redis(redis_options(prefix.clone())),
         }
     }
 }
@@ -81,7 +81,7 @@ impl Drop for Seed {
 
 /// What was done to a store, so that it can be asked for all of it.
 #[derive(Default)]
-struct Story {
+struct StoreContents {
     positions: BTreeSet<(String, u64, u64)>,
     keys: Vec<Key>,
     devices: BTreeSet<Device>,
@@ -132,7 +132,7 @@ fn write(random: &mut StdRng) -> Write {
     Write { resource: resource(of), action, references, origin, at, ..milk() }
 }
 
-impl Story {
+impl StoreContents {
     /// Does many things at random.
     async fn fill(&mut self, store: &Store, random: &mut StdRng) {
         for number in 0..150_u64 {
@@ -263,7 +263,7 @@ impl Story {
     }
 
     /// Goes on with a store: nothing that was done before is done again, and ids go on.
-    async fn proceed(&self, store: &Store) -> Vec<String> {
+    async fn continue_with(&self, store: &Store) -> Vec<String> {
         let mut seen = Vec::new();
         for post in &self.posts {
             let repeat = store.try_post(post.clone()).await.unwrap();
@@ -300,28 +300,31 @@ async fn close(store: Store) {
     store.engine.close().await;
 }
 
-async fn copy(from: &Place, to: &Place) -> Migrated {
+async fn copy(from: &TestStore, to: &TestStore) -> MigrationReport {
     migrate(from.migrated(), to.migrated(), NOON).await.unwrap()
 }
 
-async fn everything_is_the_same_at_the_other_engine(from: fn() -> Place, to: fn() -> Place) {
+async fn everything_is_the_same_at_the_other_engine(
+    from: fn() -> TestStore,
+    to: fn() -> TestStore,
+) {
     let given = std::env::var("BACKWIRE_SEED").ok();
     let seed = given.map_or_else(rand::random, |seed| seed.parse().unwrap());
     let seed = Seed(seed);
     let mut random = StdRng::seed_from_u64(seed.0);
     let window = Window { count: 25, ..Window::default() };
     let (from, to, back) = (from(), to(), from());
-    let mut story = Story::default();
+    let mut contents = StoreContents::default();
     let store = from.open(window).await;
-    story.fill(&store, &mut random).await;
+    contents.fill(&store, &mut random).await;
     close(store).await;
     // The second start may be another epoch.
     let store = from.open(window).await;
-    story.fill(&store, &mut random).await;
+    contents.fill(&store, &mut random).await;
     close(store).await;
     // All devices are away since the third start.
     let store = from.open(window).await;
-    let before = story.observe(&store).await;
+    let before = contents.observe(&store).await;
     close(store).await;
     let first = copy(&from, &to).await;
     assert!(first.counts["records"] > 0 && first.counts["persons"] > 0, "{first:?}");
@@ -330,8 +333,8 @@ async fn everything_is_the_same_at_the_other_engine(from: fn() -> Place, to: fn(
     let mut proceeded = Vec::new();
     for place in [&to, &back, &from] {
         let store = place.open(window).await;
-        assert_eq!(story.observe(&store).await, before);
-        proceeded.push(story.proceed(&store).await);
+        assert_eq!(contents.observe(&store).await, before);
+        proceeded.push(contents.continue_with(&store).await);
         close(store).await;
     }
     assert_eq!(proceeded[0], proceeded[2]);
@@ -340,21 +343,21 @@ async fn everything_is_the_same_at_the_other_engine(from: fn() -> Place, to: fn(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migration_from_sqlite_to_redis_and_back_keeps_everything() {
-    everything_is_the_same_at_the_other_engine(Place::sqlite, Place::redis).await;
+    everything_is_the_same_at_the_other_engine(TestStore::sqlite, TestStore::redis).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migration_from_redis_to_sqlite_and_back_keeps_everything() {
-    everything_is_the_same_at_the_other_engine(Place::redis, Place::sqlite).await;
+    everything_is_the_same_at_the_other_engine(TestStore::redis, TestStore::sqlite).await;
 }
 
-async fn refusal(from: &Place, to: &Place) -> String {
+async fn refusal(from: &TestStore, to: &TestStore) -> String {
     migrate(from.migrated(), to.migrated(), NOON).await.unwrap_err().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn target_with_data_is_refused_and_stays_as_it_is() {
-    let (from, redis, sqlite) = (Place::sqlite(), Place::redis(), Place::sqlite());
+    let (from, redis, sqlite) = (TestStore::sqlite(), TestStore::redis(), TestStore::sqlite());
     for place in [&from, &redis, &sqlite] {
         let store = place.open(Window::default()).await;
         store.apply(milk()).await;
@@ -374,21 +377,21 @@ async fn target_with_data_is_refused_and_stays_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn store_of_a_running_server_is_refused_and_no_server_starts_meanwhile() {
-    let (redis, sqlite) = (Place::redis(), Place::sqlite());
+    let (redis, sqlite) = (TestStore::redis(), TestStore::sqlite());
     let node = redis.open(Window::default()).await;
     node.apply(milk()).await;
     let refused = refusal(&redis, &sqlite).await;
     assert!(refused.contains("a server with the number 7 uses the data in Redis: stop it first"));
     assert!(
         !file(match &sqlite {
-            Place::Sqlite(folder) => folder.path(),
-            Place::Redis(_) => unreachable!(),
+            TestStore::Sqlite(folder) => folder.path(),
+            TestStore::Redis(_) => unreachable!(),
         })
         .exists()
     );
     close(node).await;
     copy(&redis, &sqlite).await;
-    let Place::Redis(prefix) = &redis else { unreachable!() };
+    let TestStore::Redis(prefix) = &redis else { unreachable!() };
     // A migration that is in progress.
     let end = u64::MAX >> 12;
     let lease = format!("abc {end}");
@@ -396,17 +399,17 @@ async fn store_of_a_running_server_is_refused_and_no_server_starts_meanwhile() {
     let store = redis_with(redis_options(prefix.clone()), Window::default(), 1);
     let refused = store.engine.queues().begin(Node::default(), NOON).await.unwrap_err().to_string();
     assert!(refused.contains("a migration of the data is in progress"), "{refused}");
-    let refused = refusal(&redis, &Place::sqlite()).await;
+    let refused = refusal(&redis, &TestStore::sqlite()).await;
     assert!(refused.contains("another migration is in progress"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_of_a_migration_that_was_killed_are_opened_by_no_server_and_replaced_by_the_next() {
-    let (from, to) = (Place::sqlite(), Place::redis());
+    let (from, to) = (TestStore::sqlite(), TestStore::redis());
     let store = from.open(Window::default()).await;
     store.apply(milk()).await;
     close(store).await;
-    let Place::Redis(prefix) = &to else { unreachable!() };
+    let TestStore::Redis(prefix) = &to else { unreachable!() };
     let key = |name: &str| format!("{prefix}:{name}");
     shared().command(&["HSET", &key("meta"), "schema", "migrating"]);
     shared().command(&["HSET", &key("records:todo"), "i8000000000000009", "9 9 {}"]);
@@ -440,11 +443,12 @@ async fn messages_of_a_socketio_web_service_wait_after_it_is_replaced() {
         user_room_prefixes: [("shop".to_owned(), "user_".to_owned())].into(),
         ttl: Ttl::seconds(3600),
     };
-    for to in [Place::redis(), Place::sqlite()] {
+    for to in [TestStore::redis(), TestStore::sqlite()] {
         let mut options = redis_options(unused_prefix());
         options.url = server.url();
-        let from = MigratedStore::WebService(options, messages.clone());
-        let Migrated { counts, left_out, .. } = migrate(from, to.migrated(), NOON).await.unwrap();
+        let from = MigrationEndpoint::WebService(options, messages.clone());
+        let MigrationReport { counts, left_out, .. } =
+            migrate(from, to.migrated(), NOON).await.unwrap();
         assert_eq!((counts["messages"], counts["persons"]), (4, 2));
         let expected = [
             "/gone:socket.io:user_1:news: there is no site gone with a userRoomPrefix",
@@ -477,9 +481,9 @@ async fn messages_of_a_socketio_web_service_wait_after_it_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copy_of_another_version_is_refused() {
-    let from = Place::redis();
-    let Place::Redis(prefix) = &from else { unreachable!() };
-    let to = Place::sqlite();
+    let from = TestStore::redis();
+    let TestStore::Redis(prefix) = &from else { unreachable!() };
+    let to = TestStore::sqlite();
     assert!(refusal(&from, &to).await.contains("there are no data of Backwire"));
     shared().command(&["HSET", &format!("{prefix}:meta"), "schema", "2"]);
     let refused = refusal(&from, &to).await;

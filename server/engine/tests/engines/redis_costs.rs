@@ -1,4 +1,4 @@
-//! What reads and changes cost Redis and the nodes.
+//! The costs of reads and changes for Redis and the nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,7 +97,7 @@ async fn reads_of_the_end_of_a_log_are_shared() {
         assert_eq!(changes_since(&two, "todo", position).await, (Vec::new(), position));
         assert_eq!(changes_since(&two, "todo/1", position).await, (Vec::new(), position));
     }
-    // What was read is used for a second.
+    // The result of a read is used for a second.
     let expected = 2 * (begin.elapsed().as_secs() as u32 + 1);
     assert!(calls.count() <= expected, "{} > {expected}", calls.count());
     // A change ends its use at once, and unknown positions are never reached.

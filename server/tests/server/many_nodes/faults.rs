@@ -31,7 +31,7 @@ use crate::redis_server::RedisServer;
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Makes a server wait at most that long for a command of Redis.
-fn impatient(builder: Builder, port: u16, worker: u8) -> Builder {
+fn with_short_deadline(builder: Builder, port: u16, worker: u8) -> Builder {
     let open = move |tail| {
         let mut options = RedisOptions::new(format!("redis://127.0.0.1:{port}"));
         options.deadline = DEADLINE;
@@ -53,7 +53,7 @@ impl Cluster {
     /// Starts servers that reach Redis by these ports.
     async fn start(ports: [u16; 2]) -> Self {
         let service = async |port, worker| {
-            PushService::build(|_| {}, |builder| impatient(builder, port, worker)).await
+            PushService::build(|_| {}, |builder| with_short_deadline(builder, port, worker)).await
         };
         let services = [service(ports[0], 1).await, service(ports[1], 2).await];
         let [one, two] = services.each_ref().map(|service| service.server.addr());
@@ -69,7 +69,7 @@ impl Cluster {
     /// Checks that everything is current, and that messages arrive at the device once.
     async fn check(mut self, writes: &mut RandomWrites) {
         let addrs = self.addrs();
-        become_health(&addrs, 200).await;
+        wait_for_health(&addrs, 200).await;
         let [one, two] = &mut self.lists;
         writes.check(&addrs, &mut [one, two]).await;
         let ([first, second], person) = (&self.services, self.person);
@@ -94,7 +94,7 @@ async fn health(server: SocketAddr) -> u16 {
 }
 
 /// Waits until `GET /health` of servers has this status. A success is cached for a second.
-async fn become_health(servers: &[SocketAddr], status: u16) {
+async fn wait_for_health(servers: &[SocketAddr], status: u16) {
     let begin = Instant::now();
     for server in servers {
         while health(*server).await != status {
@@ -114,7 +114,7 @@ async fn assert_unavailable(server: SocketAddr) {
     let refused = create(server).await;
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
-    become_health(&[server], 503).await;
+    wait_for_health(&[server], 503).await;
 }
 
 /// Returns the number of the process of Redis.
@@ -226,9 +226,9 @@ async fn failover_that_loses_writes_begins_a_new_epoch_and_clients_read_again() 
     proxy.close();
     master.stop();
     assert_unavailable(addrs[0]).await;
-    proxy.lead_to(replica.port);
+    proxy.set_target_port(replica.port);
     proxy.open();
-    become_health(&addrs, 200).await;
+    wait_for_health(&addrs, 200).await;
     let after = cluster.lists[0].ask(json!(["get", { "url": "/todo" }])).await;
     assert_ne!(position(&before).0, position(&after).0);
     cluster.check(&mut writes).await;

@@ -65,7 +65,7 @@ impl Proxy {
     }
 
     /// Leads new connections to another port. The proxy has to be closed.
-    pub(super) fn lead_to(&self, to: u16) {
+    pub(super) fn set_target_port(&self, to: u16) {
         self.state.send_modify(|state| state.to = to);
     }
 
