@@ -4,8 +4,7 @@
 //! stock client gets a packet for each change: one change of a resource with a thousand stock
 //! clients delays later changes as much as a thousand ordinary changes. So the packets of such a
 //! change are claimed before it is committed, and released when they are sent. One client may claim
-//! half of them. Writers of such a resource wait for the fan-out, and writers of others do
-//! not.
+//! half of them. Writers of such a resource wait for the fan-out, and writers of others do not.
 //!
 //! The cost of a change is known when it has been sent. It is estimated from the changes before it,
 //! or at first from the number of stock clients.
@@ -75,8 +74,7 @@ struct Entry {
 }
 
 /// The permission to commit some writes of one resource. When all writes have ended and their
-/// changes are sent, its packets are released.
-/// It is empty if the writes need none.
+/// changes are sent, its packets are released. It is empty if the writes need no permission.
 #[derive(Clone, Default)]
 pub(crate) struct PushPermit(Option<Arc<ClaimedPermit>>);
 

@@ -22,7 +22,7 @@ pub(crate) const SERVER: &[Requirement] = &[CC, MAKE];
 
 /// Build the runtime for pages (js-shim/dist), the server that serves it, and the demo's pages.
 ///
-/// What has not changed since the last time is not made again.
+/// Parts that have not changed since the last time are not built again.
 #[derive(Args)]
 pub(crate) struct Build {
     /// Build the server without optimisation: sooner done, slower to run

@@ -4,8 +4,8 @@
 //! prerequisites, which costs nothing if they are there, and lists its requirements. The outcome of
 //! a step has the number of passed tests; a step that is not a set of tests counts as one.
 //!
-//! What is compiled is shared: all of cargo's steps use one target folder, and the server that the
-//! browser meets is the release build, the very one that the demo runs.
+//! Compiled code is shared: all steps of cargo use one target folder, and the server of the tests
+//! in the browser is the release build, as in the demo.
 
 use std::fs::{self, File};
 use std::process::Command;

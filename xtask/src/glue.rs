@@ -36,7 +36,7 @@ const NEEDLESS: [Passage; 15] = [
     ),
     // The module always exports its `realloc`.
     ("    if (realloc === undefined) {", "    let len = arg.length;", ""),
-    // What is not ASCII is rare enough to begin again with it.
+    // Text that is not ASCII is rare, so the function begins again for it.
     (
         "        if (offset !== 0) {",
         "        ptr = realloc(ptr, len, offset, 1)",
@@ -73,7 +73,7 @@ const NEEDLESS: [Passage; 15] = [
     ("    wasmModule = module;", "    wasm.__wbindgen_start", ""),
 ];
 
-/// What is said more shortly, wherever it stands.
+/// Replacements of long code by shorter code, at all places.
 const LONGER: [(&str, &str); 14] = [
     (r"__proto__: null,", ""),
     // Addresses of what there are kilobytes of are positive, and so are all our numbers.

@@ -12,7 +12,7 @@ use crate::command::answers;
 /// The module of the tests.
 pub(crate) const MODULE: &str = "small_disk";
 
-/// What is reported if the tests were left out.
+/// The report if the tests were left out.
 pub(crate) const NOT_CHECKED: &str = "a server on a full disk (tests in `small_disk` of `backwire-cli`), because this machine lets \
                                       nobody mount one: neither `unshare -rm` nor `unshare -m`";
 

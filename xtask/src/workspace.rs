@@ -74,7 +74,7 @@ impl Workspace {
         self.root.join("js-shim/test")
     }
 
-    /// What is made for pages.
+    /// The folder of the files for pages.
     pub(crate) fn dist(&self) -> PathBuf {
         self.root.join("js-shim/dist")
     }

@@ -165,7 +165,7 @@ async fn message_reaches_a_device_at_another_server_in_order_and_once() {
     }
     one.send(json!(["staff"]), "lunch", 1).await;
     assert_eq!(ann.next().await, (None, json!(["lunch", 1])));
-    // What was acked at one server is not sent by the other.
+    // A message that was acked at one server is not sent by the other.
     ann.leave(&one, "user_1").await;
     two.send(json!("user_1"), "later", 1).await;
     let mut ann = one.connect("user_1").await;

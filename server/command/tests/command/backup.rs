@@ -39,19 +39,24 @@ impl Home {
     }
 
     fn serve(&self) -> (Process, SocketAddr) {
-        let mut process = Process::run(&mut self.command(&["serve", "--port", "0"]));
-        let port = process.first_line().trim().rsplit(':').next().unwrap().parse().unwrap();
-        (process, ([127, 0, 0, 1], port).into())
+        serve(&mut self.command(&["serve", "--port", "0"]))
     }
 }
 
-fn stop(mut process: Process) {
+/// Starts a server on a free port, and returns its address.
+pub(crate) fn serve(command: &mut Command) -> (Process, SocketAddr) {
+    let mut process = Process::run(command);
+    let port = process.first_line().trim().rsplit(':').next().unwrap().parse().unwrap();
+    (process, ([127, 0, 0, 1], port).into())
+}
+
+pub(crate) fn stop(mut process: Process) {
     process.signal("-TERM");
     assert!(process.ends_well());
 }
 
 /// Resumes a room at a position, as the runtime does, and returns the answer.
-async fn resume(addr: SocketAddr, (epoch, offset): (u64, u64)) -> Value {
+pub(crate) async fn resume(addr: SocketAddr, (epoch, offset): (u64, u64)) -> Value {
     let mut runtime = Socket::runtime_at(addr).await;
     runtime.ask(json!(["resume", [["todo", epoch, offset]]])).await[0].clone()
 }

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::Process;
+use crate::backup::{self, resume, stop};
 use crate::client::{Socket, position};
 use crate::redis_server::RedisServer;
 
@@ -31,21 +32,7 @@ fn run(home: &Path, arguments: &[&str]) -> Result<(String, String), String> {
 }
 
 fn serve(home: &Path, engine: &str) -> (Process, SocketAddr) {
-    let arguments = ["serve", "--port", "0", "--engine", engine];
-    let mut process = Process::run(&mut command(home, &arguments));
-    let port = process.first_line().trim().rsplit(':').next().unwrap().parse().unwrap();
-    (process, ([127, 0, 0, 1], port).into())
-}
-
-fn stop(mut process: Process) {
-    process.signal("-TERM");
-    assert!(process.ends_well());
-}
-
-/// Resumes a room at a position, as the runtime does, and returns its answer.
-async fn resume(addr: SocketAddr, (epoch, offset): (u64, u64)) -> Value {
-    let mut runtime = Socket::runtime_at(addr).await;
-    runtime.ask(json!(["resume", [["todo", epoch, offset]]])).await[0].clone()
+    backup::serve(&mut command(home, &["serve", "--port", "0", "--engine", engine]))
 }
 
 #[tokio::test]

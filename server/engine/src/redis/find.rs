@@ -32,7 +32,7 @@ pub(super) struct ListRead<'a> {
     scan_limit: usize,
 }
 
-/// What was read so far is the snapshot at this head.
+/// The state of a read. Everything read so far is the snapshot at this head.
 struct ReadState {
     head: u64,
     version: Version,

@@ -25,7 +25,7 @@ struct State {
     resources: HashMap<Resource, KnownResource>,
 }
 
-/// What is known of a resource.
+/// The known metadata of a resource.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownResource {
     pub(super) indexes: Option<Versioned<Vec<Index>>>,

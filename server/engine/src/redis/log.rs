@@ -58,7 +58,7 @@ pub(super) async fn head(commands: &Commands, resource: &Resource) -> Result<Pos
     Ok(Position { epoch: epoch.epoch, offset: Reply::list(reply)?.number()? })
 }
 
-/// What is read of a log.
+/// The part of a log to read.
 struct LogQuery<'a> {
     resource: &'a Resource,
     /// The record, or `None` for all.

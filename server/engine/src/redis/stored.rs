@@ -1,4 +1,4 @@
-//! What is stored in Redis: records, entries of logs and of the ledger, and cascades.
+//! The data in Redis: records, entries of logs and of the ledger, and cascades.
 
 use backwire_environment::HashMap;
 use std::sync::Arc;

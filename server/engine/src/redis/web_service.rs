@@ -29,7 +29,7 @@ use crate::migration::waiting_messages::WaitingMessages;
 /// The keys of all queues.
 const PATTERN: &str = "/*:socket.io:*";
 
-/// What is between the site and the room in a key.
+/// The text between the site and the room in a key.
 const SEPARATOR: &str = ":socket.io:";
 
 /// The queues of a service.
@@ -39,7 +39,7 @@ pub(crate) struct WebService {
     left_out: Mutex<Vec<String>>,
 }
 
-/// What was read so far.
+/// The queues that were read so far.
 #[derive(Default)]
 struct Queues {
     messages: BTreeMap<u64, Message>,

@@ -79,7 +79,7 @@ impl Drop for Seed {
     }
 }
 
-/// What was done to a store, so that it can be asked for all of it.
+/// The keys of everything that was added to a store, so that all of it can be read.
 #[derive(Default)]
 struct StoreContents {
     positions: BTreeSet<(String, u64, u64)>,

@@ -36,7 +36,7 @@ struct FrameRewriter {
     held: BytesMut,
 }
 
-/// What is done with a frame.
+/// The handling of a frame.
 enum Decision {
     /// Wait for more of it.
     NeedMore,

@@ -73,8 +73,8 @@ async fn thousand_clients_that_come_back_cost_redis_a_bounded_number_of_reads() 
     });
     join_all(resumes).await;
     let (commands, seconds) = (commands(&redis), begin.elapsed().as_secs() + 1);
-    // What is known of the end of the log is used for a second, and the changes as long as some
-    // client needs them.
+    // The cached end of the log is used for a second, and its changes as long as some client needs
+    // them.
     assert!(commands["evalsha"] <= 20 * seconds, "{seconds} s: {commands:?}");
     drop((first, clients));
     server.shutdown().await;
