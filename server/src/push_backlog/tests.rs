@@ -111,7 +111,7 @@ async fn writers_of_an_expensive_resource_wait_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn place_is_kept_until_the_write_has_ended_if_its_caller_goes_away() {
+async fn permit_is_kept_until_the_write_has_ended_if_its_caller_goes_away() {
     let mut test = BacklogTest::begin();
     for _ in 0..2 * MAX_STOCK_CHANGES {
         // The engine commits at the first poll, and answers later if its tail is slow.
@@ -221,6 +221,39 @@ async fn unsent_packets_stay_below_the_limit_in_random_runs() {
             if !unsent.is_empty() {
                 let change = unsent.remove(0);
                 test.backlog.sent(&change, cost_of(&change), 0);
+            }
+        }
+        settle().await;
+        assert_eq!(test.backlog.claimed(), 0);
+    }
+}
+
+/// An engine may leave out changes that nobody follows, at any moment. All writers end, and nothing
+/// stays claimed.
+#[tokio::test]
+async fn skipped_changes_keep_no_packets_in_random_runs() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    for _ in 0..20 {
+        let mut test = BacklogTest::begin();
+        let mut tasks = JoinSet::new();
+        for _ in 0..100 {
+            let client = client(random.random_range(0..3));
+            let name = ["junk0", "junk1"][random.random_range(0..2)];
+            tasks.spawn(test.writer(name, random.random_range(MIN_PACKETS..5_000), client));
+        }
+        while !tasks.is_empty() || !test.changes.is_empty() {
+            for _ in 0..random.random_range(1..20) {
+                yield_now().await;
+            }
+            while tasks.try_join_next().is_some() {}
+            match test.changes.try_recv() {
+                Ok(change) if random.random_bool(0.5) => {
+                    test.backlog.sent(&change, random.random_range(0..5_000), 0);
+                }
+                Ok(change) => test.backlog.skipped(&change.resource),
+                Err(_) => {}
             }
         }
         settle().await;
