@@ -158,11 +158,17 @@ impl Fanout {
     async fn send_run(&mut self, run: &[Arc<Change>]) {
         let Some(first) = run.first() else { return };
         let of = &first.resource;
-        let dialects = self.dialects_following(of);
+        let counts = self.sockets.subscriber_counts(of);
+        let counts = |dialect: Dialect| counts[dialect as usize];
+        let stock = Dialect::STOCK.into_iter().filter(|dialect| counts(*dialect).all > 0);
+        let stock: Vec<_> = stock.map(|dialect| (dialect, counts(dialect))).collect();
         let searched = self.searched;
-        if dialects.contains(&Dialect::Runtime) {
+        // Nothing is encoded for clients that follow nothing of the resource.
+        if counts(Dialect::Runtime).all > 0 {
             self.push_to_runtimes(run).await;
-            self.push_to_filters(of, run, self.models.hide_records_of(of)).await;
+            if counts(Dialect::Runtime).has_filters {
+                self.push_to_filters(of, run, self.models.hide_records_of(of)).await;
+            }
         }
         let searched_by_runtimes = (self.searched - searched) / run.len();
         for change in run {
@@ -171,8 +177,8 @@ impl Fanout {
             let (before, after) = split_memberships(change, &memberships);
             self.emit_memberships(change, before);
             let before_pushes = self.sockets.separate_pushes();
-            for dialect in dialects.iter().filter(|dialect| dialect.is_stock()) {
-                self.emit_to_stock(*dialect, std::slice::from_ref(change)).await;
+            for (dialect, counts) in &stock {
+                self.emit_to_stock(*dialect, *counts, change).await;
             }
             let pushes = self.sockets.separate_pushes().wrapping_sub(before_pushes);
             self.yield_after_stock_changes(pushes).await;
@@ -195,13 +201,6 @@ impl Fanout {
     async fn yield_to_recipients(&mut self) {
         self.stock_changes = 0;
         yield_to(&self.environment, std::mem::take(&mut self.recipients)).await;
-    }
-
-    /// Returns the dialects of the clients that follow anything of a resource. For all others
-    /// nothing is encoded.
-    fn dialects_following(&self, of: &Resource) -> Vec<Dialect> {
-        let all = Dialect::ALL.into_iter();
-        all.filter(|dialect| self.sockets.has_subscribers(*dialect, of)).collect()
     }
 
     /// Sends the collections that a record enters or leaves by a change. Only Sails 1.x has such
@@ -256,9 +255,7 @@ impl Fanout {
     /// different kinds.
     async fn push_to_filters(&mut self, of: &Resource, run: &[Arc<Change>], is_hiding: bool) {
         let budget = &mut SearchBudget::new(self.searched_bytes);
-        if self.sockets.has_filters(Dialect::Runtime, of) {
-            self.push_to_list_filters(of, run, is_hiding, budget).await;
-        }
+        self.push_to_list_filters(of, run, is_hiding, budget).await;
         for run in run.chunk_by(|one, next| one.id == next.id) {
             let filters = self.sockets.record_filters(Dialect::Runtime, of, &run[0].id);
             filters.iter().for_each(|it| it.last_offset.store(run[0].previous, Ordering::Relaxed));

@@ -47,9 +47,20 @@ struct RoomMemory {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// The resources that have subscribers, for each dialect.
-    dialects: [HashMap<Resource, Subscribers>; Dialect::ALL.len()],
+    /// The subscribers of each resource that has any, by dialect.
+    resources: HashMap<Resource, [Subscribers; Dialect::ALL.len()]>,
     filter_users: FilterUsers,
+}
+
+/// How many subscribers a resource has in one dialect.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SubscriberCounts {
+    /// How often connections are in any room of the resource.
+    pub(crate) all: usize,
+    /// The number of connections in the room of the resource.
+    pub(crate) in_class: usize,
+    /// Whether any connection follows a filter of the resource or of a record.
+    pub(crate) has_filters: bool,
 }
 
 impl Presence {
@@ -147,14 +158,18 @@ impl Presence {
         self.of(dialect, room.resource()).map_or(0, |subscribers| subscribers.count(room))
     }
 
-    /// Returns how often connections are in any room of a resource.
-    pub(crate) fn total(&self, dialect: Dialect, resource: &Resource) -> usize {
-        self.of(dialect, resource).map_or(0, |subscribers| subscribers.total())
+    /// Returns how many subscribers a resource has, by dialect.
+    pub(crate) fn counts(&self, resource: &Resource) -> [SubscriberCounts; Dialect::ALL.len()] {
+        let counts = self.counts.lock();
+        counts.resources.get(resource).map_or_else(Default::default, |dialects| {
+            let class = Room::class(resource.clone());
+            dialects.each_ref().map(|subscribers| subscribers.counts(&class))
+        })
     }
 
     /// Whether any connection is in a room of a resource.
-    pub(crate) fn has_any(&self, dialect: Dialect, resource: &Resource) -> bool {
-        self.of(dialect, resource).is_some()
+    pub(crate) fn has_any(&self, resource: &Resource) -> bool {
+        self.counts.lock().resources.contains_key(resource)
     }
 
     /// Returns the followed filters of a resource that the changes may concern. It may return too
@@ -214,7 +229,7 @@ impl Presence {
         resource: &Resource,
     ) -> Option<MappedMutexGuard<'_, Subscribers>> {
         MutexGuard::try_map(self.counts.lock(), |counts| {
-            counts.dialects[dialect as usize].get_mut(resource)
+            counts.resources.get_mut(resource).map(|dialects| &mut dialects[dialect as usize])
         })
         .ok()
     }
@@ -222,20 +237,22 @@ impl Presence {
 
 impl Counts {
     fn of(&self, dialect: Dialect, resource: &Resource) -> Option<&Subscribers> {
-        self.dialects[dialect as usize].get(resource)
+        self.resources.get(resource).map(|dialects| &dialects[dialect as usize])
     }
 
     fn add(&mut self, dialect: Dialect, room: &Room, filter: Option<FollowedFilter>) {
-        let resources = &mut self.dialects[dialect as usize];
-        resources.entry(room.resource().clone()).or_default().add(room, filter);
+        let dialects = match self.resources.get_mut(room.resource()) {
+            Some(dialects) => dialects,
+            None => self.resources.entry(room.resource().clone()).or_default(),
+        };
+        dialects[dialect as usize].add(room, filter);
     }
 
     fn remove(&mut self, dialect: Dialect, room: &Room) {
-        let resources = &mut self.dialects[dialect as usize];
-        let Some(subscribers) = resources.get_mut(room.resource()) else { return };
-        subscribers.remove(room);
-        if subscribers.is_empty() {
-            resources.remove(room.resource());
+        let Some(dialects) = self.resources.get_mut(room.resource()) else { return };
+        dialects[dialect as usize].remove(room);
+        if dialects.iter().all(Subscribers::is_empty) {
+            self.resources.remove(room.resource());
         }
     }
 }

@@ -93,7 +93,7 @@ use crate::dialect::Dialect;
 use crate::dialect::runtime::{self, Push};
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
-use crate::rooms::{self, Candidates, FollowedFilter, Presence};
+use crate::rooms::{self, Candidates, FollowedFilter, Presence, SubscriberCounts};
 use crate::settings::{Limit, Settings};
 
 use adapter::socket::{Arguments, SendError};
@@ -181,11 +181,6 @@ impl Sockets {
         self.presence.filters_of(dialect, of)
     }
 
-    /// Whether a filter of a resource has subscribers.
-    pub(crate) fn has_filters(&self, dialect: Dialect, of: &Resource) -> bool {
-        self.presence.has_filters(dialect, of)
-    }
-
     /// Returns the filters of one record that have subscribers. They are for users who may see only
     /// the current state of the record.
     pub(crate) fn record_filters(
@@ -207,22 +202,26 @@ impl Sockets {
         self.presence.member_rooms(dialect, resource, of)
     }
 
-    /// Whether a resource has subscribers in a dialect. Never wrongly `false`.
-    pub(crate) fn has_subscribers(&self, dialect: Dialect, resource: &Resource) -> bool {
-        self.presence.has_any(dialect, resource)
+    /// Returns how many subscribers a resource has, by dialect. Never too few.
+    pub(crate) fn subscriber_counts(
+        &self,
+        resource: &Resource,
+    ) -> [SubscriberCounts; Dialect::ALL.len()] {
+        self.presence.counts(resource)
     }
 
     /// Returns about how many packets a change of a resource may cost: one for each stock client,
     /// once for each of its rooms.
     pub(crate) fn count_stock_subscribers(&self, resource: &Resource) -> usize {
-        Dialect::STOCK.into_iter().map(|dialect| self.presence.total(dialect, resource)).sum()
+        let counts = self.presence.counts(resource);
+        Dialect::STOCK.into_iter().map(|dialect| counts[dialect as usize].all).sum()
     }
 
     /// Returns a function that is `true` for a resource with subscribers in any dialect, and never
     /// wrongly `false`.
     pub(crate) fn interest(&self) -> impl Fn(&Resource) -> bool + Send + Sync + use<> {
         let presence = Arc::clone(&self.presence);
-        move |resource| Dialect::ALL.into_iter().any(|it| presence.has_any(it, resource))
+        move |resource| presence.has_any(resource)
     }
 
     /// Whether a room has subscribers. Never wrongly `false`.

@@ -6,7 +6,9 @@
 
 use std::cell::Cell;
 use std::collections;
-use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
+use std::hash::BuildHasher;
+
+use ahash::{AHasher, RandomState};
 
 /// A hash map with a random key.
 pub type HashMap<K, V> = collections::HashMap<K, V, HashKey>;
@@ -16,13 +18,7 @@ pub type HashSet<T> = collections::HashSet<T, HashKey>;
 
 /// The key of the hashes of one map.
 #[derive(Debug, Clone)]
-pub struct HashKey(Key);
-
-#[derive(Debug, Clone)]
-enum Key {
-    Random(RandomState),
-    Seeded(u64),
-}
+pub struct HashKey(RandomState);
 
 thread_local! {
     static NEXT_SEED: Cell<Option<u64>> = const { Cell::new(None) };
@@ -37,24 +33,17 @@ pub fn seed_hashes(seed: u64) {
 impl Default for HashKey {
     /// Returns a key that no other map of this thread has.
     fn default() -> Self {
-        let Some(seed) = NEXT_SEED.get() else { return Self(Key::Random(RandomState::new())) };
+        let Some(seed) = NEXT_SEED.get() else { return Self(RandomState::new()) };
         NEXT_SEED.set(Some(seed.wrapping_add(1)));
-        Self(Key::Seeded(seed))
+        Self(RandomState::with_seeds(seed, 0, 0, 0))
     }
 }
 
 impl BuildHasher for HashKey {
-    type Hasher = DefaultHasher;
+    type Hasher = AHasher;
 
-    fn build_hasher(&self) -> DefaultHasher {
-        match &self.0 {
-            Key::Random(state) => state.build_hasher(),
-            Key::Seeded(seed) => {
-                let mut hasher = DefaultHasher::new();
-                hasher.write_u64(*seed);
-                hasher
-            }
-        }
+    fn build_hasher(&self) -> AHasher {
+        self.0.build_hasher()
     }
 }
 

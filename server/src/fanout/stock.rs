@@ -13,7 +13,7 @@ use super::Fanout;
 use super::search_budget::SearchBudget;
 use crate::dialect::Dialect;
 use crate::limit_monitor::LimitMonitor;
-use crate::rooms::{Candidates, FollowedFilter};
+use crate::rooms::{Candidates, FollowedFilter, SubscriberCounts};
 use crate::settings::Limit;
 use crate::socket::{Audience, Client, Sockets};
 
@@ -38,33 +38,37 @@ struct StockPush<'a> {
 }
 
 impl Fanout {
-    /// Sends changes of one resource to the stock clients of one dialect.
-    pub(super) async fn emit_to_stock(&mut self, dialect: Dialect, run: &[Arc<Change>]) {
-        let Some(Change { resource: of, .. }) = run.first().map(|first| &**first) else { return };
-        let class = &Room::class(of.clone());
-        if !self.sockets.has_filters(dialect, of)
-            && !self.sockets.has_subscribers_in(dialect, class)
-        {
+    /// Sends a change to the stock clients of one dialect. `counts` are those of its resource.
+    pub(super) async fn emit_to_stock(
+        &mut self,
+        dialect: Dialect,
+        counts: SubscriberCounts,
+        change: &Arc<Change>,
+    ) {
+        let of = &change.resource;
+        if counts.in_class == 0 && !counts.has_filters {
             return;
         }
         let is_hiding = self.models.hide_records_of(of);
-        for change in run {
-            let filters = self.filters_for(dialect, change, is_hiding);
-            let record_filters = self.sockets.record_filters(dialect, of, &change.id);
-            let filters =
-                self.allowed_filters(dialect, [&filters[..], &record_filters].concat(), change);
-            let parts = PartRooms::of(filters.iter().map(|filter| &**filter), change, is_hiding);
-            let instance = &Room::instance(of.clone(), change.id.clone());
-            let (sockets, limits) = (&self.sockets, &*self.limits);
-            let push = StockPush { sockets, limits, dialect, change, class, instance };
-            push.send(&parts).await;
-            if change.verb == Verb::Destroy {
-                // Stock clients never leave by themselves, so the rooms of destroyed records would
-                // accumulate.
-                record_filters
-                    .iter()
-                    .for_each(|filter| sockets.clear_counted_room(dialect, &filter.room));
-            }
+        let (mut filters, mut record_filters) = (Vec::new(), Vec::new());
+        if counts.has_filters {
+            record_filters = self.sockets.record_filters(dialect, of, &change.id);
+            filters = self.filters_for(dialect, change, is_hiding);
+            filters.extend_from_slice(&record_filters);
+            filters = self.allowed_filters(dialect, filters, change);
+        }
+        let parts = PartRooms::of(filters.iter().map(|filter| &**filter), change, is_hiding);
+        let class = &Room::class(of.clone());
+        let instance = &Room::instance(of.clone(), change.id.clone());
+        let (sockets, limits) = (&self.sockets, &*self.limits);
+        let push = StockPush { sockets, limits, dialect, change, class, instance };
+        push.send(&parts).await;
+        if change.verb == Verb::Destroy {
+            // Stock clients never leave by themselves, so the rooms of destroyed records would
+            // accumulate.
+            record_filters
+                .iter()
+                .for_each(|filter| sockets.clear_counted_room(dialect, &filter.room));
         }
     }
 

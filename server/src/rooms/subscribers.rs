@@ -6,6 +6,7 @@ use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Id, Room};
 use backwire_records::criteria::{CollectionKey, Scope};
 
+use super::SubscriberCounts;
 use super::filter_index::{FilterIndex, FollowedFilter};
 use crate::dialect::Dialect;
 use crate::settings::{Limit, Limits};
@@ -111,8 +112,12 @@ impl Subscribers {
         self.rooms.get(room).copied().unwrap_or(0)
     }
 
-    pub(super) fn total(&self) -> usize {
-        self.total
+    pub(super) fn counts(&self, class: &Room) -> SubscriberCounts {
+        SubscriberCounts {
+            all: self.total,
+            in_class: self.count(class),
+            has_filters: !self.filters.is_empty() || !self.of_records.is_empty(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -68,13 +68,13 @@ fn rooms_of_one_record_and_of_members_are_found_while_they_have_subscribers() {
     presence.remove(Dialect::Runtime, &members(7));
     assert_eq!(found(), (vec![], vec![]));
     rooms[1..].iter().for_each(|room| presence.remove(Dialect::Runtime, room));
-    assert!(presence.counts.lock().dialects.iter().all(HashMap::is_empty));
+    assert!(presence.counts.lock().resources.is_empty());
 }
 
 #[test]
 fn resource_has_connections_as_long_as_any_of_its_rooms_has() {
     let presence = Presence::default();
-    let has_any = || Dialect::ALL.map(|dialect| presence.has_any(dialect, &todo()));
+    let has_any = || presence.counts(&todo()).map(|counts| counts.all > 0);
     for room in [filter_of("todo"), Room::parse("todo/7/8").unwrap(), Room::class(todo())] {
         presence.add(Dialect::Runtime, &Room::parse("todos").unwrap());
         presence.add(Dialect::Runtime, &room);
@@ -84,6 +84,7 @@ fn resource_has_connections_as_long_as_any_of_its_rooms_has() {
         presence.remove(Dialect::Runtime, &room);
         presence.remove(Dialect::Runtime, &room);
         assert_eq!(has_any(), [false; 4], "{room}");
+        assert!(!presence.has_any(&todo()) && presence.has_any(&Resource::parse("todos").unwrap()));
     }
 }
 
@@ -141,8 +142,13 @@ fn compare(presence: &Presence, joined: &[(Dialect, Room)], rooms: &[Room]) {
         };
         for resource in ["todo", "todos"].map(|name| Resource::parse(name).unwrap()) {
             let of = |room: &Room| *room.resource() == resource;
-            assert_eq!(presence.has_any(dialect, &resource), !some(&of).is_empty());
             let lists = some(&|room| of(room) && room.scope().is_some() && room.id().is_none());
+            let counts = SubscriberCounts {
+                all: some(&of).iter().map(with).sum(),
+                in_class: with(&Room::class(resource.clone())),
+                has_filters: present.iter().any(|room| of(room) && room.scope().is_some()),
+            };
+            assert_eq!(presence.counts(&resource)[dialect as usize], counts);
             assert_eq!(presence.has_filters(dialect, &resource), !lists.is_empty());
             assert_eq!(of_filters(presence.filters_of(dialect, &resource)), lists);
             for id in [Id::Integer(7), Id::Text("7a".into())] {
@@ -189,7 +195,7 @@ fn rooms_are_found_as_in_a_list_of_all_connections() {
     }
     joined.iter().for_each(|(dialect, room)| presence.remove(*dialect, room));
     compare(&presence, &[], &rooms);
-    assert!(presence.counts.lock().dialects.iter().all(HashMap::is_empty));
+    assert!(presence.counts.lock().resources.is_empty());
 }
 
 /// However many addresses keep as much as they may, one more finds room.

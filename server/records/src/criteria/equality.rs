@@ -8,9 +8,9 @@
 //! converse does not hold: keys are hashes, and a filter demands other things as well. So the
 //! caller has to check whether a filter that was found matches.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 
+use ahash::RandomState;
 use serde_json::Value;
 
 use super::condition::{Condition, Operand};

@@ -1,7 +1,6 @@
 //! Parses JSON into a filter, within limits.
 
-use std::collections::HashSet;
-
+use ahash::HashSet;
 use serde_json::Value;
 
 use super::condition::{Comparison, Condition, Operand};
@@ -240,7 +239,7 @@ impl<'k> FilterParser<'k> {
 
 /// Removes duplicates. A record is compared with each operand, so a duplicate would cost twice.
 fn without_duplicates(operands: Vec<Operand>) -> Vec<Operand> {
-    let mut texts = HashSet::new();
+    let mut texts = HashSet::default();
     operands.into_iter().filter(|operand| texts.insert(format!("{operand:?}"))).collect()
 }
 

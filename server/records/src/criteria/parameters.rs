@@ -1,7 +1,6 @@
 //! The parameters of a request: the pairs of its query and the attributes of its data.
 
-use std::collections::{HashMap, HashSet};
-
+use ahash::{HashMap, HashSet};
 use serde_json::Value;
 
 use super::MAX_CRITERIA_SIZE;
@@ -29,7 +28,7 @@ impl Parameters {
         let mut parameters = Self::default();
         let (nested, plain): (Vec<_>, Vec<_>) =
             query.into_iter().partition(|(name, _)| is_nested(name));
-        let mut places = HashMap::new();
+        let mut places = HashMap::default();
         for (name, value) in plain {
             parameters.add_text(&mut places, name, value)?;
         }

@@ -1,8 +1,9 @@
 //! The order of records.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
+use ahash::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ type Term = (String, Direction);
 /// Removes duplicate attributes. Records that are equal in an attribute are equal in either
 /// direction, so the first term of an attribute decides.
 fn without_duplicates(sort: Vec<Term>) -> Vec<Term> {
-    let mut names = HashSet::new();
+    let mut names = HashSet::default();
     let is_first: Vec<_> = sort.iter().map(|(name, _)| names.insert(name.clone())).collect();
     sort.into_iter().zip(is_first).filter_map(|(term, is_first)| is_first.then_some(term)).collect()
 }

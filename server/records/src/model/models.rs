@@ -1,8 +1,9 @@
 //! The models of a server.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
+use ahash::HashMap;
 use serde::Deserialize;
 
 use super::attribute::is_plain;

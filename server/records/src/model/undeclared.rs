@@ -4,9 +4,10 @@
 //! key from then on. The engine stores the name with the record and reports it when the server
 //! starts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 
+use ahash::HashMap;
 use serde_json::Value;
 
 use crate::change::{Attributes, Id, Resource};
