@@ -26,23 +26,14 @@ use backwire_records::write::Write;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::{Claim, MemoryBudget};
+use crate::settings::Limit;
 
 /// A stock client gets a packet for each change. After this many changes, the fan-out lets the
 /// packets leave: they take memory for each connection, and a stock client that has too much of it
 /// unread is disconnected.
 pub(crate) const MAX_STOCK_CHANGES: usize = 8;
-
-/// The maximum number of packets that are committed and not sent yet. One packet takes a few
-/// microseconds.
-const MAX_PACKETS: usize = 32_768;
-
-/// The maximum for one client.
-const MAX_PACKETS_PER_CLIENT: usize = MAX_PACKETS / 2;
-
-/// A change counts as at most this many packets. So one client may have [`MAX_STOCK_CHANGES`]
-/// unsent changes, which the fan-out sends together. That costs much less than to send each alone.
-const MAX_COUNTED_PACKETS: usize = MAX_PACKETS_PER_CLIENT / MAX_STOCK_CHANGES;
 
 /// Changes of fewer packets than this need no permit. The channel between the engine and the
 /// fan-out limits their number.
@@ -53,7 +44,13 @@ const BYTES_PER_PACKET: usize = 8 << 10;
 
 /// The pushes that are not sent yet.
 pub(crate) struct PushBacklog {
+    /// The packets that are committed and not sent yet. One packet takes a few microseconds.
     packets: Arc<MemoryBudget>,
+    /// A change counts as at most this many packets. So one client may have [`MAX_STOCK_CHANGES`]
+    /// unsent changes, which the fan-out sends together. That costs much less than to send each
+    /// alone.
+    max_counted: usize,
+    limits: Arc<LimitMonitor>,
     /// Only resources whose changes are expensive, or were a while ago.
     resources: Mutex<HashMap<Resource, Entry>>,
 }
@@ -87,16 +84,19 @@ struct ClaimedPermit {
 }
 
 impl PushBacklog {
-    pub(crate) fn new() -> Arc<Self> {
-        let packets = MemoryBudget::with_share(MAX_PACKETS, MAX_PACKETS_PER_CLIENT);
-        Arc::new(Self { packets, resources: Mutex::default() })
+    /// Creates an empty backlog, which may have this many packets. One client may claim half.
+    pub(crate) fn new(max_packets: usize, limits: Arc<LimitMonitor>) -> Arc<Self> {
+        let share = max_packets / 2;
+        let packets = MemoryBudget::with_share(max_packets, share);
+        let max_counted = (share / MAX_STOCK_CHANGES).max(1);
+        Arc::new(Self { packets, max_counted, limits, resources: Mutex::default() })
     }
 
     /// Returns how many writes of a resource may have one [permit](Self::enter) together.
     /// `stock_clients` follow the resource.
     pub(crate) fn writes_per_permit(&self, resource: &Resource, stock_clients: usize) -> usize {
         let packets = self.estimate(resource, stock_clients);
-        if packets < MIN_PACKETS { usize::MAX } else { (MAX_PACKETS_PER_CLIENT / packets).max(1) }
+        if packets < MIN_PACKETS { usize::MAX } else { (self.packets.limit() / 2 / packets).max(1) }
     }
 
     /// Waits until a client may commit some writes of a resource. `stock_clients` follow it.
@@ -111,8 +111,13 @@ impl PushBacklog {
             return PushPermit::default();
         }
         let mut claim = self.packets.empty_claim(client);
-        while let Err(released) = claim.resize_or_wait(packets.saturating_mul(writes)) {
-            released.await;
+        let mut released = claim.resize_or_wait(packets.saturating_mul(writes));
+        if released.is_err() {
+            self.limits.reached(Limit::UnsentPackets, client);
+        }
+        while let Err(is_released) = released {
+            is_released.await;
+            released = claim.resize_or_wait(packets.saturating_mul(writes));
         }
         let mut resources = self.resources.lock();
         let entry = resources.entry(resource.clone());
@@ -129,7 +134,7 @@ impl PushBacklog {
     fn estimate(&self, resource: &Resource, stock_clients: usize) -> usize {
         let mut resources = self.resources.lock();
         let Some(entry) = resources.get(resource) else {
-            return stock_clients.min(MAX_COUNTED_PACKETS);
+            return stock_clients.min(self.max_counted);
         };
         let packets = entry.packets;
         if packets.max(stock_clients) < MIN_PACKETS && entry.is_idle() {
@@ -141,7 +146,7 @@ impl PushBacklog {
     /// Called by the fan-out when a change is sent. `packets` were sent to stock clients, and
     /// filters have searched this many bytes.
     pub(crate) fn sent(&self, change: &Change, packets: usize, searched: usize) {
-        let packets = (packets + searched / BYTES_PER_PACKET).min(MAX_COUNTED_PACKETS);
+        let packets = (packets + searched / BYTES_PER_PACKET).min(self.max_counted);
         let mut resources = self.resources.lock();
         let entry = match resources.get_mut(&change.resource) {
             Some(entry) => entry,
@@ -168,7 +173,6 @@ impl PushBacklog {
     }
 
     /// Returns the packets that are claimed now.
-    #[cfg(test)]
     pub(crate) fn claimed(&self) -> usize {
         self.packets.claimed()
     }

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn memory(limit: usize) -> Arc<UploadMemory> {
-        UploadMemory::new(Environment::tokio(), limit, Arc::default())
+        UploadMemory::new(Environment::tokio(), limit, 1, Arc::default())
     }
 
     fn may_read(head: &mut HeadMemory, part: RequestPart) -> bool {

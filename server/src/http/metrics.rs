@@ -20,6 +20,7 @@ use super::caller::Caller;
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
+use crate::push_backlog::PushBacklog;
 use crate::settings::ApiKey;
 use crate::socket::OutputBudget;
 
@@ -33,6 +34,7 @@ pub(crate) struct MetricsSources {
     pub(crate) output: Arc<OutputBudget>,
     /// The changes that resumes hold.
     pub(crate) resumes: Arc<MemoryBudget>,
+    pub(crate) backlog: Arc<PushBacklog>,
     pub(crate) engine: Arc<dyn Engine>,
 }
 
@@ -55,7 +57,7 @@ async fn metrics(
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&sources)).into_response()
 }
 
-fn text(MetricsSources { limits, output, resumes, engine }: &MetricsSources) -> String {
+fn text(MetricsSources { limits, output, resumes, backlog, engine }: &MetricsSources) -> String {
     const NAME: &str = "backwire_limit_reached_total";
     let mut text = format!(
         "# HELP {NAME} How often clients have reached a limit since the start (see docs/reference/limits.md).\n\
@@ -74,7 +76,13 @@ fn text(MetricsSources { limits, output, resumes, engine }: &MetricsSources) -> 
         help: "Bytes of the changes that resumes hold in memory (limit total_resume_bytes).",
         value: resumes.claimed() as u64,
     };
-    for Gauge { name, help, value } in [unread, resumes].into_iter().chain(engine.gauges()) {
+    let unsent = Gauge {
+        name: "backwire_unsent_packets",
+        help: "Packets to stock clients that are committed and not sent yet (limit unsent_packets).",
+        value: backlog.claimed() as u64,
+    };
+    for Gauge { name, help, value } in [unread, resumes, unsent].into_iter().chain(engine.gauges())
+    {
         write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
             .expect("a string grows");
     }

@@ -72,10 +72,11 @@ impl HttpServer {
         settings: &Limits,
     ) -> Arc<Self> {
         let limits = connections.limits();
-        let (heads, limits) = (settings.total_request_bytes, Arc::clone(limits));
+        let (heads, speed) = (settings.total_request_bytes, settings.upload_speed);
+        let limits = Arc::clone(limits);
         Arc::new(Self {
             app,
-            heads: UploadMemory::new(environment, heads, Arc::clone(&limits)),
+            heads: UploadMemory::new(environment, heads, speed, Arc::clone(&limits)),
             limits,
             connections,
             deadlines: Deadlines::of(settings),

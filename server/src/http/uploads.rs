@@ -2,7 +2,7 @@
 //!
 //! The server claims the memory of a request before it reads it. A client that announces much and
 //! sends little would keep that memory from others, and a few such clients all of it. So when
-//! memory is short, the server ends uploads that are slower than [`MIN_SPEED`]: those of the client
+//! memory is short, the server ends uploads that are slower than the limit `upload_speed`: those of the client
 //! whose slow uploads hold the most memory, the slowest first. This client may not begin another
 //! upload for a while. While there is memory, an upload may be slow, within the deadlines.
 
@@ -22,9 +22,6 @@ use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
 use crate::settings::Limit;
 
-/// Slower uploads may end, in bytes per second.
-const MIN_SPEED: u64 = 32 << 10;
-
 /// How long a client may not begin another upload after a slow one was ended.
 const EXCLUDED_TIME: Duration = Duration::from_secs(10);
 
@@ -39,6 +36,8 @@ const MEASURED_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct UploadMemory {
     environment: Environment,
     budget: Arc<MemoryBudget>,
+    /// Slower uploads may end, in bytes per second.
+    min_speed: u64,
     limits: Arc<LimitMonitor>,
     uploads: Mutex<Uploads>,
 }
@@ -75,10 +74,11 @@ impl UploadMemory {
     pub(crate) fn new(
         environment: Environment,
         limit: usize,
+        min_speed: usize,
         limits: Arc<LimitMonitor>,
     ) -> Arc<Self> {
         let (budget, uploads) = (MemoryBudget::new(limit), Mutex::default());
-        Arc::new(Self { environment, budget, limits, uploads })
+        Arc::new(Self { environment, budget, min_speed: min_speed as u64, limits, uploads })
     }
 
     pub(crate) fn budget(&self) -> &Arc<MemoryBudget> {
@@ -114,13 +114,13 @@ impl UploadMemory {
         {
             return are_ending;
         }
-        let ended = uploads.take_slow(now, missing);
+        let ended = uploads.take_slow(self.min_speed, now, missing);
         uploads.searched = Some((now, !ended.is_empty()));
         uploads.excluded.retain(|_, until| *until > now);
         uploads.excluded.extend(ended.iter().map(|it| (it.client, now + EXCLUDED_TIME)));
         drop(uploads);
         for upload in &ended {
-            self.limits.reached(Limit::TotalRequestBytes, upload.client);
+            self.limits.reached(Limit::UploadSpeed, upload.client);
             self.end(&upload.connection);
         }
         !ended.is_empty()
@@ -147,11 +147,11 @@ impl UploadMemory {
 
 impl Uploads {
     /// Takes out slow uploads that have claimed this many bytes, or all if they are fewer.
-    fn take_slow(&mut self, now: Instant, missing: usize) -> Vec<State> {
+    fn take_slow(&mut self, min_speed: u64, now: Instant, missing: usize) -> Vec<State> {
         let mut slow: Vec<_> = self
             .by_number
             .iter_mut()
-            .filter_map(|(number, upload)| Some((*number, upload.slow_speed(now)?)))
+            .filter_map(|(number, upload)| Some((*number, upload.slow_speed(min_speed, now)?)))
             .collect();
         slow.sort_unstable_by_key(|(number, speed)| (*speed, *number));
         let mut held = HashMap::<Option<IpAddr>, usize>::default();
@@ -179,7 +179,7 @@ impl Uploads {
 impl State {
     /// Returns the speed of an upload that waits for its client and is too slow, in bytes per
     /// second.
-    fn slow_speed(&mut self, now: Instant) -> Option<u64> {
+    fn slow_speed(&mut self, min_speed: u64, now: Instant) -> Option<u64> {
         let (begin, before) = self.measured;
         let (time, read) = (now.saturating_duration_since(begin), self.connection.bytes_received());
         if time < MEASURED_TIME || !self.connection.awaits_client() {
@@ -187,7 +187,7 @@ impl State {
         }
         self.measured = (now, read);
         let speed = (read - before) * 1_000 / u64::try_from(time.as_millis()).ok()?;
-        (speed < MIN_SPEED).then_some(speed)
+        (speed < min_speed).then_some(speed)
     }
 }
 
@@ -218,8 +218,10 @@ mod tests {
 
     const LIMIT: usize = 4_000_000;
 
+    const MIN_SPEED: u64 = 32 << 10;
+
     fn memory() -> Arc<UploadMemory> {
-        UploadMemory::new(Environment::tokio(), LIMIT, Arc::default())
+        UploadMemory::new(Environment::tokio(), LIMIT, MIN_SPEED as usize, Arc::default())
     }
 
     fn client(number: u8) -> Option<IpAddr> {

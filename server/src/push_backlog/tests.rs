@@ -15,7 +15,13 @@ use tokio::task::{JoinSet, yield_now};
 use super::*;
 
 /// The share of one client.
-const SHARE: usize = MAX_PACKETS_PER_CLIENT;
+const SHARE: usize = MAX_PACKETS / 2;
+
+/// The packets of all clients.
+const MAX_PACKETS: usize = 32_768;
+
+/// The maximum that a change counts as.
+const MAX_COUNTED: usize = SHARE / MAX_STOCK_CHANGES;
 
 struct BacklogTest {
     backlog: Arc<PushBacklog>,
@@ -53,7 +59,7 @@ impl BacklogTest {
     fn begin() -> Self {
         let (tail, changes) = mpsc::channel(4_096);
         let engine = Arc::new(Memory::new(Window::default(), tail));
-        Self { backlog: PushBacklog::new(), engine, changes }
+        Self { backlog: PushBacklog::new(MAX_PACKETS, Arc::default()), engine, changes }
     }
 
     /// Returns a task that creates a record of a resource.
@@ -69,6 +75,12 @@ impl BacklogTest {
             let permit = backlog.enter((&resource, 1), stock_clients, client).await;
             permit.commit(&Environment::tokio(), engine, write(&resource, client)).await
         }
+    }
+
+    /// Returns how many writes had to wait.
+    fn waits(&self) -> u64 {
+        let mut counts = self.backlog.limits.counts();
+        counts.find(|(limit, _)| *limit == Limit::UnsentPackets).unwrap().1
     }
 
     /// Takes the next change, and reports it as sent.
@@ -93,6 +105,7 @@ async fn writers_of_an_expensive_resource_wait_and_others_do_not() {
     }
     settle().await;
     assert_eq!(test.changes.len(), SHARE / 1_000);
+    assert_eq!(test.waits(), 100 - SHARE as u64 / 1_000);
     assert!(test.writer("todo", 0, client(1)).now_or_never().unwrap().is_ok());
     assert!(test.writer("todo", MIN_PACKETS - 1, client(1)).now_or_never().unwrap().is_ok());
     assert!(test.writer("junk", 1_000, client(2)).now_or_never().unwrap().is_ok());
@@ -111,11 +124,27 @@ async fn writers_of_an_expensive_resource_wait_and_others_do_not() {
 }
 
 #[tokio::test]
+async fn change_counts_as_a_sixteenth_of_the_limit_at_most() {
+    for max_packets in [1, 100, 1_600] {
+        let backlog = PushBacklog::new(max_packets, Arc::default());
+        let junk = resource("junk");
+        let mut permits = Vec::new();
+        for _ in 0..40 {
+            let enter = backlog.enter((&junk, 1), 1_000_000, client(1));
+            permits.extend(enter.now_or_never().filter(|permit| permit.0.is_some()));
+        }
+        // If all changes are cheaper than the cheapest that is counted, nobody waits.
+        let expected = if max_packets < 16 * MIN_PACKETS { 0 } else { MAX_STOCK_CHANGES };
+        assert_eq!(permits.len(), expected);
+    }
+}
+
+#[tokio::test]
 async fn permit_is_kept_until_the_write_has_ended_if_its_caller_goes_away() {
     let mut test = BacklogTest::begin();
     for _ in 0..2 * MAX_STOCK_CHANGES {
         // The engine commits at the first poll, and answers later if its tail is slow.
-        drop(test.writer("junk", MAX_COUNTED_PACKETS, client(1)).now_or_never());
+        drop(test.writer("junk", MAX_COUNTED, client(1)).now_or_never());
         settle().await;
     }
     assert_eq!(test.changes.len(), MAX_STOCK_CHANGES);
@@ -177,7 +206,7 @@ async fn unsent_packets_stay_below_the_limit_in_random_runs() {
     for _ in 0..10 {
         let mut test = BacklogTest::begin();
         let costs: [usize; 4] =
-            std::array::from_fn(|_| random.random_range(MIN_PACKETS..=MAX_COUNTED_PACKETS));
+            std::array::from_fn(|_| random.random_range(MIN_PACKETS..=MAX_COUNTED));
         let mut tasks = JoinSet::new();
         for _ in 0..200 {
             let (kind, client) = (random.random_range(0..4), client(random.random_range(0..6)));

@@ -56,6 +56,7 @@ pub(super) fn assemble(
         limits: Arc::clone(limits),
         output: Arc::clone(output),
         resumes: Arc::clone(shared.shared_logs.budget()),
+        backlog: Arc::clone(&shared.backlog),
         engine: engine.clone(),
     };
     let services = publish::router(settings.api_key.clone())

@@ -92,7 +92,12 @@ impl Budgets {
         let limits = Arc::new(LimitMonitor::new(environment.clone()));
         let (environment, max) = (environment.clone(), settings.limits.total_request_bytes);
         Self {
-            requests: UploadMemory::new(environment, max, Arc::clone(&limits)),
+            requests: UploadMemory::new(
+                environment,
+                max,
+                settings.limits.upload_speed,
+                Arc::clone(&limits),
+            ),
             limits,
             output: OutputBudget::new(settings.limits.total_unread_bytes),
         }
@@ -127,7 +132,7 @@ impl Logic {
             environment: environment.clone(),
             engine,
             sockets: sockets.clone(),
-            backlog: PushBacklog::new(),
+            backlog: PushBacklog::new(settings.limits.unsent_packets, Arc::clone(&limits)),
             announcer,
             models,
             routing: routes.register_overrides(routing),

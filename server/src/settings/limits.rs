@@ -144,6 +144,9 @@ limits! {
         /// Bytes of the texts of changes that filters such as `contains` may search before the
         /// changes are sent. Beyond that, clients that follow the remaining filters read again.
         searched_bytes (SearchedBytes): usize = 64 << 20,
+        /// Packets to stock clients that are committed and not sent yet, with the work of filters
+        /// that search their changes. A write with more of them waits. One client may cause half.
+        unsent_packets (UnsentPackets): usize = 32_768,
         /// Work of one resume: one for each comparison of a filter with a change, and one more for
         /// each KB of the record's text. The rooms after that are answered with *resync*.
         resume_work (ResumeWork): usize = 2_000_000,
@@ -169,6 +172,9 @@ limits! {
         header_deadline (HeaderDeadline): Duration = Duration::from_secs(10),
         /// How long a client may send nothing of the body of a request.
         body_deadline (BodyDeadline): Duration = Duration::from_secs(30),
+        /// Bytes per second that a client has to send of a request, measured over 5 seconds, if the
+        /// memory for requests is used up. Slower uploads are ended.
+        upload_speed (UploadSpeed): usize = 32 << 10,
         /// How long a connection stays open without a request.
         idle_deadline (IdleDeadline): Duration = Duration::from_secs(75),
         /// Records of all resources together. A write that adds another is refused with 507.

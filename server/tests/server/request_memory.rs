@@ -159,6 +159,7 @@ async fn slow_uploads_of_a_few_addresses_do_not_keep_the_memory_from_others() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
+    assert!(count(&server, Limit::UploadSpeed).await > 0);
     slow.iter().for_each(|task| task.abort());
     for task in slow {
         let _ = task.await;

@@ -145,7 +145,7 @@ fn close_frame() -> Vec<u8> {
 }
 
 fn incoming() -> IncomingMemory {
-    let memory = UploadMemory::new(Environment::tokio(), 1 << 20, Arc::default());
+    let memory = UploadMemory::new(Environment::tokio(), 1 << 20, 1, Arc::default());
     IncomingMemory::new(memory, None, None, Arc::default())
 }
 
