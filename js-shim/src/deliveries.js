@@ -5,6 +5,7 @@
 // done, the server may forget its event, and the next event is passed on.
 
 import {attempt} from './attempt.js';
+import {Change} from './change.js';
 import {CREATED, DESTROYED} from './wire.js';
 import {isPlain} from './records.js';
 
@@ -22,9 +23,9 @@ export class Deliveries {
     this._tail = new Promise(resolve => { this.handlersChanged = resolve; });
   }
 
-  // Each change is `[, , id, [event, ...args]]`. Events for a room of several people have no id.
+  // The `data` of each change is `[event, ...args]`. Events for a room of several people have no id.
   enqueue(changes) {
-    for (const [, , id, content] of changes) this._tail = this._tail.then(() => this._deliver(id, content));
+    for (const {id, data} of changes) this._tail = this._tail.then(() => this._deliver(id, data));
   }
 
   // Calls no more handlers. The server sends unfinished events again, to the next page.
@@ -57,7 +58,7 @@ export class Deliveries {
   _applyBound(resource, args) {
     const record = args.filter(isPlain).pop();
     const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
-    this._live.applyChanges(resource, resource, [[undefined, verb, record?.id ?? args.at(-1), record]]);
+    this._live.applyChanges(resource, resource, [new Change(undefined, verb, record?.id ?? args.at(-1), record)]);
   }
 
   // Resolves when the page has a handler for the event, or ignores it.

@@ -14,6 +14,7 @@
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {isCollection, isHeld} from './backbone.js';
+import {Change} from './change.js';
 import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
 import {RecordStore} from './record-store.js';
@@ -92,7 +93,7 @@ export class Live {
   // Reports the changes of an answer to the queries of other rooms. The core does not push them.
   _report({resource, changed}, changes) {
     this.decide(() => {
-      for (const [, verb, id] of changes) if (verb !== CREATED) this.queries.changed(resource, verb, String(id), changed);
+      for (const {verb, id} of changes) if (verb !== CREATED) this.queries.changed(resource, verb, String(id), changed);
     });
   }
 
@@ -131,7 +132,7 @@ export class Live {
     // A repeated write is answered with the record as it was after the first execution.
     const isLate = records?.isNewer(id, offset);
     const latest = isLate ? copy(records.get(id)) : undefined;
-    const change = [offset, verb, id, record];
+    const change = new Change(offset, verb, id, record);
     const known = records && !isLate && record ? this.store.remember(records, change) : change;
     const updateOthers = () => {
       this.store.wasWritten(model);
@@ -167,7 +168,7 @@ export class Live {
     if (!this.store.records.has(resource)) return;
     this.updateRecords(resource, changes, except);
     this.decide(() => {
-      for (const [, verb, id, data] of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}));
+      for (const {verb, id, names} of changes) this.queries.changed(room, verb, String(id), names);
     });
   }
 
@@ -178,9 +179,9 @@ export class Live {
     const events = new CollectionEvents();
     const targets = this.targets.of(resource);
     const mapped = [...targets.keys()].filter(target => this.targets.isMapped(target));
-    for (const [offset, verb, id, data, , known] of changes) {
+    for (const {offset, verb, id, data, previous} of changes) {
       if (verb === LEFT || records.isNewer(id, offset)) continue;
-      const before = known === undefined ? records.get(id) : known ?? undefined;
+      const before = previous === undefined ? records.get(id) : previous ?? undefined;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
       const models = this._modelsOf(resource, id, data ?? before, {targets, mapped, except, isWithParts: !after});

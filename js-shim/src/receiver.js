@@ -7,6 +7,7 @@
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {isCollection} from './backbone.js';
+import {changesOfPush} from './change.js';
 import {withEdits} from './edits.js';
 import {sendFollowUps} from './follow-ups.js';
 import {Live} from './live.js';
@@ -143,7 +144,8 @@ export class Receiver {
   // Pushes
   // ------
 
-  deliver(room, changes) {
+  deliver(room, push) {
+    const changes = changesOfPush(push);
     if (room) this.live.applyChanges(parseRoom(room).resource, room, changes);
     else this._withDeliveries(deliveries => deliveries.enqueue(changes));
   }
