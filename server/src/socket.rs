@@ -42,6 +42,7 @@ mod engine_request;
 mod first_ping;
 #[expect(clippy::disallowed_methods, reason = "this is below the adapter")]
 pub(crate) mod frame_check;
+mod inbox;
 mod incoming_memory;
 pub(crate) mod input;
 #[expect(clippy::disallowed_methods, reason = "this is below the adapter")]

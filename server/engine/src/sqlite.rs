@@ -23,6 +23,7 @@ mod indexes;
 mod ledger;
 mod list;
 mod lock;
+mod log;
 pub(crate) mod migration;
 mod operation;
 mod prefilter;

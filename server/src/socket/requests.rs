@@ -13,7 +13,8 @@ use tokio::task::consume_budget;
 
 use super::adapter::socket::Socket;
 use super::adapter::{ConnectionHandler, Event, Namespace};
-use super::connection::{Client, Connection, EnqueueOutcome, QueuedEvent};
+use super::connection::{Client, Connection};
+use super::inbox::{EnqueueOutcome, QueuedEvent};
 use super::output::Pause;
 use super::site::{self, PendingConnection};
 use super::site_connection::SiteConnection;
@@ -179,7 +180,8 @@ impl ConnectionHandler for RequestHandler {
         };
         let event = QueuedEvent::new(text, ack, is_binary);
         let is_websocket = client.socket.is_websocket();
-        match self.connection.enqueue(event, self.context.limits, is_websocket, claim) {
+        self.connection.learn_dialect(&event);
+        match self.connection.inbox.enqueue(event, self.context.limits, is_websocket, claim) {
             EnqueueOutcome::Queued => {}
             EnqueueOutcome::First => {
                 self.context.environment.spawn(self.context.clone().process_inbox(client));
@@ -210,10 +212,10 @@ impl SocketContext {
         let (mut unsent, mut pause) = (Vec::new(), Pause::default());
         let budget = self.answers.output_budget();
         client.connected(&self.environment).await;
-        while client.connection.has_more() {
+        while client.connection.inbox.has_more() {
             while turns.can_begin()
                 && unsent.is_empty()
-                && let Some(event) = client.connection.peek(turns.len())
+                && let Some(event) = client.connection.inbox.peek(turns.len())
                 && client.begin_answer(self.limits, budget, turns.len()).is_ok()
             {
                 answers.push_back(Box::pin(self.compute_answer(client, event, turns.begin())));
@@ -244,7 +246,7 @@ impl SocketContext {
     /// refusals.
     async fn refuse(&self, client: &Client) {
         let (budget, mut pause) = (self.answers.output_budget(), Pause::default());
-        let mut refused = client.connection.take_refused();
+        let mut refused = client.connection.inbox.take_refused();
         if let Some((count, limit)) = refused.take_without_ack() {
             self.refusal(client, limit);
             self.counters.dropped.fetch_add(count, Ordering::Relaxed);
@@ -302,7 +304,7 @@ impl SocketContext {
     /// yet.
     fn finish(&self, client: &Client, turns: &mut Turns, mut reply: AckReply) -> Option<AckReply> {
         let is_sent = self.try_send(client, &mut reply);
-        client.connection.finish_first();
+        client.connection.inbox.finish_first();
         turns.end();
         (!is_sent).then_some(reply)
     }

@@ -19,6 +19,7 @@ use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 use super::epochs::CurrentEpoch;
 use super::expression;
 use super::ledger::{self, RecentEntries};
+use super::log::{append, store_counters};
 use super::operation::{Operation, OperationOutcome};
 use super::queues::{self, Step};
 use super::records::{Records, StoredRecord};
@@ -26,7 +27,7 @@ use super::row;
 use super::space::Space;
 use super::{cascades, column, forget, sessions, vacuum};
 use crate::cascades::{AllCascades, Cascade};
-use crate::counters::{Counters, change_bytes, first_free};
+use crate::counters::{Counters, first_free};
 use crate::ledger::{LedgerLimits, Written};
 use crate::sqlite::row::Column;
 use crate::{CommitOutcome, Error, KeyLookup, LedgerEntry, Window};
@@ -456,15 +457,21 @@ impl<'c> Group<'c> {
         if let Some(key) = key {
             self.new_entries.remember(&key, Written::logged(change));
         }
-        let model = (!change.published).then_some(model);
-        let before = self.changed_resources.remove(&change.resource);
-        let first = before.as_ref().map_or(change.position.offset, |before| before.first);
-        let model = before.and_then(|before| before.model).or(model);
         if let Some(total) = &mut self.state.total_records {
             *total = (*total + counters.records).saturating_sub(records_before);
         }
-        let changed_resources = ChangedResource { counters, first, at: change.at, model };
-        self.changed_resources.insert(change.resource.clone(), changed_resources);
+        let (model, at) = ((!change.published).then_some(model), change.at);
+        match self.changed_resources.get_mut(&change.resource) {
+            Some(changed) => {
+                (changed.counters, changed.at) = (counters, at);
+                changed.model = changed.model.take().or(model);
+            }
+            None => {
+                let first = change.position.offset;
+                let changed = ChangedResource { counters, first, at, model };
+                self.changed_resources.insert(change.resource.clone(), changed);
+            }
+        }
         if let Some(all) = &mut self.state.cascades {
             cascades.iter().for_each(|cascade| all.insert(cascade));
         }
@@ -477,66 +484,4 @@ fn window_of(window: &Window, counters: &Counters, is_full: bool) -> Window {
     let kept = counters.head - counters.floor;
     let count = if is_full { window.count.min(kept - kept / 8) } else { window.count };
     Window { count, ..*window }
-}
-
-/// Stores the counters of a resource. The first record decides the name of the key.
-fn store_counters(
-    connection: &Connection,
-    resource: &Resource,
-    counters: Counters,
-    key: Option<&str>,
-) -> Result<()> {
-    let Counters { head, floor, next_id, records, log_bytes } = counters;
-    connection
-        .prepare_cached(
-            "INSERT INTO resources (name, head, floor, next_id, key_name, records, log_bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (name) DO UPDATE
-             SET head = ?2, floor = ?3, next_id = ?4, key_name = coalesce(key_name, ?5),
-                 records = ?6, log_bytes = ?7",
-        )?
-        .execute((
-            Column(resource),
-            head.cast_signed(),
-            floor.cast_signed(),
-            next_id,
-            key,
-            records.cast_signed(),
-            log_bytes.cast_signed(),
-        ))?;
-    Ok(())
-}
-
-/// Appends a change to the log, with its idempotency key. Returns the bytes that it takes there.
-fn append(
-    connection: &Connection,
-    change: &Change,
-    [before, after]: [Option<&str>; 2],
-    key: Option<&Key>,
-) -> Result<u64> {
-    let names = row::names(&change.set);
-    connection
-        .prepare_cached(
-            "INSERT INTO log (resource, offset, previous, verb, id, before, after, attributes,
-                              mark, published, origin, at, identity, key, fingerprint)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        )?
-        .execute((
-            &Column(&change.resource),
-            change.position.offset.cast_signed(),
-            change.previous.cast_signed(),
-            Column(&change.verb),
-            &Column(&change.id),
-            before,
-            after,
-            &names,
-            change.mark.cast_signed(),
-            change.published,
-            &change.origin,
-            change.at.cast_signed(),
-            key.map(|key| &key.identity),
-            key.map(|key| &key.key),
-            key.map(|key| key.fingerprint.cast_signed()),
-        ))?;
-    Ok(change_bytes([before.map_or(0, str::len), after.map_or(0, str::len), names.len()]))
 }

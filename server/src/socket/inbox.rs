@@ -1,0 +1,204 @@
+//! The events of a connection that wait to be answered.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::input::Input;
+use super::limits::Limits;
+use super::refused_events::RefusedEvents;
+use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
+use crate::settings::Limit;
+
+/// The events of a connection, in arrival order, from their arrival until they are answered.
+pub(super) struct Inbox {
+    /// What the client has sent and is not answered.
+    input: Arc<Input>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<(QueuedEvent, Option<Claim>)>,
+    /// Bytes in the texts of all events.
+    bytes: usize,
+    /// The events that did not fit.
+    refused: RefusedEvents,
+    /// Whether a task is emptying the inbox.
+    is_being_emptied: bool,
+    /// The connection is being ended. Events that still arrive are dropped.
+    is_closed: bool,
+}
+
+/// An event that waits to be answered.
+#[derive(Clone)]
+pub(super) struct QueuedEvent {
+    text: Bytes,
+    pub(super) ack: Option<i64>,
+    /// Whether it had attachments. Then it is refused, and its text is dropped.
+    pub(super) is_binary: bool,
+}
+
+impl QueuedEvent {
+    pub(super) fn new(text: Bytes, ack: Option<i64>, is_binary: bool) -> Self {
+        Self { text, ack, is_binary }
+    }
+
+    /// Returns its text.
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.text).unwrap_or_default()
+    }
+}
+
+/// The result of adding an event to an inbox.
+pub(super) enum EnqueueOutcome {
+    /// The task that empties the inbox will answer or refuse the event.
+    Queued,
+    /// No task is emptying the inbox yet.
+    First,
+    /// There is no room even for the refusal of the event.
+    Overflow,
+}
+
+impl Queue {
+    /// Checks whether there is room for an event. An error is the limit that refuses it.
+    fn has_room_for(&self, event: &QueuedEvent, limits: Limits) -> Result<(), Limit> {
+        let bytes = self.bytes + event.text.len();
+        if self.events.len() >= limits.in_flight {
+            return Err(Limit::RequestsInFlight);
+        }
+        // An event that is too large by itself gets an answer that says so.
+        if bytes > limits.request_bytes && !self.events.is_empty() {
+            return Err(Limit::RequestBytes);
+        }
+        Ok(())
+    }
+}
+
+impl Inbox {
+    pub(super) fn new(input: Arc<Input>) -> Self {
+        Self { input, queue: Mutex::default() }
+    }
+
+    /// Adds an event that has arrived to the queue. `claim` claims bytes of the budget of all
+    /// connections, or fewer if there are not enough left. An event over a WebSocket is not refused
+    /// then: the server does not read more from the connection before the memory is free.
+    pub(super) fn enqueue(
+        &self,
+        mut event: QueuedEvent,
+        limits: Limits,
+        is_websocket: bool,
+        claim: impl FnOnce(usize) -> Option<Claim>,
+    ) -> EnqueueOutcome {
+        if event.is_binary {
+            event.text = Bytes::new();
+        }
+        let mut queue = self.queue.lock();
+        if queue.is_closed {
+            return EnqueueOutcome::Queued;
+        }
+        let room = queue.has_room_for(&event, limits);
+        match room.and_then(|()| self.claim_event(event.text.len(), is_websocket, claim)) {
+            Ok(claim) => {
+                queue.bytes += event.text.len();
+                queue.events.push_back((event, claim));
+            }
+            Err(limit) if queue.refused.add(event.ack, limit) => {}
+            Err(_) => {
+                queue.is_closed = true;
+                return EnqueueOutcome::Overflow;
+            }
+        }
+        match std::mem::replace(&mut queue.is_being_emptied, true) {
+            true => EnqueueOutcome::Queued,
+            false => EnqueueOutcome::First,
+        }
+    }
+
+    /// Claims the memory of an event that waits for its answer, if it needs a claim. An error is
+    /// the limit that refuses the event.
+    fn claim_event(
+        &self,
+        bytes: usize,
+        is_websocket: bool,
+        claim: impl FnOnce(usize) -> Option<Claim>,
+    ) -> Result<Option<Claim>, Limit> {
+        let unclaimed = self.input.unclaimed();
+        let claim = if unclaimed + bytes <= UNCOUNTED_INPUT { None } else { claim(bytes) };
+        let missing = bytes - claim.as_ref().map_or(0, Claim::bytes).min(bytes);
+        if unclaimed + missing > UNCOUNTED_INPUT && !is_websocket {
+            return Err(Limit::TotalRequestBytes);
+        }
+        self.input.add_unclaimed(missing);
+        Ok(claim)
+    }
+
+    /// Whether the inbox has events. If it has none, the caller no longer empties it.
+    pub(super) fn has_more(&self) -> bool {
+        let mut queue = self.queue.lock();
+        let has_more = !queue.events.is_empty() || !queue.refused.is_empty();
+        if !has_more {
+            // An idle connection does not keep the memory that a burst needed.
+            *queue = Queue { is_closed: queue.is_closed, ..Queue::default() };
+        }
+        has_more
+    }
+
+    /// Returns the event after the first `begun` ones, which are being answered, unless other
+    /// events have to be refused first. It stays in the inbox, and counts there, until it is
+    /// [finished](Self::finish_first).
+    pub(super) fn peek(&self, begun: usize) -> Option<QueuedEvent> {
+        let queue = self.queue.lock();
+        let next = queue.events.get(begun).filter(|_| queue.refused.is_empty());
+        next.map(|(event, _)| event.clone())
+    }
+
+    /// Drops all events that arrive from now on.
+    pub(super) fn close(&self) {
+        self.queue.lock().is_closed = true;
+    }
+
+    /// Whether events are being answered.
+    pub(super) fn is_answering(&self) -> bool {
+        self.queue.lock().is_being_emptied
+    }
+
+    /// Takes the events to refuse out of the queue.
+    pub(super) fn take_refused(&self) -> RefusedEvents {
+        std::mem::take(&mut self.queue.lock().refused)
+    }
+
+    /// Removes the first event, which has been answered.
+    pub(super) fn finish_first(&self) {
+        let mut queue = self.queue.lock();
+        if let Some((event, claim)) = queue.events.pop_front() {
+            let bytes = event.text.len();
+            queue.bytes -= bytes;
+            let claimed = claim.as_ref().map_or(0, Claim::bytes).min(bytes);
+            drop((claim, queue));
+            self.input.remove_unclaimed(bytes - claimed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    /// A task ends a connection. It must not be started for each event of the connection.
+    #[test]
+    fn inbox_that_overflows_reports_it_once() {
+        let (inbox, limits) = (Inbox::new(Arc::default()), Limits::of(&Settings::default()));
+        let arrive = || {
+            let text = Bytes::from_static(br#"["get",{"url":"/todo"}]"#);
+            inbox.enqueue(QueuedEvent::new(text, Some(1), false), limits, true, |_| None)
+        };
+        assert!(matches!(arrive(), EnqueueOutcome::First));
+        let others: Vec<_> = (0..10_000).map(|_| arrive()).collect();
+        assert_eq!(others.iter().filter(|it| matches!(it, EnqueueOutcome::Overflow)).count(), 1);
+        assert!(!others.iter().any(|it| matches!(it, EnqueueOutcome::First)));
+    }
+}
