@@ -7,7 +7,7 @@ use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::command::{cargo, program, run};
+use crate::command::{cargo, run};
 use crate::requirements::{CC, GZIP, MAKE, Requirement, WASM_TARGET};
 use crate::workspace::{Profile, Workspace};
 use crate::{bundle, client, demo_site, size, wire_constants};
@@ -56,21 +56,15 @@ pub(crate) fn server(workspace: &Workspace, profile: Profile) -> Result<()> {
     run(&mut server_build(workspace, profile))
 }
 
-/// Starts to build the release server beside other work, at a low priority: its last part uses one
-/// core for minutes. Nothing is printed. [`server`] waits for it, since one cargo at a time uses a
-/// target folder, and prints its errors.
+/// Starts to build the release server beside other work.
+///
+/// Its last part uses one core for minutes. It has the same priority as the other work, so that it
+/// ends while there is other work for the other core. Nothing is printed. [`server`] waits for it,
+/// since one cargo at a time uses a target folder, and prints its errors.
 pub(crate) fn begin_server(workspace: &Workspace) -> Result<BackgroundBuild> {
-    let build = server_build(workspace, Profile::Release);
-    let mut nice = program(workspace, "nice");
-    nice.args(["-n", "10"]).arg(build.get_program()).args(build.get_args());
-    for (name, value) in build.get_envs() {
-        match value {
-            Some(value) => nice.env(name, value),
-            None => nice.env_remove(name),
-        };
-    }
-    nice.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(BackgroundBuild(nice.spawn().context("`nice` could not be started")?))
+    let mut build = server_build(workspace, Profile::Release);
+    build.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(BackgroundBuild(build.spawn().context("`cargo` could not be started")?))
 }
 
 /// A build that is in progress. If it is still running when this is dropped, it is interrupted: it

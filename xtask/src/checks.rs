@@ -1,4 +1,5 @@
-//! The checks that a change must pass, the cheapest first.
+//! The checks that a change must pass, the cheapest first. Only `setup` comes later: it waits for
+//! downloads, while the release server is built in the background.
 //!
 //! Each check is a step of `cargo xtask test` and can be run alone. It builds its own
 //! prerequisites, which costs nothing if they are there, and lists its requirements. The outcome of
@@ -26,13 +27,20 @@ use crate::{
     wire_constants,
 };
 
-/// Before this step the build of the release server begins in the background.
-pub(crate) const FIRST_SLOW_STEP: &str = "lint";
+/// The step that makes the scripts that the server embeds. After it, the build of the release
+/// server begins in the background.
+pub(crate) const EMBEDDED_STEP: &str = "bundle";
 
 /// The client only makes sense as wasm, so what is native leaves it out.
+///
+/// A command for one of these packages selects all of them, and chooses a target instead. The
+/// selected packages decide which features their dependencies have, so another selection would
+/// compile many dependencies again.
 const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
 const WASM: [&str; 4] = ["--package", "backwire-client-wasm", "--target", WASM_TRIPLE];
+/// The package of the tests in browsers, and its target with them.
 const END_TO_END: &str = "backwire-tests";
+const STORIES: &str = "stories";
 /// Where the client's tests read, when they are compiled, which server to meet.
 const TEST_SERVER: &str = "BACKWIRE_TEST_SERVER";
 
@@ -75,12 +83,6 @@ pub(crate) const STEPS: [Step; 13] = [
         run: imports::check,
     },
     Step {
-        name: "setup",
-        about: "missing parts of Rust are installed",
-        requirements: demo::REQUIREMENTS,
-        run: fresh_rust::check,
-    },
-    Step {
         name: "bundle",
         about: "wire.js is up to date, and backwire.js at most 32 KB gzipped",
         requirements: &[build::RUNTIME, &[GZIP]],
@@ -97,6 +99,12 @@ pub(crate) const STEPS: [Step; 13] = [
         about: "a TypeScript program can use index.d.ts",
         requirements: &[&[Requirement::Node, Requirement::NpmPackages]],
         run: types,
+    },
+    Step {
+        name: "setup",
+        about: "missing parts of Rust are installed",
+        requirements: demo::REQUIREMENTS,
+        run: fresh_rust::check,
     },
     Step {
         name: "lint",
@@ -149,17 +157,10 @@ fn lint(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn native(workspace: &Workspace) -> Result<Outcome> {
-    let packages =
-        [&NATIVE[..], &["--exclude", END_TO_END, "--exclude", "wasm-test-runner"]].concat();
     let can_mount = small_disk::can_mount();
-    let runner = Runner::find(workspace);
-    let mut tests = runner.command(workspace);
-    tests.args(&packages);
-    if !can_mount {
-        tests.args(runner.leave_out(small_disk::MODULE));
-    }
-    let tests = run_tests(&mut tests)?;
-    let examples = run_counted(cargo(workspace, ["test", "--doc"]).args(&packages))?;
+    let left_out = if can_mount { None } else { Some(small_disk::MODULE) };
+    let tests = run_tests(&mut Runner::find(workspace).native(workspace, left_out))?;
+    let examples = run_counted(cargo(workspace, ["test", "--doc"]).args(NATIVE))?;
     let outcome = Outcome::from(tests + examples);
     Ok(if can_mount { outcome } else { outcome.without(small_disk::NOT_CHECKED) })
 }
@@ -201,7 +202,7 @@ fn server(workspace: &Workspace) -> Result<Outcome> {
 
 fn wasm(workspace: &Workspace) -> Result<Outcome> {
     server(workspace)?;
-    run(&mut cargo(workspace, ["build", "--package", "wasm-test-runner"]))?;
+    run(cargo(workspace, ["build"]).args(NATIVE).args(["--bin", "wasm-test-runner"]))?;
     let server = serve(workspace)?;
     let passed = run_tests(
         cargo(workspace, ["test", "--tests"])
@@ -235,8 +236,7 @@ fn end_to_end(workspace: &Workspace) -> Result<Outcome> {
     demo_site::assemble(workspace)?;
     let passed = run_tests(
         Runner::find(workspace)
-            .command(workspace)
-            .args(["--package", END_TO_END])
+            .end_to_end(workspace)
             .env("BACKWIRE_BIN", workspace.server(Profile::Release))
             .env("BACKWIRE_DEMO", workspace.demo_site())
             .env("NODE_PATH", workspace.node_modules()),
@@ -259,19 +259,46 @@ impl Runner {
         }
     }
 
-    fn command(self, workspace: &Workspace) -> Command {
+    /// All native tests but those in browsers, and but those of a module.
+    fn native(self, workspace: &Workspace, left_out: Option<&str>) -> Command {
         match self {
-            Self::Nextest => cargo(workspace, ["nextest", "run"]),
-            Self::Cargo => cargo(workspace, ["test", "--all-targets"]),
+            Self::Nextest => {
+                let mut tests = cargo(workspace, ["nextest", "run"]);
+                tests.args(NATIVE).args(["-E", &filter(left_out)]);
+                tests
+            }
+            // Cargo itself cannot build tests and leave out all of a target.
+            Self::Cargo => {
+                let mut tests = cargo(workspace, ["test", "--all-targets"]);
+                tests.args(NATIVE).args(["--exclude", END_TO_END]);
+                if let Some(module) = left_out {
+                    tests.args(["--", "--skip", &format!("{module}::")]);
+                }
+                tests
+            }
         }
     }
 
-    /// The last arguments, which leave out the tests of a module.
-    fn leave_out(self, module: &str) -> Vec<String> {
+    /// The tests that [`native`](Self::native) leaves out.
+    fn end_to_end(self, workspace: &Workspace) -> Command {
+        let mut tests = match self {
+            Self::Nextest => cargo(workspace, ["nextest", "run"]),
+            Self::Cargo => cargo(workspace, ["test", "--all-targets"]),
+        };
         match self {
-            Self::Nextest => vec!["-E".to_owned(), format!("not test(/^{module}::/)")],
-            Self::Cargo => ["--", "--skip", &format!("{module}::")].map(str::to_owned).into(),
-        }
+            Self::Nextest => tests.args(NATIVE).args(["--test", STORIES]),
+            Self::Cargo => tests.args(["--package", END_TO_END]),
+        };
+        tests
+    }
+}
+
+/// The native tests, in the syntax of nextest.
+fn filter(left_out: Option<&str>) -> String {
+    let all = format!("not binary_id({END_TO_END}::{STORIES})");
+    match left_out {
+        Some(module) => format!("{all} and not test(/^{module}::/)"),
+        None => all,
     }
 }
 
@@ -279,11 +306,30 @@ impl Runner {
 mod tests {
     use super::*;
 
+    fn arguments(command: &Command) -> Vec<&str> {
+        command.get_args().map(|argument| argument.to_str().unwrap()).collect()
+    }
+
     #[test]
     fn tests_of_a_module_are_excluded_in_the_syntax_of_each_runner() {
-        let nextest = Runner::Nextest.leave_out("command::small_disk");
-        assert_eq!(nextest, ["-E", "not test(/^command::small_disk::/)"]);
-        let cargo = Runner::Cargo.leave_out("command::small_disk");
-        assert_eq!(cargo, ["--", "--skip", "command::small_disk::"]);
+        let workspace = Workspace::find();
+        let last = |runner: Runner, count| {
+            let command = runner.native(&workspace, Some("small_disk"));
+            let arguments = arguments(&command);
+            arguments[arguments.len() - count..].join(" ")
+        };
+        let filter = "-E not binary_id(backwire-tests::stories) and not test(/^small_disk::/)";
+        assert_eq!(last(Runner::Nextest, 2), filter);
+        assert_eq!(last(Runner::Cargo, 3), "-- --skip small_disk::");
+    }
+
+    #[test]
+    fn commands_of_nextest_select_the_same_packages() {
+        let workspace = Workspace::find();
+        let native = Runner::Nextest.native(&workspace, None);
+        let end_to_end = Runner::Nextest.end_to_end(&workspace);
+        for command in [native, end_to_end] {
+            assert_eq!(arguments(&command)[2..5], NATIVE);
+        }
     }
 }

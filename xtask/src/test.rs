@@ -13,7 +13,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::build::begin_server;
-use crate::checks::{FIRST_SLOW_STEP, STEPS, Step};
+use crate::checks::{EMBEDDED_STEP, STEPS, Step};
 use crate::outcome::Outcome;
 use crate::requirements::Requirement;
 use crate::workspace::Workspace;
@@ -47,15 +47,15 @@ impl Test {
         let mut done = Vec::new();
         let mut server = None;
         for step in self.steps() {
-            if self.only.is_none() && step.name == FIRST_SLOW_STEP {
-                println!("\nthe release server is built in the background");
-                server = Some(begin_server(workspace)?);
-            }
             let made = make(step, workspace);
             let failed = made.outcome.is_err();
             done.push(made);
             if failed {
                 break;
+            }
+            if self.only.is_none() && step.name == EMBEDDED_STEP {
+                println!("\nthe release server is built in the background");
+                server = Some(begin_server(workspace)?);
             }
         }
         drop(server);

@@ -8,6 +8,9 @@
 
 mod balancer;
 mod faulty_proxy;
+#[path = "../../../server/engine/tests/engines/polling.rs"]
+#[allow(dead_code, reason = "the tests of the engine use the rest of it")]
+mod polling;
 #[path = "../../../server/engine/tests/engines/redis_server.rs"]
 #[allow(dead_code, reason = "the tests of the engine use the rest of it")]
 mod redis_server;

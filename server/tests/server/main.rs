@@ -12,6 +12,8 @@ mod browser;
 #[allow(dead_code, reason = "the tests of the command use the rest of it")]
 mod client;
 mod intercepted;
+#[path = "../../engine/tests/engines/polling.rs"]
+mod polling;
 #[allow(dead_code, reason = "the tests of the engines use the rest of it")]
 #[path = "../../engine/tests/engines/redis_server.rs"]
 mod redis_server;

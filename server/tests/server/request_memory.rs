@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::client::{Socket, builder, start};
 use crate::limits_reached::{count, limits};
 use crate::memory::{begin_create, begin_message, create, todo};
+use crate::polling::poll;
 
 #[tokio::test]
 async fn body_up_to_64_kib_waits_for_memory_and_is_not_refused() {
@@ -151,13 +152,10 @@ async fn slow_uploads_of_a_few_addresses_do_not_keep_the_memory_from_others() {
         .collect();
     // All memory is claimed.
     while create(&server, SIZE).await.0 == 201 {}
-    let began = tokio::time::Instant::now();
     for _ in 0..5 {
-        // A client tries again as `Retry-After` says. The uploads have to be measured first.
-        while create(&server, SIZE).await.0 != 201 {
-            assert!(began.elapsed() < Duration::from_secs(60), "nobody makes room");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        // The uploads have to be measured first.
+        let create = async || (create(&server, SIZE).await.0 == 201).then_some(());
+        poll("somebody makes room", Duration::from_secs(60), create).await;
     }
     assert!(count(&server, Limit::UploadSpeed).await > 0);
     slow.iter().for_each(|task| task.abort());

@@ -36,6 +36,17 @@ async fn connect(server: &Server, address: &str) -> Socket {
     Socket::connect_with(server, "", &[("x-forwarded-for", address)], RUNTIME).await
 }
 
+/// Sends a resume, and returns the number of its ack when the server has begun with it.
+async fn ask_in_queue(socket: &mut Socket, resume: &Value) -> u64 {
+    let asked = socket.emit(resume).await;
+    // The server handles the packets of a connection in order, and does not wait for the resume to
+    // refuse this one.
+    socket.send("40/none,").await;
+    let refusal = socket.next_frame().await;
+    assert!(refusal.starts_with("44/none,"), "{refusal}");
+    asked
+}
+
 /// Starts a server with 20 records, and returns a resume that has missed all.
 async fn server_with_log()
 -> (Server, Arc<Gate>, mpsc::UnboundedReceiver<(Option<IpAddr>, usize)>, Value) {
@@ -56,15 +67,14 @@ async fn resume_does_not_wait_for_many_resumes_of_another_address() {
     let mut attackers = Vec::new();
     for _ in 0..ATTACKERS {
         let mut attacker = connect(&server, "10.0.0.1").await;
-        attacker.send(format!("421{resume}")).await;
-        attackers.push(attacker);
+        let asked = ask_in_queue(&mut attacker, &resume).await;
+        attackers.push((attacker, asked));
     }
     let mut victim = connect(&server, "10.0.0.2").await;
     let (first, _) = arrived.recv().await.unwrap();
     assert_eq!(first, Some("10.0.0.1".parse().unwrap()));
-    // All attackers wait in front of the victim.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let mut answered = Box::pin(victim.ask(resume));
+    let asked = ask_in_queue(&mut victim, &resume).await;
+    let mut answered = Box::pin(victim.ack(asked));
     let mut reads = 1;
     let missed = loop {
         gate.permits.add_permits(1);
@@ -72,16 +82,14 @@ async fn resume_does_not_wait_for_many_resumes_of_another_address() {
             Either::Left((missed, _)) => break missed,
             Either::Right((_, rest)) => {
                 (reads, answered) = (reads + 1, rest);
-                // So that the victim is in the queue.
-                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     };
     assert_eq!(missed[0][3].as_array().unwrap().len(), 21);
     assert!(reads <= 5, "the victim waited for {reads} reads");
     gate.permits.add_permits(1000);
-    for mut attacker in attackers {
-        assert_eq!(attacker.ack(1).await[0][3].as_array().unwrap().len(), 21);
+    for (mut attacker, asked) in attackers {
+        assert_eq!(attacker.ack(asked).await[0][3].as_array().unwrap().len(), 21);
     }
     server.shutdown().await;
 }

@@ -9,6 +9,8 @@ mod back_end;
 #[allow(dead_code, reason = "the tests of the library use the rest of it")]
 mod client;
 
+#[path = "../../../engine/tests/engines/polling.rs"]
+mod polling;
 #[path = "../../../engine/tests/engines/redis_server.rs"]
 #[allow(dead_code, reason = "the tests of the engine use the rest of it")]
 mod redis_server;

@@ -13,6 +13,7 @@ mod criteria;
 mod facts;
 mod memory;
 mod migration;
+mod polling;
 mod queues;
 mod recorded;
 mod redis;

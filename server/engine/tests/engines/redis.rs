@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::polling::poll;
 use crate::queues::{device, post};
 use crate::redis_server::{RedisServer, shared, unused_prefix};
 use crate::store;
@@ -61,16 +62,12 @@ fn redis_options_at(url: String) -> RedisOptions {
 
 /// Commits a write until Redis is there.
 pub(crate) async fn commit_when_possible(store: &Store, write: Write) -> Arc<Change> {
-    let begin = Instant::now();
-    loop {
-        match store.engine.commit(write.clone()).await {
-            Ok(committed) => return committed.change,
-            Err(Error::Unavailable(_)) if begin.elapsed() < PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
+    let commit = async || match store.engine.commit(write.clone()).await {
+        Ok(committed) => Some(committed.change),
+        Err(Error::Unavailable(_)) => None,
+        Err(error) => panic!("{error}"),
+    };
+    poll("Redis accepts a write", PATIENCE, commit).await
 }
 
 /// Counts the scripts that Redis runs in the meantime.

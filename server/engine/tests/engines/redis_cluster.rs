@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backwire_engine::{RedisOptions, Window};
 
+use crate::polling::poll_blocking;
 use crate::redis::commit_when_possible;
 use crate::redis_server::{RedisServer, free_port, unused_prefix};
 use crate::store::{Store, milk, redis_with};
@@ -31,15 +31,13 @@ fn cluster() -> [RedisServer; 3] {
         let port = node.port.to_string();
         nodes[0].0.command(&["CLUSTER", "MEET", "127.0.0.1", &port, bus]);
     }
-    let begin = Instant::now();
     let knows_all = |node: &RedisServer| {
         let info = node.command(&["CLUSTER", "INFO"]);
         info.contains("cluster_slots_assigned:16384") && info.contains("cluster_state:ok")
     };
-    while !nodes.iter().all(|(node, _)| knows_all(node)) {
-        assert!(begin.elapsed() < START, "the nodes do not become a cluster");
-        thread::sleep(Duration::from_millis(20));
-    }
+    poll_blocking("the nodes are a cluster", START, || {
+        nodes.iter().all(|(node, _)| knows_all(node)).then_some(())
+    });
     nodes.map(|(node, _)| node)
 }
 

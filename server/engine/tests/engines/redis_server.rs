@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::polling::poll_blocking;
 
 /// The maximum time until a server accepts connections.
 const START: Duration = Duration::from_secs(20);
@@ -123,15 +124,9 @@ fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
 
 /// Waits until a server accepts connections. Returns `false` if it has ended.
 fn accepts(port: u16, guard: &mut Child) -> bool {
-    let begin = Instant::now();
-    while begin.elapsed() < START {
-        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return true;
-        }
-        if guard.try_wait().unwrap().is_some() {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    false
+    poll_blocking("Redis accepts connections", START, || {
+        let accepts = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        let has_ended = guard.try_wait().unwrap().is_some();
+        (accepts || has_ended).then_some(accepts)
+    })
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use backwire_engine::{
     Ack, ChangesSince, Enqueue, Enqueued, Error, Reference, SessionEdit, Sqlite, Window,
@@ -20,7 +19,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::polling::poll;
 use crate::queues::{self, device, post, resync};
+use crate::redis::PATIENCE;
 use crate::store::{
     DAY, HOUR, NOON, Store, attributes, create, default_store, destroy, keyed, keyed_by, milk,
     offsets, publish, sqlite, sqlite_in, todo, update,
@@ -1208,9 +1209,11 @@ async fn write_ahead_log_shrinks_after_a_long_reader_of_another_process_has_ende
     assert!(gauge().unwrap().value > LIMIT);
     snapshot.commit().unwrap();
     // Nobody writes.
-    while size() > LIMIT || gauge().unwrap().value > LIMIT {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let has_shrunk = async || {
+        let is_small = size() <= LIMIT && gauge().unwrap().value <= LIMIT;
+        is_small.then_some(())
+    };
+    poll("the log shrinks", PATIENCE, has_shrunk).await;
     assert!(count_of_records(&reader) > 0);
 }
 

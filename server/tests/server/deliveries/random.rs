@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
 
 use super::push_service::{DeviceConnection, PushService};
+use crate::polling::poll;
 
 /// A test fails if it waits for longer than this.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -179,18 +179,13 @@ impl World {
         let (site, person, name) = ("shop".into(), "user_1".into(), "".into());
         let device = Device { site, person, name };
         let portion = BatchLimits { count: usize::MAX, bytes: usize::MAX };
-        let done = async {
-            loop {
-                let asked = QueueRange { after: Flake::ZERO, upto: Flake::MAX, portion, at: 0 };
-                let waiting = self.engine.queues().waiting(device.clone(), asked).await.unwrap();
-                let news = waiting.deliveries.iter().filter(|it| is_news(it)).count();
-                if news == self.waiting.len() {
-                    break;
-                }
-                sleep(Duration::from_millis(5)).await;
-            }
+        let done = async || {
+            let asked = QueueRange { after: Flake::ZERO, upto: Flake::MAX, portion, at: 0 };
+            let waiting = self.engine.queues().waiting(device.clone(), asked).await.unwrap();
+            let news = waiting.deliveries.iter().filter(|it| is_news(it)).count();
+            (news == self.waiting.len()).then_some(())
         };
-        timeout(TEST_TIMEOUT, done).await.expect("the queue has what the list has");
+        poll("the queue has what the list has", TEST_TIMEOUT, done).await;
     }
 }
 

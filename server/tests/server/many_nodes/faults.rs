@@ -15,16 +15,16 @@ use rand::Rng;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::time::sleep;
 
 use super::live_list::LiveList;
-use super::node_process::{NodeProcess, signal};
+use super::node_process::{NodeProcess, serve_if_child, signal};
 use super::proxy::Proxy;
 use super::random_writes::{RandomWrites, send};
 use super::{DURABLE, RECOVERY, on_redis};
 use crate::client::{position, start};
 use crate::deliveries::{DeviceConnection, PushService};
 use crate::limits_reached::CapturedLog;
+use crate::polling::poll;
 use crate::redis_server::RedisServer;
 
 /// How long one command may take.
@@ -89,18 +89,15 @@ impl Cluster {
     }
 }
 
-async fn health(server: SocketAddr) -> u16 {
+pub(super) async fn health(server: SocketAddr) -> u16 {
     reqwest::get(format!("http://{server}/health")).await.unwrap().status().as_u16()
 }
 
 /// Waits until `GET /health` of servers has this status. A success is cached for a second.
-async fn wait_for_health(servers: &[SocketAddr], status: u16) {
-    let begin = Instant::now();
+pub(super) async fn wait_for_health(servers: &[SocketAddr], status: u16) {
     for server in servers {
-        while health(*server).await != status {
-            assert!(begin.elapsed() < RECOVERY, "the health of {server} does not become {status}");
-            sleep(Duration::from_millis(50)).await;
-        }
+        let is_so = async || (health(*server).await == status).then_some(());
+        poll(&format!("the health of {server} is {status}"), RECOVERY, is_so).await;
     }
 }
 
@@ -208,11 +205,11 @@ async fn failover_that_loses_writes_begins_a_new_epoch_and_clients_read_again() 
     let count = writes.random.random_range(5..40);
     writes.many(&addrs, count).await;
     let before = cluster.lists[0].ask(json!(["get", { "url": "/todo" }])).await;
-    let begin = Instant::now();
-    while info(&replica, "slave_repl_offset") != info(&master, "master_repl_offset") {
-        assert!(begin.elapsed() < RECOVERY, "the replica does not become current");
-        sleep(Duration::from_millis(20)).await;
-    }
+    let is_current = async || {
+        let offset = info(&replica, "slave_repl_offset");
+        (offset == info(&master, "master_repl_offset")).then_some(())
+    };
+    poll("the replica is current", RECOVERY, is_current).await;
     replica.command(&["REPLICAOF", "NO", "ONE"]);
     // The replica misses all of this.
     let kept = writes.expected.clone();
@@ -314,10 +311,12 @@ async fn server_without_a_way_to_redis_refuses_writes_and_is_current_afterwards(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_a_paused_server_are_current_when_it_continues() {
     const LOG_COUNT: u64 = 30;
+    serve_if_child().await;
     let redis = RedisServer::start(DURABLE);
     let window = Window { count: LOG_COUNT, ..Window::default() };
     let server = start(on_redis(Server::builder(), redis.port, 1).window(window)).await;
-    let paused = NodeProcess::start(redis.port, 2, LOG_COUNT);
+    let test = "many_nodes::faults::clients_of_a_paused_server_are_current_when_it_continues";
+    let paused = NodeProcess::start(test, redis.port, 2, LOG_COUNT);
     let mut writes = RandomWrites::begin();
     let servers = [server.addr(), paused.addr];
     let mut list = LiveList::open(paused.addr).await;
@@ -334,9 +333,11 @@ async fn clients_of_a_paused_server_are_current_when_it_continues() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_a_killed_server_go_on_at_another_one() {
+    serve_if_child().await;
     let redis = RedisServer::start(DURABLE);
     let server = start(on_redis(Server::builder(), redis.port, 1)).await;
-    let mut killed = NodeProcess::start(redis.port, 2, 1_000);
+    let test = "many_nodes::faults::clients_of_a_killed_server_go_on_at_another_one";
+    let mut killed = NodeProcess::start(test, redis.port, 2, 1_000);
     let servers = [server.addr(), killed.addr];
     let mut writes = RandomWrites::begin();
     let mut list = LiveList::open(killed.addr).await;

@@ -3,16 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::RECOVERY;
 use crate::client::{Socket, position};
-
-/// The time between two reads while the server has no store.
-const RETRY: Duration = Duration::from_millis(50);
+use crate::polling::poll;
 
 /// Records by their ids, as JSON texts.
 pub(super) type Records = BTreeMap<String, Value>;
@@ -74,18 +70,14 @@ impl LiveList {
     }
 
     async fn read(&mut self) {
-        let begin = Instant::now();
-        loop {
+        let attempt = async || {
             let read = self.socket.get("/todo").await;
-            if read["statusCode"] == 200 {
-                (self.epoch, self.offset) = position(&read);
-                self.records = by_id(&read["body"]);
-                return;
-            }
-            assert_eq!(read["statusCode"], 503, "{read}");
-            assert!(begin.elapsed() < RECOVERY, "{read}");
-            sleep(RETRY).await;
-        }
+            assert!(read["statusCode"] == 200 || read["statusCode"] == 503, "{read}");
+            (read["statusCode"] == 200).then_some(read)
+        };
+        let read = poll("the list can be read", RECOVERY, attempt).await;
+        (self.epoch, self.offset) = position(&read);
+        self.records = by_id(&read["body"]);
     }
 
     /// Applies a change: its offset, verb, id and data.

@@ -1,11 +1,15 @@
 //! A server in a process of its own, which can be stopped and killed.
+//!
+//! The process is the program of the tests again. It runs the same test as its parent, and that
+//! test begins with [`serve_if_child`].
 
 use std::io::{BufRead, BufReader, Read, stdin};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Stdio, exit};
 
 use backwire::Server;
 use backwire::engine::Window;
+use tokio::task::spawn_blocking;
 
 use super::on_redis;
 use crate::client::start;
@@ -26,11 +30,10 @@ pub(super) struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts a server whose logs keep this many changes.
-    pub(super) fn start(redis: u16, worker: u8, log_count: u64) -> Self {
+    /// Starts a server whose logs keep this many changes, for a test of this path.
+    pub(super) fn start(test: &str, redis: u16, worker: u8, log_count: u64) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["many_nodes::node_process::serves_until_its_input_ends", "--exact"])
-            .args(["--ignored", "--nocapture"])
+            .args([test, "--exact", "--nocapture"])
             .env(REDIS, redis.to_string())
             .env(WORKER, worker.to_string())
             .env(LOG_COUNT, log_count.to_string())
@@ -77,17 +80,19 @@ pub(super) fn signal(name: &str, process: u32) {
     assert!(sent.unwrap().success());
 }
 
-/// The process itself.
-#[test]
-#[ignore = "other tests start it as a process"]
-fn serves_until_its_input_ends() {
-    let number = |name| std::env::var(name).unwrap().parse::<u64>().unwrap();
-    let window = Window { count: number(LOG_COUNT), ..Window::default() };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let builder = on_redis(Server::builder(), number(REDIS) as u16, number(WORKER) as u8);
-    let server = runtime.block_on(start(builder.window(window)));
+/// Serves until the parent ends, and ends the process, if it was started by [`NodeProcess::start`].
+pub(super) async fn serve_if_child() {
+    let number = |name| std::env::var(name).ok().map(|number| number.parse::<u64>().unwrap());
+    let (Some(redis), Some(worker), Some(count)) =
+        (number(REDIS), number(WORKER), number(LOG_COUNT))
+    else {
+        return;
+    };
+    let builder = on_redis(Server::builder(), redis as u16, worker as u8);
+    let server = start(builder.window(Window { count, ..Window::default() })).await;
     println!("{READY}{}", server.addr());
-    // If the test ends, so does the process.
-    stdin().read_to_end(&mut Vec::new()).unwrap();
-    runtime.block_on(server.shutdown());
+    let parent_has_ended = spawn_blocking(|| stdin().read_to_end(&mut Vec::new()));
+    parent_has_ended.await.unwrap().unwrap();
+    server.shutdown().await;
+    exit(0);
 }

@@ -3,19 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::RECOVERY;
 use super::live_list::{LiveList, stored};
-
-/// The time between two attempts.
-const RETRY: Duration = Duration::from_millis(50);
+use crate::polling::poll;
 
 /// A client that writes, and what it knows.
 pub(super) struct RandomWrites {
@@ -65,22 +61,19 @@ impl RandomWrites {
 
     /// Repeats a write with its key until it is accepted.
     async fn accepted(&mut self, servers: &[SocketAddr], verb: Method, path: &str, body: Value) {
-        let (begin, key) = (Instant::now(), format!("\"{}\"", self.count));
-        loop {
+        let key = format!("\"{}\"", self.count);
+        let attempt = async || {
             let server = servers[self.random.random_range(0..servers.len())];
-            let sent = send(server, verb.clone(), path, &key, &body).await;
-            match sent.as_ref().map(Response::status) {
-                Ok(status) if status.is_success() => return,
-                Ok(status) => {
-                    assert_eq!(status, 503, "{verb} {path}");
-                    assert!(sent.unwrap().headers().contains_key("retry-after"));
-                }
-                // The server may have been killed.
-                Err(_) => {}
+            // The server may have been killed.
+            let sent = send(server, verb.clone(), path, &key, &body).await.ok()?;
+            if sent.status().is_success() {
+                return Some(());
             }
-            assert!(begin.elapsed() < RECOVERY, "{verb} {path} is not accepted");
-            sleep(RETRY).await;
-        }
+            assert_eq!(sent.status(), 503, "{verb} {path}");
+            assert!(sent.headers().contains_key("retry-after"));
+            None
+        };
+        poll(&format!("{verb} {path} is accepted"), RECOVERY, attempt).await;
     }
 
     /// Checks that the servers have the expected records, and that all lists become the same.
