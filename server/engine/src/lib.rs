@@ -58,7 +58,7 @@ pub use queues::{
 };
 pub use read_options::{ReadOptions, ReadTime};
 pub use record::Record;
-pub use redis::{Redis, RedisOptions};
+pub use redis::{Redis, RedisOptions, RedisUrl};
 pub use sessions::PERSON_KEY;
 pub use sessions::{MemorySessions, SessionEdit, Sessions, StoredSession};
 pub use sqlite::Sqlite;

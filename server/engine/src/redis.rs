@@ -38,6 +38,7 @@
 //! | `session:S` | hash | a session |
 //! | `sessions`, `sessions-anonymous` | sorted sets | when sessions expire |
 
+mod address;
 mod cache;
 mod cascades;
 mod connection;
@@ -115,6 +116,7 @@ use steps::{Steps, within};
 use tail::{Follower, Outputs};
 use writer::Writer;
 
+pub use address::RedisUrl;
 pub(super) use migration::MigrationStore;
 pub(super) use web_service::WebService;
 
@@ -122,7 +124,7 @@ pub(super) use web_service::WebService;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// The address: `redis://[[user]:password@]host[:port][/database]`.
+    /// The address, see [`RedisUrl`].
     pub url: String,
     /// The prefix of all keys. Its part in braces decides the slot of a cluster.
     pub prefix: String,

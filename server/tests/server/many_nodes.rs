@@ -1,6 +1,7 @@
 //! Several servers that share a Redis server.
 
 mod costs;
+mod failover;
 mod faults;
 mod live_list;
 mod node_process;

@@ -19,6 +19,7 @@ mod redis;
 mod redis_cluster;
 mod redis_costs;
 mod redis_server;
+mod redis_tls;
 mod schedules;
 mod sessions;
 mod sqlite;

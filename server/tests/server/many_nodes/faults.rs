@@ -31,9 +31,9 @@ use crate::redis_server::RedisServer;
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Makes a server wait at most that long for a command of Redis.
-fn with_short_deadline(builder: Builder, port: u16, worker: u8) -> Builder {
+fn with_short_deadline(builder: Builder, url: String, worker: u8) -> Builder {
     let open = move |tail| {
-        let mut options = RedisOptions::new(format!("redis://127.0.0.1:{port}"));
+        let mut options = RedisOptions::new(url);
         options.deadline = DEADLINE;
         let opening = Redis::open(options, Window::default(), tail);
         Ok(Arc::new(Handle::current().block_on(opening)?) as Arc<dyn Engine>)
@@ -42,9 +42,9 @@ fn with_short_deadline(builder: Builder, port: u16, worker: u8) -> Builder {
 }
 
 /// Two servers, a client with a list at each, and the device of a person at the second one.
-struct Cluster {
+pub(super) struct Cluster {
     services: [PushService; 2],
-    lists: [LiveList; 2],
+    pub(super) lists: [LiveList; 2],
     person: &'static str,
     device: DeviceConnection,
 }
@@ -52,22 +52,34 @@ struct Cluster {
 impl Cluster {
     /// Starts servers that reach Redis by these ports.
     async fn start(ports: [u16; 2]) -> Self {
-        let service = async |port, worker| {
-            PushService::build(|_| {}, |builder| with_short_deadline(builder, port, worker)).await
+        Self::at(ports.map(|port| format!("redis://127.0.0.1:{port}"))).await
+    }
+
+    /// Starts servers that reach Redis by these addresses.
+    pub(super) async fn at(urls: [String; 2]) -> Self {
+        let service = async |url: &String, worker| {
+            let configure = |builder| with_short_deadline(builder, url.clone(), worker);
+            PushService::build(|_| {}, configure).await
         };
-        let services = [service(ports[0], 1).await, service(ports[1], 2).await];
+        let services = [service(&urls[0], 1).await, service(&urls[1], 2).await];
         let [one, two] = services.each_ref().map(|service| service.server.addr());
         let lists = [LiveList::open(one).await, LiveList::open(two).await];
         let device = services[1].connect("user_ann").await;
         Self { services, lists, person: "user_ann", device }
     }
 
-    fn addrs(&self) -> [SocketAddr; 2] {
+    /// Continues with the device of another person.
+    pub(super) async fn use_person(&mut self, person: &'static str) {
+        self.person = person;
+        self.device = self.services[1].connect(person).await;
+    }
+
+    pub(super) fn addrs(&self) -> [SocketAddr; 2] {
         self.services.each_ref().map(|service| service.server.addr())
     }
 
     /// Checks that everything is current, and that messages arrive at the device once.
-    async fn check(mut self, writes: &mut RandomWrites) {
+    pub(super) async fn check(mut self, writes: &mut RandomWrites) {
         let addrs = self.addrs();
         wait_for_health(&addrs, 200).await;
         let [one, two] = &mut self.lists;
@@ -94,7 +106,7 @@ async fn health(server: SocketAddr) -> u16 {
 }
 
 /// Waits until `GET /health` of servers has this status. A success is cached for a second.
-async fn wait_for_health(servers: &[SocketAddr], status: u16) {
+pub(super) async fn wait_for_health(servers: &[SocketAddr], status: u16) {
     let begin = Instant::now();
     for server in servers {
         while health(*server).await != status {
@@ -110,7 +122,7 @@ async fn create(server: SocketAddr) -> Response {
 }
 
 /// Checks that a server refuses writes, and says when to try again.
-async fn assert_unavailable(server: SocketAddr) {
+pub(super) async fn assert_unavailable(server: SocketAddr) {
     let refused = create(server).await;
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
@@ -221,8 +233,7 @@ async fn failover_that_loses_writes_begins_a_new_epoch_and_clients_read_again() 
     let [one, two] = &mut cluster.lists;
     writes.check(&addrs, &mut [one, two]).await;
     writes.expected = kept;
-    cluster.person = "user_bob";
-    cluster.device = cluster.services[1].connect(cluster.person).await;
+    cluster.use_person("user_bob").await;
     proxy.close();
     master.stop();
     assert_unavailable(addrs[0]).await;
