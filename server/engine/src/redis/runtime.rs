@@ -63,6 +63,11 @@ impl Moment {
     }
 }
 
+/// Returns the time in Unix milliseconds.
+pub(super) fn unix_millis() -> u64 {
+    Environment::tokio().unix_millis()
+}
+
 /// Reads a file.
 pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)

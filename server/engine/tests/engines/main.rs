@@ -18,6 +18,7 @@ mod recorded;
 mod redis;
 mod redis_cluster;
 mod redis_costs;
+mod redis_nodes;
 mod redis_server;
 mod redis_tls;
 mod schedules;

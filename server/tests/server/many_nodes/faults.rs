@@ -116,6 +116,13 @@ pub(super) async fn wait_for_health(servers: &[SocketAddr], status: u16) {
     }
 }
 
+/// Returns the metrics of a server whose names begin with this.
+async fn metrics(server: SocketAddr, name: &str) -> Vec<String> {
+    let text = reqwest::get(format!("http://{server}/metrics")).await.unwrap().text().await;
+    let text = text.unwrap();
+    text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect()
+}
+
 async fn create(server: SocketAddr) -> Response {
     let record = json!({ "id": "refused" });
     send(server, Method::POST, "/todo", "\"refused\"", &record).await.unwrap()
@@ -284,6 +291,30 @@ async fn full_memory_of_redis_refuses_writes_and_keeps_reads_deletes_and_connect
     cluster.device.ack(ack).await;
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
     cluster.check(&mut writes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_show_whether_redis_is_connected_and_nothing_of_other_engines() {
+    let mut redis = RedisServer::start(DURABLE);
+    let server = start(on_redis(Server::builder(), redis.port, 1)).await;
+    let addr = server.addr();
+    let wait_for = async |value: &str| {
+        let begin = Instant::now();
+        while metrics(addr, "backwire_redis_connected").await != [value] {
+            assert!(begin.elapsed() < RECOVERY, "the metric does not become {value}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    wait_for("backwire_redis_connected 1").await;
+    for name in ["backwire_wal_bytes", "backwire_disk_full"] {
+        assert_eq!(metrics(addr, name).await, Vec::<String>::new());
+    }
+    assert_eq!(metrics(addr, "backwire_unread_bytes").await.len(), 1);
+    redis.stop();
+    wait_for("backwire_redis_connected 0").await;
+    redis.restart();
+    wait_for("backwire_redis_connected 1").await;
+    server.shutdown().await;
 }
 
 #[tokio::test]
