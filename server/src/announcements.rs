@@ -1,8 +1,9 @@
-//! Announcements between servers that share a store: revocations, and messages to rooms that
-//! are not stored.
+//! Announcements between servers that share a store, which are messages to rooms that are not
+//! stored; and questions, which each server answers with a number: revocations, joins of many
+//! clients, and counts.
 //!
-//! An announcement is an event of the store. It reaches each server at most once; a server that has
-//! missed events checks all its connections again.
+//! Both are events of the store. They reach each server at most once; a server that has missed
+//! events checks all its connections again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,20 +17,6 @@ use sha2::{Digest, Sha256};
 /// Something that all servers do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Announcement {
-    /// The connections of a person of a site are ended.
-    RevokeUser {
-        /// The name of the site.
-        site: String,
-        /// The text after the site's prefix in the person's room.
-        user: String,
-    },
-    /// The connections that were authenticated with a token are ended.
-    RevokeSession {
-        /// The name of the site.
-        site: String,
-        /// The [hash](hash_of) of their `Authorization` header.
-        authorization: String,
-    },
     /// Data for the clients that listen to a named room.
     Broadcast {
         /// The name of the room.
@@ -50,6 +37,50 @@ pub(crate) enum Announcement {
         /// The connection that does not get it.
         omit: Option<String>,
     },
+}
+
+/// Something that all servers do or count, and answer with a number.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Question {
+    /// The connections of a person of a site are ended. The answer is how many there were.
+    RevokeUser {
+        /// The name of the site.
+        site: String,
+        /// The text after the site's prefix in the person's room.
+        user: String,
+    },
+    /// The same for the connections that were authenticated with a token.
+    RevokeSession {
+        /// The name of the site.
+        site: String,
+        /// The [hash](hash_of) of their `Authorization` header.
+        authorization: String,
+    },
+    /// The stock clients that listen to a resource join the room of a record. The answer is 0.
+    Introduce {
+        /// The resource.
+        resource: String,
+        /// The record.
+        id: Id,
+        /// The connection that does not join.
+        omit: Option<String>,
+    },
+    /// The answer is how many connections are in the room of a resource, or of a record.
+    CountSubscribers {
+        /// The resource.
+        resource: String,
+        /// The record.
+        id: Option<Id>,
+    },
+}
+
+/// The answers of the other servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Total {
+    /// The sum of their numbers.
+    pub(crate) sum: usize,
+    /// The number of servers that have not answered in time.
+    pub(crate) missing_servers: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,6 +137,18 @@ impl Announcer {
                 }
             });
         }
+    }
+
+    /// Asks the other servers, if there may be any.
+    pub(crate) async fn ask(&self, question: &Question) -> Result<Total, engine::Error> {
+        let Some(engine) = self.0.engine.upgrade().filter(|_| self.is_shared()) else {
+            return Ok(Total::default());
+        };
+        let text = serde_json::to_string(question)
+            .map_err(|error| engine::Error::Unavailable(error.to_string()))?;
+        let answers = engine.ask(&text).await?;
+        let sum = answers.texts.iter().filter_map(|text| text.parse::<usize>().ok()).sum();
+        Ok(Total { sum, missing_servers: answers.missing })
     }
 
     /// Reads an announcement of another server. `None` if it is one of this server, or of a version

@@ -51,7 +51,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::announcements::Announcement;
+use crate::announcements::{Announcement, Question, Total};
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::socket::{Audience, Client, Sockets};
@@ -65,6 +65,16 @@ pub use publisher::Publisher;
 pub struct Pubsub {
     publisher: Publisher,
     resource: Resource,
+}
+
+/// How many sockets are in a room, at all servers that share the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriberCount {
+    /// The sockets at all servers that have answered.
+    pub sockets: usize,
+    /// The number of servers that have not answered in time.
+    pub missing_servers: usize,
 }
 
 impl Publisher {
@@ -168,11 +178,19 @@ impl Pubsub {
     /// Adds all clients that listen to the resource to the room of a record, except the omitted
     /// one. Our runtime receives the changes of all records of a resource that it listens to, and
     /// is not added.
+    ///
+    /// If several servers share the store, it adds the clients of all. A server that does not
+    /// answer within seconds, because it is paused or cut off, does it later, and the log has a
+    /// warning.
     pub async fn introduce(&self, id: impl ToId, omit: Option<&Client>) -> Result<()> {
-        let (class, room) = (self.class_room(), self.room(id)?);
-        let from = Audience { rooms: &[&class], except: &[], origin: origin_of(omit) };
-        for dialect in Dialect::STOCK {
-            self.publisher.sockets.join_audience(dialect, from, &room).await;
+        let id = id.to_id().ok_or(WriteError::BadId)?;
+        let (omit, resource) = (origin_of(omit), self.resource.as_str().to_owned());
+        let room = Room::instance(self.resource.clone(), id.clone());
+        introduce_here(&self.publisher.sockets, &room, omit).await;
+        let question = Question::Introduce { resource, id, omit: omit.map(str::to_owned) };
+        let Total { missing_servers, .. } = self.publisher.announcer.ask(&question).await?;
+        if missing_servers > 0 {
+            tracing::warn!(missing_servers, "some servers have not introduced their clients yet");
         }
         Ok(())
     }
@@ -210,15 +228,37 @@ impl Pubsub {
         Room::class(self.resource.clone())
     }
 
-    /// Returns the sockets in the room of a record. Our runtime is in it only if it follows this
-    /// record and not the whole resource.
+    /// Returns the sockets of this server in the room of a record. Our runtime is in it only if it
+    /// follows this record and not the whole resource.
     pub fn subscribers(&self, id: impl ToId) -> Result<Vec<Client>> {
         Ok(self.publisher.sockets.members(&self.room(id)?))
     }
 
-    /// Returns the sockets that listen to the resource.
+    /// Returns the sockets of this server that listen to the resource.
     pub fn class_subscribers(&self) -> Vec<Client> {
         self.publisher.sockets.members(&self.class_room())
+    }
+
+    /// Counts the sockets in the room of a record, at all servers that share the store.
+    ///
+    /// It asks the other servers, and changes cost no more because of it. If a server was killed
+    /// less than 10 seconds ago, is paused or cut off, it waits for that server for 3 seconds.
+    pub async fn count_subscribers(&self, id: impl ToId) -> Result<SubscriberCount> {
+        self.count(self.room(id)?).await
+    }
+
+    /// Counts the sockets that listen to the resource, at all servers that share the store, as
+    /// [`count_subscribers`](Self::count_subscribers) does.
+    pub async fn count_class_subscribers(&self) -> Result<SubscriberCount> {
+        self.count(self.class_room()).await
+    }
+
+    async fn count(&self, room: Room) -> Result<SubscriberCount> {
+        let resource = room.resource().as_str().to_owned();
+        let question = Question::CountSubscribers { resource, id: room.id().cloned() };
+        let Total { sum, missing_servers } = self.publisher.announcer.ask(&question).await?;
+        let sockets = sum + self.publisher.sockets.members(&room).len();
+        Ok(SubscriberCount { sockets, missing_servers })
     }
 
     /// Returns the rooms in which a socket receives the changes of a record, regardless of its
@@ -272,6 +312,16 @@ impl Pubsub {
             data: message.to_owned(),
             omit: omit.map(str::to_owned),
         });
+    }
+}
+
+/// Adds the stock clients of this server that listen to the resource of a record to its room,
+/// except the omitted one.
+pub(crate) async fn introduce_here(sockets: &Sockets, room: &Room, omit: Option<&str>) {
+    let class = Room::class(room.resource().clone());
+    let from = Audience { rooms: &[&class], except: &[], origin: omit };
+    for dialect in Dialect::STOCK {
+        sockets.join_audience(dialect, from, room).await;
     }
 }
 

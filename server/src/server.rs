@@ -114,12 +114,13 @@ impl Server {
         }
         tasks.session_watch.abort();
         tasks.site_updates.abort();
-        tasks.store_events.iter().for_each(Task::abort);
         tasks.cascades.abort();
         sockets.close(DISCONNECT_TIMEOUT).await;
         wait_for(&environment, "http", self.serving).await;
         drop(self.message_sender);
         wait_for(&environment, "delivery", tasks.delivery).await;
+        // Until then, other servers wait for its answers.
+        tasks.store_events.iter().for_each(Task::abort);
         wait_for(&environment, "the store", engine.close()).await;
         // The fan-out ends with the engine.
         drop(engine);

@@ -15,8 +15,24 @@ pub enum StoreEvent {
     SessionChanged(Arc<str>),
     /// A server has [announced](crate::Engine::announce) this text.
     Announced(String),
+    /// Another server has [asked](crate::Engine::ask) this text, and waits for the
+    /// [answer](crate::Engine::answer).
+    Asked(Question, String),
     /// Some events did not reach this server. Their messages for persons are in the queues.
     Missed,
+}
+
+/// A question of another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question(pub(crate) String);
+
+/// The answers to a question.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// The answers, one of each server.
+    pub texts: Vec<String>,
+    /// The number of servers that have not answered in time.
+    pub missing: usize,
 }
 
 /// A message of a back end that was stored.

@@ -48,7 +48,7 @@ pub use backwire_records::answer_memory::{AnswerMemory, ClaimMemory, OutOfMemory
 pub use backwire_records::dangling::{Dangling, Reference};
 pub use cascades::{Cascade, Cascades};
 pub use error::Error;
-pub use events::{StoreEvent, StoredMessage};
+pub use events::{Answers, Question, StoreEvent, StoredMessage};
 pub use ledger_entry::{KeyLookup, LedgerEntry};
 pub use memory::Memory;
 pub use migration::{MigrationEndpoint, MigrationReport, WaitingMessages, migrate};
@@ -58,7 +58,7 @@ pub use queues::{
 };
 pub use read_options::{ReadOptions, ReadTime};
 pub use record::Record;
-pub use redis::{Redis, RedisOptions};
+pub use redis::{Redis, RedisOptions, RedisUrl};
 pub use sessions::PERSON_KEY;
 pub use sessions::{MemorySessions, SessionEdit, Sessions, StoredSession};
 pub use sqlite::Sqlite;
@@ -237,6 +237,18 @@ pub trait Engine: Send + Sync + 'static {
     /// [event](StoreEvent::Announced), once and in the order of all events. A store of one server
     /// has no events, and this does nothing.
     async fn announce(&self, _text: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Asks all other servers that share the store, and returns their answers. Each of them gets an
+    /// [event](StoreEvent::Asked). It waits for the servers that are running, as far as the store
+    /// knows, and not longer than a few seconds. A store of one server has no others.
+    async fn ask(&self, _text: &str) -> Result<Answers, Error> {
+        Ok(Answers::default())
+    }
+
+    /// Answers a question of another server.
+    async fn answer(&self, _question: &Question, _text: &str) -> Result<(), Error> {
         Ok(())
     }
 

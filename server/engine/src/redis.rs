@@ -32,12 +32,15 @@
 //! | `queue:D`, `message:M` | sorted set, hash | the queue of a device; a message |
 //! | `events` | stream | messages, changed sessions, announcements; 1,000 and 8 MiB at most |
 //! | `connected:N` | set | the devices with sockets at a node |
+//! | `corrections` | hash | the last correction of the sockets at each node |
 //! | `nodes` | hash | the leases of the nodes' numbers, or of a migration: `token end` |
+//! | `answers:T` | stream | the answers to the questions of the server with this token |
 //! | `person-ends` | sorted set | when something of a person expires next |
 //! | `posts:S`, `posts-ages:S` | hash, list | idempotency keys of messages |
 //! | `session:S` | hash | a session |
 //! | `sessions`, `sessions-anonymous` | sorted sets | when sessions expire |
 
+mod address;
 mod cache;
 mod cascades;
 mod connection;
@@ -62,6 +65,7 @@ mod migration;
 mod operation;
 mod part;
 mod plan;
+mod questions;
 mod queues;
 mod repeats;
 mod reply;
@@ -70,17 +74,20 @@ mod runtime;
 mod scan;
 mod script;
 mod sessions;
+mod sockets;
 mod state;
 mod states;
 mod steps;
 mod stored;
 mod stored_message;
+mod streams;
 mod tail;
 mod web_service;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -93,9 +100,9 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    AnswerMemory, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine, Error, Gap,
-    Interest, KeyLookup, LedgerEntry, Queues, ReadOptions, Record, Sessions, Snapshot, StoreEvent,
-    Tail, Window,
+    AnswerMemory, Answers, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine,
+    Error, Gap, Gauge, Interest, KeyLookup, LedgerEntry, Question, Queues, ReadOptions, Record,
+    Sessions, Snapshot, StoreEvent, Tail, Window,
 };
 use cache::Cache;
 use connection::Commands;
@@ -107,14 +114,17 @@ use known::Known;
 use lease::Lease;
 use link::Link;
 use log_ends::LogEnds;
+use questions::Questions;
 use reply::Reply;
 use requests::{Request, Requests};
 use runtime::Task;
 use script::Call;
+use sockets::Sockets;
 use steps::{Steps, within};
 use tail::{Follower, Outputs};
 use writer::Writer;
 
+pub use address::RedisUrl;
 pub(super) use migration::MigrationStore;
 pub(super) use web_service::WebService;
 
@@ -122,7 +132,7 @@ pub(super) use web_service::WebService;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// The address: `redis://[[user]:password@]host[:port][/database]`.
+    /// The address, see [`RedisUrl`].
     pub url: String,
     /// The prefix of all keys. Its part in braces decides the slot of a cluster.
     pub prefix: String,
@@ -158,14 +168,18 @@ pub struct Redis {
     interests: Arc<Interests>,
     /// The queue of the writer, which ends when this is dropped.
     writes: Requests,
-    steps: Steps,
+    steps: Arc<Steps>,
+    sockets: Sockets,
     /// The node that creates the ids of deliveries.
     node: Mutex<Node>,
     /// The claim of its number.
     lease: Lease,
+    questions: Arc<Questions>,
     window: Window,
     gaps: Mutex<Option<mpsc::UnboundedReceiver<Gap>>>,
     events: Mutex<Option<mpsc::Receiver<StoreEvent>>>,
+    /// Whether the tail has a connection now.
+    is_connected: Arc<AtomicBool>,
     _tail: Task,
 }
 
@@ -187,6 +201,8 @@ impl Redis {
         let connection = reads.connection().await?;
         handshake::warn_of_eviction(&link, &mut connection.redis.clone()).await;
         let (delivery, known) = (Arc::<Delivery>::default(), Arc::<Known>::default());
+        let lease = Lease::new(Arc::clone(&writes));
+        let questions = Questions::new(lease.token.clone());
         let (gap_sender, gaps) = mpsc::unbounded_channel();
         let outputs = Outputs {
             delivery: Arc::clone(&delivery),
@@ -194,12 +210,15 @@ impl Redis {
             gaps: gap_sender,
             ends: Arc::default(),
             interests: Arc::default(),
+            questions: Arc::clone(&questions),
+            has_lapsed: Arc::clone(&lease.has_lapsed),
+            is_connected: Arc::default(),
         };
+        let is_connected = Arc::clone(&outputs.is_connected);
         let (ends, interests) = (Arc::clone(&outputs.ends), Arc::clone(&outputs.interests));
         let others = [Arc::clone(&reads), Arc::clone(&writes)];
-        let lease = Lease::new(Arc::clone(&writes));
         let (follower, events) = Follower::begin(link, &connection, outputs, others).await?;
-        let (cache, steps) = (Cache::new(), Steps::spawn(Arc::clone(&writes)));
+        let (cache, steps) = (Cache::new(), Arc::new(Steps::spawn(Arc::clone(&writes))));
         let writer =
             Writer { commands: writes, known: Arc::clone(&known), delivery, window, cache };
         Ok(Self {
@@ -209,12 +228,15 @@ impl Redis {
             ends,
             interests,
             writes: writer.spawn(),
+            sockets: Sockets::new(Arc::clone(&steps)),
             steps,
             node: Mutex::default(),
             lease,
+            questions,
             window,
             gaps: Mutex::new(Some(gaps)),
             events: Mutex::new(Some(events)),
+            is_connected,
             _tail: follower.spawn(),
         })
     }
@@ -320,6 +342,22 @@ impl Engine for Redis {
     async fn announce(&self, text: &str) -> Result<(), Error> {
         let call = Call::new(&script::ANNOUNCE).with(events::MAX_EVENTS).with(text);
         self.steps.run(call).await.map(drop)
+    }
+
+    async fn ask(&self, text: &str) -> Result<Answers, Error> {
+        self.questions.ask(&self.steps, text).await
+    }
+
+    async fn answer(&self, question: &Question, text: &str) -> Result<(), Error> {
+        self.questions.answer(&self.steps, question, text).await
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        vec![Gauge {
+            name: "backwire_redis_connected",
+            help: "1 while this server receives the changes of all servers from Redis.",
+            value: self.is_connected.load(Ordering::Relaxed).into(),
+        }]
     }
 
     async fn close(&self) {

@@ -30,7 +30,7 @@ use super::arrivals::{Arrival, Arrivals};
 use super::rejection::Rejection;
 use super::site_client::{ConnectRequest, SiteClient};
 use super::site_connections::{Revocation, SiteConnections};
-use crate::announcements::{self, Announcement, Announcer};
+use crate::announcements::{self, Announcer, Question, Total};
 use crate::error::{Error, Result};
 use crate::http::send::{self, BacklogPermit, QueuedMessage};
 use crate::sites::{Authenticator, HttpClient, Name, Site, Sites, Table, UserEvent, UserUpdates};
@@ -263,31 +263,39 @@ impl DeliveryService {
         self.0.sites.has_resources(name)
     }
 
-    /// Ends connections of a site, at all servers that share the store. When those of this server
-    /// have ended, returns how many there were.
-    pub(crate) async fn revoke(&self, name: &Name, revocation: &Revocation) -> Result<usize> {
+    /// Ends connections of a site, at all servers that share the store. When they have ended,
+    /// returns how many there were.
+    pub(crate) async fn revoke(&self, name: &Name, revocation: &Revocation) -> Result<Total> {
         let site = name.as_str().to_owned();
-        let announced = match revocation {
-            Revocation::User(user) => Some(Announcement::RevokeUser { site, user: user.clone() }),
+        let question = match revocation {
+            Revocation::User(user) => Some(Question::RevokeUser { site, user: user.clone() }),
             Revocation::Session(token) => self.site_header(name, token).map(|header| {
                 let authorization = announcements::hash_of(header.as_bytes());
-                Announcement::RevokeSession { site, authorization }
+                Question::RevokeSession { site, authorization }
             }),
             Revocation::HashedSession(_) => None,
         };
-        let count = self.revoke_here(name, revocation).await;
-        if let Some(announced) = announced {
-            self.0.announcer.announce(&announced).await?;
+        let (count, ended) = self.begin_revocation(name, revocation);
+        ended.await;
+        let mut total = Total::default();
+        if let Some(question) = question {
+            total = self.0.announcer.ask(&question).await?;
         }
-        Ok(count)
+        total.sum += count;
+        Ok(total)
     }
 
     fn site_header(&self, name: &Name, token: &str) -> Option<HeaderValue> {
         self.0.sites.get(name.as_str())?.auth_scheme.header(token)
     }
 
-    /// Ends connections of a site to this server.
-    pub(crate) async fn revoke_here(&self, name: &Name, revocation: &Revocation) -> usize {
+    /// Ends connections of a site to this server. Returns how many there are, and a future that
+    /// resolves when they have ended. It need not be awaited.
+    pub(crate) fn begin_revocation(
+        &self,
+        name: &Name,
+        revocation: &Revocation,
+    ) -> (usize, impl Future<Output = ()> + use<>) {
         if let Some(authenticator) = self.authenticator_of(name) {
             // Running requests may be older than the revocation, so later connects do not share
             // them.
@@ -295,8 +303,8 @@ impl DeliveryService {
         }
         let handles = self.0.site_connections.revoke(name, revocation);
         let count = handles.len();
-        join_all(handles.into_iter().map(|handle| handle.disconnect())).await;
-        count
+        let ended = join_all(handles.into_iter().map(|handle| handle.disconnect()));
+        (count, ended.map(drop))
     }
 
     pub(super) fn site_connections(&self) -> &SiteConnections {

@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::announcements::Total;
 use crate::delivery::service::DeliveryService;
 use crate::delivery::site_connections::Revocation;
 use crate::error::{Error, Result};
@@ -26,10 +27,18 @@ pub(crate) fn router(sites: Sites, delivery_service: DeliveryService) -> Router 
     Router::new().route(PATH, post(revoke)).with_state((sites, delivery_service))
 }
 
-/// The answer: how many connections were ended.
+/// The answer: how many connections were ended, and how many servers have not answered.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Ended {
     connections: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    missing_servers: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 async fn revoke(
@@ -39,9 +48,10 @@ async fn revoke(
 ) -> Result<Json<Ended>> {
     let (name, _) = caller.authenticate(&sites)?;
     let body: Value = parse(&body).map_err(|error| Error::BadJson(error.to_string()))?;
-    let connections = delivery_service.revoke(&name, &revocation(&body)?).await?;
-    tracing::info!(site = %name, connections, "connections are revoked");
-    Ok(Json(Ended { connections }))
+    let Total { sum: connections, missing_servers } =
+        delivery_service.revoke(&name, &revocation(&body)?).await?;
+    tracing::info!(site = %name, connections, missing_servers, "connections are revoked");
+    Ok(Json(Ended { connections, missing_servers }))
 }
 
 /// Parses the body: `{"user": …}` or `{"session": …}`.

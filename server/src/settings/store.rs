@@ -15,8 +15,7 @@ use super::{Limits, RedisUrl};
 
 const EXPECTED: &str = "expected memory, sqlite:FILE or redis://HOST";
 
-/// An engine, written `memory`, `sqlite:FILE` or
-/// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`.
+/// An engine, written `memory`, `sqlite:FILE` or as a [`RedisUrl`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Store {
     /// Records are lost when the server stops.
@@ -154,7 +153,9 @@ impl FromStr for Store {
                 Err(format!("unknown engine sqlite::memory:; {EXPECTED}"))
             }
             Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(file.into())),
-            Some(("redis" | "rediss", _)) => text.parse().map(Self::Redis),
+            Some(("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", _)) => {
+                text.parse().map(Self::Redis)
+            }
             // It may be an address with a password.
             _ if text.contains('@') => Err(format!("unknown engine; {EXPECTED}")),
             _ => Err(format!("unknown engine {text:?}; {EXPECTED}")),
@@ -180,9 +181,14 @@ mod tests {
 
     #[test]
     fn engine_is_written_as_it_is_read() {
-        for text in
-            ["memory", "sqlite:data/backwire.db", "sqlite:/tmp/a:b.db", "redis://localhost:6380/1"]
-        {
+        for text in [
+            "memory",
+            "sqlite:data/backwire.db",
+            "sqlite:/tmp/a:b.db",
+            "redis://localhost:6380/1",
+            "rediss://localhost?ca=/etc/ca.pem",
+            "redis+sentinel://one,two:26380/main",
+        ] {
             assert_eq!(text.parse::<Store>().unwrap().to_string(), text);
         }
         assert!("sqlite::memory:".parse::<Store>().is_err());
@@ -199,7 +205,7 @@ mod tests {
             assert!(shown.contains("redis://10.0.0.1/1"), "{shown}");
             assert!(!shown.contains("hunter7") && !shown.contains("writer9"), "{shown}");
         }
-        for text in ["redsi://:secret@host", "redis://:secret@", "rediss://:secret@host"] {
+        for text in ["redsi://:secret@host", "redis://:secret@", "rediss://:secret@host#x"] {
             let error = text.parse::<Store>().unwrap_err();
             assert!(!error.contains("secret"), "{error}");
         }

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::reply::Reply;
 use super::stored::unreadable;
 use super::stored_message::{Address, Body, flake};
-use crate::{Error, StoreEvent, StoredMessage};
+use crate::{Error, Question, StoreEvent, StoredMessage};
 
 /// The maximum number of events in the stream. Their bytes are limited, too, see `prelude.lua`. A
 /// server that is further behind misses some.
@@ -22,6 +22,8 @@ const MAX_WAITING_EVENTS: usize = 1_000;
 /// Sends the events of the stream to the server.
 pub(super) struct Events {
     sender: mpsc::Sender<StoreEvent>,
+    /// The token of this server, whose own questions are left out.
+    token: String,
     /// The number of the last event that was read.
     pub(super) last: u64,
     /// Whether events were missed that the server does not know of yet.
@@ -30,14 +32,19 @@ pub(super) struct Events {
 
 impl Events {
     /// Begins after an event.
-    pub(super) fn begin(last: u64) -> (Self, mpsc::Receiver<StoreEvent>) {
+    pub(super) fn begin(last: u64, token: String) -> (Self, mpsc::Receiver<StoreEvent>) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING_EVENTS);
-        (Self { sender, last, has_missed: false }, receiver)
+        (Self { sender, token, last, has_missed: false }, receiver)
     }
 
     /// Continues in another run of Redis, whose last event this is. It may have lost some.
     pub(super) fn restart(&mut self, last: u64) {
         self.last = self.last.min(last);
+        self.has_missed = true;
+    }
+
+    /// Has the server do what it does if it has missed events.
+    pub(super) fn miss(&mut self) {
         self.has_missed = true;
     }
 
@@ -55,6 +62,7 @@ impl Events {
             self.last = number;
             self.report_missed();
             match read(fields) {
+                Ok(StoreEvent::Asked(Question(asker), _)) if asker.starts_with(&self.token) => {}
                 // It fails if the server is closing, or too slow.
                 Ok(event) if !self.has_missed => {
                     self.has_missed = self.sender.try_send(event).is_err();
@@ -77,7 +85,7 @@ impl Events {
     }
 }
 
-/// Reads an event, as the scripts `queue.lua`, `session.lua` and `announce.lua` write it.
+/// Reads an event, as the scripts `queue.lua`, `session.lua`, `announce.lua` and `ask.lua` write it.
 fn read(mut fields: Reply) -> Result<StoreEvent, Error> {
     let (kind, id) = (fields.text()?, fields.text()?);
     if kind == "session" {
@@ -85,6 +93,10 @@ fn read(mut fields: Reply) -> Result<StoreEvent, Error> {
     }
     if kind == "announced" {
         return Ok(StoreEvent::Announced(id));
+    }
+    if kind == "asked" {
+        let (_, text) = (fields.text()?, fields.text()?);
+        return Ok(StoreEvent::Asked(Question(id), text));
     }
     let (_, address, _, body) = (fields.text()?, fields.text()?, fields.text()?, fields.text()?);
     let Address { site, persons, rooms, resync } =

@@ -2,12 +2,16 @@
 //! the number of another would take the devices that are connected there for disconnected.
 //!
 //! A lease ends by itself, by the clock of Redis, if its server is killed. A server that is started
-//! again waits for that.
+//! again waits for that. The other servers then record the devices that were connected to it as
+//! disconnected. If it was only paused or cut off, it claims its number again, and has to
+//! [restore](crate::Queues::restore) its devices.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use redis::Value;
 use tracing::{error, info};
 
 use super::connection::Commands;
@@ -36,7 +40,9 @@ const MIGRATION: &str = "migration";
 pub(super) struct Lease {
     commands: Arc<Commands>,
     /// Distinguishes this process from others.
-    token: String,
+    pub(super) token: String,
+    /// Whether the lease has ended and begun again, so that devices are to be restored.
+    pub(super) has_lapsed: Arc<AtomicBool>,
     /// Renews the lease.
     renewal: Mutex<Option<Task>>,
 }
@@ -46,11 +52,24 @@ struct HeldLease {
     name: String,
 }
 
+/// The outcome of a claim.
+enum Claim {
+    Held(HeldLease),
+    /// The lease is that of this process.
+    Claimed {
+        /// Whether it has been before.
+        is_renewed: bool,
+        /// The numbers of servers whose leases have ended without a release.
+        killed: Vec<String>,
+    },
+}
+
 impl Lease {
     /// Returns a lease that holds no number yet.
     pub(super) fn new(commands: Arc<Commands>) -> Self {
         let token = draw_secret().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { commands, token, renewal: Mutex::default() }
+        let has_lapsed = Arc::default();
+        Self { commands, token, has_lapsed, renewal: Mutex::default() }
     }
 
     /// Claims the number of a node. If another process holds it, this waits until that has ended or
@@ -87,13 +106,17 @@ impl Lease {
     async fn claim(&self, name: &str) -> Result<Option<HeldLease>, Error> {
         // The former renewal would claim its own name again.
         *self.renewal.lock() = None;
-        let held = claim(&self.commands, name, &self.token).await?;
-        if held.is_none() {
-            let (commands, name, token) =
-                (Arc::clone(&self.commands), name.to_owned(), self.token.clone());
-            *self.renewal.lock() = Some(runtime::spawn(renew(commands, name, token)));
+        if let Claim::Held(held) = claim(&self.commands, name, &self.token).await? {
+            return Ok(Some(held));
         }
-        Ok(held)
+        let renewal = Renewal {
+            commands: Arc::clone(&self.commands),
+            name: name.to_owned(),
+            token: self.token.clone(),
+            has_lapsed: Arc::clone(&self.has_lapsed),
+        };
+        *self.renewal.lock() = Some(runtime::spawn(renewal.run()));
+        Ok(None)
     }
 
     /// Ends the lease.
@@ -127,31 +150,70 @@ impl HeldLease {
     }
 }
 
-async fn claim(commands: &Commands, name: &str, token: &str) -> Result<Option<HeldLease>, Error> {
+async fn claim(commands: &Commands, name: &str, token: &str) -> Result<Claim, Error> {
     let duration = u64::try_from(DURATION.as_millis()).unwrap_or(u64::MAX);
     let call = Call::new(&script::LEASE).with("claim").with(name).with(token).with(duration);
-    let mut held = Reply::list(commands.run(&call).await?.0)?;
-    // The reply is empty if the claim has succeeded.
-    Ok(held.text().ok().map(|name| HeldLease { name }))
+    let mut reply = Reply::list(commands.run(&call).await?.0)?;
+    let outcome = reply.text()?;
+    if outcome == "held" {
+        return Ok(Claim::Held(HeldLease { name: reply.text()? }));
+    }
+    let mut killed = Vec::new();
+    let mut names = reply.next_list()?;
+    while let Ok(name) = names.text() {
+        killed.push(name);
+    }
+    Ok(Claim::Claimed { is_renewed: outcome == "renewed", killed })
 }
 
-async fn renew(commands: Arc<Commands>, name: String, token: String) {
-    let mut is_lost = false;
-    loop {
-        runtime::pause(RENEWAL).await;
-        // If Redis is away, the lease may end, and is claimed again later.
-        let Ok(held) = claim(&commands, &name, &token).await else { continue };
-        match &held {
-            Some(held) if !is_lost && held.name == MIGRATION => {
-                error!("a migration has begun while this process was paused or cut off: stop it");
+/// Renews a lease, and cleans up after servers that were killed.
+struct Renewal {
+    commands: Arc<Commands>,
+    name: String,
+    token: String,
+    has_lapsed: Arc<AtomicBool>,
+}
+
+impl Renewal {
+    async fn run(self) {
+        let mut is_lost = false;
+        loop {
+            runtime::pause(RENEWAL).await;
+            // If Redis is away, the lease may end, and is claimed again later.
+            let Ok(claim) = claim(&self.commands, &self.name, &self.token).await else { continue };
+            match &claim {
+                Claim::Held(held) if !is_lost => self.report_lost(held),
+                Claim::Held(_) => {}
+                Claim::Claimed { is_renewed, killed } => {
+                    self.has_lapsed.fetch_or(!is_renewed, Ordering::Relaxed);
+                    self.disconnect_devices(killed).await;
+                }
             }
-            Some(_) if !is_lost => error!(
+            is_lost = matches!(claim, Claim::Held(_));
+        }
+    }
+
+    fn report_lost(&self, held: &HeldLease) {
+        let name = &self.name;
+        if held.name == MIGRATION {
+            error!("a migration has begun while this process was paused or cut off: stop it");
+        } else {
+            error!(
                 "another server has taken the number of this one ({name}) while this one was paused or cut \
                  off: give each server its own `flakeid`, and restart this one"
-            ),
-            _ => {}
+            );
         }
-        is_lost = held.is_some();
+    }
+
+    /// Records the devices of other servers as disconnected.
+    async fn disconnect_devices(&self, numbers: &[String]) {
+        for number in numbers.iter().filter(|number| **number != self.name) {
+            info!("the server with the number {number} has ended, and so have its connections");
+            let call = Call::new(&script::QUEUE_WITHOUT_ROOM).with("killed");
+            let call = call.with(runtime::unix_millis()).with(number);
+            // An error ends it, and it is tried again after the next renewal.
+            while let Ok((Value::Int(1..), _)) = self.commands.run(&call).await {}
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Queues of deliveries in Redis.
 //!
 //! Each device has the numbers of its sockets at each node. When a node begins, only the sockets of
-//! its own former process are gone.
+//! its own former process are gone. When its lease ends without that, the others remove them: see
+//! `lease.rs`.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -18,6 +19,7 @@ use super::events::MAX_EVENTS;
 use super::operation::json;
 use super::reply::{Reply, parse};
 use super::script::{self, Call};
+use super::sockets::Step;
 use super::stored::unreadable;
 use super::stored_message::{Address, Body, flake};
 use crate::ledger::KeyHash;
@@ -47,6 +49,7 @@ impl Queues for Redis {
         let NodeTime { node: number, clock } = NodeTime::of(node, at);
         self.lease.claim_node(number).await?;
         *self.node.lock() = node;
+        self.sockets.clear();
         let node = number;
         self.steps.run(step("begin", at).with(node).with(clock)).await?;
         while self.steps.run(step("away", at).with(node)).await? != Value::Int(0) {}
@@ -98,7 +101,7 @@ impl Queues for Redis {
         at: u64,
     ) -> Result<Option<Flake>, Error> {
         let call = self.connect_step("connect", (&device, ttl, max_devices), at);
-        match self.steps.run(call).await? {
+        match self.run_socket_step((device, Step::Connect), call, at).await? {
             Value::BulkString(last) => flake(&super::reply::text(last)?).map(Some),
             _ => Ok(None),
         }
@@ -112,13 +115,13 @@ impl Queues for Redis {
         at: u64,
     ) -> Result<(), Error> {
         let call = self.connect_step("restore", (&device, ttl, max_devices), at);
-        self.steps.run(call).await.map(drop)
+        self.run_socket_step((device, Step::Restore), call, at).await.map(drop)
     }
 
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
         let call = of_device("disconnect", &device, at).by(&script::QUEUE_WITHOUT_ROOM);
         let call = call.with(self.node_time(at).node);
-        self.steps.run(call).await.map(drop)
+        self.run_socket_step((device, Step::Disconnect), call, at).await.map(drop)
     }
 
     async fn ack(&self, device: Device, acked: Ack, at: u64) -> Result<AckOutcome, Error> {
@@ -174,6 +177,21 @@ impl Redis {
     fn connect_step(&self, name: &str, (device, ttl, max): (&Device, Ttl, usize), at: u64) -> Call {
         let node = self.node_time(at).node;
         of_device(name, device, at).with(node).with(ttl.as_seconds()).with(max)
+    }
+
+    /// Runs a step that changes the number of sockets of a device.
+    async fn run_socket_step(
+        &self,
+        (device, step): (Device, Step),
+        call: Call,
+        at: u64,
+    ) -> Result<Value, Error> {
+        let (node, corrected) = (self.node_time(at).node, device.clone());
+        let correct = move |number, sockets| {
+            let call = of_device("correct", &corrected, at).by(&script::QUEUE_WITHOUT_ROOM);
+            call.with(node).with(number).with(sockets)
+        };
+        self.sockets.run((device, step), call, correct).await
     }
 }
 

@@ -26,6 +26,11 @@ impl Reply {
         self.0.next().ok_or_else(|| Error::Unavailable("a reply of Redis is too short".to_owned()))
     }
 
+    /// Returns the number of parts.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Returns the last part without taking it.
     pub(super) fn peek_last(&self) -> Option<&Value> {
         self.0.as_slice().last()

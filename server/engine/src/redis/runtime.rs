@@ -1,8 +1,11 @@
-//! The edge to the runtime: tasks, time and random numbers. No other file of this engine uses them.
+//! The edge to the runtime and the machine: tasks, time, random numbers and files. No other file of
+//! this engine uses them.
 //! Redis is reached over a network, so this engine is not simulated and has no environment.
 #![expect(clippy::disallowed_methods, reason = "this is an edge")]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use backwire_environment::Environment;
 use tokio::runtime::Handle;
@@ -58,6 +61,16 @@ impl Moment {
     pub(super) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
+}
+
+/// Returns the time in Unix milliseconds.
+pub(super) fn unix_millis() -> u64 {
+    Environment::tokio().unix_millis()
+}
+
+/// Reads a file.
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    fs::read(path)
 }
 
 /// Draws a secret.

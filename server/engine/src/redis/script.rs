@@ -78,6 +78,9 @@ scripts! {
     LOAD_SESSION "scripts/load_session.lua",
     MIGRATE "scripts/queue_data.lua" "scripts/migrate.lua",
     ANNOUNCE "scripts/announce.lua",
+    TAIL "scripts/tail.lua",
+    ASK "scripts/ask.lua",
+    ANSWER "scripts/answer.lua",
     LEASE allow_oom "scripts/lease.lua",
 }
 
@@ -127,7 +130,16 @@ impl Call {
 
     /// Returns the command for the keys with this prefix.
     pub(super) fn command(&self, prefix: &str) -> Cmd {
-        let mut command = cmd("EVALSHA");
+        self.run_by("EVALSHA", prefix)
+    }
+
+    /// The same for a script that writes nothing.
+    pub(super) fn read_only_command(&self, prefix: &str) -> Cmd {
+        self.run_by("EVALSHA_RO", prefix)
+    }
+
+    fn run_by(&self, name: &str, prefix: &str) -> Cmd {
+        let mut command = cmd(name);
         command.arg(&self.script.hash).arg(1).arg(prefix);
         for arg in &self.args {
             command.arg(&arg[..]);

@@ -20,7 +20,7 @@ const MAX_STEPS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Steps {
     queue: mpsc::UnboundedSender<Step>,
-    deadline: Duration,
+    pub(super) deadline: Duration,
 }
 
 struct Step {
@@ -39,10 +39,15 @@ impl Steps {
 
     /// Runs a step. It is queued when the future is polled first.
     pub(super) async fn run(&self, call: Call) -> Result<Value, Error> {
+        self.queue(call).await
+    }
+
+    /// Queues a step. The future returns its outcome.
+    pub(super) fn queue(&self, call: Call) -> impl Future<Output = Result<Value, Error>> + use<> {
         let (answer, outcome) = oneshot::channel();
         // It fails if the task has ended, and then the answer is missing.
         let _ = self.queue.send(Step { call, answer });
-        within(2 * self.deadline, outcome).await
+        within(2 * self.deadline, outcome)
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) struct LogEntry {
 impl LogEntry {
     /// Reads an entry of a stream.
     pub(super) fn read(mut entry: Reply) -> Result<Self, Error> {
-        let offset = offset_of_id(&entry.bytes()?)?;
+        let offset = Self::offset_of_id(&entry.bytes()?)?;
         let (mut list, mut fields) = (entry.next_list()?, HashMap::default());
         while let Ok(name) = list.bytes() {
             fields.insert(name, list.bytes()?);
@@ -75,11 +75,17 @@ impl LogEntry {
     pub(super) fn offset_of(entry: &Value) -> Result<u64, Error> {
         match entry {
             Value::Array(parts) => match parts.first() {
-                Some(Value::BulkString(id)) => offset_of_id(id),
+                Some(Value::BulkString(id)) => Self::offset_of_id(id),
                 _ => Err(unreadable("an entry of a log has no id")),
             },
             _ => Err(unreadable("an entry of a log is not a list")),
         }
+    }
+
+    /// Returns the offset in the id of an entry: `offset-0`.
+    pub(super) fn offset_of_id(id: &[u8]) -> Result<u64, Error> {
+        let offset = id.split(|byte| *byte == b'-').next().unwrap_or_default();
+        parse(&reply::text(offset.to_vec())?)
     }
 
     /// Returns the bytes of the entry in the log.
@@ -153,12 +159,6 @@ impl LogEntry {
             at: self.number("t")?,
         })
     }
-}
-
-/// Returns the offset in the id of an entry: `offset-0`.
-fn offset_of_id(id: &[u8]) -> Result<u64, Error> {
-    let offset = id.split(|byte| *byte == b'-').next().unwrap_or_default();
-    parse(&reply::text(offset.to_vec())?)
 }
 
 /// Returns the number of a verb, as on the wire.

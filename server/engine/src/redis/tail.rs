@@ -1,13 +1,15 @@
 //! The tail: one task per node follows the logs of all resources with a blocking connection of its
-//! own, and sends the changes of all nodes to the channel. It follows the stream of events as well.
-//! Changes of resources that nobody at this node follows are left out, and are not decoded.
+//! own, and sends the changes of all nodes to the channel.
+//! Changes of resources that nobody at this node follows are left out, and are not decoded. It also
+//! follows the streams of events and of answers.
 //!
 //! Invariant: each change is sent once and in order, whatever happens to the connection: the task
 //! continues after the last offset that it has sent. If the log has dropped the next change, or
 //! Redis has lost changes, it reports a [`Gap`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backwire_records::change::{Position, Resource};
@@ -22,17 +24,20 @@ use super::handshake::Epoch;
 use super::interests::Interests;
 use super::link::Link;
 use super::log_ends::LogEnds;
+use super::questions::Questions;
 use super::reply::{Reply, text};
 use super::runtime::{self, Moment, Task, pause};
 use super::script::{self, Call};
 use super::stored::LogEntry;
+use super::streams::{self, BLOCK, MAX_NEW, Stream, StreamPosition};
 use crate::{Error, Gap, StoreEvent, Tail};
 
-/// How long Redis waits for changes in one command.
-const BLOCK: Duration = Duration::from_secs(1);
+/// If the entries of one read took longer than this, because the channel was full, the streams may
+/// have many new entries, and are read in pages.
+const MAX_DELAY: Duration = Duration::from_millis(100);
 
-/// The maximum number of changes of each resource in one reply.
-const MAX_CHANGES: usize = 64;
+/// The id before the first entry of a stream.
+const BEGINNING: &str = "0-0";
 
 /// The time between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
@@ -44,6 +49,11 @@ pub(super) struct Outputs {
     pub(super) gaps: UnboundedSender<Gap>,
     pub(super) ends: Arc<LogEnds>,
     pub(super) interests: Arc<Interests>,
+    pub(super) questions: Arc<Questions>,
+    /// Whether this node has to restore its devices, see [`Lease`](super::lease::Lease).
+    pub(super) has_lapsed: Arc<AtomicBool>,
+    /// Whether the tail has a connection now.
+    pub(super) is_connected: Arc<AtomicBool>,
 }
 
 /// A follower of all logs.
@@ -58,6 +68,10 @@ pub(super) struct Follower {
     /// The last offset of each resource that was sent.
     offsets: BTreeMap<Resource, u64>,
     events: Events,
+    /// The last answer that was read.
+    last_answer: String,
+    /// The streams that may have many entries which were not read.
+    behind: BTreeSet<Stream>,
 }
 
 impl Follower {
@@ -76,8 +90,19 @@ impl Follower {
             offsets.insert(resource, head);
         }
         let (epoch, last_resource) = (connection.epoch, heads.last_resource);
-        let (events, receiver) = Events::begin(heads.last_event);
-        let follower = Self { link, outputs, others, epoch, last_resource, offsets, events };
+        let (events, receiver) = Events::begin(heads.last_event, outputs.questions.token.clone());
+        let (last_answer, behind) = (BEGINNING.to_owned(), BTreeSet::new());
+        let follower = Self {
+            link,
+            outputs,
+            others,
+            epoch,
+            last_resource,
+            offsets,
+            events,
+            last_answer,
+            behind,
+        };
         Ok((follower, receiver))
     }
 
@@ -91,6 +116,7 @@ impl Follower {
             if let Err(error) = self.follow().await {
                 warn!("the tail reconnects: {error}");
             }
+            self.outputs.is_connected.store(false, Ordering::Relaxed);
             self.others.iter().for_each(|other| other.suspect());
             pause(RETRY).await;
         }
@@ -102,30 +128,68 @@ impl Follower {
         if connection.epoch != self.epoch {
             self.compare(&connection).await?;
         }
+        self.behind = self.streams().collect();
+        self.outputs.is_connected.store(true, Ordering::Relaxed);
         let mut checked = Moment::now();
         loop {
-            let mut read = cmd("XREAD");
-            read.arg("COUNT").arg(MAX_CHANGES).arg("BLOCK").arg(BLOCK.as_millis().to_string());
-            read.arg("STREAMS").arg(format!("{}:resources", self.link.prefix));
-            read.arg(self.events_key());
-            for resource in self.offsets.keys() {
-                read.arg(self.log(resource));
-            }
-            read.arg(&self.last_resource).arg(format!("{}-0", self.events.last));
-            for offset in self.offsets.values() {
-                read.arg(format!("{offset}-0"));
+            if self.outputs.has_lapsed.swap(false, Ordering::Relaxed) {
+                self.events.miss();
             }
             self.events.report_missed();
             if checked.elapsed() >= BLOCK {
                 self.check_epoch(&mut connection).await?;
                 checked = Moment::now();
             }
-            let streams: Result<Value, _> = read.query_async(&mut connection.redis).await;
-            let streams = streams.map_err(|error| self.link.error(&error))?;
-            for stream in Reply::list(streams)? {
-                self.receive(Reply::list(stream)?).await?;
-            }
+            self.read(&mut connection).await?;
         }
+    }
+
+    /// Reads the next entries of all streams: pages of those that are behind, and the newest of the
+    /// others. If none is behind, it waits for new ones.
+    async fn read(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        let (behind, current): (Vec<_>, Vec<_>) =
+            self.positions().partition(|position| self.behind.contains(&position.stream));
+        self.behind.clear();
+        let (prefix, mut commands) = (&self.link.prefix, redis::pipe());
+        if !current.is_empty() {
+            commands.add_command(streams::new_entries(prefix, &current, behind.is_empty()));
+        }
+        if !behind.is_empty() {
+            let is_needed = |stream: &Stream| match stream {
+                Stream::Log(resource) => self.outputs.interests.include(resource),
+                _ => true,
+            };
+            commands.add_command(streams::page(prefix, &behind, is_needed));
+        }
+        let replies: Result<Vec<Value>, _> = commands.query_async(&mut connection.redis).await;
+        let replies = replies.map_err(|error| self.link.error(&error))?;
+        let (begin, mut replies) = (Moment::now(), replies.into_iter());
+        if !current.is_empty() {
+            self.receive_new(Reply::list(replies.next().unwrap_or(Value::Nil))?).await?;
+        }
+        self.receive_page(Reply::list(replies.next().unwrap_or(Value::Nil))?).await?;
+        if begin.elapsed() > MAX_DELAY {
+            self.behind = self.streams().collect();
+        }
+        Ok(())
+    }
+
+    /// Returns all streams.
+    fn streams(&self) -> impl Iterator<Item = Stream> {
+        self.positions().map(|position| position.stream)
+    }
+
+    fn positions(&self) -> impl Iterator<Item = StreamPosition> {
+        let answers = Stream::Answers(self.outputs.questions.token.clone());
+        let others = [
+            (Stream::Resources, self.last_resource.clone()),
+            (Stream::Events, format!("{}-0", self.events.last)),
+            (answers, self.last_answer.clone()),
+        ];
+        let logs = self.offsets.iter();
+        let logs =
+            logs.map(|(resource, last)| (Stream::Log(resource.clone()), format!("{last}-0")));
+        others.into_iter().chain(logs).map(|(stream, last)| StreamPosition { stream, last })
     }
 
     /// Fails if the data are of another epoch, because somebody has emptied Redis.
@@ -142,24 +206,65 @@ impl Follower {
         }
     }
 
-    fn log(&self, resource: &Resource) -> String {
-        format!("{}:log:{resource}", self.link.prefix)
+    /// Receives the reply of `XREAD`.
+    async fn receive_new(&mut self, streams: Reply) -> Result<(), Error> {
+        let prefix = format!("{}:", self.link.prefix);
+        for stream in streams {
+            let mut stream = Reply::list(stream)?;
+            let (key, entries) = (stream.text()?, stream.next_list()?);
+            let stream = Stream::of(key.strip_prefix(&prefix).unwrap_or(&key));
+            if entries.len() >= MAX_NEW {
+                self.behind.insert(stream.clone());
+            }
+            self.receive(stream, entries).await?;
+        }
+        Ok(())
     }
 
-    fn events_key(&self) -> String {
-        format!("{}:events", self.link.prefix)
+    /// Receives the reply of `tail.lua`.
+    async fn receive_page(&mut self, streams: Reply) -> Result<(), Error> {
+        for part in streams {
+            let mut part = Reply::list(part)?;
+            let (stream, entries) = (Stream::of(&part.text()?), part.next_list()?);
+            let (last, has_more) = (part.bytes()?, part.number::<u8>()? == 1);
+            if has_more {
+                self.behind.insert(stream.clone());
+            }
+            match &stream {
+                Stream::Log(resource) if !last.is_empty() => {
+                    self.leave_out(resource, LogEntry::offset_of_id(&last)?);
+                }
+                _ => self.receive(stream, entries).await?,
+            }
+        }
+        Ok(())
     }
 
     /// Receives the new entries of a stream.
-    async fn receive(&mut self, mut stream: Reply) -> Result<(), Error> {
-        let (name, entries) = (stream.text()?, stream.next_list()?);
-        if name == self.events_key() {
-            return self.events.receive(entries);
+    async fn receive(&mut self, stream: Stream, entries: Reply) -> Result<(), Error> {
+        match stream {
+            Stream::Resources => self.receive_resources(entries),
+            Stream::Events => self.events.receive(entries),
+            Stream::Answers(_) => {
+                let last = self.outputs.questions.receive(entries)?;
+                self.last_answer = last.unwrap_or_else(|| std::mem::take(&mut self.last_answer));
+                Ok(())
+            }
+            Stream::Log(resource) => self.receive_changes(&resource, entries).await,
         }
-        let Some(resource) = name.strip_prefix(&format!("{}:log:", self.link.prefix)) else {
-            return self.receive_resources(entries);
-        };
-        self.receive_changes(&Resource::internal(resource), entries).await
+    }
+
+    /// Leaves all changes up to an offset out, unless somebody has begun to follow the resource
+    /// after Redis was asked.
+    fn leave_out(&mut self, resource: &Resource, last: u64) {
+        // First the end, and then the interest: see `log_ends`.
+        self.outputs.ends.passed(resource, self.position(last));
+        if self.outputs.interests.include(resource) {
+            self.behind.insert(Stream::Log(resource.clone()));
+            return;
+        }
+        self.offsets.insert(resource.clone(), last);
+        self.outputs.delivery.delivered(resource, self.position(last));
     }
 
     async fn receive_changes(&mut self, resource: &Resource, entries: Reply) -> Result<(), Error> {
@@ -240,7 +345,8 @@ impl Follower {
         let mut lost = self.offsets.clone();
         self.epoch = connection.epoch;
         // The stream of resources is read again: it may be another one, too.
-        self.last_resource = "0-0".to_owned();
+        self.last_resource = BEGINNING.to_owned();
+        self.last_answer = BEGINNING.to_owned();
         self.events.restart(heads.last_event);
         for Head { resource, head, first } in heads.resources {
             let Some(last) = lost.remove(&resource) else { continue };

@@ -519,7 +519,7 @@ async fn unreachable_redis_is_an_error() {
     let (tail, _changes) = mpsc::channel(1);
     let options = redis_options_at("nonsense".to_owned());
     let refused = Redis::open(options, Window::default(), tail).await.unwrap_err().to_string();
-    assert!(refused.contains("the address of Redis is not valid"), "{refused}");
+    assert!(refused.contains("the address of Redis does not begin with redis://"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

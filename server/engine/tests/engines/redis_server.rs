@@ -31,8 +31,20 @@ pub(crate) struct RedisServer {
 impl RedisServer {
     /// Starts a server with these options.
     pub(crate) fn start(options: &[&str]) -> Self {
+        let options = options.iter().map(|it| (*it).to_owned()).collect();
+        Self::start_in(tempfile::tempdir().unwrap(), options)
+    }
+
+    /// Starts a sentinel with these lines of configuration.
+    pub(crate) fn start_sentinel(lines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options: Vec<_> = options.iter().map(|it| (*it).to_owned()).collect();
+        let file = folder.path().join("sentinel.conf");
+        std::fs::write(&file, lines).unwrap();
+        let options = [file.to_str().unwrap(), "--sentinel"];
+        Self::start_in(folder, options.map(str::to_owned).into())
+    }
+
+    fn start_in(folder: TempDir, options: Vec<String>) -> Self {
         // Another process may take the free port before Redis does.
         for _ in 0..10 {
             let port = free_port();
@@ -71,16 +83,29 @@ impl RedisServer {
 
     /// Runs a command and returns the first bytes of its reply.
     pub(crate) fn command(&self, words: &[&str]) -> String {
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
-        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
-        let mut reply = vec![0; 64 << 10];
-        let length = stream.read(&mut reply).unwrap();
-        String::from_utf8_lossy(&reply[..length]).into_owned()
+        self.command_as(None, words)
     }
+
+    /// The same with a password.
+    pub(crate) fn command_as(&self, password: Option<&str>, words: &[&str]) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        if let Some(password) = password {
+            assert_eq!(exchange(&mut stream, &["AUTH", password]), "+OK\r\n");
+        }
+        exchange(&mut stream, words)
+    }
+}
+
+/// Runs a command and returns the first bytes of its reply.
+fn exchange(stream: &mut TcpStream, words: &[&str]) -> String {
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    std::io::Write::write_all(stream, request.as_bytes()).unwrap();
+    let mut reply = vec![0; 64 << 10];
+    let length = stream.read(&mut reply).unwrap();
+    String::from_utf8_lossy(&reply[..length]).into_owned()
 }
 
 impl Drop for RedisServer {
@@ -112,8 +137,13 @@ fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
         "the tests of the Redis engine need redis-server: run `apt-get install redis-server`, or install \
          Redis 7 or later in another way"
     );
+    // A file of configuration comes first.
+    let has_file = options.first().is_some_and(|option| !option.starts_with("--"));
+    let (file, options) = options.split_at(usize::from(has_file));
     Command::new("sh")
-        .args(["-c", GUARD, "sh", "--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
+        .args(["-c", GUARD, "sh"])
+        .args(file)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"])
         .arg(folder)
         .args(["--loglevel", "warning"])
         .args(options)

@@ -31,9 +31,9 @@ use crate::redis_server::RedisServer;
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Makes a server wait at most that long for a command of Redis.
-fn with_short_deadline(builder: Builder, port: u16, worker: u8) -> Builder {
+fn with_short_deadline(builder: Builder, url: String, worker: u8) -> Builder {
     let open = move |tail| {
-        let mut options = RedisOptions::new(format!("redis://127.0.0.1:{port}"));
+        let mut options = RedisOptions::new(url);
         options.deadline = DEADLINE;
         let opening = Redis::open(options, Window::default(), tail);
         Ok(Arc::new(Handle::current().block_on(opening)?) as Arc<dyn Engine>)
@@ -42,9 +42,9 @@ fn with_short_deadline(builder: Builder, port: u16, worker: u8) -> Builder {
 }
 
 /// Two servers, a client with a list at each, and the device of a person at the second one.
-struct Cluster {
+pub(super) struct Cluster {
     services: [PushService; 2],
-    lists: [LiveList; 2],
+    pub(super) lists: [LiveList; 2],
     person: &'static str,
     device: DeviceConnection,
 }
@@ -52,22 +52,34 @@ struct Cluster {
 impl Cluster {
     /// Starts servers that reach Redis by these ports.
     async fn start(ports: [u16; 2]) -> Self {
-        let service = async |port, worker| {
-            PushService::build(|_| {}, |builder| with_short_deadline(builder, port, worker)).await
+        Self::at(ports.map(|port| format!("redis://127.0.0.1:{port}"))).await
+    }
+
+    /// Starts servers that reach Redis by these addresses.
+    pub(super) async fn at(urls: [String; 2]) -> Self {
+        let service = async |url: &String, worker| {
+            let configure = |builder| with_short_deadline(builder, url.clone(), worker);
+            PushService::build(|_| {}, configure).await
         };
-        let services = [service(ports[0], 1).await, service(ports[1], 2).await];
+        let services = [service(&urls[0], 1).await, service(&urls[1], 2).await];
         let [one, two] = services.each_ref().map(|service| service.server.addr());
         let lists = [LiveList::open(one).await, LiveList::open(two).await];
         let device = services[1].connect("user_ann").await;
         Self { services, lists, person: "user_ann", device }
     }
 
-    fn addrs(&self) -> [SocketAddr; 2] {
+    /// Continues with the device of another person.
+    pub(super) async fn use_person(&mut self, person: &'static str) {
+        self.person = person;
+        self.device = self.services[1].connect(person).await;
+    }
+
+    pub(super) fn addrs(&self) -> [SocketAddr; 2] {
         self.services.each_ref().map(|service| service.server.addr())
     }
 
     /// Checks that everything is current, and that messages arrive at the device once.
-    async fn check(mut self, writes: &mut RandomWrites) {
+    pub(super) async fn check(mut self, writes: &mut RandomWrites) {
         let addrs = self.addrs();
         wait_for_health(&addrs, 200).await;
         let [one, two] = &mut self.lists;
@@ -101,13 +113,20 @@ pub(super) async fn wait_for_health(servers: &[SocketAddr], status: u16) {
     }
 }
 
+/// Returns the metrics of a server whose names begin with this.
+async fn metrics(server: SocketAddr, name: &str) -> Vec<String> {
+    let text = reqwest::get(format!("http://{server}/metrics")).await.unwrap().text().await;
+    let text = text.unwrap();
+    text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect()
+}
+
 async fn create(server: SocketAddr) -> Response {
     let record = json!({ "id": "refused" });
     send(server, Method::POST, "/todo", "\"refused\"", &record).await.unwrap()
 }
 
 /// Checks that a server refuses writes, and says when to try again.
-async fn assert_unavailable(server: SocketAddr) {
+pub(super) async fn assert_unavailable(server: SocketAddr) {
     let refused = create(server).await;
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
@@ -218,8 +237,7 @@ async fn failover_that_loses_writes_begins_a_new_epoch_and_clients_read_again() 
     let [one, two] = &mut cluster.lists;
     writes.check(&addrs, &mut [one, two]).await;
     writes.expected = kept;
-    cluster.person = "user_bob";
-    cluster.device = cluster.services[1].connect(cluster.person).await;
+    cluster.use_person("user_bob").await;
     proxy.close();
     master.stop();
     assert_unavailable(addrs[0]).await;
@@ -270,6 +288,30 @@ async fn full_memory_of_redis_refuses_writes_and_keeps_reads_deletes_and_connect
     cluster.device.ack(ack).await;
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
     cluster.check(&mut writes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_show_whether_redis_is_connected_and_nothing_of_other_engines() {
+    let mut redis = RedisServer::start(DURABLE);
+    let server = start(on_redis(Server::builder(), redis.port, 1)).await;
+    let addr = server.addr();
+    let wait_for = async |value: &str| {
+        let begin = Instant::now();
+        while metrics(addr, "backwire_redis_connected").await != [value] {
+            assert!(begin.elapsed() < RECOVERY, "the metric does not become {value}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    wait_for("backwire_redis_connected 1").await;
+    for name in ["backwire_wal_bytes", "backwire_disk_full"] {
+        assert_eq!(metrics(addr, name).await, Vec::<String>::new());
+    }
+    assert_eq!(metrics(addr, "backwire_unread_bytes").await.len(), 1);
+    redis.stop();
+    wait_for("backwire_redis_connected 0").await;
+    redis.restart();
+    wait_for("backwire_redis_connected 1").await;
+    server.shutdown().await;
 }
 
 #[tokio::test]

@@ -1,22 +1,12 @@
 -- Leases by the clock of Redis: of the numbers of nodes, and of a migration, which excludes nodes.
 -- The hash `nodes` has `token end` by the number, or by `migration`. ARGV: the step, and what it
 -- needs.
-local NODES, MIGRATION = P .. ':nodes', 'migration'
+local MIGRATION = 'migration'
 local step = take()
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-
--- Returns the token that holds a name and for how many milliseconds, or nothing.
-local function holder(name)
-  local token, until_ = string.match(redis.call('HGET', NODES, name) or '', '^(%x+) (%d+)$')
-  if token and tonumber(until_) > now then
-    return token, tonumber(until_) - now
-  end
-end
 
 local function release(token)
   for _, name in ipairs(redis.call('HKEYS', NODES)) do
-    if not holder(name) or holder(name) == token then
+    if lease_of(name) == token then
       redis.call('HDEL', NODES, name)
     end
   end
@@ -24,25 +14,44 @@ end
 
 local steps = {}
 
--- Claims a name, or extends the claim. ARGV: the name, a token, milliseconds. Returns the name that
--- another token holds and for how many milliseconds, or nothing.
+-- Returns the numbers whose leases have ended, and whose devices are still to be disconnected.
+local function ended()
+  local names = {}
+  for _, name in ipairs(redis.call('HKEYS', NODES)) do
+    if name ~= MIGRATION and not lease_of(name) then
+      names[#names + 1] = name
+    end
+  end
+  return names
+end
+
+-- Claims a name, or extends the claim. ARGV: the name, a token, milliseconds. Returns `held` and
+-- the name that another token holds; or `begun` or `renewed`, and the numbers of nodes that were
+-- killed.
 function steps.claim()
   local name, token, duration = take(), take(), take_number()
   local names = name == MIGRATION and redis.call('HKEYS', NODES) or {name, MIGRATION}
   for _, other in ipairs(names) do
-    local owner, left = holder(other)
+    local owner = lease_of(other)
     if owner and owner ~= token then
-      return {other, left}
+      return {'held', other}
     end
   end
+  local outcome = lease_of(name) == token and 'renewed' or 'begun'
   release(token)
-  redis.call('HSET', NODES, name, token .. ' ' .. text(now + duration))
-  return {}
+  redis.call('HSET', NODES, name, token .. ' ' .. text(now() + duration))
+  return {outcome, ended()}
 end
 
 -- Ends all claims of a token. ARGV: the token.
 function steps.release()
-  release(take())
+  local token = take()
+  for _, name in ipairs(redis.call('HKEYS', NODES)) do
+    if lease_of(name) == token then
+      -- Other nodes disconnect its devices if it has not done so.
+      redis.call('HSET', NODES, name, token .. ' 0')
+    end
+  end
   return {}
 end
 

@@ -48,6 +48,22 @@ local function number_in(hash, field, default)
   return tonumber(redis.call('HGET', hash, field) or default)
 end
 
+-- Leases of nodes by the clock of Redis.
+local NODES = P .. ':nodes'
+
+local function now()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Returns the token of the lease of a name, or nothing if it has ended.
+local function lease_of(name)
+  local token, until_ = string.match(redis.call('HGET', NODES, name) or '', '^(%x+) (%d+)$')
+  if token and tonumber(until_) > now() then
+    return token
+  end
+end
+
 -- Adds an event to the stream that all servers follow. Its number is one more than that of the
 -- last. The oldest events are dropped if there are more than `max`, or if they have too many bytes.
 local function add_event(max, ...)

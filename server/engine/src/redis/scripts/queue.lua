@@ -26,15 +26,18 @@ end
 
 local steps = {}
 
+-- The numbers of corrections of each node, see `sockets.rs`.
+local CORRECTIONS = P .. ':corrections'
+
 -- ARGV: node, clock.
 function steps.begin()
-  return next_id(take_number(), take_number())
+  local node = take_number()
+  redis.call('HDEL', CORRECTIONS, node)
+  return next_id(node, take_number())
 end
 
--- The devices that were connected to a former process of a node are away. ARGV: node. Returns
--- whether there may be more.
-function steps.away()
-  local node = take()
+-- Some devices of a node are away. Returns their number.
+local function disconnect_some(node)
   local members = redis.call('SPOP', key('connected', node), 200)
   for _, member in ipairs(members) do
     local _, last, length = string.find(member, '^(%d+):')
@@ -49,6 +52,25 @@ function steps.away()
     end
   end
   return #members
+end
+
+-- The devices that were connected to a former process of a node are away. ARGV: node. Returns
+-- whether there may be more.
+function steps.away()
+  return disconnect_some(take())
+end
+
+-- The same for a node that was killed. ARGV: node. If it has begun again, it does this by itself.
+function steps.killed()
+  local node = take()
+  if lease_of(node) then
+    return 0
+  end
+  local count = disconnect_some(node)
+  if count == 0 then
+    redis.call('HDEL', NODES, node)
+  end
+  return count
 end
 
 -- ARGV: node, clock, site, whether a key is given (then its hash, fingerprint and the cutoff), ttl,
@@ -127,14 +149,29 @@ local function make_device(person, name, devices)
   return {number = number, left = 0, sockets = {}}
 end
 
--- Adds a socket of a device. If it is to be restored, the device keeps the sockets that it has at
--- the node.
+-- Whether a step was given up before Redis has run it: its effect was corrected since.
+local function is_late(node, correction)
+  return number_in(CORRECTIONS, node, 0) > correction
+end
+
+-- Sets the number of sockets of a device at a node.
+local function set_sockets(person, name, device, node, sockets)
+  device.sockets[node] = sockets > 0 and sockets or nil
+  redis.call(sockets > 0 and 'SADD' or 'SREM', key('connected', node), connected_member(person, name))
+end
+
+-- Adds a socket of a device. If it is to be restored, the device has this number of sockets at the
+-- node.
 local function connect(is_restored)
   local person, name, node, seconds, max = take(), take(), take(), take_number(), take_number()
+  local correction, sockets = take_number(), take_number()
+  if is_late(node, correction) then
+    return false
+  end
   expire(person)
   local devices, count = devices_of(person)
   local device, gone = devices[name], {}
-  if is_restored and device and device.sockets[node] then
+  if is_restored and (sockets == 0 or device and device.sockets[node] == sockets) then
     settle(person)
     return 0
   end
@@ -144,10 +181,9 @@ local function connect(is_restored)
   end
   if device then
     redis.call('DEL', key('waiting-ends', person))
-    device.sockets[node] = (device.sockets[node] or 0) + 1
+    set_sockets(person, name, device, node, is_restored and sockets or (device.sockets[node] or 0) + 1)
     device.ttl, device['end'] = seconds, NEVER
     save_device(person, name, device)
-    redis.call('SADD', key('connected', node), connected_member(person, name))
     for _, other in ipairs(gone) do
       drop_device(person, other, devices[other])
     end
@@ -157,8 +193,8 @@ local function connect(is_restored)
   return device and (redis.call('HGET', META, 'flake') or '0000000000000000')
 end
 
--- ARGV: person, device, node, ttl, maximum number of devices. Returns the last id, or nothing if
--- there is no room.
+-- ARGV: person, device, node, ttl, maximum number of devices, the last correction of the node, the
+-- sockets to restore. Returns the last id, or nothing if there is no room.
 function steps.connect()
   return connect(false)
 end
@@ -168,16 +204,37 @@ function steps.restore()
   return connect(true)
 end
 
--- ARGV: person, device, node.
+-- ARGV: person, device, node, the last correction of the node.
 function steps.disconnect()
-  local person, name, node = take(), take(), take()
+  local person, name, node, correction = take(), take(), take(), take_number()
+  if is_late(node, correction) then
+    return 0
+  end
   expire(person)
   local device = devices_of(person)[name]
   if device and device.sockets[node] then
-    device.sockets[node] = device.sockets[node] > 1 and device.sockets[node] - 1 or nil
-    if not device.sockets[node] then
-      redis.call('SREM', key('connected', node), connected_member(person, name))
-    end
+    set_sockets(person, name, device, node, device.sockets[node] - 1)
+    leave_if_away(person, name, device)
+  end
+  settle(person)
+  expire_some()
+  return 0
+end
+
+-- Corrects the number of sockets of a device, because the outcome of a step is unknown. ARGV:
+-- person, device, node, the number of this correction, the sockets.
+function steps.correct()
+  local person, name, node, correction, sockets =
+    take(), take(), take(), take_number(), take_number()
+  if is_late(node, correction) then
+    return 0
+  end
+  redis.call('HSET', CORRECTIONS, node, text(correction))
+  expire(person)
+  local device = devices_of(person)[name]
+  if device and (device.sockets[node] or 0) ~= sockets then
+    set_sockets(person, name, device, node, sockets)
+    device['end'] = NEVER
     leave_if_away(person, name, device)
   end
   settle(person)
