@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use backwire_engine::{ChangesSince, Engine, Error, Gap, Redis, RedisOptions, StoreEvent, Window};
+use backwire_engine::{
+    ChangesSince, Engine, Enqueue, Error, Gap, MessageList, Redis, RedisOptions, StoreEvent, Window,
+};
 use backwire_records::change::{Attributes, Change, Position, Resource, Room};
 use backwire_records::criteria::{Criteria, Language, Parameters};
 use backwire_records::messages::flake::Node;
@@ -318,6 +321,29 @@ async fn restart_of_redis_keeps_data_and_positions_in_its_append_only_file() {
     let lost = Position { offset: 2, ..position };
     assert!(matches!(since(lost).await, ChangesSince::OutOfReach));
     assert!(store.commit(keyed("k", milk())).await.repeated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_is_not_stored_after_an_earlier_one_of_its_list_has_failed() {
+    let mut server = RedisServer::start(&["--save", ""]);
+    let store = redis_with(options_of(&server), Window::default(), 1024);
+    let (list, arg) = (MessageList::default(), AtomicU64::new(0));
+    let enqueue = async |list: Option<&MessageList>| {
+        let message = post(&["ann"], "e", arg.fetch_add(1, Ordering::SeqCst));
+        store.engine.queues().enqueue(Enqueue { list: list.cloned(), ..message }).await
+    };
+    enqueue(Some(&list)).await.unwrap();
+    server.stop();
+    enqueue(Some(&list)).await.unwrap_err();
+    server.restart();
+    let other = MessageList::default();
+    let begin = Instant::now();
+    while enqueue(None).await.is_err() {
+        assert!(begin.elapsed() < PATIENCE);
+    }
+    enqueue(Some(&other)).await.unwrap();
+    let error = enqueue(Some(&list)).await.unwrap_err();
+    assert!(matches!(&error, Error::Unavailable(why) if why.contains("an earlier message")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
