@@ -5,8 +5,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -22,7 +22,7 @@ const LIVE: &[u8] = b"GET /socket.io/";
 pub struct Proxy {
     address: SocketAddr,
     line: watch::Sender<Line>,
-    faults: Arc<AtomicUsize>,
+    ends: Ends,
 }
 
 /// The state of a line.
@@ -38,12 +38,21 @@ enum Line {
     Cut,
 }
 
-/// The targets of a line, and the number of its faults.
+/// The targets of a line, and what has happened on it.
 #[derive(Debug, Clone)]
 struct Ends {
-    server: SocketAddr,
+    /// A connection goes to the first of them that accepts it.
+    servers: Arc<[SocketAddr]>,
     pages: Option<SocketAddr>,
     faults: Arc<AtomicUsize>,
+    /// The server of the last live connection.
+    live: Arc<Mutex<Option<SocketAddr>>>,
+}
+
+impl Ends {
+    async fn connect(&self) -> io::Result<TcpStream> {
+        TcpStream::connect(&*self.servers).await
+    }
 }
 
 /// The direction of data.
@@ -56,23 +65,28 @@ enum Direction {
 impl Proxy {
     /// Creates a line to a server.
     pub async fn to(server: SocketAddr) -> Self {
-        Self::new(server, None).await
+        Self::to_first_of(&[server]).await
+    }
+
+    /// Creates a line to the first of several servers that accepts a connection.
+    pub async fn to_first_of(servers: &[SocketAddr]) -> Self {
+        Self::new(servers, None).await
     }
 
     /// Creates a line for live connections. Pages come from another server, whatever the state of
     /// the line is, as from a CDN or a service worker.
     pub async fn beside(pages: SocketAddr, server: SocketAddr) -> Self {
-        Self::new(server, Some(pages)).await
+        Self::new(&[server], Some(pages)).await
     }
 
-    async fn new(server: SocketAddr, pages: Option<SocketAddr>) -> Self {
+    async fn new(servers: &[SocketAddr], pages: Option<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
         let address = listener.local_addr().expect("it is bound");
         let (line, state) = watch::channel(Line::Open);
-        let faults = Arc::new(AtomicUsize::new(0));
-        let ends = Ends { server, pages, faults: faults.clone() };
-        tokio::spawn(accept(listener, ends, state));
-        Self { address, line, faults }
+        let (faults, live) = Default::default();
+        let ends = Ends { servers: servers.into(), pages, faults, live };
+        tokio::spawn(accept(listener, ends.clone(), state));
+        Self { address, line, ends }
     }
 
     /// Returns the address for browsers: `http://127.0.0.1:port`.
@@ -108,7 +122,13 @@ impl Proxy {
 
     /// Returns the number of connections that were closed or refused because the line was cut.
     pub fn faults(&self) -> usize {
-        self.faults.load(Ordering::SeqCst)
+        self.ends.faults.load(Ordering::SeqCst)
+    }
+
+    /// Returns the server of the last live connection.
+    pub fn live_server(&self) -> SocketAddr {
+        let live = *self.ends.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.expect("the page has connected")
     }
 }
 
@@ -159,15 +179,21 @@ async fn connect(
         return Ok(());
     }
     // Without a server, the proxy closes this end, and the browser sees that there is no server.
-    let server = TcpStream::connect(ends.server).await?;
+    let server = ends.connect().await?;
     server.set_nodelay(true)?;
+    let address = server.peer_addr()?;
+    let note_live = |data: &[u8]| {
+        if data.starts_with(LIVE) {
+            *ends.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+        }
+    };
     let (from_browser, to_browser) = browser.into_split();
     let (from_server, to_server) = server.into_split();
     let mut state = line.clone();
     tokio::select! {
         _ = async { tokio::join!(
-            carry(from_browser, to_server, Direction::ToServer, line.clone()),
-            carry(from_server, to_browser, Direction::ToBrowser, line),
+            carry(from_browser, to_server, Direction::ToServer, line.clone(), note_live),
+            carry(from_server, to_browser, Direction::ToBrowser, line, |_| ()),
         ) } => {}
         cut = becomes(&mut state, |line| line == Line::Cut) => {
             // Otherwise the proxy was dropped, which closes the connection.
@@ -203,12 +229,13 @@ async fn ask_once(browser: &mut TcpStream, pages: &mut TcpStream) -> io::Result<
     pages.write_all(head.as_bytes()).await
 }
 
-/// Forwards data in one direction, while the line does.
+/// Forwards data in one direction, while the line does, and passes it to `note` before.
 async fn carry(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     direction: Direction,
     mut line: watch::Receiver<Line>,
+    note: impl Fn(&[u8]),
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -221,7 +248,10 @@ async fn carry(
             _ = becomes(&mut line, |line| !carries(line)) => {}
             read = from.read(&mut buffer) => match read? {
                 0 => return to.shutdown().await,
-                length => to.write_all(&buffer[..length]).await?,
+                length => {
+                    note(&buffer[..length]);
+                    to.write_all(&buffer[..length]).await?;
+                }
             },
         }
     }

@@ -18,6 +18,7 @@ use crate::process::Process;
 pub struct Server {
     process: Process,
     address: SocketAddr,
+    engine: String,
     pages: PathBuf,
     arguments: Vec<String>,
     /// The folder of the database, which is deleted when this is dropped.
@@ -55,10 +56,29 @@ impl Server {
     /// Serves pages with a configuration file and more arguments on the command line.
     pub fn with_arguments(pages: &Path, config: &str, arguments: &[String]) -> Self {
         let home = TempDir::new().expect("there is room for a database");
+        let engine = sqlite(home.path());
+        Self::start_in(home, engine, pages, config, arguments)
+    }
+
+    /// Serves the demo with the data that servers share in a Redis. Each has its own number.
+    pub fn sharing(redis: &str, number: u8) -> Self {
+        let home = TempDir::new().expect("there is room for a file");
+        let config = format!("flakeid: {{worker: {number}}}\n");
+        Self::start_in(home, redis.to_owned(), &paths::demo(), &config, &[])
+    }
+
+    fn start_in(
+        home: TempDir,
+        engine: String,
+        pages: &Path,
+        config: &str,
+        arguments: &[String],
+    ) -> Self {
         fs::write(home.path().join(CONFIG), config).expect("the folder is ours");
-        let (process, port) = serve(0, home.path(), pages, arguments);
+        let (process, port) = serve(0, home.path(), &engine, pages, arguments);
         let address = (Ipv4Addr::LOCALHOST, port).into();
-        Self { process, address, pages: pages.into(), arguments: arguments.to_vec(), home }
+        let (pages, arguments) = (pages.into(), arguments.to_vec());
+        Self { process, address, engine, pages, arguments, home }
     }
 
     /// Returns the address of the server.
@@ -79,7 +99,8 @@ impl Server {
     /// Starts the server again with its database, at the same address.
     pub fn start_again(&mut self) {
         let port = self.address.port();
-        (self.process, _) = serve(port, self.home.path(), &self.pages, &self.arguments);
+        let home = self.home.path();
+        (self.process, _) = serve(port, home, &self.engine, &self.pages, &self.arguments);
     }
 
     /// Copies the database to a file with this name, while the server runs.
@@ -93,9 +114,8 @@ impl Server {
     }
 
     fn run(&self, command: &str, name: &str) {
-        let engine = format!("sqlite:{}", database(self.home.path()).display());
         let mut process = Command::new(paths::server());
-        process.arg(command).arg(self.home.path().join(name)).args(["--engine", &engine]);
+        process.arg(command).arg(self.home.path().join(name)).args(["--engine", &self.engine]);
         let output = process.output().expect("the program of the server can be run");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -135,11 +155,17 @@ impl Default for Site {
 /// The configuration file, next to the database.
 const CONFIG: &str = "config.yml";
 
-fn serve(port: u16, home: &Path, pages: &Path, arguments: &[String]) -> (Process, u16) {
+fn serve(
+    port: u16,
+    home: &Path,
+    engine: &str,
+    pages: &Path,
+    arguments: &[String],
+) -> (Process, u16) {
     let mut command = Command::new(paths::server());
     command
         .args(["serve", "--port", &port.to_string()])
-        .args(["--engine", &format!("sqlite:{}", database(home).display())])
+        .args(["--engine", engine])
         .arg("--config")
         .arg(home.join(CONFIG))
         // The server also stops by itself, in case the test is killed.
@@ -150,8 +176,9 @@ fn serve(port: u16, home: &Path, pages: &Path, arguments: &[String]) -> (Process
     Process::start(&mut command, port_in)
 }
 
-fn database(home: &Path) -> PathBuf {
-    home.join("backwire.db")
+/// Returns the engine of a database in this folder.
+fn sqlite(home: &Path) -> String {
+    format!("sqlite:{}", home.join("backwire.db").display())
 }
 
 /// Returns the port in `listening on http://localhost:1337`.

@@ -116,6 +116,15 @@ impl Window {
         self.page.until(&is_shown, format!("{todos:?}")).await;
     }
 
+    /// Waits until exactly these todos are on the screen, in any order.
+    pub async fn shows_all(&self, todos: &[String]) {
+        let mut expected = todos.to_vec();
+        expected.sort_unstable();
+        let is_shown =
+            format!("JSON.stringify({TODOS}.sort()) === JSON.stringify({})", json!(expected));
+        self.page.until(&is_shown, format!("{expected:#?}")).await;
+    }
+
     /// Waits until all changes on the screen are saved.
     pub async fn is_saved(&self) {
         let nothing_waits = "!document.querySelector('[data-testid=todo]:is([data-save=pending], \

@@ -132,8 +132,8 @@ pub(crate) const STEPS: [Step; 13] = [
     },
     Step {
         name: "e2e",
-        about: "the demo in two browsers, and stock clients",
-        requirements: &[build::RUNTIME, build::SERVER, BROWSER, LANGUAGES],
+        about: "the demo in two browsers, also over three servers with Redis, and stock clients",
+        requirements: &[build::RUNTIME, build::SERVER, BROWSER, LANGUAGES, &[REDIS]],
         run: end_to_end,
     },
 ];

@@ -104,7 +104,7 @@ impl Task {
             Self::Test(test) => test.requirements(),
             Self::Bench(bench) => bench.requirements(),
             Self::Fuzz(_) => fuzz::REQUIREMENTS.concat(),
-            Self::Crash(_) => crash::REQUIREMENTS.concat(),
+            Self::Crash(crash) => crash.requirements(),
             Self::Abuse(_) => abuse::REQUIREMENTS.concat(),
         }
     }

@@ -54,7 +54,7 @@ pub use memory::Memory;
 pub use migration::{MigrationEndpoint, MigrationReport, WaitingMessages, migrate};
 pub use queues::{
     Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, Enqueue, Enqueued, MemoryQueues,
-    QueueRange, Queues,
+    MessageList, QueueRange, Queues,
 };
 pub use read_options::{ReadOptions, ReadTime};
 pub use record::Record;

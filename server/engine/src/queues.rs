@@ -16,6 +16,7 @@
 mod memory;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use backwire_records::messages::flake::{Flake, Node};
@@ -115,6 +116,25 @@ pub struct Enqueue {
     pub cap: u64,
     /// The time of the step.
     pub at: u64,
+    /// The list that it is a part of.
+    pub list: Option<MessageList>,
+}
+
+/// The messages of one request, in their order. After one that an engine could not store, it should
+/// store no other: the request is sent again, and then the first would come after the others.
+#[derive(Debug, Clone, Default)]
+pub struct MessageList(Arc<AtomicBool>);
+
+impl MessageList {
+    /// Records that one of the messages could not be stored.
+    pub fn set_failed(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether one of the messages could not be stored.
+    pub fn has_failed(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// A message that was stored.

@@ -414,7 +414,7 @@ impl DeliveryService {
         message: QueuedMessage,
         answer: oneshot::Sender<Result<()>>,
     ) -> (AcceptedMessage, oneshot::Sender<Result<()>>, Result<Option<Enqueued>>) {
-        let QueuedMessage { name, site, message, key, permit } = message;
+        let QueuedMessage { name, site, message, key, list, permit } = message;
         let persons: Vec<Arc<str>> = message
             .rooms
             .iter()
@@ -440,6 +440,7 @@ impl DeliveryService {
             ttl: self.ttl(&site),
             cap: site.most_waiting as u64,
             at: self.environment().unix_millis(),
+            list,
         };
         let enqueued = unconstrained(self.0.engine.queues().enqueue(request)).await;
         (accepted, answer, enqueued.map(Some).map_err(Error::from))

@@ -16,7 +16,7 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Json, Router};
-use backwire_engine as engine;
+use backwire_engine::{self as engine, MessageList};
 use backwire_records::messages::message::Message;
 use backwire_records::write::{Key, WriteError};
 use futures_util::future::BoxFuture;
@@ -51,6 +51,8 @@ pub(crate) struct QueuedMessage {
     /// The idempotency key. Each message of a list has its own, derived from the key of the
     /// request.
     pub(crate) key: Option<Key>,
+    /// The list that it is a part of.
+    pub(crate) list: Option<MessageList>,
     /// The permit of the backlog, which is dropped when the message does not wait any more.
     pub(crate) permit: BacklogPermit,
 }
@@ -136,7 +138,7 @@ async fn store(
     let sender = Sender { name, site, resync, key, permit, enqueue: state.enqueue };
     match body {
         Body::One(raw) => {
-            (sender.enqueue)(sender.queued_message(*raw, 0)?).await?;
+            (sender.enqueue)(sender.queued_message(*raw, 0, None)?).await?;
             Ok("OK".into_response())
         }
         Body::Many(raw_messages) => Ok(answer(sender.send_each(raw_messages).await?)),
@@ -164,7 +166,12 @@ struct Sender {
 }
 
 impl Sender {
-    fn queued_message(&self, raw: RawMessage, index: usize) -> Result<QueuedMessage> {
+    fn queued_message(
+        &self,
+        raw: RawMessage,
+        index: usize,
+        list: Option<MessageList>,
+    ) -> Result<QueuedMessage> {
         let message = raw.message(self.site.event_names, self.resync)?;
         let key = self.key.as_ref().map(|key| Key {
             identity: self.name.as_str().into(),
@@ -172,14 +179,17 @@ impl Sender {
             fingerprint: fingerprint_of(&message),
         });
         let (name, site) = (self.name.clone(), Arc::clone(&self.site));
-        Ok(QueuedMessage { name, site, message, key, permit: self.permit.clone() })
+        Ok(QueuedMessage { name, site, message, key, list, permit: self.permit.clone() })
     }
 
     /// Stores messages in order, without waiting for one to finish before the next is enqueued.
     /// With a key, the first message has the fingerprint of all of them and is stored before the
     /// others. The call fails if the key was used for another request.
     async fn send_each(&self, raw_messages: Vec<Result<RawMessage>>) -> Result<Vec<Result<()>>> {
-        let queued = |(index, raw): (_, Result<RawMessage>)| self.queued_message(raw?, index);
+        let list = MessageList::default();
+        let queued = |(index, raw): (_, Result<RawMessage>)| {
+            self.queued_message(raw?, index, Some(list.clone()))
+        };
         let mut messages: Vec<_> = raw_messages.into_iter().enumerate().map(queued).collect();
         let all = fingerprint_of_all(&messages);
         let mut before_others = 0;

@@ -1,5 +1,9 @@
 //! Stories that need real browsers, a real server and unreliable connections.
 
+#[path = "../../../server/engine/tests/engines/redis_server.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "the tests of the engine use the rest of it")]
+mod redis_server;
+
 mod access;
 mod ajax_layer;
 mod comparison;
@@ -21,5 +25,6 @@ mod random_writes;
 mod refused;
 mod restart;
 mod script_tag;
+mod several_servers;
 mod tutorial;
 mod writes;

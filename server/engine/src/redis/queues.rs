@@ -79,7 +79,7 @@ impl Queues for Redis {
             call.add(person(&post.site, name));
         }
         call.add(json(&Address::of(&post))).add(MAX_EVENTS);
-        let mut posted = Reply::list(self.steps.run(call).await?)?;
+        let mut posted = Reply::list(self.steps.queue(post.list, call).await?)?;
         let (known, id) = (posted.text()?, flake(&posted.text()?)?);
         if known.is_empty() {
             return Ok(Enqueued { id, repeated: false });

@@ -101,7 +101,7 @@ impl Sockets {
             let sockets = state.count(&device, step);
             let call = call.with(state.correction).with(sockets);
             let (sockets, correct) = (self.clone(), Some(Arc::new(correct) as Correct));
-            (Pending { sockets, device, step, correct }, self.0.steps.queue(call))
+            (Pending { sockets, device, step, correct }, self.0.steps.queue(None, call))
         };
         let outcome = running.await;
         match &outcome {
@@ -126,7 +126,7 @@ async fn correct_all(sockets: Weak<Inner>) {
                 let mut state = inner.state.lock();
                 state.correction += 1;
                 let sockets = state.counts.get(&device).copied().unwrap_or_default();
-                inner.steps.queue(correct(state.correction, sockets))
+                inner.steps.queue(None, correct(state.correction, sockets))
             };
             if running.await.is_err() {
                 has_failed = true;

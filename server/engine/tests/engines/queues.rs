@@ -36,6 +36,7 @@ pub(crate) fn post(persons: &[&str], event: &str, arg: u64) -> Enqueue {
         ttl: TTL,
         cap: 1000,
         at: NOON,
+        list: None,
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use backwire_engine::{ChangesSince, Engine, Error, Gap, Redis, RedisOptions, StoreEvent, Window};
+use backwire_engine::{
+    ChangesSince, Engine, Enqueue, Error, Gap, MessageList, Redis, RedisOptions, StoreEvent, Window,
+};
 use backwire_records::change::{Attributes, Change, Position, Resource, Room};
 use backwire_records::criteria::{Criteria, Language, Parameters};
 use backwire_records::messages::flake::Node;
@@ -26,7 +29,7 @@ use crate::store::{
 };
 
 /// How long a test waits for an event.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Opens a node on the data with this prefix.
 fn node(prefix: &str) -> Store {
@@ -43,7 +46,7 @@ pub(crate) fn nodes<const N: usize>() -> [Store; N] {
 pub(crate) async fn receive(store: &mut Store, count: usize) -> Vec<Arc<Change>> {
     let mut received = Vec::new();
     while received.len() < count {
-        received.push(timeout(PATIENCE, store.tail.recv()).await.unwrap().unwrap());
+        received.push(timeout(TIMEOUT, store.tail.recv()).await.unwrap().unwrap());
     }
     received
 }
@@ -67,7 +70,7 @@ pub(crate) async fn commit_when_possible(store: &Store, write: Write) -> Arc<Cha
         Err(Error::Unavailable(_)) => None,
         Err(error) => panic!("{error}"),
     };
-    poll("Redis accepts a write", PATIENCE, commit).await
+    poll("Redis accepts a write", TIMEOUT, commit).await
 }
 
 /// Counts the scripts that Redis runs in the meantime.
@@ -231,13 +234,13 @@ async fn number_of_a_node_is_free_again_when_its_process_ends_or_is_killed() {
     let of_one = lease().await;
     let waiting = tokio::spawn(begin(&two));
     one.engine.close().await;
-    timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+    timeout(TIMEOUT, waiting).await.unwrap().unwrap().unwrap();
     assert_ne!(lease().await, of_one);
     // A killed process releases nothing, and its lease ends.
     drop(two);
     let forgotten = format!("{prefix}:nodes");
     shared().command(&["HSET", &forgotten, "34", "abc 1"]);
-    timeout(PATIENCE, begin(&one)).await.unwrap().unwrap();
+    timeout(TIMEOUT, begin(&one)).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,7 +251,7 @@ async fn announcement_reaches_all_nodes_once_and_in_order() {
     two.engine.announce("{}").await.unwrap();
     for events in &mut received {
         for expected in ["ä", "{}"] {
-            let event = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+            let event = timeout(TIMEOUT, events.recv()).await.unwrap().unwrap();
             assert!(matches!(&event, StoreEvent::Announced(text) if text == expected), "{event:?}");
         }
     }
@@ -318,6 +321,29 @@ async fn restart_of_redis_keeps_data_and_positions_in_its_append_only_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn message_is_not_stored_after_an_earlier_one_of_its_list_has_failed() {
+    let mut server = RedisServer::start(&["--save", ""]);
+    let store = redis_with(options_of(&server), Window::default(), 1024);
+    let (list, arg) = (MessageList::default(), AtomicU64::new(0));
+    let enqueue = async |list: Option<&MessageList>| {
+        let message = post(&["ann"], "e", arg.fetch_add(1, Ordering::SeqCst));
+        store.engine.queues().enqueue(Enqueue { list: list.cloned(), ..message }).await
+    };
+    enqueue(Some(&list)).await.unwrap();
+    server.stop();
+    enqueue(Some(&list)).await.unwrap_err();
+    server.restart();
+    let other = MessageList::default();
+    let begin = Instant::now();
+    while enqueue(None).await.is_err() {
+        assert!(begin.elapsed() < TIMEOUT);
+    }
+    enqueue(Some(&other)).await.unwrap();
+    let error = enqueue(Some(&list)).await.unwrap_err();
+    assert!(matches!(&error, Error::Unavailable(why) if why.contains("an earlier message")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn changes_that_redis_has_lost_are_a_gap() {
     let mut server = RedisServer::start(&["--save", ""]);
     let mut store = redis_with(options_of(&server), Window::default(), 1024);
@@ -329,7 +355,7 @@ async fn changes_that_redis_has_lost_are_a_gap() {
     server.restart();
     let change = commit_when_possible(&store, milk()).await;
     assert_eq!(change.position.offset, 1);
-    let Gap { resource, after, upto } = timeout(PATIENCE, gaps.recv()).await.unwrap().unwrap();
+    let Gap { resource, after, upto } = timeout(TIMEOUT, gaps.recv()).await.unwrap().unwrap();
     assert_eq!((resource, after, upto.offset), (todo(), 3, 0));
     assert_eq!(offsets(&receive(&mut store, 4).await), [1, 2, 3, 1]);
     let since = store.engine.changes_since(&Room::class(todo()), lost).await.unwrap();

@@ -1,7 +1,7 @@
 //! What the nodes of a Redis know of each other: their devices, and the answers to questions.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backwire_engine::{Device, StoreEvent, Window};
 use backwire_records::messages::flake::Node;
@@ -10,8 +10,9 @@ use futures_util::FutureExt;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
+use crate::polling::poll;
 use crate::queues::device;
-use crate::redis::{PATIENCE, nodes, options_of};
+use crate::redis::{TIMEOUT, nodes, options_of};
 use crate::redis_server::{RedisServer, shared};
 use crate::store::{NOON, Store, create, redis_options, redis_with, update};
 
@@ -32,11 +33,8 @@ async fn is_away(store: &Store, other: &Device) -> bool {
 }
 
 async fn wait_until_away(store: &Store, device: &Device) {
-    let begin = Instant::now();
-    while !is_away(store, device).await {
-        assert!(begin.elapsed() < PATIENCE, "{device:?} stays connected");
-        sleep(Duration::from_millis(50)).await;
-    }
+    let has_left = async || is_away(store, device).await.then_some(());
+    poll(&format!("{device:?} is not connected"), TIMEOUT, has_left).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,13 +65,12 @@ async fn node_that_was_taken_for_dead_restores_its_devices() {
     // The lease of the first node ends, as if it were paused.
     let (nodes, members) =
         (format!("{}:nodes", options.prefix), format!("{}:connected:1", options.prefix));
-    let begin = Instant::now();
-    while shared().command(&["SCARD", &members]) != ":0\r\n" {
-        assert!(begin.elapsed() < PATIENCE);
+    let is_dead = async || {
         shared().command(&["HSET", &nodes, "1", "abc 1"]);
-        sleep(Duration::from_millis(5)).await;
-    }
-    let event = timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
+        (shared().command(&["SCARD", &members]) == ":0\r\n").then_some(())
+    };
+    poll("the node has no devices", TIMEOUT, is_dead).await;
+    let event = timeout(TIMEOUT, events.recv()).await.unwrap().unwrap();
     assert!(matches!(event, StoreEvent::Missed), "{event:?}");
     let queues = one.engine.queues();
     for _ in 0..2 {
@@ -125,11 +122,8 @@ async fn connect_of_a_caller_that_went_away_leaves_no_socket() {
 }
 
 async fn wait_until_reachable(store: &Store) {
-    let begin = Instant::now();
-    while store.engine.announce("").await.is_err() {
-        assert!(begin.elapsed() < PATIENCE);
-        sleep(Duration::from_millis(20)).await;
-    }
+    let is_reachable = async || store.engine.announce("").await.ok();
+    poll("Redis is reachable", TIMEOUT, is_reachable).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +192,7 @@ async fn node_that_is_far_behind_reads_large_changes_in_parts() {
     };
     let (before, mut offsets) = (connections(), Vec::new());
     while offsets.len() <= CHANGES {
-        let change = timeout(PATIENCE, two.tail.recv()).await.unwrap().unwrap();
+        let change = timeout(TIMEOUT, two.tail.recv()).await.unwrap().unwrap();
         offsets.push(change.position.offset);
         sleep(Duration::from_millis(5)).await;
     }

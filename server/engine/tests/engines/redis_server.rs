@@ -1,7 +1,7 @@
 //! A real `redis-server` for the tests: one per process, on a free port, with data in a temporary
 //! folder.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -15,6 +15,9 @@ use crate::polling::poll_blocking;
 
 /// The maximum time until a server accepts connections.
 const START: Duration = Duration::from_secs(20);
+
+/// The same for one attempt. It is in vain if another process has taken the port.
+const ATTEMPT: Duration = Duration::from_secs(4);
 
 /// Starts Redis, and kills it when the test process is gone: its end of the pipe is closed then.
 const GUARD: &str = r#"redis-server "$@" & server=$!; read -r line; kill -9 "$server""#;
@@ -49,10 +52,12 @@ impl RedisServer {
         for _ in 0..10 {
             let port = free_port();
             let mut guard = spawn(port, folder.path(), &options);
+            let pipe = guard.stdin.take();
             if accepts(port, &mut guard) {
-                let pipe = guard.stdin.take();
                 return Self { port, guard, pipe, folder, options };
             }
+            drop(pipe);
+            guard.wait().unwrap();
         }
         panic!("redis-server does not start; its log is above")
     }
@@ -69,12 +74,12 @@ impl RedisServer {
 
     /// Starts the server again on its port with its data.
     pub(crate) fn restart(&mut self) {
-        self.stop();
         let begin = Instant::now();
         loop {
+            self.stop();
             self.guard = spawn(self.port, self.folder.path(), &self.options);
+            self.pipe = self.guard.stdin.take();
             if accepts(self.port, &mut self.guard) {
-                self.pipe = self.guard.stdin.take();
                 return;
             }
             assert!(begin.elapsed() < START, "redis-server does not start again");
@@ -152,11 +157,26 @@ fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
         .unwrap()
 }
 
-/// Waits until a server accepts connections. Returns `false` if it has ended.
+/// Waits until a server accepts connections. Returns `false` if it does not.
 fn accepts(port: u16, guard: &mut Child) -> bool {
-    poll_blocking("Redis accepts connections", START, || {
-        let accepts = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
-        let has_ended = guard.try_wait().unwrap().is_some();
-        (accepts || has_ended).then_some(accepts)
+    let begin = Instant::now();
+    poll_blocking("Redis answers, or has ended", START, || {
+        let has_ended = guard.try_wait().unwrap().is_some() || begin.elapsed() >= ATTEMPT;
+        let answers = is_redis(port);
+        (answers || has_ended).then_some(answers)
     })
+}
+
+/// Whether Redis answers at this port. A connection alone does not show that: if nobody listens, it
+/// may be one to itself.
+fn is_redis(port: u16) -> bool {
+    let answer = || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(ATTEMPT))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut answer = [0; 16];
+        let length = stream.read(&mut answer)?;
+        io::Result::Ok(answer[..length].to_vec())
+    };
+    answer().is_ok_and(|it| it.starts_with(b"+PONG") || it.starts_with(b"-"))
 }

@@ -1,7 +1,6 @@
 //! Connections to Redis with TLS, with users, and by sentinels.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use backwire_engine::{Redis, RedisOptions, Window};
 use rcgen::{
@@ -10,7 +9,8 @@ use rcgen::{
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::redis::PATIENCE;
+use crate::polling::poll_blocking;
+use crate::redis::TIMEOUT;
 use crate::redis_server::{RedisServer, free_port};
 use crate::store::{milk, redis_with};
 
@@ -133,15 +133,12 @@ async fn nodes_of_a_cluster_are_reached_by_tls() {
     }
     let (_, port, bus) = &nodes[1];
     nodes[0].0.command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), bus]);
-    let begin = Instant::now();
     let is_ready = |node: &RedisServer| {
         let info = node.command(&["CLUSTER", "INFO"]);
         info.contains("cluster_slots_assigned:16384") && info.contains("cluster_state:ok")
     };
-    while !nodes.iter().all(|(node, ..)| is_ready(node)) {
-        assert!(begin.elapsed() < PATIENCE, "the nodes do not become a cluster");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let are_ready = || nodes.iter().all(|(node, ..)| is_ready(node)).then_some(());
+    poll_blocking("the nodes are a cluster", TIMEOUT, are_ready);
     for (_, port, _) in &nodes {
         let url = format!("rediss://127.0.0.1:{port}?ca={}", shown(&certificates.file("ca.pem")));
         redis_with(RedisOptions::new(url), Window::default(), 1024).apply(milk()).await;

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::polling::poll;
 use crate::queues::{self, device, post, resync};
-use crate::redis::PATIENCE;
+use crate::redis::TIMEOUT;
 use crate::store::{
     DAY, HOUR, NOON, Store, attributes, create, default_store, destroy, keyed, keyed_by, milk,
     offsets, publish, sqlite, sqlite_in, todo, update,
@@ -1213,7 +1213,7 @@ async fn write_ahead_log_shrinks_after_a_long_reader_of_another_process_has_ende
         let is_small = size() <= LIMIT && gauge().unwrap().value <= LIMIT;
         is_small.then_some(())
     };
-    poll("the log shrinks", PATIENCE, has_shrunk).await;
+    poll("the log shrinks", TIMEOUT, has_shrunk).await;
     assert!(count_of_records(&reader) > 0);
 }
 

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::on_redis;
 use crate::client::{Socket, start};
+use crate::polling::poll;
 use crate::redis_server::RedisServer;
 
 /// Stock clients, which get a packet for each change.
@@ -20,7 +21,7 @@ const CLIENTS: usize = 40;
 const WRITES: usize = 16_384 / CLIENTS + 100;
 
 /// The longest time for all writes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn connect(server: &Server) -> Vec<Socket> {
     let mut clients = Vec::new();
@@ -42,9 +43,8 @@ async fn write(server: &Server, count: usize) {
 
 async fn wait_until_nobody_follows(server: &Server) {
     let todos = server.publisher().pubsub("todo").unwrap();
-    while !todos.class_subscribers().is_empty() {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let is_empty = async || todos.class_subscribers().is_empty().then_some(());
+    poll("nobody follows", TIMEOUT, is_empty).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +71,7 @@ async fn writes_go_on_when_the_clients_that_slowed_them_have_left() {
             assert_eq!(client.event().await[1]["verb"], "created");
         }
     };
-    timeout(PATIENCE, test).await.expect("writes wait for pushes that are never sent");
+    timeout(TIMEOUT, test).await.expect("writes wait for pushes that are never sent");
     server.shutdown().await;
 }
 
@@ -95,6 +95,6 @@ async fn writes_end_while_many_clients_come_and_go() {
         wait_until_nobody_follows(&server).await;
         write(&server, WRITES).await;
     };
-    timeout(PATIENCE, test).await.expect("writes wait for pushes that are never sent");
+    timeout(TIMEOUT, test).await.expect("writes wait for pushes that are never sent");
     server.shutdown().await;
 }

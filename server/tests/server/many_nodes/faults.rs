@@ -296,11 +296,10 @@ async fn metrics_show_whether_redis_is_connected_and_nothing_of_other_engines() 
     let server = start(on_redis(Server::builder(), redis.port, 1)).await;
     let addr = server.addr();
     let wait_for = async |value: &str| {
-        let begin = Instant::now();
-        while metrics(addr, "backwire_redis_connected").await != [value] {
-            assert!(begin.elapsed() < RECOVERY, "the metric does not become {value}");
-            sleep(Duration::from_millis(20)).await;
-        }
+        let is_so = async || {
+            (metrics(addr, "backwire_redis_connected").await == [value]).then_some(())
+        };
+        poll(&format!("the metric is {value}"), RECOVERY, is_so).await;
     };
     wait_for("backwire_redis_connected 1").await;
     for name in ["backwire_wal_bytes", "backwire_disk_full"] {
