@@ -1,7 +1,7 @@
 //! What the nodes of a Redis know of each other: their devices, and the answers to questions.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backwire_engine::{Device, StoreEvent, Window};
 use backwire_records::messages::flake::Node;

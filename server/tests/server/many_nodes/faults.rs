@@ -296,9 +296,8 @@ async fn metrics_show_whether_redis_is_connected_and_nothing_of_other_engines() 
     let server = start(on_redis(Server::builder(), redis.port, 1)).await;
     let addr = server.addr();
     let wait_for = async |value: &str| {
-        let is_so = async || {
-            (metrics(addr, "backwire_redis_connected").await == [value]).then_some(())
-        };
+        let is_so =
+            async || (metrics(addr, "backwire_redis_connected").await == [value]).then_some(());
         poll(&format!("the metric is {value}"), RECOVERY, is_so).await;
     };
     wait_for("backwire_redis_connected 1").await;
