@@ -16,11 +16,10 @@ const SENTINEL_PORT: u16 = 26379;
 /// The address of Redis. User and password are not shown, neither when it is printed nor in an
 /// error about it.
 ///
-/// | form | Redis |
-/// | --- | --- |
-/// | `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]` | one server |
-/// | `redis://[[USER]:PASSWORD@]HOST[:PORT],…` | a cluster, of which these are some nodes |
-/// | `redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT],…/SERVICE[/DATABASE]` | the master of this name, as these sentinels know it |
+/// - `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`: one server;
+/// - `redis://[[USER]:PASSWORD@]HOST[:PORT],…`: a cluster, of which these are some nodes;
+/// - `redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT],…/SERVICE[/DATABASE]`: the master of this
+///   name, as these sentinels know it.
 ///
 /// `rediss` instead of `redis` means TLS. Parameters: `ca`, `cert` and `key` are files in PEM: the
 /// certificates of the authority, if it is not one that the machine trusts, and the certificate of

@@ -85,7 +85,7 @@ impl Events {
     }
 }
 
-/// Reads an event, as the scripts `queue.lua`, `session.lua`, `announce.lua` and `ask.lua` write it.
+/// Reads an event, as `queue.lua`, `session.lua`, `announce.lua` and `ask.lua` write it.
 fn read(mut fields: Reply) -> Result<StoreEvent, Error> {
     let (kind, id) = (fields.text()?, fields.text()?);
     if kind == "session" {

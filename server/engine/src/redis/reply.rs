@@ -31,6 +31,11 @@ impl Reply {
         self.0.len()
     }
 
+    /// Returns the largest part by its size.
+    pub(super) fn largest(&self, size: impl Fn(&Value) -> usize) -> usize {
+        self.0.as_slice().iter().map(size).max().unwrap_or_default()
+    }
+
     /// Returns the last part without taking it.
     pub(super) fn peek_last(&self) -> Option<&Value> {
         self.0.as_slice().last()

@@ -29,11 +29,11 @@ use super::reply::{Reply, text};
 use super::runtime::{self, Moment, Task, pause};
 use super::script::{self, Call};
 use super::stored::LogEntry;
-use super::streams::{self, BLOCK, MAX_NEW, Stream, StreamPosition};
+use super::streams::{self, BLOCK, LargestEntry, Stream, StreamPosition};
 use crate::{Error, Gap, StoreEvent, Tail};
 
-/// If the entries of one read took longer than this, because the channel was full, the streams may
-/// have many new entries, and are read in pages.
+/// If the time since the last read was longer than [`BLOCK`] and this, because the channel was full
+/// or the process was paused, the streams may have many new entries, and are read in pages.
 const MAX_DELAY: Duration = Duration::from_millis(100);
 
 /// The id before the first entry of a stream.
@@ -72,6 +72,7 @@ pub(super) struct Follower {
     last_answer: String,
     /// The streams that may have many entries which were not read.
     behind: BTreeSet<Stream>,
+    largest: LargestEntry,
 }
 
 impl Follower {
@@ -91,7 +92,8 @@ impl Follower {
         }
         let (epoch, last_resource) = (connection.epoch, heads.last_resource);
         let (events, receiver) = Events::begin(heads.last_event, outputs.questions.token.clone());
-        let (last_answer, behind) = (BEGINNING.to_owned(), BTreeSet::new());
+        let (last_answer, behind, largest) =
+            (BEGINNING.to_owned(), BTreeSet::new(), LargestEntry::default());
         let follower = Self {
             link,
             outputs,
@@ -102,6 +104,7 @@ impl Follower {
             events,
             last_answer,
             behind,
+            largest,
         };
         Ok((follower, receiver))
     }
@@ -151,8 +154,9 @@ impl Follower {
             self.positions().partition(|position| self.behind.contains(&position.stream));
         self.behind.clear();
         let (prefix, mut commands) = (&self.link.prefix, redis::pipe());
+        let (begin, max) = (Moment::now(), self.largest.max_new());
         if !current.is_empty() {
-            commands.add_command(streams::new_entries(prefix, &current, behind.is_empty()));
+            commands.add_command(streams::new_entries(prefix, &current, max, behind.is_empty()));
         }
         if !behind.is_empty() {
             let is_needed = |stream: &Stream| match stream {
@@ -163,12 +167,12 @@ impl Follower {
         }
         let replies: Result<Vec<Value>, _> = commands.query_async(&mut connection.redis).await;
         let replies = replies.map_err(|error| self.link.error(&error))?;
-        let (begin, mut replies) = (Moment::now(), replies.into_iter());
+        let (received, mut replies) = (Moment::now(), replies.into_iter());
         if !current.is_empty() {
-            self.receive_new(Reply::list(replies.next().unwrap_or(Value::Nil))?).await?;
+            self.receive_new(Reply::list(replies.next().unwrap_or(Value::Nil))?, max).await?;
         }
         self.receive_page(Reply::list(replies.next().unwrap_or(Value::Nil))?).await?;
-        if begin.elapsed() > MAX_DELAY {
+        if received.elapsed() > MAX_DELAY || begin.elapsed() > BLOCK + MAX_DELAY {
             self.behind = self.streams().collect();
         }
         Ok(())
@@ -207,17 +211,19 @@ impl Follower {
     }
 
     /// Receives the reply of `XREAD`.
-    async fn receive_new(&mut self, streams: Reply) -> Result<(), Error> {
-        let prefix = format!("{}:", self.link.prefix);
+    async fn receive_new(&mut self, streams: Reply, max: usize) -> Result<(), Error> {
+        let (prefix, mut largest) = (format!("{}:", self.link.prefix), 0);
         for stream in streams {
             let mut stream = Reply::list(stream)?;
             let (key, entries) = (stream.text()?, stream.next_list()?);
             let stream = Stream::of(key.strip_prefix(&prefix).unwrap_or(&key));
-            if entries.len() >= MAX_NEW {
+            if entries.len() >= max {
                 self.behind.insert(stream.clone());
             }
+            largest = largest.max(entries.largest(streams::bytes_of));
             self.receive(stream, entries).await?;
         }
+        self.largest.record(largest);
         Ok(())
     }
 
