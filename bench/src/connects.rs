@@ -42,7 +42,8 @@ impl Workload for Connects {
         let Self(peer) = self;
         let mut total = Sample::default();
         while total.elapsed < time {
-            let connecting = listeners(SOCKETS).connect(&peer.address);
+            let addresses = peer.addresses();
+            let connecting = listeners(SOCKETS).connect(&addresses);
             let (sockets, mut sample) = peer.measure(connecting).await?;
             sample.count = sockets.len();
             total += sample;
@@ -77,10 +78,10 @@ pub(crate) async fn run_memory(programs: &Programs, schedule: Schedule) -> Resul
 /// Bytes for each idle socket.
 async fn memory(peer: Peer) -> Result<f64> {
     // The first request of all needs memory that no socket has.
-    let first = listeners(1).connect(&peer.address).await?;
+    let first = listeners(1).connect(&peer.addresses()).await?;
     peer.until_idle().await?;
     let before = peer.memory()?;
-    let sockets = listeners(IDLE_SOCKETS).connect(&peer.address).await?;
+    let sockets = listeners(IDLE_SOCKETS).connect(&peer.addresses()).await?;
     peer.until_idle().await?;
     sleep(Duration::from_secs(1)).await;
     let after = peer.memory()?;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::dialect::Dialect;
 use crate::measure::{Arrivals, Sample, Schedule, Series, Workload, measure};
-use crate::peer::{Kind, Peer, Programs};
+use crate::peer::{Fsync, Kind, Peer, Programs};
 use crate::report::{Ratio, Report};
 use crate::socket::{Created, Socket};
 use crate::writes::Writer;
@@ -26,6 +26,9 @@ pub(crate) const IN_FLIGHT: [usize; 2] = [8, 1];
 
 /// The filters of the listeners that have one. Every record fulfils all of them.
 const FILTERS: usize = 10;
+
+/// The servers that share a Redis.
+const NODES: usize = 3;
 
 /// The most that a delivery may cost with filters, compared with one without.
 const FILTERED_BUDGET: f64 = 1.3;
@@ -99,6 +102,31 @@ pub(crate) async fn run_with_many(programs: &Programs, schedule: Schedule) -> Re
     Ok(report)
 }
 
+/// 1,000 listeners at three servers that share a Redis, beside one server with a file.
+pub(crate) async fn run_with_redis(programs: &Programs, schedule: Schedule) -> Result<Report> {
+    let count = 1_000;
+    let listeners = Listeners { count, dialect: Dialect::Runtime, filters: 0 };
+    let mut targets = Vec::new();
+    for (name, nodes) in [("one server, SQLite", 0), ("one, Redis", 1), ("three, Redis", NODES)] {
+        let peer = match nodes {
+            0 => programs.start(Kind::Backwire).await?,
+            _ => programs.start_sharing(nodes, Fsync::EverySecond.options(), "", &[]).await?,
+        };
+        targets.push((name.to_owned(), Deliveries::start(peer, listeners, &IN_FLIGHT).await?));
+    }
+    let series = measure(targets, schedule).await?;
+    let mut report = Report::default();
+    for (operation, in_flight) in IN_FLIGHT.iter().enumerate() {
+        for of in &series[1..] {
+            let work = format!("one delivery, {in_flight} creates in flight, {}: CPU", of.server);
+            let (of, file) = ((of, operation), (&series[0], operation));
+            report.ratios.push(Ratio::of_cpu(work, "one server, SQLite", of, file));
+        }
+    }
+    add_costs(&mut report, count, &series, &IN_FLIGHT);
+    Ok(report)
+}
+
 fn add_costs(report: &mut Report, listeners: usize, series: &[Series], in_flight: &[usize]) {
     for (operation, in_flight) in in_flight.iter().enumerate() {
         let work = format!("one delivery, {listeners} listeners, {in_flight} in flight");
@@ -143,14 +171,14 @@ impl Deliveries {
         listeners: Listeners,
         in_flight: &'static [usize],
     ) -> Result<Self> {
-        let sockets = listeners.connect(&peer.address).await?;
+        let sockets = listeners.connect(&peer.addresses()).await?;
         let totals = sockets.iter().map(|_| Total::default()).collect();
         let received = Arc::new(Received { total: AtomicUsize::new(0), listeners: totals });
         let mut listening = JoinSet::new();
         for (number, socket) in sockets.into_iter().enumerate() {
             listening.spawn(listen(socket, received.clone(), number));
         }
-        let writer = Writer::connect(&peer.address, listeners.dialect, 0).await?;
+        let writer = Writer::connect(peer.address(), listeners.dialect, 0).await?;
         peer.until_idle().await?;
         Ok(Self { peer, writer, in_flight, received, listening })
     }
@@ -252,12 +280,12 @@ async fn create(writer: &mut Writer, in_flight: usize, time: Duration) -> Result
 }
 
 impl Listeners {
-    /// Connects and subscribes all of them, 50 at the same time.
-    pub(crate) async fn connect(self, address: &str) -> Result<Vec<Socket>> {
+    /// Connects and subscribes all of them, 50 at the same time, to all servers in turn.
+    pub(crate) async fn connect(self, addresses: &[String]) -> Result<Vec<Socket>> {
         let mut connecting = JoinSet::new();
         for worker in 0..CONNECTING {
             let share = (self.count + worker) / CONNECTING;
-            let address = address.to_owned();
+            let address = addresses[worker % addresses.len()].clone();
             connecting.spawn(async move {
                 let mut sockets = Vec::with_capacity(share);
                 for number in 0..share {

@@ -47,7 +47,7 @@ impl Workload for Latency {
 /// Measures updates and syncs in turn.
 pub(crate) async fn run(programs: &Programs, schedule: Schedule) -> Result<Report> {
     let peer = programs.start(Kind::Backwire).await?;
-    let mut writer = Writer::connect(&peer.address, Dialect::Runtime, 0).await?;
+    let mut writer = Writer::connect(peer.address(), Dialect::Runtime, 0).await?;
     writer.create().await?;
     peer.until_idle().await?;
     let mut load = Latency { peer, writer, latencies: Vec::new() };

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use crate::dialect::{Dialect, TITLE};
 use crate::measure::{Sample, Schedule, Workload, measure};
-use crate::peer::{Kind, Peer, Programs};
-use crate::report::Report;
+use crate::peer::{Fsync, Kind, Peer, Programs};
+use crate::report::{Ratio, Report};
 use crate::socket::Socket;
 
 /// Records of the resource.
@@ -26,6 +26,9 @@ const LIMIT: usize = 30;
 
 /// Clients that read at the same time.
 const READERS: usize = 50;
+
+/// The most that a list may cost with Redis, compared with a file.
+const REDIS_BUDGET: f64 = 2.0;
 
 const CONFIG: &str = "resources: {todo: {attributes: {\
     list: {indexed: true}, rank: {indexed: true}, createdAt: {indexed: true}}}}";
@@ -56,6 +59,25 @@ pub(crate) async fn run(programs: &Programs, schedule: Schedule) -> Result<Repor
     Ok(report)
 }
 
+/// Measures both lists with a file and with Redis.
+pub(crate) async fn run_with_redis(programs: &Programs, schedule: Schedule) -> Result<Report> {
+    let file = Lists::start(programs.start_with(Kind::Backwire, CONFIG).await?).await?;
+    let options = Fsync::EverySecond.options();
+    let redis = programs.start_sharing(1, options, CONFIG, &[]).await?;
+    let redis = Lists::start(redis).await?;
+    let targets = vec![("SQLite".to_owned(), file), ("Redis".to_owned(), redis)];
+    let series = measure(targets, schedule).await?;
+    let mut report = Report::default();
+    for (operation, (_, name)) in ALL.into_iter().enumerate() {
+        let (redis, file) = ((&series[1], operation), (&series[0], operation));
+        let ratio = Ratio::of_cpu(format!("{name}: node and Redis CPU"), "SQLite", redis, file);
+        report.ratios.push(ratio.at_most(REDIS_BUDGET));
+        report.add_costs(name, &series, operation);
+    }
+    report.add_warm_ups("lists", &series);
+    Ok(report)
+}
+
 struct Lists {
     peer: Peer,
     readers: Vec<Socket>,
@@ -66,7 +88,7 @@ impl Lists {
         create_records(&peer).await?;
         let mut readers = Vec::new();
         for _ in 0..READERS {
-            readers.push(Dialect::Runtime.connect(&peer.address).await?);
+            readers.push(Dialect::Runtime.connect(peer.address()).await?);
         }
         peer.until_idle().await?;
         Ok(Self { peer, readers })
@@ -110,6 +132,10 @@ impl Workload for Lists {
         }
         Ok(samples)
     }
+
+    fn idle_sockets(&mut self) -> Vec<&mut Socket> {
+        self.readers.iter_mut().collect()
+    }
 }
 
 impl List {
@@ -124,7 +150,7 @@ impl List {
 }
 
 async fn create_records(peer: &Peer) -> Result<()> {
-    let mut writer = Dialect::Runtime.connect(&peer.address).await?;
+    let mut writer = Dialect::Runtime.connect(peer.address()).await?;
     for batch in 0..RECORDS / BATCH {
         let records =
             (batch * BATCH..(batch + 1) * BATCH).map(record).collect::<Vec<_>>().join(",");

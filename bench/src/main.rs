@@ -58,6 +58,10 @@ enum Benchmark {
     Memory,
     Lists,
     PushService,
+    RedisWrites,
+    RedisLists,
+    RedisDeliveries,
+    RedisMessages,
 }
 
 impl Benchmark {
@@ -71,6 +75,10 @@ impl Benchmark {
             Self::Memory => connects::run_memory(programs, schedule).await,
             Self::Lists => lists::run(programs, schedule).await,
             Self::PushService => push::run(programs, schedule).await,
+            Self::RedisWrites => writes::run_with_redis(programs, schedule).await,
+            Self::RedisLists => lists::run_with_redis(programs, schedule).await,
+            Self::RedisDeliveries => deliveries::run_with_redis(programs, schedule).await,
+            Self::RedisMessages => push::run_with_redis(programs, schedule).await,
         }
     }
 

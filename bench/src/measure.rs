@@ -53,6 +53,8 @@ pub(crate) struct Sample {
     /// CPU time of the database alone, if that is a program of its own.
     pub(crate) store_cpu: Duration,
     pub(crate) elapsed: Duration,
+    /// How many commands and scripts the server has sent to Redis, where that is counted.
+    pub(crate) redis_requests: usize,
     /// How often the operation was done.
     pub(crate) count: usize,
     /// How many deliveries arrived, if the operation is one.
@@ -80,6 +82,11 @@ impl Sample {
         self.store_cpu.as_secs_f64() * 1e6 / self.count as f64
     }
 
+    /// Commands and scripts that were sent to Redis for each operation.
+    pub(crate) fn redis_requests_each(&self) -> f64 {
+        self.redis_requests as f64 / self.count as f64
+    }
+
     /// Operations in a second.
     pub(crate) fn rate(&self) -> f64 {
         self.count as f64 / self.elapsed.as_secs_f64()
@@ -91,6 +98,7 @@ impl AddAssign for Sample {
         self.cpu += other.cpu;
         self.store_cpu += other.store_cpu;
         self.elapsed += other.elapsed;
+        self.redis_requests += other.redis_requests;
         self.count += other.count;
     }
 }

@@ -1,6 +1,9 @@
 //! A server as a child process, and the CPU time and memory that it uses.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -10,8 +13,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
@@ -111,6 +114,28 @@ impl Programs {
         Peer::launch(kind.name(), command, home).await
     }
 
+    /// Starts servers that share a new Redis with these options. They get this configuration file,
+    /// and more arguments.
+    pub(crate) async fn start_sharing(
+        &self,
+        nodes: usize,
+        redis_options: &[&str],
+        config: &str,
+        arguments: &[&OsStr],
+    ) -> Result<Peer> {
+        let home = self.temporary_directory()?;
+        let redis = Redis::start(&home, redis_options).await?;
+        let mut peers = Vec::new();
+        for number in 1..=nodes {
+            let file = home.path().join(format!("node-{number}.yml"));
+            fs::write(&file, format!("flakeid: {{worker: {number}}}\n{config}"))?;
+            let mut command = serve_from(&self.backwire, &redis.url());
+            command.arg("--config").arg(&file).args(arguments);
+            peers.push(Node::launch(Kind::Backwire.name(), command).await?);
+        }
+        Ok(Peer { nodes: peers, store: Some(redis), _home: home })
+    }
+
     /// Backwire as it is installed, on a free port.
     pub(crate) fn serve(&self, home: &TempDir) -> Command {
         serve(&self.backwire, home)
@@ -126,9 +151,13 @@ impl Programs {
 
 /// A build of Backwire, on a free port.
 fn serve(program: &Path, home: &TempDir) -> Command {
+    let engine = format!("sqlite:{}", home.path().join("backwire.db").display());
+    serve_from(program, &engine)
+}
+
+fn serve_from(program: &Path, engine: &str) -> Command {
     let mut command = Command::new(program);
-    command.args(["serve", "--port", "0", "--engine"]);
-    command.arg(format!("sqlite:{}", home.path().join("backwire.db").display()));
+    command.args(["serve", "--port", "0", "--engine", engine]);
     command
 }
 
@@ -139,16 +168,36 @@ pub(crate) fn raise_open_file_limit() -> Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
 }
 
-/// A running server.
+/// A running server, or several with the same data.
 pub(crate) struct Peer {
-    server: Process,
-    /// The process of its database, if that is a program of its own.
-    store: Option<Process>,
-    pub(crate) address: String,
+    nodes: Vec<Node>,
+    /// Their database, if that is a program of its own.
+    store: Option<Redis>,
+    /// The directory of the database and the configuration.
+    _home: TempDir,
+}
+
+/// The process of a server.
+struct Node {
+    process: Process,
+    address: String,
     /// Kept open: a server that cannot print might fail.
     _output: Lines<BufReader<ChildStdout>>,
-    /// The directory of its database and its configuration.
-    _home: TempDir,
+}
+
+impl Node {
+    /// Starts a server and waits until it prints its address.
+    async fn launch(name: &str, mut command: Command) -> Result<Self> {
+        let mut process = Process::spawn(command.env("RUST_LOG", "warn").stdout(Stdio::piped()))?;
+        let output = process.child.stdout.take().context("it has been piped")?;
+        let mut output = BufReader::new(output).lines();
+        let line = output.next_line().await?;
+        let line = line.with_context(|| format!("{name} ended before it listened"))?;
+        let Some((_, address)) = line.split_once("http://") else {
+            bail!("no address in {line:?}")
+        };
+        Ok(Self { process, address: address.into(), _output: output })
+    }
 }
 
 /// A program that runs as long as this is kept.
@@ -173,20 +222,74 @@ impl Process {
     }
 }
 
-/// Starts a Redis and returns the path of its socket, once it accepts connections.
-pub(crate) async fn redis(home: &TempDir, options: &[&str]) -> Result<(Process, PathBuf)> {
-    let socket = home.path().join("redis.sock");
-    let mut command = Command::new(REDIS);
-    command.args(["--port", "0", "--loglevel", "warning", "--unixsocket"]).arg(&socket);
-    command.arg("--dir").arg(home.path()).args(options);
-    let process = Process::spawn(command.stdout(Stdio::null()))?;
-    let connected = async {
-        while UnixStream::connect(&socket).await.is_err() {
-            sleep(Duration::from_millis(10)).await;
+/// When Redis writes its append-only file to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fsync {
+    EverySecond,
+    /// Before it replies.
+    Always,
+}
+
+impl Fsync {
+    pub(crate) const ALL: [Self; 2] = [Self::EverySecond, Self::Always];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::EverySecond => "fsync every second",
+            Self::Always => "fsync always",
         }
-    };
-    timeout(REDIS_START, connected).await.context("redis-server does not listen")?;
-    Ok((process, socket))
+    }
+
+    pub(crate) const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::EverySecond => {
+                &["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+            }
+            Self::Always => &["--save", "", "--appendonly", "yes", "--appendfsync", "always"],
+        }
+    }
+}
+
+/// A Redis that runs as long as this is kept.
+pub(crate) struct Redis {
+    process: Process,
+    pub(crate) port: u16,
+}
+
+impl Redis {
+    /// Starts a server, and waits until it accepts connections.
+    pub(crate) async fn start(home: &TempDir, options: &[&str]) -> Result<Self> {
+        let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let mut command = Command::new(REDIS);
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--loglevel", "warning", "--dir"]).arg(home.path()).args(options);
+        let process = Process::spawn(command.stdout(Stdio::null()))?;
+        let connected = async {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(REDIS_START, connected).await.context("redis-server does not listen")?;
+        Ok(Self { process, port })
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// How often each command was called so far, also by scripts.
+    pub(crate) async fn calls(&self) -> Result<BTreeMap<String, usize>> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
+        stream.write_all(b"INFO commandstats\r\nQUIT\r\n").await?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await?;
+        let of_line = |line: &str| {
+            let (name, stats) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            let (calls, _) = stats.split_once(',')?;
+            Some((name.to_owned(), calls.parse().ok()?))
+        };
+        Ok(reply.lines().filter_map(of_line).collect())
+    }
 }
 
 /// Whether this machine has Redis.
@@ -197,24 +300,32 @@ pub(crate) async fn has_redis() -> bool {
 
 impl Peer {
     /// Starts a server and waits until it prints its address.
-    pub(crate) async fn launch(name: &str, mut command: Command, home: TempDir) -> Result<Self> {
-        let mut server = Process::spawn(command.env("RUST_LOG", "warn").stdout(Stdio::piped()))?;
-        let output = server.child.stdout.take().context("it has been piped")?;
-        let mut output = BufReader::new(output).lines();
-        let line = output.next_line().await?;
-        let line = line.with_context(|| format!("{name} ended before it listened"))?;
-        let Some((_, address)) = line.split_once("http://") else {
-            bail!("no address in {line:?}")
-        };
-        Ok(Self { server, store: None, address: address.into(), _output: output, _home: home })
+    pub(crate) async fn launch(name: &str, command: Command, home: TempDir) -> Result<Self> {
+        let nodes = vec![Node::launch(name, command).await?];
+        Ok(Self { nodes, store: None, _home: home })
     }
 
     /// Adds a database that is measured and stopped along with the server.
-    pub(crate) fn with_store(self, store: Process) -> Self {
+    pub(crate) fn with_store(self, store: Redis) -> Self {
         Self { store: Some(store), ..self }
     }
 
-    /// Runs some load and returns what it returned, with the CPU time that the server used for it.
+    /// The address of the first server.
+    pub(crate) fn address(&self) -> &str {
+        &self.nodes[0].address
+    }
+
+    /// The addresses of all servers.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.address.clone()).collect()
+    }
+
+    /// The database, if that is a program of its own.
+    pub(crate) fn store(&self) -> Option<&Redis> {
+        self.store.as_ref()
+    }
+
+    /// Runs some load and returns what it returned, with the CPU time that the servers used for it.
     /// The sample counts nothing yet.
     pub(crate) async fn measure<T>(
         &self,
@@ -229,32 +340,36 @@ impl Peer {
         Ok((done, Sample { cpu, store_cpu, elapsed, ..Sample::default() }))
     }
 
-    /// CPU time that server and database have used so far.
+    /// CPU time that servers and database have used so far.
     fn cpu(&self) -> Result<Duration> {
-        Ok(self.server.cpu()? + self.store_cpu()?)
+        let of_nodes: Result<Duration> = self.nodes.iter().map(|node| node.process.cpu()).sum();
+        Ok(of_nodes? + self.store_cpu()?)
     }
 
     /// CPU time of the database, if it is a program of its own.
     fn store_cpu(&self) -> Result<Duration> {
-        self.store.as_ref().map_or(Ok(Duration::ZERO), Process::cpu)
+        self.store.as_ref().map_or(Ok(Duration::ZERO), |store| store.process.cpu())
     }
 
-    /// Resident memory of the server in bytes.
+    /// Resident memory of the first server in bytes.
     pub(crate) fn memory(&self) -> Result<i64> {
-        let status =
-            fs::read_to_string(Path::new("/proc").join(self.server.id.to_string()).join("status"))?;
+        let id = self.nodes[0].process.id.to_string();
+        let status = fs::read_to_string(Path::new("/proc").join(id).join("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<i64>().ok());
         Ok(kilobytes.context("VmRSS in kB")? * 1024)
     }
 
-    /// Waits until the server has nothing left to do.
+    /// Waits until the servers have nothing left to do.
     pub(crate) async fn until_idle(&self) -> Result<()> {
+        // Each process has heartbeats and timers of its own.
+        let processes = self.nodes.len() + usize::from(self.store.is_some());
+        let idle = IDLE_CPU * u32::try_from(processes)?;
         let mut before = self.cpu()?;
         for _ in 0..50 {
             sleep(IDLE_PERIOD).await;
             let now = self.cpu()?;
-            if now.saturating_sub(before) < IDLE_CPU {
+            if now.saturating_sub(before) < idle {
                 return Ok(());
             }
             before = now;
@@ -263,10 +378,12 @@ impl Peer {
     }
 
     /// Ends it.
-    pub(crate) async fn stop(mut self) -> Result<()> {
-        self.server.child.kill().await?;
+    pub(crate) async fn stop(self) -> Result<()> {
+        for mut node in self.nodes {
+            node.process.child.kill().await?;
+        }
         if let Some(mut store) = self.store {
-            store.child.kill().await?;
+            store.process.child.kill().await?;
         }
         Ok(())
     }

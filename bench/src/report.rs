@@ -19,9 +19,34 @@ pub(crate) struct Ratio {
     to: String,
     /// The ratio of each round.
     rounds: Vec<f64>,
-    budget: Option<f64>,
+    budget: Option<Budget>,
     /// The deliveries of both sides.
     arrivals: [Vec<Arrivals>; 2],
+}
+
+/// The bound of a ratio.
+#[derive(Debug, Clone, Copy)]
+enum Budget {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Budget {
+    fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => ratio <= bound,
+            Self::AtLeast(bound) => ratio >= bound,
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(bound) => write!(f, "≤ {bound:.2}"),
+            Self::AtLeast(bound) => write!(f, "≥ {bound:.2}"),
+        }
+    }
 }
 
 /// The cost of one operation in one server.
@@ -57,9 +82,26 @@ impl Ratio {
         Self { arrivals: [arrivals(of, operation), arrivals(peer, peer_operation)], ..ratio }
     }
 
+    /// Of the operations in a second of each server.
+    pub(crate) fn of_rate(
+        work: String,
+        to: &str,
+        (of, operation): (&Series, usize),
+        (peer, peer_operation): (&Series, usize),
+    ) -> Self {
+        let rates =
+            |series: &Series, operation| series.of(operation).map(Sample::rate).collect::<Vec<_>>();
+        Self::new(work, to, &rates(of, operation), &rates(peer, peer_operation))
+    }
+
     /// Sets the budget.
     pub(crate) fn at_most(self, budget: f64) -> Self {
-        Self { budget: Some(budget), ..self }
+        Self { budget: Some(Budget::AtMost(budget)), ..self }
+    }
+
+    /// Sets the budget of a ratio that should be large.
+    pub(crate) fn at_least(self, budget: f64) -> Self {
+        Self { budget: Some(Budget::AtLeast(budget)), ..self }
     }
 
     /// Whether the budget is met. If Backwire has lost deliveries, it is not.
@@ -68,7 +110,7 @@ impl Ratio {
             self.arrivals.each_ref().map(|arrivals| arrivals.iter().all(is_complete));
         let verdict = match self.budget {
             _ if !ours => "MISSED: not all delivered",
-            Some(budget) if median(self.rounds.clone()) <= budget => "met",
+            Some(budget) if budget.is_met(median(self.rounds.clone())) => "met",
             Some(_) => "MISSED",
             None => "–",
         };
@@ -112,6 +154,15 @@ impl Report {
         self.add_cost(work, server, format!("{:.0} µs elapsed", median(micros.to_vec())));
     }
 
+    /// Adds how many commands and scripts each server sends to Redis for one operation.
+    pub(crate) fn add_round_trips(&mut self, work: &str, all: &[Series], operation: usize) {
+        for series in all {
+            let each = series.of(operation).map(Sample::redis_requests_each).collect();
+            let each = format!("{:.2} commands and scripts", median(each));
+            self.add_cost(work, &series.server, each);
+        }
+    }
+
     fn add_cost(&mut self, work: &str, server: &str, each: String) {
         let (work, server) = (work.into(), server.into());
         self.costs.push(Cost { work, server, each, rate: "–".into(), arrivals: "–".into() });
@@ -137,7 +188,7 @@ impl fmt::Display for Report {
         writeln!(f, "| work | Backwire ÷ | ratio (lowest to highest round) | budget | |")?;
         writeln!(f, "| --- | --- | --- | --- | --- |")?;
         for ratio in &self.ratios {
-            let budget = ratio.budget.map_or_else(|| "–".into(), |it| format!("≤ {it:.2}"));
+            let budget = ratio.budget.map_or_else(|| "–".into(), |it| it.to_string());
             let (lowest, highest) =
                 (bound(&ratio.rounds, f64::min), bound(&ratio.rounds, f64::max));
             writeln!(
@@ -217,6 +268,8 @@ mod tests {
         assert_eq!(ratio(&[0.9, 1.0, 7.0]).at_most(1.0).verdict(), "met");
         assert_eq!(ratio(&[0.9, 1.01, 7.0]).at_most(1.0).verdict(), "MISSED");
         assert_eq!(ratio(&[0.9]).verdict(), "–");
+        assert_eq!(ratio(&[0.9, 1.0, 7.0]).at_least(1.0).verdict(), "met");
+        assert_eq!(ratio(&[0.9, 0.99, 7.0]).at_least(1.0).verdict(), "MISSED");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::dialect::{Dialect, Write, key_prefix};
 use crate::measure::{Sample, Schedule, Workload, measure};
-use crate::peer::{Kind, Peer, Programs};
+use crate::peer::{Fsync, Kind, Peer, Programs};
 use crate::report::{Ratio, Report};
 use crate::socket::Socket;
 
@@ -60,6 +60,32 @@ pub(crate) async fn run(programs: &Programs, schedule: Schedule) -> Result<Repor
     Ok(report)
 }
 
+/// Measures Backwire with a file and with Redis.
+pub(crate) async fn run_with_redis(programs: &Programs, schedule: Schedule) -> Result<Report> {
+    let file = programs.start(Kind::Backwire).await?;
+    let mut targets = vec![("SQLite".to_owned(), Writes::start(file, Dialect::Runtime).await?)];
+    for fsync in Fsync::ALL {
+        let peer = programs.start_sharing(1, fsync.options(), "", &[]).await?;
+        let load = Writes::start(peer, Dialect::Runtime).await?;
+        targets.push((format!("Redis, {}", fsync.name()), load));
+    }
+    let series = measure(targets, schedule).await?;
+    let mut report = Report::default();
+    let (file, redis) = (&series[0], &series[1..]);
+    for (operation, (_, verb)) in OPERATIONS.into_iter().enumerate() {
+        for of in redis {
+            let work = |what| format!("{verb} with ack, {}: {what}", of.server);
+            let (of, file) = ((of, operation), (file, operation));
+            let cpu = Ratio::of_cpu(work("node and Redis CPU"), "SQLite", of, file);
+            let rate = Ratio::of_rate(work("per second"), "SQLite", of, file);
+            report.ratios.extend([cpu, rate]);
+        }
+        report.add_costs(&format!("{verb} with ack, {WRITERS} connections"), &series, operation);
+    }
+    report.add_warm_ups("writes", &series);
+    Ok(report)
+}
+
 /// A server and its writers.
 pub(crate) struct Writes {
     peer: Peer,
@@ -70,7 +96,7 @@ impl Writes {
     pub(crate) async fn start(peer: Peer, dialect: Dialect) -> Result<Self> {
         let mut writers = Vec::new();
         for page in 0..WRITERS {
-            writers.push(Writer::connect(&peer.address, dialect, page).await?);
+            writers.push(Writer::connect(peer.address(), dialect, page).await?);
         }
         peer.until_idle().await?;
         Ok(Self { peer, writers })

@@ -53,6 +53,14 @@ enum Benchmark {
     Lists,
     /// The push service, beside lists in Redis
     PushService,
+    /// Durable writes with Redis, beside SQLite
+    RedisWrites,
+    /// Short lists out of 100,000 records with Redis, beside SQLite
+    RedisLists,
+    /// Deliveries by three servers that share a Redis
+    RedisDeliveries,
+    /// Messages with Redis, beside lists in the same Redis
+    RedisMessages,
     /// `Backbone.sync` in Chromium
     Sync,
     /// The size of the scripts
@@ -63,7 +71,7 @@ impl Bench {
     /// The requirements of the selected benchmarks.
     pub(crate) fn requirements(&self) -> Vec<Requirement> {
         let mut requirements = [build::RUNTIME, build::SERVER].concat();
-        if self.includes(Benchmark::PushService) {
+        if Benchmark::value_variants().iter().any(|it| it.needs_redis() && self.includes(*it)) {
             requirements.push(REDIS);
         }
         if self.includes(Benchmark::Sync) {
@@ -142,6 +150,17 @@ impl Bench {
 }
 
 impl Benchmark {
+    fn needs_redis(self) -> bool {
+        let with_redis = [
+            Self::PushService,
+            Self::RedisWrites,
+            Self::RedisLists,
+            Self::RedisDeliveries,
+            Self::RedisMessages,
+        ];
+        with_redis.contains(&self)
+    }
+
     /// Whether it can compare two builds of the server.
     fn compares_builds(self) -> bool {
         matches!(self, Self::Writes | Self::Deliveries | Self::Connects)
@@ -188,6 +207,7 @@ mod tests {
         assert!(!requirements.contains(&REDIS) && !requirements.contains(&GZIP));
         assert!(!requirements.contains(&BROWSER[0]));
         assert!(bench(&[Benchmark::PushService]).requirements().contains(&REDIS));
+        assert!(bench(&[Benchmark::RedisLists]).requirements().contains(&REDIS));
         assert!(bench(&[]).requirements().contains(&BROWSER[0]));
     }
 
@@ -195,7 +215,7 @@ mod tests {
     fn benchmarks_of_servers_are_selected_by_name() {
         let selected = bench(&[Benchmark::Sync, Benchmark::ManyListeners]).of_servers();
         assert_eq!(selected.iter().map(|it| it.name()).collect::<Vec<_>>(), ["many-listeners"]);
-        assert_eq!(bench(&[]).of_servers().len(), 8);
+        assert_eq!(bench(&[]).of_servers().len(), 12);
     }
 
     #[test]
