@@ -49,6 +49,9 @@ function steps.add()
   for _, item in ipairs(items) do
     item.readers = readers[item.id] or 0
     add_item(person, item.id, item)
+    if item.kind ~= 'r' then
+      redis.call('HINCRBY', key('message', item.id), 'persons', 1)
+    end
     if item.until_ ~= '' then
       local score = item.until_ == 'inf' and text(NEVER) or item.until_
       redis.call('ZADD', key('waiting-ends', person), score, item.id)

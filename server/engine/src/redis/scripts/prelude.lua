@@ -49,9 +49,11 @@ local function number_in(hash, field, default)
 end
 
 -- Adds an event to the stream that all servers follow. Its number is one more than that of the
--- last. The oldest events are dropped if there are more than `max`, or if they have too many bytes.
+-- last. The oldest events are dropped if there are more than `max`, several at a time, or if they
+-- have too many bytes.
 local function add_event(max, ...)
-  local events, max_bytes = P .. ':events', 8 * 2 ^ 20
+  max = tonumber(max)
+  local events, max_bytes, at_a_time = P .. ':events', 8 * 2 ^ 20, 50
   local function bytes_of(fields)
     local bytes = 0
     for _, field in ipairs(fields) do
@@ -59,13 +61,19 @@ local function add_event(max, ...)
     end
     return bytes
   end
-  local bytes = math.max(number_in(META, 'event_bytes', 0), 0) + bytes_of({...})
+  local last = redis.call('HMGET', META, 'event_bytes', 'events')
+  local bytes = math.max(tonumber(last[1] or 0), 0) + bytes_of({...})
   local count = redis.call('XLEN', events) + 1
-  while count > 1 and (count > tonumber(max) or bytes > max_bytes) do
-    local oldest = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
-    redis.call('XDEL', events, oldest[1])
-    bytes, count = bytes - bytes_of(oldest[2]), count - 1
+  local excess = count >= max + at_a_time and count - max or 0
+  while count > 1 and (excess > 0 or bytes > max_bytes) do
+    local part, ids = excess > 0 and math.min(excess, at_a_time) or 1, {}
+    for n, event in ipairs(redis.call('XRANGE', events, '-', '+', 'COUNT', part)) do
+      ids[n], bytes = event[1], bytes - bytes_of(event[2])
+    end
+    redis.call('XDEL', events, unpack(ids))
+    count, excess = count - #ids, excess - #ids
   end
-  redis.call('XADD', events, text(redis.call('HINCRBY', META, 'events', 1)) .. '-0', ...)
-  redis.call('HSET', META, 'event_bytes', text(math.max(bytes, 0)))
+  local number = text(tonumber(last[2] or 0) + 1)
+  redis.call('XADD', events, number .. '-0', ...)
+  redis.call('HSET', META, 'events', number, 'event_bytes', text(math.max(bytes, 0)))
 end

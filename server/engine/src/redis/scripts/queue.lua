@@ -71,18 +71,22 @@ function steps.enqueue()
     remember_post(site, hash, fingerprint, id, cutoff)
   end
   local persons = take_list()
-  -- One person may lose the message at once, because of the cap, before the next one gets it.
-  redis.call('HSET', key('message', id), 'body', body, 'size', size, 'persons', 1)
+  -- All persons are counted at once: one of them may lose the message, because of the cap, before
+  -- the next one gets it.
+  if #persons > 0 then
+    redis.call('HSET', key('message', id), 'body', body, 'size', size, 'persons', #persons)
+  end
   for _, person in ipairs(persons) do
-    expire(person)
-    add(person, id, kind, event, seconds)
+    local devices, count, is_unsettled = expire(person)
+    add(person, id, kind, event, seconds, devices, count)
     if redis.call('ZCARD', key('inbox', person)) > cap then
       drop_furthest_behind(person, node, clock, seconds)
     end
-    settle(person)
+    if is_unsettled then
+      settle(person)
+    end
     expire_some()
   end
-  release_message(id)
   local address = take()
   add_event(take(), 'message', id, 'to', address, 'body', body)
   return {'', id}
@@ -187,9 +191,8 @@ end
 
 -- Returns the deliveries that a resync replaces, if an ack is out of order.
 local function lost_by(person, name, id)
-  local queue = queue_key(person, name)
-  local item = redis.call('ZSCORE', queue, id) and item_of(person, id)
-  if not item or item.kind ~= 's' then
+  local queue, item = queue_key(person, name), item_of(person, id)
+  if not item or item.kind ~= 's' or not redis.call('ZSCORE', queue, id) then
     return nil
   end
   local same = {}
@@ -207,14 +210,16 @@ end
 function steps.ack()
   local person, name, node, clock = take(), take(), take_number(), take_number()
   local is_one, ids = take() == '1', take_list()
-  expire(person)
+  local _, _, is_unsettled = expire(person)
   local lost, resync = is_one and lost_by(person, name, ids[1]), false
   remove_from_queue(person, name, lost or ids)
   if lost then
     resync = next_id(node, clock)
     add_resync(person, {name}, resync)
   end
-  settle(person)
+  if is_unsettled then
+    settle(person)
+  end
   expire_some()
   return resync
 end

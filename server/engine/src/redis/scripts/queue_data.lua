@@ -78,12 +78,10 @@ local function save_item(person, id, item)
     item.acked .. ':' .. item.readers .. ':' .. item.kind .. ':' .. item.event)
 end
 
+-- The message of a delivery counts its persons already.
 local function add_item(person, id, item)
   redis.call('ZADD', key('inbox', person), 0, id)
   save_item(person, id, item)
-  if item.kind ~= 'r' then
-    redis.call('HINCRBY', key('message', id), 'persons', 1)
-  end
 end
 
 local function release_message(id)
@@ -141,17 +139,22 @@ local function drop_device(person, name, device)
   end
 end
 
--- Drops expired devices, and with the last of them all deliveries; and expired deliveries.
+-- Drops expired devices, and with the last of them all deliveries; and expired deliveries. Returns
+-- the devices and their number, and whether the person has to be settled.
 local function expire(person)
   local devices, count = devices_of(person)
   local known = count
   for name, device in pairs(devices) do
     if device['end'] <= at then
       drop_device(person, name, device)
-      count = count - 1
+      devices[name], count = nil, count - 1
     end
   end
-  if count == 0 and known > 0 then
+  if count > 0 then
+    -- Deliveries expire only while there are no devices.
+    return devices, count, count < known
+  end
+  if known > 0 then
     clear_inbox(person)
   end
   local ends = key('waiting-ends', person)
@@ -159,9 +162,11 @@ local function expire(person)
     remove_item(person, id, item_of(person, id))
     redis.call('ZREM', ends, id)
   end
+  return devices, count, true
 end
 
--- Stores when something of a person expires next.
+-- Stores when something of a person expires next: a device that is away, or a delivery without
+-- devices.
 local function settle(person)
   local devices, count = devices_of(person)
   local next_end = NEVER
@@ -207,8 +212,7 @@ local function leave_if_away(person, name, device)
 end
 
 -- Adds a delivery for all devices. If there is none, it waits for the first one.
-local function add(person, id, kind, event, seconds)
-  local devices, count = devices_of(person)
+local function add(person, id, kind, event, seconds, devices, count)
   add_item(person, id, {acked = '0', readers = count, kind = kind, event = event})
   if count == 0 then
     redis.call('ZADD', key('waiting-ends', person), text(ttl_end(seconds)), id)
@@ -234,7 +238,7 @@ local function drop_furthest_behind(person, node, clock, seconds)
   local devices, count = devices_of(person)
   if count == 0 then
     clear_inbox(person)
-    add(person, id, 'r', '', seconds)
+    add(person, id, 'r', '', seconds, devices, count)
     return
   end
   local behind = {}
