@@ -68,14 +68,16 @@ impl<'a> ListRead<'a> {
         let known = self.known().await?;
         let mut plan = self.plan(&known).await?;
         let mut matches = Matches::new(self.criteria, self.options);
-        let first = self.parts.next(&mut plan, self.part_size()).await?;
+        let size = self.part_size(&plan, 0);
+        let first = self.parts.next(&mut plan, size).await?;
         let mut state =
             ReadState { head: first.head, version: first.version.clone(), records: 0, parts: 0 };
         self.add(&mut state, &mut matches, first, &plan)?;
         loop {
             while !matches.are_enough(&plan) {
                 self.check(&state, &plan, &known)?;
-                let part = self.parts.next(&mut plan, MAX_RECORDS).await?;
+                let size = self.part_size(&plan, state.records);
+                let part = self.parts.next(&mut plan, size).await?;
                 if !part.version.is_same(&state.version) {
                     return Ok(None);
                 }
@@ -152,11 +154,12 @@ impl<'a> ListRead<'a> {
         }
     }
 
-    /// Returns the number of records to read first.
-    fn part_size(&self) -> usize {
-        let is_plain = self.criteria.is_everything() && self.criteria.sort.is_by_id();
-        let needed = self.criteria.needed_records().filter(|_| is_plain);
-        needed.map_or(MAX_RECORDS, |needed| needed.clamp(1, MAX_RECORDS))
+    /// Returns the number of records to read next, after so many. In the order of the criteria, as
+    /// many are read as may be enough, and then more and more of them, because some may not match.
+    fn part_size(&self, plan: &Plan, read: usize) -> usize {
+        let is_in_order = plan.has_order_of(self.criteria);
+        let needed = self.criteria.needed_records().filter(|_| is_in_order);
+        needed.map_or(MAX_RECORDS, |needed| needed.saturating_add(2 * read).clamp(1, MAX_RECORDS))
     }
 
     /// Ends a read that takes too long, or looks at too many records.

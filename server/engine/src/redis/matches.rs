@@ -81,10 +81,7 @@ impl<'a> Matches<'a> {
         let Some(needed) = self.criteria.needed_records() else { return false };
         match &plan.order {
             Order::Any => false,
-            Order::Ids => {
-                let (name, _) = self.criteria.first();
-                name == &*self.criteria.key && self.records.len() >= needed
-            }
+            Order::Ids => plan.has_order_of(self.criteria) && self.records.len() >= needed,
             Order::Index(_) => {
                 let (value, _) = encoding::split(frontier);
                 let has_one_term = self.criteria.sort.0.len() == 1;

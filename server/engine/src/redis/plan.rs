@@ -56,6 +56,18 @@ impl Plan {
         self.order != Order::Any
     }
 
+    /// Whether it reads records in the order of the criteria, at least by the first term.
+    pub(super) fn has_order_of(&self, criteria: &Criteria) -> bool {
+        let (name, direction) = criteria.first();
+        match self.order {
+            Order::Ids => {
+                *name == *criteria.key && self.is_reverse == (direction == Direction::Descending)
+            }
+            Order::Index(_) => true,
+            Order::Any => false,
+        }
+    }
+
     /// Returns the member at which the plan goes on; `None` if it has read everything.
     pub(super) fn frontier(&self) -> Option<&[u8]> {
         let next = self.ranges.first()?;
