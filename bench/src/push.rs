@@ -28,8 +28,8 @@ use site::Site;
 /// Users that are connected.
 const USERS: usize = 200;
 
-/// A way in which back ends send: messages in one request, back ends that send at the same time, and
-/// its name.
+/// A way in which back ends send: messages in one request, back ends that send at the same time,
+/// and its name.
 type Way = (usize, usize, &'static str);
 
 /// The ways of the push service, in the order of the samples.

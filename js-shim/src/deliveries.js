@@ -23,7 +23,8 @@ export class Deliveries {
     this._tail = new Promise(resolve => { this.handlersChanged = resolve; });
   }
 
-  // The `data` of each change is `[event, ...args]`. Events for a room of several people have no id.
+  // The `data` of each change is `[event, ...args]`. Events for a room of several people have no
+  // id.
   enqueue(changes) {
     for (const {id, data} of changes) this._tail = this._tail.then(() => this._deliver(id, data));
   }

@@ -25,7 +25,7 @@ use backwire_engine::{Engine, Environment};
 use backwire_environment::Task;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::delivery::service::SendRequest;
+use crate::delivery::delivery_queue::SendRequest;
 use crate::pubsub::Publisher;
 use crate::socket::Sockets;
 use logic::Tasks;

@@ -21,7 +21,8 @@ use http_body_util::Full;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-use crate::delivery::service::{DeliveryQueue, MAX_QUEUED_MESSAGES, SendRequest};
+use crate::delivery::delivery_queue::{DeliveryQueue, SendRequest};
+use crate::delivery::service::MAX_QUEUED_MESSAGES;
 use crate::http::http_client;
 use crate::http::send;
 use crate::router::Routes;

@@ -9,7 +9,8 @@ use backwire_engine::{self as engine, Device};
 use backwire_records::messages::flake::Flake;
 use futures_util::future::join_all;
 
-use super::service::{DeliveryService, RecipientRegistration};
+use super::recipients::RecipientRegistration;
+use super::service::DeliveryService;
 use super::site_client::SiteClient;
 
 /// The devices that the store has recorded as connected, and the registration of their connection

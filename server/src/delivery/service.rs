@@ -6,10 +6,10 @@
 //! the messages of all servers as its engine reports them, and not those of its own senders. Each
 //! connection has a task that sends them: see `session`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backwire_engine::{self as engine, Engine, Enqueue, Enqueued, Environment, StoredMessage};
@@ -26,7 +26,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::coop::unconstrained;
 
-use super::arrivals::{Arrival, Arrivals};
+use super::delivery_queue::SendRequest;
+use super::recipients::{RecipientRegistration, Recipients};
 use super::rejection::Rejection;
 use super::site_client::{ConnectRequest, SiteClient};
 use super::site_connections::{Revocation, SiteConnections};
@@ -67,58 +68,6 @@ struct Inner {
     rechecks: watch::Sender<u64>,
     /// Whether the engine reports the stored messages, those of other servers as well.
     has_events: AtomicBool,
-}
-
-/// The recipients of messages, by site and room.
-#[derive(Clone, Default)]
-pub(super) struct Recipients(Arc<Mutex<BySiteAndRoom<Vec<Recipient>>>>);
-
-type BySiteAndRoom<T> = HashMap<(Arc<str>, Arc<str>), T>;
-
-/// The arrivals of one connection, which messages for it are put into.
-#[derive(Clone)]
-pub(super) struct Recipient {
-    number: u64,
-    arrivals: Arrivals,
-}
-
-/// The registration of a recipient in its rooms. Dropping it removes the recipient from all of
-/// them.
-pub(super) struct RecipientRegistration {
-    recipients: Recipients,
-    site: Arc<str>,
-    rooms: Vec<Arc<str>>,
-    number: u64,
-    pub(super) arrivals: Arrivals,
-}
-
-/// A message to deliver, and where the outcome is sent.
-pub(crate) type SendRequest = (QueuedMessage, oneshot::Sender<Result<()>>);
-
-/// Enqueues messages for the delivery task. It does not keep a server from stopping.
-#[derive(Clone)]
-pub(crate) struct DeliveryQueue(mpsc::WeakSender<SendRequest>);
-
-impl DeliveryQueue {
-    pub(crate) fn new(sender: mpsc::WeakSender<SendRequest>) -> Self {
-        Self(sender)
-    }
-
-    /// Returns the function that enqueues the messages of `POST /send`.
-    pub(crate) fn enqueue_function(self) -> send::Enqueue {
-        Arc::new(move |message| self.clone().enqueue(message).boxed())
-    }
-
-    /// Stores a message. The order of messages is the order in which these futures are first
-    /// polled.
-    async fn enqueue(self, message: QueuedMessage) -> Result<()> {
-        let stopped = || engine::Error::Unavailable("the server has stopped".to_owned());
-        let (answer, answered) = oneshot::channel();
-        let sender = self.0.upgrade().ok_or_else(stopped)?;
-        sender.send((message, answer)).await.map_err(|_| stopped())?;
-        drop(sender);
-        answered.await.map_err(|_| stopped())?
-    }
 }
 
 impl DeliveryService {
@@ -337,21 +286,7 @@ impl DeliveryService {
 
     /// Registers a recipient in rooms of a site. From now on, messages for these rooms arrive.
     pub(super) fn register(&self, site: Arc<str>, rooms: &[String]) -> RecipientRegistration {
-        static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let arrivals = Arrivals::default();
-        let recipient = Recipient { number, arrivals: arrivals.clone() };
-        let recipients = self.0.recipients.clone();
-        // The site's back end may have named a room twice.
-        let rooms: BTreeSet<_> = rooms.iter().map(String::as_str).collect();
-        let rooms: Vec<Arc<str>> = rooms.into_iter().map(Arc::from).collect();
-        let mut by_room = recipients.0.lock();
-        for room in &rooms {
-            let at = (Arc::clone(&site), Arc::clone(room));
-            by_room.entry(at).or_default().push(recipient.clone());
-        }
-        drop(by_room);
-        RecipientRegistration { recipients, site, rooms, number, arrivals }
+        self.0.recipients.register(site, rooms)
     }
 
     /// Opens the namespaces of all sites. The returned future opens and closes namespaces when
@@ -487,9 +422,7 @@ impl DeliveryService {
 
     /// Has all connections read their queues, because the engine has not reported some messages.
     pub(crate) fn read_all_queues(&self) {
-        for recipient in self.0.recipients.0.lock().values().flatten() {
-            recipient.arrivals.read_queues();
-        }
+        self.0.recipients.read_queues();
     }
 }
 
@@ -499,49 +432,6 @@ struct AcceptedMessage {
     message: Arc<Message>,
     persons: Vec<Arc<str>>,
     _permit: BacklogPermit,
-}
-
-impl Recipients {
-    /// Delivers a message to each connection once, however many of its rooms it is for. A
-    /// connection that gets it as a person, under this id, does not get it again as a member of
-    /// another room.
-    fn deliver(
-        &self,
-        (site, persons, message): (&Arc<str>, &[Arc<str>], &Arc<Message>),
-        id: Option<Flake>,
-    ) {
-        let mut found: BTreeMap<u64, (Recipient, Vec<Arc<str>>)> = BTreeMap::new();
-        let persons: BTreeSet<_> = persons.iter().collect();
-        let by_room = self.0.lock();
-        for room in &message.rooms {
-            let room: Arc<str> = room.as_str().into();
-            for recipient in by_room.get(&(site.clone(), room.clone())).into_iter().flatten() {
-                let entry = found.entry(recipient.number);
-                let (_, own) = entry.or_insert_with(|| (recipient.clone(), Vec::new()));
-                own.extend(persons.contains(&room).then(|| room.clone()));
-            }
-        }
-        drop(by_room);
-        for (recipient, persons) in found.into_values() {
-            let id = id.filter(|_| !persons.is_empty());
-            recipient.arrivals.put(Arrival { id, message: Arc::clone(message), persons });
-        }
-    }
-}
-
-impl Drop for RecipientRegistration {
-    fn drop(&mut self) {
-        let mut by_room = self.recipients.0.lock();
-        for room in &self.rooms {
-            let at = (Arc::clone(&self.site), Arc::clone(room));
-            if let Some(others) = by_room.get_mut(&at) {
-                others.retain(|recipient| recipient.number != self.number);
-                if others.is_empty() {
-                    by_room.remove(&at);
-                }
-            }
-        }
-    }
 }
 
 impl fmt::Debug for DeliveryService {

@@ -2,9 +2,9 @@
 //!
 //! The server claims the memory of a request before it reads it. A client that announces much and
 //! sends little would keep that memory from others, and a few such clients all of it. So when
-//! memory is short, the server ends uploads that are slower than the limit `upload_speed`: those of the client
-//! whose slow uploads hold the most memory, the slowest first. This client may not begin another
-//! upload for a while. While there is memory, an upload may be slow, within the deadlines.
+//! memory is short, the server ends uploads that are slower than the limit `upload_speed`: those of
+//! the client whose slow uploads hold the most memory, the slowest first. This client may not begin
+//! another upload for a while. While there is memory, an upload may be slow, within the deadlines.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

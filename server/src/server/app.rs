@@ -7,7 +7,7 @@ use axum::routing::get;
 use axum::{Router, middleware};
 
 use super::logic::{Budgets, Logic};
-use crate::delivery::service::DeliveryQueue;
+use crate::delivery::delivery_queue::DeliveryQueue;
 use crate::http::admission::{self, Admission};
 use crate::http::budget::RequestBudget;
 use crate::http::connections::Addresses;

@@ -109,8 +109,9 @@ impl Connection {
         }
     }
 
-    /// Determines the dialect from an event, if it is not known. This happens when events arrive and not when their
-    /// turn comes, so that all messages about any of them are in the same dialect.
+    /// Determines the dialect from an event, if it is not known. This happens when events arrive
+    /// and not when their turn comes, so that all messages about any of them are in the same
+    /// dialect.
     pub(super) fn learn_dialect(&self, event: &QueuedEvent) {
         if self.dialect.get().is_some() {
             return;

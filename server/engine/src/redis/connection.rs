@@ -31,8 +31,8 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects, loads the scripts and determines the epoch.
-    pub(super) async fn open(link: &Link, patience: Duration) -> Result<Self, Error> {
-        let mut redis = Self::connect(link, patience).await?;
+    pub(super) async fn open(link: &Link, timeout: Duration) -> Result<Self, Error> {
+        let mut redis = Self::connect(link, timeout).await?;
         let epoch = handshake::begin(link, &mut redis).await?;
         Ok(Self::new(redis, epoch))
     }
@@ -50,8 +50,8 @@ impl Connection {
         Self { redis, epoch, number: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
-    async fn connect(link: &Link, patience: Duration) -> Result<MultiplexedConnection, Error> {
-        let mut redis = link.connect(patience).await?;
+    async fn connect(link: &Link, timeout: Duration) -> Result<MultiplexedConnection, Error> {
+        let mut redis = link.connect(timeout).await?;
         let mut loading = redis::pipe();
         for script in script::all() {
             loading.add_command(script.load());

@@ -68,9 +68,9 @@ impl Link {
 
     /// Connects to the server that has the keys. Commands on the connection may take this much
     /// longer than the deadline, because Redis waits for data.
-    pub(super) async fn connect(&self, patience: Duration) -> Result<MultiplexedConnection, Error> {
+    pub(super) async fn connect(&self, timeout: Duration) -> Result<MultiplexedConnection, Error> {
         match &self.way {
-            Way::Servers(servers) => self.connect_by_servers(servers, patience).await,
+            Way::Servers(servers) => self.connect_by_servers(servers, timeout).await,
             Way::Sentinels(client) => {
                 let finding = async { client.lock().await.async_get_client().await };
                 let found = runtime::within(self.deadline, finding).await;
@@ -80,7 +80,7 @@ impl Link {
                         "the sentinels know no master that answers: {error}"
                     ))
                 })?;
-                self.connect_to(&client, patience).await
+                self.connect_to(&client, timeout).await
             }
         }
     }
@@ -89,13 +89,13 @@ impl Link {
     async fn connect_by_servers(
         &self,
         servers: &[ConnectionInfo],
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<MultiplexedConnection, Error> {
         let mut first = None;
         let nodes = self.nodes.lock().clone();
         let others = nodes.into_iter().map(|node| at_node(&servers[0], node));
         for server in servers.iter().cloned().chain(others) {
-            match self.connect_from(server, patience).await {
+            match self.connect_from(server, timeout).await {
                 Ok(connected) => return Ok(connected),
                 Err(error) => drop(first.get_or_insert(error)),
             }
@@ -107,11 +107,11 @@ impl Link {
     async fn connect_from(
         &self,
         mut server: ConnectionInfo,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<MultiplexedConnection, Error> {
         for _ in 0..MAX_REDIRECTS {
             let client = Client::open(server.clone()).map_err(|error| self.error(&error))?;
-            let mut redis = self.connect_to(&client, patience).await?;
+            let mut redis = self.connect_to(&client, timeout).await?;
             let mut exists = cmd("EXISTS");
             exists.arg(format!("{}:meta", self.prefix));
             let outcome = exists.query_async::<u64>(&mut redis).await;
@@ -126,11 +126,11 @@ impl Link {
     async fn connect_to(
         &self,
         client: &Client,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<MultiplexedConnection, Error> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.deadline))
-            .set_response_timeout(Some(self.deadline + patience));
+            .set_response_timeout(Some(self.deadline + timeout));
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         connecting.await.map_err(|error| self.error(&error))
     }
