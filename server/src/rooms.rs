@@ -24,7 +24,7 @@ use crate::settings::{Limit, Limits};
 pub(crate) use filter_index::{Candidates, FollowedFilter};
 pub(crate) use filter_users::User;
 pub(crate) use names::{custom_name, is_instance_name, name, parse_instance_name, site_name};
-pub(crate) use subscribers::counted_room;
+pub(crate) use subscribers::{SubscriberCounts, counted_room};
 
 use filter_index::Keys;
 use filter_users::FilterUsers;
@@ -50,17 +50,6 @@ struct Counts {
     /// The subscribers of each resource that has any, by dialect.
     resources: HashMap<Resource, [Subscribers; Dialect::ALL.len()]>,
     filter_users: FilterUsers,
-}
-
-/// How many subscribers a resource has in one dialect.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SubscriberCounts {
-    /// How often connections are in any room of the resource.
-    pub(crate) all: usize,
-    /// The number of connections in the room of the resource.
-    pub(crate) in_class: usize,
-    /// Whether any connection follows a filter of the resource or of a record.
-    pub(crate) has_filters: bool,
 }
 
 impl Presence {

@@ -6,7 +6,6 @@ use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Id, Room};
 use backwire_records::criteria::{CollectionKey, Scope};
 
-use super::SubscriberCounts;
 use super::filter_index::{FilterIndex, FollowedFilter};
 use crate::dialect::Dialect;
 use crate::settings::{Limit, Limits};
@@ -18,6 +17,17 @@ pub(crate) fn counted_room(dialect: Dialect, room: &Room) -> Room {
         Room::Instance(resource, _) if dialect.is_stock() => Room::class(resource.clone()),
         _ => room.clone(),
     }
+}
+
+/// How many subscribers a resource has in one dialect.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SubscriberCounts {
+    /// How often connections are in any room of the resource.
+    pub(crate) all: usize,
+    /// The number of connections in the room of the resource.
+    pub(crate) in_class: usize,
+    /// Whether any connection follows a filter of the resource or of a record.
+    pub(crate) has_filters: bool,
 }
 
 /// The subscribers of one resource in one dialect.
