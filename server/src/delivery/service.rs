@@ -12,10 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use backwire_engine::{self as engine, Engine, Enqueue, Enqueued, Environment, StoredMessage};
+use backwire_engine::{Engine, Enqueue, Enqueued, Environment, StoredMessage};
 use backwire_environment::HashMap;
 use backwire_records::access::Principal;
-use backwire_records::messages::flake::Flake;
 use backwire_records::messages::message::Message;
 use backwire_records::messages::rules::Ttl;
 use futures_util::future::join_all;
@@ -33,7 +32,7 @@ use super::site_client::{ConnectRequest, SiteClient};
 use super::site_connections::{Revocation, SiteConnections};
 use crate::announcements::{self, Announcer, Question, Total};
 use crate::error::{Error, Result};
-use crate::http::send::{self, BacklogPermit, QueuedMessage};
+use crate::http::send::{BacklogPermit, QueuedMessage};
 use crate::sites::{Authenticator, HttpClient, Name, Site, Sites, Table, UserEvent, UserUpdates};
 use crate::socket::Sockets;
 
