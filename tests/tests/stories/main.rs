@@ -1,5 +1,8 @@
 //! Stories that need real browsers, a real server and unreliable connections.
 
+#[path = "../../../server/engine/tests/engines/polling.rs"]
+#[allow(dead_code, reason = "the tests of the engine use the rest of it")]
+mod polling;
 #[path = "../../../server/engine/tests/engines/redis_server.rs"]
 #[allow(dead_code, clippy::unwrap_used, reason = "the tests of the engine use the rest of it")]
 mod redis_server;
