@@ -1,21 +1,10 @@
-// A change of a record
-// --------------------
+// Changes of records
+// ------------------
 
-export class Change {
-  // `verb` is as on the wire. `data` is the new record, or the changed attributes of an update.
-  // `previous` is the record before the change: `null` if there was none, undefined if the store
-  // still has it.
-  constructor(offset, verb, id, data, previous) {
-    Object.assign(this, {offset, verb, id, data, previous});
-  }
-
-  // The names of the attributes in `data`.
-  get names() {
-    return Object.keys(this.data ?? {});
-  }
-}
+// `verb` is as on the wire. `data` is the new record, or the changed attributes of an update.
+// `previous` is the record before the change: `null` if there was none, undefined if the store
+// still has it.
+export const makeChange = (offset, verb, id, data, previous) => ({offset, verb, id, data, previous});
 
 // The changes of a push, which has arrays: `[offset, verb, id, data]`.
-export function changesOfPush(push) {
-  return push.map(([offset, verb, id, data]) => new Change(offset, verb, id, data));
-}
+export const changesOfPush = push => push.map(([offset, verb, id, data]) => makeChange(offset, verb, id, data));

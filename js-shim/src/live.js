@@ -14,7 +14,7 @@
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {isCollection, isHeld} from './backbone.js';
-import {Change} from './change.js';
+import {makeChange} from './change.js';
 import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
 import {RecordStore} from './record-store.js';
@@ -132,7 +132,7 @@ export class Live {
     // A repeated write is answered with the record as it was after the first execution.
     const isLate = records?.isNewer(id, offset);
     const latest = isLate ? copy(records.get(id)) : undefined;
-    const change = new Change(offset, verb, id, record);
+    const change = makeChange(offset, verb, id, record);
     const known = records && !isLate && record ? this.store.remember(records, change) : change;
     const updateOthers = () => {
       this.store.wasWritten(model);
@@ -168,7 +168,7 @@ export class Live {
     if (!this.store.records.has(resource)) return;
     this.updateRecords(resource, changes, except);
     this.decide(() => {
-      for (const {verb, id, names} of changes) this.queries.changed(room, verb, String(id), names);
+      for (const {verb, id, data} of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}));
     });
   }
 

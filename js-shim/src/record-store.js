@@ -5,7 +5,7 @@
 // are compared with these records: a record never goes back to an earlier state.
 
 import {isCollection} from './backbone.js';
-import {Change} from './change.js';
+import {makeChange} from './change.js';
 import {attributesOf} from './edits.js';
 import {Models} from './models.js';
 import {Records, copy, isSame} from './records.js';
@@ -41,7 +41,7 @@ export class RecordStore {
       const before = id != null && records.get(id);
       if (records.isNewer(id, offset)) before && overwrite(record, before);
       else if (before && isSame(before, record)) records.put(id, before, offset);
-      else if (id != null) changes.push(this.remember(records, new Change(offset, before ? UPDATED : CREATED, id, copy(record))));
+      else if (id != null) changes.push(this.remember(records, makeChange(offset, before ? UPDATED : CREATED, id, copy(record))));
       // Lists may be sorted by these attributes.
       if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
     }
@@ -49,7 +49,7 @@ export class RecordStore {
     if (answer.kind === 'whole' && answer.hasIds) {
       for (const other of records.others(answer.ids())) {
         if (records.isNewer(other, offset)) answer.newer.push(other);
-        else changes.push(new Change(offset, DESTROYED, other));
+        else changes.push(makeChange(offset, DESTROYED, other));
       }
     }
     return changes;
@@ -60,7 +60,7 @@ export class RecordStore {
   remember(records, {offset, verb, id, data}) {
     const before = records.get(id);
     if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, offset);
-    return new Change(offset, verb, id, data, before ?? null);
+    return makeChange(offset, verb, id, data, before ?? null);
   }
 
   // `parsed` is the body after the page's `parse`. `models` are the models that Backbone made of
