@@ -5,7 +5,6 @@
 // done, the server may forget its event, and the next event is passed on.
 
 import {attempt} from './attempt.js';
-import {makeChange} from './change.js';
 import {CREATED, DESTROYED} from './wire.js';
 import {isPlain} from './records.js';
 
@@ -59,7 +58,7 @@ export class Deliveries {
   _applyBound(resource, args) {
     const record = args.filter(isPlain).pop();
     const verb = args.some(arg => /^(remove|delete|destroy)/.test(arg)) ? DESTROYED : CREATED;
-    this._live.applyChanges(resource, resource, [makeChange(undefined, verb, record?.id ?? args.at(-1), record)]);
+    this._live.applyChanges(resource, resource, [{verb, id: record?.id ?? args.at(-1), data: record}]);
   }
 
   // Resolves when the page has a handler for the event, or ignores it.

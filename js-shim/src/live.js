@@ -14,7 +14,6 @@
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
 import {isCollection, isHeld} from './backbone.js';
-import {makeChange} from './change.js';
 import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
 import {RecordStore} from './record-store.js';
@@ -132,7 +131,7 @@ export class Live {
     // A repeated write is answered with the record as it was after the first execution.
     const isLate = records?.isNewer(id, offset);
     const latest = isLate ? copy(records.get(id)) : undefined;
-    const change = makeChange(offset, verb, id, record);
+    const change = {offset, verb, id, data: record};
     const known = records && !isLate && record ? this.store.remember(records, change) : change;
     const updateOthers = () => {
       this.store.wasWritten(model);

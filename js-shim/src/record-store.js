@@ -5,7 +5,6 @@
 // are compared with these records: a record never goes back to an earlier state.
 
 import {isCollection} from './backbone.js';
-import {makeChange} from './change.js';
 import {attributesOf} from './edits.js';
 import {Models} from './models.js';
 import {Records, copy, isSame} from './records.js';
@@ -41,7 +40,7 @@ export class RecordStore {
       const before = id != null && records.get(id);
       if (records.isNewer(id, offset)) before && overwrite(record, before);
       else if (before && isSame(before, record)) records.put(id, before, offset);
-      else if (id != null) changes.push(this.remember(records, makeChange(offset, before ? UPDATED : CREATED, id, copy(record))));
+      else if (id != null) changes.push(this.remember(records, {offset, verb: before ? UPDATED : CREATED, id, data: copy(record)}));
       // Lists may be sorted by these attributes.
       if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
     }
@@ -49,7 +48,7 @@ export class RecordStore {
     if (answer.kind === 'whole' && answer.hasIds) {
       for (const other of records.others(answer.ids())) {
         if (records.isNewer(other, offset)) answer.newer.push(other);
-        else changes.push(makeChange(offset, DESTROYED, other));
+        else changes.push({offset, verb: DESTROYED, id: other});
       }
     }
     return changes;
@@ -57,10 +56,12 @@ export class RecordStore {
 
   // Stores the record at once, so that a save in a callback of the answer is compared with it. The
   // change that it returns has the previous record, which other models still show.
-  remember(records, {offset, verb, id, data}) {
+  remember(records, change) {
+    const {offset, verb, id, data} = change;
     const before = records.get(id);
     if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, offset);
-    return makeChange(offset, verb, id, data, before ?? null);
+    change.previous = before ?? null;
+    return change;
   }
 
   // `parsed` is the body after the page's `parse`. `models` are the models that Backbone made of

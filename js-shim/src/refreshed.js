@@ -6,7 +6,6 @@
 import {NO_ROOM} from './answer.js';
 import {attempt} from './attempt.js';
 import {isCollection} from './backbone.js';
-import {makeChange} from './change.js';
 import {copy} from './records.js';
 import {isSuccess} from './request.js';
 import {addAll, reorder} from './show.js';
@@ -99,7 +98,7 @@ function drop(live, query, isGone) {
   const target = live.targets.get(number);
   if (isGone && target && query.shown) showMapped(live, target, query, []);
   live.targets.drop(query);
-  if (isGone && target && !isCollection(target)) live.applyChanges(resource, `${resource}/${target.id}`, [makeChange(undefined, DESTROYED, target.id)]);
+  if (isGone && target && !isCollection(target)) live.applyChanges(resource, `${resource}/${target.id}`, [{verb: DESTROYED, id: target.id}]);
 }
 
 function retryLater(live, query) {
