@@ -178,9 +178,8 @@ export class Live {
     const events = new CollectionEvents();
     const targets = this.targets.of(resource);
     const mapped = [...targets.keys()].filter(target => this.targets.isMapped(target));
-    for (const {offset, verb, id, data, previous} of changes) {
+    for (const {offset, verb, id, data, before = records.get(id)} of changes) {
       if (verb === LEFT || records.isNewer(id, offset)) continue;
-      const before = previous === undefined ? records.get(id) : previous ?? undefined;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
       const models = this._modelsOf(resource, id, data ?? before, {targets, mapped, except, isWithParts: !after});

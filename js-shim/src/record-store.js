@@ -60,8 +60,7 @@ export class RecordStore {
     const {offset, verb, id, data} = change;
     const before = records.get(id);
     if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, offset);
-    change.previous = before ?? null;
-    return change;
+    return {...change, before: before ?? null};
   }
 
   // `parsed` is the body after the page's `parse`. `models` are the models that Backbone made of
