@@ -42,7 +42,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
 
 fn deny(workspace: &Workspace, manifest: &str) -> std::process::Command {
     let mut deny = program(workspace, folder(workspace).join("bin/cargo-deny"));
-    deny.args(["--config", "deny.toml", "--manifest-path", manifest]);
+    // Otherwise it would update a lock file that lacks a new dependency.
+    deny.args(["--locked", "--config", "deny.toml", "--manifest-path", manifest]);
     deny
 }
 
