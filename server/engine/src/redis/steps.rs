@@ -105,7 +105,7 @@ async fn run(commands: Arc<Commands>, mut steps: mpsc::UnboundedReceiver<Step>) 
     }
 }
 
-/// What waits for a step, and the list of the step.
+/// The list of a step, and the sender of its outcome.
 type Waiting = (Option<MessageList>, oneshot::Sender<Result<Value, Error>>);
 
 /// Takes the steps that may run, and fails the others.

@@ -194,6 +194,7 @@ async fn node_that_is_far_behind_reads_large_changes_in_parts() {
     while offsets.len() <= CHANGES {
         let change = timeout(TIMEOUT, two.tail.recv()).await.unwrap().unwrap();
         offsets.push(change.position.offset);
+        // A slow reader is what the test is about: the node falls behind in each step.
         sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(offsets, (1..=CHANGES as u64 + 1).collect::<Vec<_>>());

@@ -1,13 +1,9 @@
 //! Failovers that Redis does by itself: by sentinels, and in a Redis Cluster. The replica misses
 //! the last writes, which are lost.
 
-use rand::Rng;
-use serde_json::json;
-
 use super::faults::{Cluster, assert_unavailable, wait_for_health};
 use super::random_writes::RandomWrites;
 use super::{DURABLE, RECOVERY};
-use crate::client::position;
 use crate::polling::{poll, poll_blocking};
 use crate::redis_server::{RedisServer, free_port};
 
@@ -35,9 +31,7 @@ fn info(redis: &RedisServer, name: &str) -> Option<String> {
 async fn fail_over(mut master: RedisServer, replica: &RedisServer, urls: [String; 2]) {
     let mut cluster = Cluster::at(urls).await;
     let (addrs, mut writes) = (cluster.addrs(), RandomWrites::begin());
-    let count = writes.random.random_range(5..40);
-    writes.many(&addrs, count).await;
-    let before = cluster.lists[0].ask(json!(["get", { "url": "/todo" }])).await;
+    let before = cluster.write_kept(&mut writes).await;
     wait_until("the replica is current", || {
         info(replica, "slave_repl_offset").is_some()
             && info(replica, "slave_repl_offset") == info(&master, "master_repl_offset")
@@ -47,23 +41,14 @@ async fn fail_over(mut master: RedisServer, replica: &RedisServer, urls: [String
     wait_until("the replica is not connected", || {
         info(replica, "master_link_status").as_deref() == Some("down")
     });
-    // The replica misses all of this.
-    let kept = writes.expected.clone();
-    let count = writes.random.random_range(1..40);
-    writes.many(&addrs, count).await;
-    let [one, two] = &mut cluster.lists;
-    writes.check(&addrs, &mut [one, two]).await;
-    writes.expected = kept;
-    cluster.use_person("user_bob").await;
+    cluster.write_lost(&mut writes).await;
     tokio::task::block_in_place(|| master.stop());
     assert_unavailable(addrs[0]).await;
     // A failover takes a few seconds.
     let is_master = async || (info(replica, "role").as_deref() == Some("master")).then_some(());
     poll("the replica is the master", 2 * RECOVERY, is_master).await;
     wait_for_health(&addrs, 200).await;
-    let after = cluster.lists[0].ask(json!(["get", { "url": "/todo" }])).await;
-    assert_ne!(position(&before).0, position(&after).0);
-    cluster.check(&mut writes).await;
+    cluster.check_new_epoch(before, &mut writes).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,8 +68,36 @@ impl Cluster {
         Self { services, lists, person: "user_ann", device }
     }
 
+    /// Makes writes that a replica gets as well. Returns the epoch of their positions.
+    pub(super) async fn write_kept(&mut self, writes: &mut RandomWrites) -> u64 {
+        let count = writes.random.random_range(5..40);
+        writes.many(&self.addrs(), count).await;
+        self.epoch().await
+    }
+
+    /// Makes writes that a replica misses, so that they will be lost.
+    pub(super) async fn write_lost(&mut self, writes: &mut RandomWrites) {
+        let (addrs, kept) = (self.addrs(), writes.expected.clone());
+        let count = writes.random.random_range(1..40);
+        writes.many(&addrs, count).await;
+        let [one, two] = &mut self.lists;
+        writes.check(&addrs, &mut [one, two]).await;
+        writes.expected = kept;
+        self.use_person("user_bob").await;
+    }
+
+    /// Checks that the epoch is new, and that everything is current without the lost writes.
+    pub(super) async fn check_new_epoch(mut self, before: u64, writes: &mut RandomWrites) {
+        assert_ne!(self.epoch().await, before);
+        self.check(writes).await;
+    }
+
+    async fn epoch(&mut self) -> u64 {
+        position(&self.lists[0].ask(json!(["get", { "url": "/todo" }])).await).0
+    }
+
     /// Continues with the device of another person.
-    pub(super) async fn use_person(&mut self, person: &'static str) {
+    async fn use_person(&mut self, person: &'static str) {
         self.person = person;
         self.device = self.services[1].connect(person).await;
     }
@@ -221,32 +249,21 @@ async fn failover_that_loses_writes_begins_a_new_epoch_and_clients_read_again() 
     let proxy = Proxy::start(master.port).await;
     let mut cluster = Cluster::start([proxy.port; 2]).await;
     let (addrs, mut writes) = (cluster.addrs(), RandomWrites::begin());
-    let count = writes.random.random_range(5..40);
-    writes.many(&addrs, count).await;
-    let before = cluster.lists[0].ask(json!(["get", { "url": "/todo" }])).await;
+    let before = cluster.write_kept(&mut writes).await;
     let is_current = async || {
         let offset = info(&replica, "slave_repl_offset");
         (offset == info(&master, "master_repl_offset")).then_some(())
     };
     poll("the replica is current", RECOVERY, is_current).await;
     replica.command(&["REPLICAOF", "NO", "ONE"]);
-    // The replica misses all of this.
-    let kept = writes.expected.clone();
-    let count = writes.random.random_range(1..40);
-    writes.many(&addrs, count).await;
-    let [one, two] = &mut cluster.lists;
-    writes.check(&addrs, &mut [one, two]).await;
-    writes.expected = kept;
-    cluster.use_person("user_bob").await;
+    cluster.write_lost(&mut writes).await;
     proxy.close();
     master.stop();
     assert_unavailable(addrs[0]).await;
     proxy.set_target_port(replica.port);
     proxy.open();
     wait_for_health(&addrs, 200).await;
-    let after = cluster.lists[0].ask(json!(["get", { "url": "/todo" }])).await;
-    assert_ne!(position(&before).0, position(&after).0);
-    cluster.check(&mut writes).await;
+    cluster.check_new_epoch(before, &mut writes).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
