@@ -13,6 +13,7 @@ use axum::extract::Request;
 use axum::handler::Handler;
 use axum::response::Response;
 use futures_util::FutureExt;
+use http::Method;
 use tower::ServiceExt;
 use tower_http::catch_panic::{DefaultResponseForPanic, ResponseForPanic};
 
@@ -62,6 +63,7 @@ async fn answer_resource(
     shared: &Arc<Shared>,
     mut request: Request,
 ) -> Response {
+    let is_head = *request.method() == Method::HEAD;
     request.extensions_mut().insert(Arc::clone(shared));
     let answer = async {
         if let Some(files) = files
@@ -74,5 +76,9 @@ async fn answer_resource(
     let response = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|panic| {
         DefaultResponseForPanic::default().response_for_panic(panic).map(Body::new)
     });
-    normalize_error(response).await
+    let mut response = normalize_error(response).await;
+    if is_head {
+        *response.body_mut() = Body::empty();
+    }
+    response
 }

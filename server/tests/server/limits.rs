@@ -187,6 +187,42 @@ async fn panic_in_a_resource_is_500_and_the_connection_stays_open() {
     server.shutdown().await;
 }
 
+/// Requests for resources pass a router only if the user has routes.
+#[tokio::test]
+async fn sockets_get_the_same_answers_with_and_without_routes_of_the_user() {
+    let with_route = builder().body_limit(100).route("/own", get(async |_: Context| "own"));
+    let servers = [start(with_route).await, start(builder().body_limit(100)).await];
+    let mut sockets = [Socket::runtime(&servers[0]).await, Socket::runtime(&servers[1]).await];
+    let long = json!({ "title": "x".repeat(100) });
+    let urls = ["/todo", "/Todo/1/", "/todo/x", "/todo?where={", "/todo?limit=1", "/", "/a/b/c/d"];
+    for verb in ["get", "post", "put", "patch", "delete", "head", "options", "trace"] {
+        for url in urls {
+            for data in [json!(null), json!({ "title": "Milk" }), json!("text"), long.clone()] {
+                let mut answers = Vec::new();
+                for socket in &mut sockets {
+                    let request = json!([verb, { "url": url, "data": data }]);
+                    let mut answer = socket.ask(request).await;
+                    let records = match &mut answer["body"] {
+                        Value::Array(records) => records,
+                        body => std::slice::from_mut(body),
+                    };
+                    for record in records.iter_mut().filter_map(Value::as_object_mut) {
+                        ["createdAt", "updatedAt"]
+                            .iter()
+                            .for_each(|time| drop(record.remove(*time)));
+                    }
+                    answer["headers"]["backwire-position"] = Value::Null;
+                    answers.push(answer);
+                }
+                assert_eq!(answers[0], answers[1], "{verb} {url} {data}");
+            }
+        }
+    }
+    for server in servers {
+        server.shutdown().await;
+    }
+}
+
 #[tokio::test]
 async fn configured_heartbeat_is_sent_to_clients() {
     let heartbeat =

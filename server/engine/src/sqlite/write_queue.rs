@@ -73,11 +73,11 @@ impl WriteQueueReceiver {
         }
     }
 
-    /// Returns the next job, if there is one or one comes while other threads run. The writer lets
-    /// them run at most as often as `yields` says, and each time counts it down.
+    /// Returns the next job. If there is none, lets other threads run, at most `yields` times, and
+    /// looks again. Each time counts `yields` down.
     ///
-    /// If all cores are busy, they are about to queue more writes, and one commit of many writes
-    /// costs much less than many commits. If a core is idle, this takes no time.
+    /// If all cores are busy, the other threads are about to queue more writes, and one commit of
+    /// many writes costs much less than many commits. If a core is idle, this takes no time.
     pub(super) fn next(&self, yields: &mut u32) -> Option<Job> {
         loop {
             let job = self.0.state.lock().jobs.pop();
