@@ -34,7 +34,7 @@ export class Outbox {
   start() {
     if (!this.kept.itemNames.length) return;
     this._held = [];
-    this.runtime.extras.use(extras => {
+    this.runtime.use('extra', extras => {
       if (this._held) extras?.restore(this);
       const held = this._held ?? [];
       this._held = null;
