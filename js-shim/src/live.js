@@ -57,6 +57,9 @@ export class Live {
   // A target that was stopped meanwhile does not become live. Neither does a model that has read a
   // list.
   _wasRead({model: target, options, url, headers, transport: {call}, isStopped}, answer, changes) {
+    const replaces = !isCollection(target) || !this.runtime.isAdding(options);
+    // What the target shows now is not what its former queries pick.
+    if (!call.isLive && replaces) this.stop(target);
     const isFollowing = !isStopped && (isCollection(target) || !Array.isArray(answer.body));
     if (!isFollowing) return this.answered(0, answer, answer.ids(call.parsed), changes, {except: target});
     const {parsed} = call;
@@ -64,7 +67,6 @@ export class Live {
     answer.isShaped ||= isMapped;
     const query = this.targets.enter(target, url, headers, answer);
     query.shown = isMapped && [parsed].flat().map(item => target.get(item)?.cid);
-    const replaces = !isCollection(target) || !this.runtime.isAdding(options);
     const replaced = replaces ? this.targets.keepOnly(query) : [];
     this._destroyed.delete(target);
     this.store.register(answer, target, call);

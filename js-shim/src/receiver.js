@@ -68,6 +68,7 @@ export class Receiver {
     const later = [...this.outbox.requestsOf(model), ...pendingCreate?.delayed ?? []].filter(({options}) => !options.wait);
     respond(exchange, status, withEdits(learned?.latest || body, exchange, later), headers);
     attempt(() => learned?.updateOthers());
+    if (exchange.isQueued && status) attempt(() => this.runtime.tell(isSuccess(status) ? 'saved' : 'rejected', exchange, status));
     // An answer to a read may have brought the record before.
     if (pendingCreate && model?.collection) this.findDuplicates(model.collection, model);
     if (pendingCreate) sendFollowUps(pendingCreate, status, body);
