@@ -41,8 +41,8 @@ export class Call {
   }
 }
 
-// `realtime: false` sends a model over plain Ajax, and `live: false` reads it once. A setting may be
-// in the options, on the model, on its collection or in their classes. The nearest one counts.
+// `realtime: false` sends a model over plain Ajax, and `live: false` reads it once. A setting may
+// be in the options, on the model, on its collection or in their classes. The nearest one counts.
 function setting(name, model, options) {
   return [options, model, model?.collection].find(it => it && it[name] !== undefined)?.[name];
 }

@@ -63,8 +63,8 @@ export interface RealtimeOption {
 }
 
 /**
- * The option of models, collections, their classes and calls of `fetch`: `false` reads once over the
- * socket, and later changes do not arrive. The nearest setting counts.
+ * The option of models, collections, their classes and calls of `fetch`: `false` reads once over
+ * the socket, and later changes do not arrive. The nearest setting counts.
  */
 export interface LiveOption {
   live?: boolean;

@@ -171,8 +171,8 @@ export class Runtime {
     this._readOffline.clear();
   }
 
-  // Tells the page about a write that cannot be sent now, or had waited: `what` is `queued`, `saved`
-  // or `rejected`.
+  // Tells the page about a write that cannot be sent now, or had waited: `what` is `queued`,
+  // `saved` or `rejected`.
   tell(what, {model, method, url, body}, status) {
     const write = {method, url, body};
     model?.trigger?.(`backwire:${what}`, model, write, status);
