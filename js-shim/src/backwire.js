@@ -74,6 +74,23 @@ export function makeBackwire(core, page, url) {
       return backwire;
     },
 
+    // Whether a model, or a model of a collection, has a write without an answer.
+    isPending(target) {
+      const models = [target, ...target.models ?? []];
+      return Boolean(runtime?.outbox.writes.some(({model}) => model && models.includes(model)));
+    },
+
+    // The writes without an answer, oldest first: `{method, url, body, model}`.
+    pending() {
+      return (runtime?.outbox.writes ?? []).map(({method, url, body, model}) => ({method, url, body, model: model ?? null}));
+    },
+
+    // Drops all of them.
+    clear() {
+      runtime?.outbox.clear();
+      return backwire;
+    },
+
     // Connects, and catches up after a `disconnect`. `token` replaces the one of `install`.
     connect({token} = {}) {
       if (token !== undefined) runtime?.authenticate(token);

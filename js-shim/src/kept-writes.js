@@ -25,7 +25,7 @@ export function restore(outbox) {
       reportLost(outbox, write);
     } else {
       outbox.hasRestored = true;
-      outbox.begin(outbox.makeExchange({...write, made: write.body, isRestored: true}), RESTORED, write.key);
+      outbox.begin(outbox.makeExchange({...write, made: write.body, isRestored: true, isQueued: true}), RESTORED, write.key);
     }
   }
 }

@@ -25,8 +25,12 @@ export class Runtime {
   // `core` makes the core's parts and loads the scripts (see `wasm.js`). `page` is the window.
   // `identity` names the user, for kept writes. `notify(event, about)` reports events to the app.
   // Backbone stays untouched if the core cannot be made.
-  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect}, page, notify) {
-    Object.assign(this, {Backbone, page, notify, handlers, bind, extras: core.extras, error: null});
+  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect, realtime, fallback, adopt}, page, notify) {
+    Object.assign(this, {Backbone, page, notify, handlers, bind, adopt, use: core.use, error: null});
+    this.isOptIn = realtime === 'optin';
+    this._fallsBack = fallback === 'ajax';
+    // The targets that were read by plain Ajax while offline, with their urls.
+    this._readOffline = new Map();
     // Evaluated at each use, because the page may change its base url.
     this._base = {toString: () => page.document?.baseURI || page.location?.href || url};
     this.server = serverAt(url, this._base);
@@ -48,16 +52,20 @@ export class Runtime {
   // Calls from the core
   // -------------------
 
-  // Calls for the receiver are queued until it is loaded. Then they are made in order.
-  _setUpReceiver(core) {
-    const queries = core.makeQueries();
+  // Calls for the receiver are queued until its parts are loaded. Then they are made in order.
+  _setUpReceiver({use, unpack}) {
+    const waiting = [];
     for (const name of ['finish', 'deliver', 'refresh', 'http', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
-      this[name] = (...about) => this._hasGivenUp || core.receiver.use(() => this.receiver?.[name](...about));
+      this[name] = (...about) => (this.receiver ? this.receiver[name](...about) : waiting.push([name, about]));
     }
-    core.receiver.use(part => {
-      if (this._isEnded) return;
-      if (!part) return this._giveUp(new Error('backwire.live.js could not be loaded'));
-      this.receiver = new part.Receiver(this, queries);
+    const parts = {};
+    for (const part of ['live', 'queries']) use(part, loaded => {
+      parts[part] = loaded;
+      if (this._isEnded || this._hasGivenUp) return;
+      if (!loaded) return this._giveUp(new Error(`backwire.${part}.js could not be loaded`));
+      if (!parts.live || !parts.queries) return;
+      this.receiver = new parts.live.Receiver(this, parts.queries, unpack);
+      for (const [name, about] of waiting) this.receiver[name](...about);
     });
   }
 
@@ -67,6 +75,7 @@ export class Runtime {
     this._wasOnline ||= isBack;
     this.outbox.setOnline(state === 'online');
     if (isBack) this.receiver?.rejoin();
+    if (isBack) this._readOfflineAgain();
     // A page that was online may connect. It is offline for another reason.
     if (state === 'offline' && !this._wasOnline) this.explain('findReason', this.page, this.server.socket, reason => this.client.refuse(reason));
     this.notify('status', {state, unsent});
@@ -122,7 +131,7 @@ export class Runtime {
     const {method, options, isRealtime} = call;
     if (method === 'read' && isPlain(options.data?.where)) options.data = {...options.data, where: JSON.stringify(options.data.where)};
     // Global Ajax events would start a loading indicator that runs until the connection is back.
-    if (isRealtime && this.state === 'offline') options.global ??= false;
+    if (isRealtime && this.state === 'offline' && !this._fallsBack) options.global ??= false;
     if (isRealtime && method !== 'delete') this._watch(call);
     return () => new Transport(new (this.page.XMLHttpRequest ?? EventTarget)(), this, call).xhr;
   }
@@ -140,12 +149,34 @@ export class Runtime {
 
   // Sends a request of the page over the socket. Returns false if the socket cannot carry it.
   send(transport) {
-    const {kind, made, model, options, isRealtime} = transport.call;
+    const {kind, made, model, options, isRealtime, isLive} = transport.call;
     const path = isRealtime ? this.pathOf(transport.url) : null;
-    if (path === null || this._httpPaths.has(plainPath(path))) return false;
+    if (path === null || this._httpPaths.has(plainPath(path)) || this._usesFallback(transport, path)) return false;
     const request = requestOf(transport, path, made);
-    if (request) this.outbox.submit(new Exchange({...request, transport, kind, made, model, options}));
+    if (request) this.outbox.submit(new Exchange({...request, transport, kind, made, model, options, isStopped: !isLive}));
     return Boolean(request);
+  }
+
+  // Whether the page's own XMLHttpRequest sends this request because the page is offline. Writes
+  // that wait for the socket come first, so the request waits behind them.
+  _usesFallback({call: {method, model, isLive}}, path) {
+    if (!this._fallsBack || this.state !== 'offline' || this.outbox.writes.length) return false;
+    if (method === 'read' && isLive) this._readOffline.set(model, path);
+    return true;
+  }
+
+  // Makes the targets live that were read by plain Ajax while offline.
+  _readOfflineAgain() {
+    for (const [target, path] of this._readOffline) this.readAgain(target, path);
+    this._readOffline.clear();
+  }
+
+  // Tells the page about a write that cannot be sent now, or had waited: `what` is `queued`,
+  // `saved` or `rejected`.
+  tell(what, {model, method, url, body}, status) {
+    const write = {method, url, body};
+    model?.trigger?.(`backwire:${what}`, model, write, status);
+    if (what !== 'rejected') this.notify(what, {write, model: model ?? null});
   }
 
   // Called before the page's own XMLHttpRequest sends a request.
@@ -164,11 +195,11 @@ export class Runtime {
     return true;
   }
 
-  // `Backbone.ajax` for pages without one. Pages without jQuery have loaded the extras before their
+  // `Backbone.ajax` for pages without one. Pages without jQuery have loaded the part before their
   // first call. Otherwise the result is a promise.
   ajax(settings) {
     let result, resolve;
-    this.extras.use(extras => {
+    this.use('extra', extras => {
       result = extras ? extras.ajax(settings) : settings.error?.({status: 0});
       resolve?.(result);
     });

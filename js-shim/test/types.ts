@@ -1,6 +1,6 @@
 // A page in TypeScript: it must type-check, and its mistakes must not.
 
-import Backwire, {type Backwire as Api, type RealtimeOption, type Rejected, type Status} from '../src/index.js';
+import Backwire, {type Backwire as Api, type LiveOption, type RealtimeOption, type Rejected, type Status} from '../src/index.js';
 
 declare const Backbone: {
   sync(method: string, model: object, options?: object): unknown;
@@ -30,6 +30,12 @@ Backwire.install({default: Backbone}, {});
 Backwire.sync('read', todos, plain);
 Backwire.ajaxSync('read', todos);
 
+Backwire.install(Backbone, {realtime: 'optin', fallback: 'ajax', adopt: {'todos-backbone': '/todos'}});
+Backwire.on('queued', ({write, model}) => console.warn(write.url, model)).on('saved', ({write}) => console.warn(write.method));
+const once: LiveOption = {live: false};
+const unsent: string[] = Backwire.clear().pending().map(({method, url, model}) => `${method} ${url} ${model} ${once.live}`);
+if (Backwire.isPending(todos)) console.warn(unsent);
+
 if (Backwire.error instanceof Error) console.warn(Backwire.error.message);
 
 // @ts-expect-error: the status is read-only.
@@ -38,6 +44,8 @@ Backwire.status = {state: 'online', unsent: 0};
 Backwire.on('connected', () => {});
 // @ts-expect-error: a status is no rejected write.
 Backwire.on('status', ({write}) => console.warn(write));
+// @ts-expect-error: there is no such fallback.
+Backwire.install(Backbone, {fallback: 'http'});
 // @ts-expect-error: a view cannot be stopped.
 Backwire.stop({render() {}});
 // @ts-expect-error: without Backbone there is nothing to install into.
