@@ -7,5 +7,6 @@ export {Notices} from './notices.js';
 export {keepQuery} from './former-queries.js';
 export {makeLive, readMapped, refreshed} from './refreshed.js';
 export {watchForDuplicates} from './duplicates.js';
+export {Tokens} from './tokens.js';
 export {withQuery} from './param.js';
 export {restore, showKept, waitedWriteFailed} from './kept-writes.js';

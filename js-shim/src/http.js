@@ -75,7 +75,8 @@ export class HttpClient {
   refuse() {}
   connect() {}
   disconnect() {}
-  online() {}
-  offline() {}
+  wake() {}
+  park() {}
+  reconnect() {}
   free() {}
 }
