@@ -39,7 +39,7 @@ export class Outbox {
       this._held = null;
       for (const exchange of held) this.submit(exchange);
     };
-    this.runtime.extras.use(extras => {
+    this.runtime.use('extra', extras => {
       if (this._held && extras) extras.restore(this, release);
       else release();
     });

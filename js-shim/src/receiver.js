@@ -20,7 +20,7 @@ import {plainPath} from './url.js';
 import {watchAnswer} from './watch-answer.js';
 import {IDEMPOTENCY_KEY, TRANSPORT, TRANSPORT_HTTP} from './wire.js';
 
-// The pause after which the extras are loaded again, in milliseconds.
+// The pause after which the part `extra` is loaded again, in milliseconds.
 const LOAD_RETRY_DELAY = 3000;
 
 export class Receiver {
@@ -72,7 +72,7 @@ export class Receiver {
     if (pendingCreate && model?.collection) this.findDuplicates(model.collection, model);
     if (pendingCreate) sendFollowUps(pendingCreate, status, body);
     if (status >= 400 && (waited || exchange.isShownOnTop) || isRestored && !isSuccess(status) || body === 'outdated') {
-      this._useExtras(extras => extras.waitedWriteFailed(this.outbox, exchange, status, body));
+      this._useExtra(extras => extras.waitedWriteFailed(this.outbox, exchange, status, body));
     }
   }
 
@@ -113,7 +113,7 @@ export class Receiver {
   http(token) {
     const {runtime} = this;
     const exchange = this.outbox.get(token);
-    runtime.extras.use(async extras => {
+    runtime.use('extra', async extras => {
       const {status, body, headers} = await (exchange && extras?.sendOverHttp(runtime.page, runtime.server.origin, exchange)) ?? {status: 0};
       attempt(() => runtime.client.answeredOverHttp(token, status, body, headers ?? {}));
       if (runtime.state === 'online') this.rejoin();
@@ -142,19 +142,13 @@ export class Receiver {
   }
 
   _useTokens(call) {
-    this._useExtras(extras => call(this._tokens ??= new extras.Tokens(this.runtime)));
+    this._useExtra(extras => call(this._tokens ??= new extras.Tokens(this.runtime)));
   }
 
   // Sends all pending requests over HTTP after the core has failed.
   continueOverHttp() {
     this.end();
-    this.runtime.extras.use(extras => {
-      if (!extras) return;
-      const client = this.runtime.client = new extras.HttpClient(this.runtime.page, this.runtime.server.origin, this);
-      for (const {token, method, url, headers, body, key, isSentByPage} of this.outbox.all) {
-        client.request(token, method, url, JSON.stringify(headers), body, key, isSentByPage ? 2 : 0);
-      }
-    });
+    this._useExtra(({continueOverHttp}) => continueOverHttp(this));
   }
 
   // Pushes
@@ -177,12 +171,12 @@ export class Receiver {
 
   // Reads a target again that the page has read without the socket, so that it becomes live.
   readAgain(target, path, data) {
-    this._useExtras(extras => extras.makeLive(this.live, target, extras.withQuery(path, data)));
+    this._useExtra(extras => extras.makeLive(this.live, target, extras.withQuery(path, data)));
   }
 
   // Shows the writes that an earlier page has kept, while a read of the page is pending.
   showKept(exchange) {
-    this._useExtras(extras => extras.showKept(this.outbox, exchange));
+    this._useExtra(extras => extras.showKept(this.outbox, exchange));
   }
 
   // Called when the page adds a handler or ignores an event.
@@ -191,7 +185,7 @@ export class Receiver {
   }
 
   _withDeliveries(call) {
-    this._useExtras(extras => {
+    this._useExtra(extras => {
       this._deliveries ??= new extras.Deliveries(this);
       if (this._isEnded) this._deliveries.end();
       call(this._deliveries);
@@ -218,7 +212,7 @@ export class Receiver {
 
   // Sends a query again.
   sendQuery(query, number) {
-    const onAnswer = (status, body, headers) => this.runtime.extras.use(extras => {
+    const onAnswer = (status, body, headers) => this.runtime.use('extra', extras => {
       if (extras) attempt(() => extras.refreshed(this.live, number, status, new Answer(body, headers)));
       else setTimeout(onAnswer, LOAD_RETRY_DELAY, status, body, headers);
     });
@@ -228,12 +222,12 @@ export class Receiver {
 
   // Other collections still show records of a replaced query.
   keepQuery(query) {
-    this._useExtras(extras => extras.keepQuery(this.live, query));
+    this._useExtra(extras => extras.keepQuery(this.live, query));
   }
 
   // A record of a collection that is not shown as the server sends it has changed.
   readMapped(query) {
-    this._useExtras(extras => extras.readMapped(this.live, query));
+    this._useExtra(extras => extras.readMapped(this.live, query));
   }
 
   // Warns the developer if the answer to a read may not be what they expect.
@@ -249,7 +243,7 @@ export class Receiver {
   findDuplicates(collection, created) {
     const isDuplicate = model => (created ? created.id === model.id && created !== model : model.isNew() && !this.isWriting(model));
     const duplicates = collection.models.filter(isDuplicate);
-    if (duplicates.length) this._useExtras(extras => extras.watchForDuplicates(collection, created ? [created] : duplicates));
+    if (duplicates.length) this._useExtra(extras => extras.watchForDuplicates(collection, created ? [created] : duplicates));
   }
 
   // Leaves a room as soon as no read is pending. A pending read may join the same room, and the
@@ -268,14 +262,14 @@ export class Receiver {
 
   // Logs a message of `Notices` for the developer.
   explain(name, ...about) {
-    this._useExtras(({Notices}) => {
+    this._useExtra(({Notices}) => {
       this._notices ??= new Notices(this.runtime.server.origin);
       if (!this._isEnded) this._notices[name](...about);
     });
   }
 
-  _useExtras(call) {
-    this.runtime.extras.use(extras => extras && attempt(() => call(extras)));
+  _useExtra(call) {
+    this.runtime.use('extra', extras => extras && attempt(() => call(extras)));
   }
 }
 

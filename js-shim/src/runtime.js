@@ -26,7 +26,7 @@ export class Runtime {
   // `identity` names the user, for kept writes. `notify(event, about)` reports events to the app.
   // Backbone stays untouched if the core cannot be made.
   constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect}, page, notify) {
-    Object.assign(this, {Backbone, page, notify, handlers, bind, identity: `${identity}`, extras: core.extras, error: null});
+    Object.assign(this, {Backbone, page, notify, handlers, bind, identity: `${identity}`, use: core.use, error: null});
     // Evaluated at each use, because the page may change its base url.
     this._base = {toString: () => page.document?.baseURI || page.location?.href || url};
     this.server = serverAt(url, this._base);
@@ -54,9 +54,9 @@ export class Runtime {
   _setUpReceiver(core) {
     const queries = core.makeQueries();
     for (const name of ['finish', 'deliver', 'refresh', 'http', 'authenticate', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
-      this[name] = (...about) => this._hasGivenUp || core.receiver.use(() => this.receiver?.[name](...about));
+      this[name] = (...about) => this._hasGivenUp || core.use('live', () => this.receiver?.[name](...about));
     }
-    core.receiver.use(part => {
+    core.use('live', part => {
       if (this._isEnded) return;
       if (!part) return this._giveUp(new Error('backwire.live.js could not be loaded'));
       this.receiver = new part.Receiver(this, queries);
@@ -164,11 +164,11 @@ export class Runtime {
     return true;
   }
 
-  // `Backbone.ajax` for pages without one. Pages without jQuery have loaded the extras before their
+  // `Backbone.ajax` for pages without one. Pages without jQuery have loaded the part before their
   // first call. Otherwise the result is a promise.
   ajax(settings) {
     let result, resolve;
-    this.extras.use(extras => {
+    this.use('extra', extras => {
       result = extras ? extras.ajax(settings) : settings.error?.({status: 0});
       resolve?.(result);
     });

@@ -6,7 +6,7 @@
 
 // The first import, so that the module comes first in the bundle: see `literal.rs`.
 import {packed, size} from '../dist/wasm/backwire_client_wasm_bytes.js';
-import {Part} from './parts.js';
+import {makeUse} from './parts.js';
 import {Client, Queries, initSync} from '../dist/wasm/backwire_client_wasm.js';
 import {unpack} from './unpack.js';
 
@@ -18,10 +18,9 @@ function start() {
   isStarted = true;
 }
 
-// `loadReceiver(callback)` and `loadExtras(callback)` load the parts: see `parts.js`.
-export const makeCore = (loadReceiver, loadExtras) => ({
-  receiver: new Part(loadReceiver),
-  extras: new Part(loadExtras),
+// `load(name, callback)` loads a part: see `parts.js`.
+export const makeCore = load => ({
+  use: makeUse(load),
 
   // The connection and its requests.
   makeClient(...args) {

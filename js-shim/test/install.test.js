@@ -6,17 +6,14 @@ import {mock, test} from 'node:test';
 
 import {FakeClient} from '../fakes/client.js';
 import {realJquery} from '../fakes/jquery.js';
-import {fakePage, freshBackbone, start, startWithTodos} from '../fakes/page.js';
-import {Part} from '../src/parts.js';
+import {fakePage, freshBackbone, lateParts, loadAtOnce, start, startWithTodos} from '../fakes/page.js';
 import {startFromTag} from '../src/script.js';
-import * as extras from '../src/extra.js';
-import {Receiver} from '../src/receiver.js';
 import {makeCore} from '../src/wasm.js';
 
 // A page whose script tag has just been reached.
 function tagged(page, tag) {
   const clients = [];
-  const backwire = startFromTag(page, tag, {...makeCore(use => use({Receiver}), use => use(extras)), makeClient: (...args) => {
+  const backwire = startFromTag(page, tag, {...makeCore(loadAtOnce), makeClient: (...args) => {
     clients.push(new FakeClient(...args));
     return clients.at(-1);
   }});
@@ -206,11 +203,10 @@ test('a second install replaces the first', () => {
 // Parts that are loaded later
 // ---------------------------
 
-// A page whose receiver is loaded when the test calls `load(part)`.
+// A page whose receiver is loaded when the test calls `load('live')`.
 function startWithoutReceiver(options) {
-  const loads = [];
-  const all = start({...options, parts: {receiver: new Part(callback => loads.push(callback))}});
-  return {...all, loads, load: part => loads.at(-1)(part)};
+  const parts = lateParts('live');
+  return {...start({...options, loadPart: parts.loadPart}), ...parts};
 }
 
 test('answers and pushes wait, in order, until the receiver is loaded', () => {
@@ -221,7 +217,7 @@ test('answers and pushes wait, in order, until the receiver is loaded', () => {
   client.read('todo', 5, [{id: 1, title: 'Milk'}]);
   client.push('todo', [6, 1, 2, {id: 2, title: 'Eggs'}, 0]);
   assert.equal(todos.length, 0);
-  load({Receiver});
+  load('live');
   assert.deepEqual(todos.pluck('title'), ['Milk', 'Eggs']);
 });
 
@@ -229,18 +225,18 @@ test('a page that cannot load the receiver works as without Backwire, and its re
   const error = mock.method(console, 'error', () => {});
   context.after(() => error.mock.restore());
   const {$} = realJquery();
-  const {Backbone, Backwire, Todos, load, loads, page, originalSync} = startWithoutReceiver({$});
+  const {Backbone, Backwire, Todos, load, asked, page, originalSync} = startWithoutReceiver({$});
   const todos = new Todos();
   todos.fetch();
-  load(null);
+  load('live', null);
   assert.match(String(Backwire.error), /backwire\.live\.js/);
   assert.equal(Backbone.sync, originalSync);
   page.xhrs[0].answer(200, [{id: 1, title: 'Milk'}]);
   assert.deepEqual(todos.pluck('title'), ['Milk']);
-  assert.equal(loads.length, 1);
+  assert.deepEqual(asked, ['live']);
 });
 
-test('kept writes are shown also if the extras are loaded first', async () => {
+test('kept writes are shown also if the receiver is loaded last', async () => {
   const page = fakePage();
   const former = startWithTodos({page});
   former.client.tell('offline');
@@ -250,6 +246,6 @@ test('kept writes are shown also if the extras are loaded first', async () => {
   const todos = new Todos();
   todos.fetch();
   await null;
-  load({Receiver});
+  load('live');
   assert.deepEqual(todos.pluck('title'), ['Bread']);
 });

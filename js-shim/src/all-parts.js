@@ -1,0 +1,9 @@
+// All parts, by name
+// ------------------
+//
+// Only the ES module and the tests import this. The part `name` is `<name>-part.js`.
+
+import extra from './extra-part.js';
+import live from './live-part.js';
+
+export const PARTS = {extra, live};
