@@ -57,7 +57,7 @@ test('a page leaves the kept writes of an open page to it, and sends its own at 
 });
 
 test('a page sends the kept writes of another page when that is closed', async () => {
-  const {open, localStorage} = browser();
+  const {open, locks, localStorage} = browser();
   const first = open();
   saveOffline(first, 'Milk');
   await settle();
@@ -68,7 +68,7 @@ test('a page sends the kept writes of another page when that is closed', async (
   assert.deepEqual([second, third].map(({client}) => client.requests.map(({key, kind}) => [key, kind])), [[[`${first.client.session}-1`, 1]], []]);
   second.client.wrote('todo/1', 1, {id: 1, title: 'Milk'});
   await settle();
-  assert.deepEqual([third.client.asked, Object.keys(localStorage)], [[], []]);
+  assert.deepEqual([third.client.asked, Object.keys(localStorage), locks.held], [[], [], []]);
 });
 
 test('of two pages that begin together one sends the kept writes', async () => {

@@ -112,6 +112,19 @@ fn late_tick_reconnects_at_once() {
     }
 }
 
+/// A browser slows down the timers of hidden tabs, but not their messages.
+#[test]
+fn link_without_timers_stays_as_long_as_it_is_pinged() {
+    let mut link = up(1);
+    for now in (25_000..3_600_000).step_by(25_000) {
+        link.received(at(now), &bare(Kind::Ping));
+        assert_eq!(steps(&mut link), [Step::Send("3".into())]);
+        // The timer was set to an earlier deadline.
+        link.tick(at(now + 24_999));
+        assert!(link.is_up());
+    }
+}
+
 /// A browser may run a page for a while after it has hidden it.
 #[test]
 fn parked_link_makes_no_attempt_until_it_wakes() {
