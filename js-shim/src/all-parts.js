@@ -5,5 +5,6 @@
 
 import extra from './extra-part.js';
 import live from './live-part.js';
+import queries from './queries-part.js';
 
-export const PARTS = {extra, live};
+export const PARTS = {extra, live, queries};

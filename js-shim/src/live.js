@@ -20,13 +20,12 @@ import {RecordStore} from './record-store.js';
 import {copy, isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {destroy, show} from './show.js';
-import {Targets} from './targets.js';
 import {CREATED, DESTROYED, LEFT, RECORD, UPDATED} from './wire.js';
 
 export class Live {
   // `runtime` is the `Receiver`: it sends requests and knows the pending ones. `queries` is the
-  // core's part (`queries.js`).
-  constructor(runtime, queries) {
+  // core's part (`queries.js`). `Targets` is the class of `targets.js`.
+  constructor(runtime, queries, Targets) {
     Object.assign(this, {runtime, queries});
     // Models that have fired `destroy`, which they do once.
     this._destroyed = new WeakSet();

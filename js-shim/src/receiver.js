@@ -13,7 +13,6 @@ import {sendFollowUps} from './follow-ups.js';
 import {Live} from './live.js';
 import {SENT_BY_PAGE, NEW} from './outbox.js';
 import {withPendingWrites} from './pending-writes.js';
-import {Queries} from './queries.js';
 import {headersOf, isSuccess, parseJson} from './request.js';
 import {respond} from './respond.js';
 import {plainPath} from './url.js';
@@ -24,9 +23,10 @@ import {IDEMPOTENCY_KEY, TRANSPORT, TRANSPORT_HTTP} from './wire.js';
 const LOAD_RETRY_DELAY = 3000;
 
 export class Receiver {
-  constructor(runtime, queries) {
+  // `queries` is the part `queries`.
+  constructor(runtime, {Targets, makeQueries}, unpack) {
     Object.assign(this, {runtime, outbox: runtime.outbox});
-    this.live = new Live(this, new Queries(queries));
+    this.live = new Live(this, makeQueries(unpack), Targets);
     this._leaving = new Set();
     for (const {model, isRead} of this.outbox.all) if (isRead) this.live.setReading(model, true);
   }

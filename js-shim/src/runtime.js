@@ -50,16 +50,20 @@ export class Runtime {
   // Calls from the core
   // -------------------
 
-  // Calls for the receiver are queued until it is loaded. Then they are made in order.
-  _setUpReceiver(core) {
-    const queries = core.makeQueries();
+  // Calls for the receiver are queued until its parts are loaded. Then they are made in order.
+  _setUpReceiver({use, unpack}) {
+    const waiting = [];
     for (const name of ['finish', 'deliver', 'refresh', 'http', 'authenticate', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
-      this[name] = (...about) => this._hasGivenUp || core.use('live', () => this.receiver?.[name](...about));
+      this[name] = (...about) => (this.receiver ? this.receiver[name](...about) : waiting.push([name, about]));
     }
-    core.use('live', part => {
-      if (this._isEnded) return;
-      if (!part) return this._giveUp(new Error('backwire.live.js could not be loaded'));
-      this.receiver = new part.Receiver(this, queries);
+    const parts = {};
+    for (const part of ['live', 'queries']) use(part, loaded => {
+      parts[part] = loaded;
+      if (this._isEnded || this._hasGivenUp) return;
+      if (!loaded) return this._giveUp(new Error(`backwire.${part}.js could not be loaded`));
+      if (!parts.live || !parts.queries) return;
+      this.receiver = new parts.live.Receiver(this, parts.queries, unpack);
+      for (const [name, about] of waiting) this.receiver[name](...about);
     });
   }
 

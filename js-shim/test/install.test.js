@@ -236,6 +236,35 @@ test('a page that cannot load the receiver works as without Backwire, and its re
   assert.deepEqual(asked, ['live']);
 });
 
+test('answers wait until both parts that they need are loaded, in whatever order', () => {
+  for (const names of [['live', 'queries'], ['queries', 'live']]) {
+    const {loadPart, load, asked} = lateParts(...names);
+    const {Todos, client} = start({loadPart});
+    assert.deepEqual(asked, ['live', 'queries']);
+    const todos = new Todos();
+    todos.fetch();
+    client.read('todo', 5, [{id: 1, title: 'Milk'}]);
+    load(names[0]);
+    assert.equal(todos.length, 0);
+    load(names[1]);
+    client.push('todo', [6, 1, 2, {id: 2, title: 'Eggs'}, 0]);
+    assert.deepEqual(todos.pluck('title'), ['Milk', 'Eggs']);
+  }
+});
+
+test('a page that cannot load several parts reports the first, and its requests are sent once', context => {
+  const error = mock.method(console, 'error', () => {});
+  context.after(() => error.mock.restore());
+  const {loadPart, load} = lateParts('live', 'queries');
+  const {Backwire, Todos, page} = start({$: realJquery().$, loadPart});
+  new Todos().fetch();
+  load('queries', null);
+  load('live', null);
+  assert.match(String(Backwire.error), /backwire\.queries\.js/);
+  assert.equal(error.mock.callCount(), 1);
+  assert.equal(page.xhrs.length, 1);
+});
+
 test('kept writes are shown also if the receiver is loaded last', async () => {
   const page = fakePage();
   const former = startWithTodos({page});
