@@ -28,7 +28,7 @@ export interface Listener {
   status(state: "online" | "connecting" | "offline", unsent: number): void;
   /** There is no link. Send this request over HTTP, and always call `answeredOverHttp`. */
   http(token: number): void;
-  /** The server is there. Call `Client.authenticate` with the auth of this CONNECT, now or later. */
+  /** The server is there. Call `Client.authenticate`, now or later. */
   authenticate(): void;
   /** A write that had waited was answered with 401. It is sent again after `authenticate`. */
   unauthorized(): void;

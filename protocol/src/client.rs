@@ -51,9 +51,9 @@ type NextToSend<P> = fn(&mut Outbox<P>, Instant, u64) -> Option<&Entry<P>>;
 impl<P: Payload> Client<P> {
     /// Creates a client that does nothing until [`connect`](Self::connect). `auth` is a JSON object
     /// whose members are sent in each CONNECT, or an empty text. Without it, the client asks for it
-    /// before each CONNECT with [`Output::Authenticate`]. `session` is the prefix of every generated
-    /// idempotency key and must be unique among all clients of the server. `seed` decides the
-    /// jitter.
+    /// before each CONNECT with [`Output::Authenticate`]. `session` is the prefix of every
+    /// generated idempotency key and must be unique among all clients of the server. `seed` decides
+    /// the jitter.
     pub fn new(auth: Option<&str>, session: String, seed: u64) -> Self {
         Self {
             link: Link::new(auth.map(frame::auth), seed),
