@@ -109,7 +109,8 @@ export function lateParts(...names) {
   return {loadPart, asked, load: (name, part = PARTS[name]) => callbacks[name]?.(part)};
 }
 
-// An installed Backwire. `loadPart` loads its parts. `ajaxed` lists the requests of the page's own XMLHttpRequests.
+// An installed Backwire. `loadPart` loads its parts. `ajaxed` lists the requests of the page's own
+// XMLHttpRequests.
 export function start({$, url = 'http://app.test', page = fakePage(), makeClient, ajax, loadPart = loadAtOnce, ...options} = {}) {
   const Backbone = freshBackbone($);
   if (ajax) Backbone.ajax = ajax;

@@ -3,8 +3,8 @@
 //
 // `backwire.js` sends the first requests of a page and loads parts. A part is the default export of
 // `<name>-part.js`: an object with classes and functions. Every page needs the parts `live` and
-// `queries`, so they are loaded from the start; the others are loaded on demand. For script tags each part is a script,
-// `backwire.<name>.js`. The ES module contains all parts.
+// `queries`, so they are loaded from the start; the others are loaded on demand. For script tags
+// each part is a script, `backwire.<name>.js`. The ES module contains all parts.
 
 // `load(name, callback)` loads a part and calls back with it, or with null if it cannot be loaded.
 // Returns `use(name, callback)`, which calls back at once if the part is loaded. A part that could

@@ -1,8 +1,8 @@
 //! The files that a page downloads: the shim with the wasm in it.
 //!
 //! For script tags there is `backwire.js`, which starts by itself and sends the page's first
-//! requests, and one script for each part that it loads (see [`scripts`]). For bundlers there is one
-//! module with everything in it.
+//! requests, and one script for each part that it loads (see [`scripts`]). For bundlers there is
+//! one module with everything in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -112,8 +112,8 @@ impl Module {
             .context("wasm-bindgen could not write the JS around the client")
     }
 
-    /// Makes the wasm smaller, and a JS module of its bytes, which it returns. `known` are the bytes
-    /// that the page has at that time.
+    /// Makes the wasm smaller, and a JS module of its bytes, which it returns. `known` are the
+    /// bytes that the page has at that time.
     fn shrink(&self, workspace: &Workspace, known: &[u8]) -> Result<Vec<u8>> {
         let [wasm, bytes, js] =
             ["_bg.wasm", "_bytes.js", ".js"].map(|ending| self.output(workspace, ending));

@@ -36,8 +36,8 @@ const PB: u32 = 0;
 /// Larger than any module of ours. The decoder needs no dictionary, because it keeps all output.
 const DICTIONARY: u32 = 1 << 20;
 
-/// Returns a JS module that exports these bytes as `packed`, and their number as `size`. `known` are
-/// bytes that the decoder has, to which the packed bytes refer.
+/// Returns a JS module that exports these bytes as `packed`, and their number as `size`. `known`
+/// are bytes that the decoder has, to which the packed bytes refer.
 pub(crate) fn module(bytes: &[u8], known: &[u8]) -> Result<String> {
     let (packed, size) = (pack(bytes, known)?, bytes.len());
     Ok(format!("export const packed = atob(\"{packed}\");\nexport const size = {size};\n"))
