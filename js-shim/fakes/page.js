@@ -28,7 +28,7 @@ export function fakePage(address = 'http://app.test/notes/index.html') {
     XMLHttpRequest,
     xhrs: requests,
     location: {href: address},
-    document: {baseURI: address},
+    document: Object.assign(new EventTarget(), {baseURI: address, hidden: false}),
     localStorage: fakeStorage(),
     sessionStorage: fakeStorage(),
     addEventListener: target.addEventListener.bind(target),

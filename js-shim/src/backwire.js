@@ -9,6 +9,8 @@ import {Runtime} from './runtime.js';
 // of `install`.
 export function makeBackwire(core, page, url) {
   let runtime = null;
+  // Installs again, with other options.
+  let reinstall;
   // The handlers for events of back ends, by event name; `null` for ignored events.
   const handlers = {__proto__: null};
 
@@ -38,6 +40,9 @@ export function makeBackwire(core, page, url) {
     install(Backbone, options = {}) {
       backwire.uninstall();
       const library = Backbone?.default?.Model ? Backbone.default : Backbone;
+      // A former token is of the former user.
+      const {token} = options;
+      reinstall = about => backwire.install(library, {...options, connect: true, token: token?.call && token, ...about});
       Object.assign(backwire, library.Events);
       try {
         backwire.error = null;
@@ -91,9 +96,13 @@ export function makeBackwire(core, page, url) {
       return backwire;
     },
 
-    // Connects, and catches up after a `disconnect`. `token` replaces the one of `install`.
-    connect({token} = {}) {
-      if (token !== undefined) runtime?.authenticate(token);
+    // Connects, and catches up after a `disconnect`. `token` replaces the one of `install`. For
+    // another `identity` everything begins again, because a user must not send the writes of
+    // another.
+    connect(about = {}) {
+      const {token, identity} = about;
+      if (runtime && identity !== undefined && `${identity}` !== runtime.identity) return reinstall(about);
+      if (token !== undefined) runtime?.setToken(token);
       runtime?.client.connect();
       return backwire;
     },

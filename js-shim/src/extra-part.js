@@ -12,8 +12,9 @@ import {restore, showKept, waitedWriteFailed} from './kept-writes.js';
 import {Notices} from './notices.js';
 import {withQuery} from './param.js';
 import {makeLive, readMapped, refreshed} from './refreshed.js';
+import {Tokens} from './tokens.js';
 
 export default {
   ajax, continueOverHttp, Deliveries, keepQuery, makeLive, Notices, readMapped, refreshed, restore, sendOverHttp, showKept,
-  waitedWriteFailed, watchForDuplicates, withQuery
+  Tokens, waitedWriteFailed, watchForDuplicates, withQuery
 };

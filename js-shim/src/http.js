@@ -86,7 +86,8 @@ class HttpClient {
   refuse() {}
   connect() {}
   disconnect() {}
-  online() {}
-  offline() {}
+  wake() {}
+  park() {}
+  reconnect() {}
   free() {}
 }

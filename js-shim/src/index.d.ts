@@ -22,11 +22,11 @@ export interface InstallOptions {
    * The user of the page, such as a user id. Writes that were kept while offline are sent only
    * for the identity that made them. Those of other identities wait until these install again.
    */
-  identity?: string;
+  identity?: string | number;
   /** The site of the push service that the page belongs to. */
   site?: string;
   /** The user's token for the site. It is sent when connecting, never in a url. */
-  token?: string;
+  token?: Token;
   /**
    * Events about records, and the resources of these: `{update_store: 'todo'}`. The record is the
    * last object among the arguments. A text that begins with `remove`, `delete` or `destroy` means
@@ -47,10 +47,23 @@ export interface InstallOptions {
   adopt?: Readonly<Record<string, string>>;
 }
 
+/**
+ * A token, or a function that returns it or a promise of it. The function is called before each
+ * connect. `reason` is undefined, or why the server has refused the last token. If it then returns
+ * the same token, the connection stays refused.
+ */
+export type Token = string | ((reason?: string) => string | PromiseLike<string>);
+
 /** How to connect again. */
 export interface ConnectOptions {
-  /** Replaces the token of `install`. */
-  token?: string;
+  /** Replaces the token of `install`. An open connection is replaced as well. */
+  token?: Token;
+  /**
+   * The user. Another user than before begins again, as if by `install`: requests without a reply
+   * are aborted, and writes that were kept for the former user wait for that one. Give the token of
+   * the user, too, if it is not a function.
+   */
+  identity?: string | number;
 }
 
 /**

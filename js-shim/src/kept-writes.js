@@ -15,10 +15,45 @@ import {reorder} from './show.js';
 import {partsOf, plainPath} from './url.js';
 import {LEDGER_RETENTION} from './wire.js';
 
+// How long a page waits for the locks of earlier pages, in milliseconds. The browser releases the
+// locks of the last page while this one begins.
+const LOCK_PATIENCE = 100;
+
 // Sends the kept writes of earlier pages again. No call waits for their replies, but live models
-// show them.
-export function restore(outbox) {
-  for (const {at, ...write} of writesIn(outbox.kept)) {
+// show them. The writes of a page that is open in another tab are left to it, and sent when it is
+// closed. Calls `done` when the others are sent.
+export function restore(outbox, done) {
+  const {kept} = outbox;
+  const sessions = new Set(writesIn(kept).map(({owner}) => owner));
+  if (!kept.locks) {
+    send(outbox, sessions);
+    return done();
+  }
+  let end;
+  const sent = new Promise(resolve => { end = resolve; });
+  const free = new Set();
+  const decide = session => new Promise(decided => {
+    kept.lock(session, () => {
+      free.add(session);
+      decided();
+      // If the lock comes late, the others are sent already.
+      return sent.then(() => free.delete(session) && attempt(() => send(outbox, new Set([session]))));
+    }).catch(decided);
+    setTimeout(decided, LOCK_PATIENCE);
+  });
+  Promise.all([...sessions].map(decide)).then(() => {
+    attempt(() => send(outbox, free));
+    free.clear();
+    end();
+    done();
+  });
+}
+
+// Sends the kept writes of these sessions.
+function send(outbox, sessions) {
+  for (const {at, name, owner, ...write} of writesIn(outbox.kept)) {
+    if (!sessions.has(owner)) continue;
+    outbox.kept.names.set(write.key, name);
     // The server's ledger may have forgotten the write, and would execute it again.
     if (Date.now() - at > LEDGER_RETENTION) {
       outbox.kept.forget(write.key);
@@ -30,14 +65,13 @@ export function restore(outbox) {
   }
 }
 
-// Returns `{key, kind, method, url, headers, body, record, next, at}` for each kept write. Skips
-// items of other scripts.
-function writesIn({storage, prefix, names, itemNames}) {
+// Returns `{key, kind, method, url, headers, body, record, next, owner, at, name}` for each kept
+// write. Skips items of other scripts.
+function writesIn({storage, prefix, itemNames}) {
   return itemNames.flatMap(name => {
     const write = parseJson(storage.getItem(name), null);
     if (!write?.key || !write.method || !write.url) return [];
-    names.set(write.key, name);
-    return [{...write, at: parseInt(name.slice(prefix.length))}];
+    return [{...write, name, at: parseInt(name.slice(prefix.length))}];
   });
 }
 

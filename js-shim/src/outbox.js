@@ -34,11 +34,14 @@ export class Outbox {
   start() {
     if (!this.kept.itemNames.length) return;
     this._held = [];
-    this.runtime.use('extra', extras => {
-      if (this._held) extras?.restore(this);
+    const release = () => {
       const held = this._held ?? [];
       this._held = null;
       for (const exchange of held) this.submit(exchange);
+    };
+    this.runtime.use('extra', extras => {
+      if (this._held && extras) extras.restore(this, release);
+      else release();
     });
   }
 

@@ -121,13 +121,29 @@ export class Receiver {
     });
   }
 
+  // The server is there, and asks who the user is.
+  authenticate() {
+    const {person, client} = this.runtime;
+    if (!isFunction(person.token)) client.authenticate(JSON.stringify(person));
+    else this._useTokens(tokens => tokens.ask());
+  }
+
   unauthorized() {
     this.runtime.notify('unauthorized');
+    if (isFunction(this.runtime.person?.token)) this._useTokens(tokens => tokens.wasRefused());
   }
 
   refused(reason) {
-    this.explain('refused', reason);
-    this.runtime.notify('refused', {reason});
+    const report = () => {
+      this.explain('refused', reason);
+      this.runtime.notify('refused', {reason});
+    };
+    if (/^E_TOKEN/.test(reason) && isFunction(this.runtime.person?.token)) this._useTokens(tokens => tokens.replace(reason, report));
+    else report();
+  }
+
+  _useTokens(call) {
+    this._useExtra(extras => call(this._tokens ??= new extras.Tokens(this.runtime)));
   }
 
   // Sends all pending requests over HTTP after the core has failed.
@@ -257,6 +273,8 @@ export class Receiver {
     this.runtime.use('extra', extras => extras && attempt(() => call(extras)));
   }
 }
+
+const isFunction = it => typeof it === 'function';
 
 // The answer to a body over the limit. The core does not send it, and reports the limit as the body
 // of a 413.

@@ -26,7 +26,7 @@ export class Runtime {
   // `identity` names the user, for kept writes. `notify(event, about)` reports events to the app.
   // Backbone stays untouched if the core cannot be made.
   constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect, realtime, fallback, adopt}, page, notify) {
-    Object.assign(this, {Backbone, page, notify, handlers, bind, adopt, use: core.use, error: null});
+    Object.assign(this, {Backbone, page, notify, handlers, bind, adopt, identity: `${identity}`, use: core.use, error: null});
     this.isOptIn = realtime === 'optin';
     this._fallsBack = fallback === 'ajax';
     // The targets that were read by plain Ajax while offline, with their urls.
@@ -38,15 +38,17 @@ export class Runtime {
     this.state = connect === false ? 'offline' : 'connecting';
     // Paths that the server serves over HTTP only.
     this._httpPaths = new Set();
-    const kept = new Kept(storageOf(page), this.server.origin, identity, error => console.warn('Backwire cannot keep writes:', error));
-    this.outbox = new Outbox(this, kept, session());
-    this._person = site ? {site, token, deviceId: this._device()} : null;
+    const name = session();
+    const kept = new Kept(storageOf(page), page.navigator?.locks, [this.server.origin, identity, name], error => console.warn('Backwire cannot keep writes:', error));
+    this.outbox = new Outbox(this, kept, name);
+    this.person = site ? {site, token, deviceId: this._device()} : null;
     this._setUpReceiver(core);
-    this.client = core.makeClient(this.server.socket, this._auth(), this.outbox.session, random(1)[0], this);
+    this.client = core.makeClient(this.server.socket, site ? undefined : '', this.outbox.session, random(1)[0], this);
     if (Object.keys({...bind, ...handlers}).length) this.handlersChanged();
     this._unlisten = listenToPage(page, this);
     this.outbox.start();
     Object.assign(this, wrapSync(Backbone, this));
+    if (token && !site) this.explain('tokenWithoutSite');
   }
 
   // Calls from the core
@@ -55,7 +57,7 @@ export class Runtime {
   // Calls for the receiver are queued until its parts are loaded. Then they are made in order.
   _setUpReceiver({use, unpack}) {
     const waiting = [];
-    for (const name of ['finish', 'deliver', 'refresh', 'http', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
+    for (const name of ['finish', 'deliver', 'refresh', 'http', 'authenticate', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
       this[name] = (...about) => (this.receiver ? this.receiver[name](...about) : waiting.push([name, about]));
     }
     const parts = {};
@@ -90,14 +92,12 @@ export class Runtime {
     this.live?.stop(target);
   }
 
-  // Sets the token of the page's user. Writes that wait after a 401 are sent again.
-  authenticate(token) {
-    if (this._person) this._person.token = token;
-    this.client.authenticate(this._auth());
-  }
-
-  _auth() {
-    return this._person ? JSON.stringify(this._person) : undefined;
+  // Sets the token of the page's user. The next connection uses it, and sends writes that wait
+  // after a 401 again.
+  setToken(token) {
+    if (this.person) this.person.token = token;
+    this.client.reconnect();
+    this.client.authenticate('');
   }
 
   // Restores Backbone and aborts unanswered requests. Kept writes stay kept, for the next

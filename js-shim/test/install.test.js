@@ -126,13 +126,21 @@ test('the page can go offline and come back', () => {
   assert.deepEqual(client.calls, ['connect', 'disconnect', 'connect']);
 });
 
-test('online and offline events of the browser reach the core until uninstall', () => {
+test('events of the page and its document wake, park or reconnect the core until uninstall', () => {
   const {Backwire, client, page} = start();
-  page.fire('offline');
-  page.fire('online');
+  const show = isVisible => {
+    page.document.hidden = !isVisible;
+    page.document.dispatchEvent(new Event('visibilitychange'));
+  };
+  const fireAll = () => {
+    for (const type of ['offline', 'online', 'pagehide', 'pageshow']) page.fire(type);
+    show(false);
+    show(true);
+  };
+  fireAll();
   Backwire.uninstall();
-  page.fire('online');
-  assert.deepEqual(client.calls, ['connect', 'offline', 'online', 'disconnect']);
+  fireAll();
+  assert.deepEqual(client.calls, ['connect', 'reconnect', 'wake', 'park', 'wake', 'wake', 'disconnect']);
 });
 
 test('uninstall restores the original sync and ends all requests', async () => {

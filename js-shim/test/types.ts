@@ -25,6 +25,8 @@ Backwire.socket.ignore('useless');
 Backwire.on('rejected', ({write, status}: Rejected) => console.warn(write.method, write.url, status));
 Backwire.once('refused', ({reason}) => console.warn(reason.length));
 Backwire.on('unauthorized', () => { Backwire.connect({token: 'new'}); }).on('lost', ({url}) => console.warn(url));
+Backwire.install(Backbone, {site: 'shop', token: async reason => reason ?? 'new'});
+Backwire.connect({token: () => 'new', identity: 7});
 const plain: RealtimeOption = {realtime: false};
 Backwire.install({default: Backbone}, {});
 Backwire.sync('read', todos, plain);
@@ -40,6 +42,8 @@ if (Backwire.error instanceof Error) console.warn(Backwire.error.message);
 
 // @ts-expect-error: the status is read-only.
 Backwire.status = {state: 'online', unsent: 0};
+// @ts-expect-error: a token is a text.
+Backwire.connect({token: () => 7});
 // @ts-expect-error: there is no such event.
 Backwire.on('connected', () => {});
 // @ts-expect-error: a status is no rejected write.

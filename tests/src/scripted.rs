@@ -182,9 +182,20 @@ async fn play_step(page: &Page, scene: &mut Scene, start: &Value) -> Result<Valu
             None if turn["error"].is_null() => return Ok(turn["result"].clone()),
             None => return Err(turn["error"].as_str().unwrap_or("unknown").to_owned()),
             Some("console") => reply = json!(page.console().await),
+            Some("leave") => reply = leave(page, scene).await,
             Some(command) => reply = scene.command(command),
         }
     }
+}
+
+/// Leaves the page for another one, makes a record there, and returns by the back button.
+async fn leave(page: &Page, scene: &Scene) -> Value {
+    page.go(&format!("{}/rooms.json", scene.origin())).await;
+    let options = r#"{method: "POST", headers: {"content-type": "application/json"}, body: "{}"}"#;
+    let left = format!("fetch('/left', {options}).then(response => response.json())");
+    let record = page.answer(&left).await;
+    page.back().await;
+    record
 }
 
 /// The server of a story and the line to it.

@@ -30,4 +30,6 @@ mod restart;
 mod script_tag;
 mod several_servers;
 mod tutorial;
+mod users;
+mod waking;
 mod writes;
