@@ -38,7 +38,9 @@ export function makeBackwire(core, page, url) {
     install(Backbone, options = {}) {
       backwire.uninstall();
       const library = Backbone?.default?.Model ? Backbone.default : Backbone;
-      Object.assign(backwire, library.Events);
+      const {bind, unbind} = library.Events;
+      // Backbone before 0.9 has no `on` and `off`.
+      Object.assign(backwire, {on: bind, off: unbind}, library.Events);
       try {
         backwire.error = null;
         start(library, options);

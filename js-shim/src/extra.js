@@ -3,7 +3,7 @@
 export {ajax} from './ajax.js';
 export {Deliveries} from './deliveries.js';
 export {HttpClient, sendOverHttp} from './http.js';
-export {Notices} from './notices.js';
+export {Notices, tooLarge} from './notices.js';
 export {keepQuery} from './former-queries.js';
 export {makeLive, readMapped, refreshed} from './refreshed.js';
 export {watchForDuplicates} from './duplicates.js';

@@ -30,4 +30,5 @@ mod restart;
 mod script_tag;
 mod several_servers;
 mod tutorial;
+mod versions;
 mod writes;
