@@ -1,6 +1,7 @@
 // A page with Backbone and Backwire on it
 // ---------------------------------------
 
+import {readFileSync} from 'node:fs';
 import {STATUS_CODES} from 'node:http';
 import {createRequire} from 'node:module';
 
@@ -18,6 +19,13 @@ export function freshBackbone($) {
   const Backbone = require('backbone');
   Backbone.$ = $;
   return Backbone;
+}
+
+// A new copy of an old Backbone, which calls `ajax` of this jQuery.
+export function oldBackbone(version, underscore, $) {
+  const page = {_: require(underscore), jQuery: $};
+  new Function(readFileSync(require.resolve(`backbone-${version}/backbone.js`), 'utf8')).call(page);
+  return page.Backbone;
 }
 
 // The part of a window that Backwire uses. `fire` dispatches its events.
@@ -111,8 +119,7 @@ export function lateParts(...names) {
 
 // An installed Backwire. `loadPart` loads its parts. `ajaxed` lists the requests of the page's own
 // XMLHttpRequests.
-export function start({$, url = 'http://app.test', page = fakePage(), makeClient, ajax, loadPart = loadAtOnce, ...options} = {}) {
-  const Backbone = freshBackbone($);
+export function start({$, Backbone = freshBackbone($), url = 'http://app.test', page = fakePage(), makeClient, ajax, loadPart = loadAtOnce, ...options} = {}) {
   if (ajax) Backbone.ajax = ajax;
   const originalSync = Backbone.sync;
   const originalAjax = Backbone.ajax;

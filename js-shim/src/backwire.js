@@ -43,7 +43,9 @@ export function makeBackwire(core, page, url) {
       // A former token is of the former user.
       const {token} = options;
       reinstall = about => backwire.install(library, {...options, connect: true, token: token?.call && token, ...about});
-      Object.assign(backwire, library.Events);
+      const {bind, unbind} = library.Events;
+      // Backbone before 0.9 has no `on` and `off`.
+      Object.assign(backwire, {on: bind, off: unbind}, library.Events);
       try {
         backwire.error = null;
         start(library, options);

@@ -9,12 +9,12 @@ import {watchForDuplicates} from './duplicates.js';
 import {keepQuery} from './former-queries.js';
 import {continueOverHttp, sendOverHttp} from './http.js';
 import {restore, showKept, waitedWriteFailed} from './kept-writes.js';
-import {Notices} from './notices.js';
+import {Notices, tooLarge} from './notices.js';
 import {withQuery} from './param.js';
 import {makeLive, readMapped, refreshed} from './refreshed.js';
 import {Tokens} from './tokens.js';
 
 export default {
-  ajax, continueOverHttp, Deliveries, keepQuery, makeLive, Notices, readMapped, refreshed, restore, sendOverHttp, showKept,
+  ajax, continueOverHttp, Deliveries, keepQuery, makeLive, Notices, readMapped, refreshed, restore, sendOverHttp, showKept, tooLarge,
   Tokens, waitedWriteFailed, watchForDuplicates, withQuery
 };

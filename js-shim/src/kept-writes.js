@@ -157,16 +157,25 @@ function show({record, model, method, kind, url: written}, target, url) {
   if (!isShown || !isOf(written, kind, target, url, record) || !isPicked(record, url)) return null;
   const options = {parse: true, merge: true, realtime: true};
   if (!isCollection(target)) return target.set(target.parse(copy(record), options), options);
+  // Before 0.9.9 `add` does not merge, and before 1.0 it returns the collection.
+  const held = target.models.find(other => other === model) ?? target.get(idIn(record, target));
+  if (held && held !== model) held.set(held.parse(copy(record), options), options);
+  if (held) return held;
+  const others = new Set(target.models);
   const [shown] = [target.add(model || copy(record), options)].flat();
-  return isCollection(shown) ? target.get(record) ?? target.models.at(-1) : shown;
+  return isCollection(shown) ? target.models.find(added => !others.has(added)) : shown;
 }
 
 // Whether a read of `url` includes the record written at `written`, however they are spelled.
 function isOf(written, kind, target, url, record) {
   const [write, read] = [written, url].map(plainPath);
   if (!isCollection(target)) return kind === SAVE && write === read;
-  const own = record[target.model?.prototype?.idAttribute || 'id'];
+  const own = idIn(record, target);
   return write === read || kind === SAVE && own != null && write === `${read}/${encodeURIComponent(own)}`.toLowerCase();
+}
+
+function idIn(record, {model}) {
+  return record[model?.prototype?.idAttribute || 'id'];
 }
 
 const NOT_A_FILTER = /^(where|sort|skip|limit|select|omit|populate|page|per_page|offset|order|_)(\[|$)/;

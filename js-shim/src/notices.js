@@ -61,3 +61,8 @@ export class Notices {
     this._logged.add(about);
   }
 }
+
+// The answer to a body over the limit.
+export function tooLarge(limit) {
+  return {code: 'E_TOO_LARGE', message: `the body is over the limit of ${limit} bytes`, field: 'body', limit};
+}

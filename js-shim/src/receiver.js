@@ -47,11 +47,13 @@ export class Receiver {
     if (!exchange) return;
     // The page's ajax layer expects no answer before `send` has returned.
     if (exchange.isBeginning) return void Promise.resolve().then(() => this.finish(token, status, body, headers, waited));
+    // The core does not send a body over the limit, and reports the limit as the body of a 413.
+    if (status === 413 && typeof body === 'number') return this.runtime.use('extra', extras => this.finish(token, status, extras?.tooLarge(body), headers, waited));
     this.outbox.removeExchange(exchange);
     const isDiverted = headers[TRANSPORT] === TRANSPORT_HTTP && this.runtime.divert(exchange);
     if (exchange.onAnswer) exchange.onAnswer(status, body, headers);
     else if (exchange.isRead) this._finishRead(exchange, isDiverted, status, body, headers);
-    else if (!isDiverted) this._finishWrite(exchange, status, status === 413 ? tooLarge(body) : body, headers, waited);
+    else if (!isDiverted) this._finishWrite(exchange, status, body, headers, waited);
     this.wasAnswered();
   }
 
@@ -82,7 +84,7 @@ export class Receiver {
   setAnswer(call, run) {
     const {method, model: target} = call;
     // A reset empties the collection before it calls `parse`.
-    const creates = isCollection(target) ? target.models.filter(model => model.isNew() && this.isWriting(model)) : [];
+    const creates = isCollection(target) && !this.isAdding(call.options) ? target.models.filter(model => model.isNew() && this.isWriting(model)) : [];
     const keep = (parse, args) => {
       const text = this.hasOwnParse(target, parse) && JSON.stringify(args[0]);
       const list = call.parsed = parse.apply(target, args);
@@ -206,9 +208,10 @@ export class Receiver {
   }
 
   // Whether a fetch with these options adds to the models of a collection. By default it replaces
-  // them.
-  isAdding({reset, remove, add}) {
-    return !reset && (remove === false || /^0\.([1-8]|9\.[0-2])/.test(this.runtime.Backbone.VERSION) && Boolean(add));
+  // them. Collections have `set` since 1.0, and `update` before that since 0.9.9.
+  isAdding({reset, remove, update, add}) {
+    const {prototype} = this.runtime.Backbone.Collection;
+    return prototype.set ? !reset && remove === false : prototype.update ? update && remove === false : add;
   }
 
   // Sends a query again.
@@ -275,10 +278,3 @@ export class Receiver {
 }
 
 const isFunction = it => typeof it === 'function';
-
-// The answer to a body over the limit. The core does not send it, and reports the limit as the body
-// of a 413.
-function tooLarge(limit) {
-  if (typeof limit !== 'number') return limit;
-  return {code: 'E_TOO_LARGE', message: `the body is over the limit of ${limit} bytes`, field: 'body', limit};
-}

@@ -81,7 +81,9 @@ pub async fn play(file: &str) {
 fn site_with(file: &str) -> Site {
     let site = Site::new();
     let pages = paths::root().join("tests/pages");
-    for name in ["harness.js", "random.js", "default.mjs", "named.mjs", &format!("{file}.js")] {
+    const SHARED: [&str; 5] =
+        ["harness.js", "libraries.js", "random.js", "default.mjs", "named.mjs"];
+    for name in SHARED.into_iter().chain([&*format!("{file}.js")]) {
         let script = fs::read_to_string(pages.join(name)).expect("the script is in tests/pages");
         site.write(name, &script);
     }
@@ -137,7 +139,8 @@ fn tags<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
 fn html(file: &str, head: &str, scripts: &str, tail: &str) -> String {
     format!(
         "<!doctype html><meta charset=\"utf-8\"><link rel=\"icon\" href=\"data:,\">{head}<body>\
-         <script src=\"/harness.js\"></script><script src=\"/random.js\"></script>\
+         <script src=\"/harness.js\"></script><script src=\"/libraries.js\"></script>\
+         <script src=\"/random.js\"></script>\
          {scripts}{tail}<script src=\"/{file}.js\"></script>"
     )
 }

@@ -31,5 +31,6 @@ mod script_tag;
 mod several_servers;
 mod tutorial;
 mod users;
+mod versions;
 mod waking;
 mod writes;
