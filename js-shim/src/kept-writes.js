@@ -37,7 +37,7 @@ export function restore(outbox, done) {
       free.add(session);
       decided();
       // If the lock comes late, the others are sent already.
-      return sent.then(() => free.delete(session) && attempt(() => send(outbox, new Set([session]))));
+      return sent.then(() => free.delete(session) && attempt(() => sendLate(outbox, session)));
     }).catch(decided);
     setTimeout(decided, LOCK_PATIENCE);
   });
@@ -47,6 +47,13 @@ export function restore(outbox, done) {
     end();
     done();
   });
+}
+
+// Sends the kept writes of a session whose lock came late, and shows them on the targets of reads
+// that are pending already.
+function sendLate(outbox, session) {
+  send(outbox, new Set([session]));
+  for (const exchange of outbox.all) if (exchange.isRead) showKept(outbox, exchange);
 }
 
 // Sends the kept writes of these sessions.
