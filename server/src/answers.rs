@@ -147,6 +147,12 @@ impl Answers {
     }
 }
 
+/// Returns the answer to a resume of no rooms.
+pub(crate) fn to_probe() -> Answer {
+    let no_rooms = RawValue::from_string("[]".to_owned()).expect("it is JSON");
+    Answer::new(Arguments::One(no_rooms), None)
+}
+
 fn null_ack() -> Arguments {
     Arguments::One(RawValue::NULL.to_owned())
 }
