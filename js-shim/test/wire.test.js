@@ -104,16 +104,19 @@ for (const {name, request, reply, means} of frames('requests')) {
 for (const {name, request, answer, means: {rooms}} of frames('resumes')) {
   test(`rooms are resumed after a reconnect: ${name}`, () => {
     const {calls, sent, receive, answered, join, reconnect} = online();
-    for (const {room, epoch, offset, highest} of rooms) {
+    for (const {room, epoch, offset, ahead} of rooms) {
       join(room, epoch, offset);
-      if (highest > offset) answered('put', `/${room}/9`, {[wire.RECORD]: `${room}/9`, [wire.POSITION]: `${epoch}:${highest}`});
+      ahead.forEach((position, index) => {
+        const record = `${room}/${9 + index}`;
+        answered('put', `/${record}`, {[wire.RECORD]: record, [wire.POSITION]: position.join(':')});
+      });
     }
     reconnect();
     assert.equal(sent.pop(), request);
     receive(answer);
-    const isNew = highest => change => change.offset > highest;
-    const expected = rooms.map(({room, highest, answer: missed}) =>
-      missed ? ['deliver', room, missed.changes.filter(isNew(highest))] : ['refresh', room]);
+    const isNew = ahead => change => !(ahead[change.id - 9]?.[1] >= change.offset);
+    const expected = rooms.map(({room, ahead, answer: missed}) =>
+      missed ? ['deliver', room, missed.changes.filter(isNew(ahead))] : ['refresh', room]);
     const heard = calls.map(([call, room, changes]) => changes ? [call, room, changes.map(meaningOf)] : [call, room]);
     assert.deepEqual(heard, expected);
   });

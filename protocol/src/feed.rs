@@ -26,7 +26,9 @@ use crate::names::{NameMap, Queue};
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::payload::Payload;
-use crate::wire::{Position, Push, ReceivedAnswer, ReceivedChange, ReceivedPush, ResumeEntry};
+use crate::wire::{
+    MAX_POSITIONS_AHEAD, Position, Push, ReceivedAnswer, ReceivedChange, ReceivedPush, ResumeEntry,
+};
 
 /// The maximum number of pushes that wait for one room. Dropped pushes are detected as missing and
 /// resumed.
@@ -59,9 +61,9 @@ struct Room<P> {
 
 #[derive(Debug)]
 struct Record<P> {
-    /// The offset of a write whose response the app has received, while the class room is behind
+    /// The position of a write whose response the app has received, while the class room is behind
     /// it.
-    ahead: u64,
+    ahead: Option<Position>,
     /// Changes that wait for the response to a write, with the room in which they arrived.
     held: Vec<(String, ReceivedChange<P>)>,
 }
@@ -123,7 +125,9 @@ impl<P: Payload> Feed<P> {
         if self.rooms.get(resource_of(record)).is_some_and(is_behind) {
             let known = self.records.get_or_insert(record, Record::plain);
             // A repeated write gets its first response, whose position may be an old one.
-            known.ahead = known.ahead.max(position.offset);
+            if !known.is_ahead_of(position.offset) {
+                known.ahead = Some(position);
+            }
         }
         if let Some(room) = self.rooms.get_mut(record).filter(|room| is_behind(room)) {
             room.position = Some(position);
@@ -203,8 +207,9 @@ impl<P: Payload> Feed<P> {
             {
                 room.resumes += 1;
                 let inside = self.records.iter_mut().filter(|(record, _)| is_inside(record, &name));
-                let highest = inside.fold(position.offset, |it, (_, known)| it.max(known.ahead));
-                return Some(ResumeEntry { room: name, position, highest });
+                let ahead = inside.filter_map(|(_, known)| known.ahead);
+                let ahead = highest_of_each_epoch(ahead.filter(|it| is_behind(position, *it)));
+                return Some(ResumeEntry { room: name, position, ahead });
             }
         }
         None
@@ -315,7 +320,7 @@ impl<P: Payload> Feed<P> {
             return;
         };
         let known = self.records.get(&record);
-        let is_known = known.is_some_and(|known| known.ahead >= change.offset);
+        let is_known = known.is_some_and(|known| known.is_ahead_of(change.offset));
         let is_waiting = known.is_some_and(|known| !known.held.is_empty());
         let is_copy = record != name
             && self.rooms.get(&record).is_some()
@@ -382,8 +387,8 @@ impl<P: Payload> Feed<P> {
     /// Forgets the offsets of responses up to this offset, which the room has reached.
     fn forget_ahead(&mut self, name: &str, offset: u64) {
         for (record, known) in self.records.iter_mut() {
-            if known.ahead <= offset && is_inside(record, name) {
-                known.ahead = 0;
+            if known.ahead.is_some_and(|it| it.offset <= offset) && is_inside(record, name) {
+                known.ahead = None;
             }
         }
         self.records.retain(|_, record| !record.is_plain());
@@ -392,11 +397,16 @@ impl<P: Payload> Feed<P> {
 
 impl<P: Payload> Record<P> {
     fn plain() -> Self {
-        Self { ahead: 0, held: Vec::new() }
+        Self { ahead: None, held: Vec::new() }
     }
 
     fn is_plain(&self) -> bool {
-        self.ahead == 0 && self.held.is_empty()
+        self.ahead.is_none() && self.held.is_empty()
+    }
+
+    /// Returns whether the app has this change of the record with the response to a write.
+    fn is_ahead_of(&self, offset: u64) -> bool {
+        self.ahead.is_some_and(|ahead| ahead.offset >= offset)
     }
 
     /// Removes the first held change and returns it, unless it is an echo that must wait.
@@ -437,6 +447,21 @@ struct MissingChanges;
 /// the room is read again, and conclusions from its former position are void.
 fn is_behind(place: Position, other: Position) -> bool {
     place.offset < other.offset
+}
+
+/// Returns the highest position of each epoch, or one that no log has if there are too many epochs.
+fn highest_of_each_epoch(positions: impl Iterator<Item = Position>) -> Vec<Position> {
+    let mut highest: Vec<Position> = Vec::new();
+    for position in positions {
+        match highest.iter_mut().find(|it| it.epoch == position.epoch) {
+            Some(it) => it.offset = it.offset.max(position.offset),
+            None => highest.push(position),
+        }
+    }
+    if highest.len() > MAX_POSITIONS_AHEAD {
+        return vec![Position::NOWHERE];
+    }
+    highest
 }
 
 /// Returns the resource of a room: `todo` for `todo/7`, `todo?…` and `todo`.

@@ -29,7 +29,7 @@ pub use position::Position;
 pub use push::{ChangeEntry, Push, ReceivedChange, ReceivedPush, UserEvent};
 #[cfg(feature = "serde")]
 pub use reply::ReplyFrame;
-pub use resume::{Missed, ReceivedAnswer, ResumeAnswer, ResumeEntry};
+pub use resume::{MAX_POSITIONS_AHEAD, Missed, ReceivedAnswer, ResumeAnswer, ResumeEntry};
 pub use verb::ChangeVerb;
 
 /// The version of `docs/reference/wire-protocol.md`, which a client sends in its CONNECT.

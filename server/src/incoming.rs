@@ -43,18 +43,18 @@ pub(crate) enum Incoming<'a> {
 }
 
 /// The position of a client in a room.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ClientPosition {
     /// The client has received everything up to here.
     pub(crate) position: Position,
-    /// The highest offset of the resource that the client has received at all. The answer to a
-    /// write may come before the pushes of the changes before it.
-    pub(crate) highest: u64,
+    /// Positions beyond it of changes that the client has received, at most one of each epoch. The
+    /// answer to a write may come before the pushes of the changes before it.
+    pub(crate) ahead: Vec<Position>,
 }
 
 /// The error of a malformed resume.
 pub(crate) const BAD_RESUME: Error =
-    Error::BadBody("resume takes a list of [room, epoch, offset, highest]");
+    Error::BadBody("resume takes a list of [room, epoch, offset, highest, …]");
 
 /// An event's name and its first argument.
 type Event<'a> = (Cow<'a, str>, Option<&'a RawValue>);
@@ -179,8 +179,7 @@ fn headers(raw: &RawValue) -> Result<Vec<(String, String)>> {
 fn rooms(raw: &RawValue) -> Option<Vec<(&RawValue, ClientPosition)>> {
     let entries: Vec<ResumeEntry<&RawValue>> = serde_json::from_str(raw.get()).ok()?;
     let are_named = entries.iter().all(|entry| entry.room.get().starts_with('"'));
-    let room =
-        |ResumeEntry { room, position, highest }| (room, ClientPosition { position, highest });
+    let room = |ResumeEntry { room, position, ahead }| (room, ClientPosition { position, ahead });
     are_named.then(|| entries.into_iter().map(room).collect())
 }
 
@@ -281,14 +280,24 @@ mod tests {
     }
 
     #[test]
+    fn resume_entry_has_few_positions() {
+        let entry = |ahead: &str| format!(r#"["resume",[["todo",5,43,50{ahead}]]]"#);
+        let read = |text: &str| read(text, Dialect::Runtime, 100).map(drop);
+        assert!(read(&entry(",6,51,7,52,8,53")).is_ok());
+        assert!(read(&entry(",6,51,7,52,8,53,9,54")).is_err());
+        assert!(read(&entry(",6")).is_err());
+    }
+
+    #[test]
     fn only_runtime_can_resume() {
-        let text = r#"["resume",[["todo",5,43],["cart/3",5,17]]]"#;
+        let text = r#"["resume",[["todo",5,43],["cart/3",5,17,17,6,20]]]"#;
         let Ok(Incoming::Resume(rooms)) = read(text, Dialect::Runtime, 100) else {
             panic!("it is a resume");
         };
         let position = Position { epoch: 5, offset: 17 };
-        let (name, seen) = rooms[1];
-        assert_eq!((name.get(), seen), (r#""cart/3""#, ClientPosition { position, highest: 17 }));
+        let ahead = vec![Position { epoch: 6, offset: 20 }];
+        let (name, seen) = &rooms[1];
+        assert_eq!((name.get(), seen), (r#""cart/3""#, &ClientPosition { position, ahead }));
         assert!(matches!(read(text, Dialect::Sails, 100), Err(Error::UnknownVerb(_))));
     }
 }

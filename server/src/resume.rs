@@ -43,7 +43,7 @@ use entry::{Entry, JoinedRoom};
 
 pub(crate) use shared_logs::SharedLogs;
 
-/// Answers `[[room, epoch, offset, highest], …]`. After `max_bytes` bytes, or when no memory is
+/// Answers `[[room, epoch, offset, highest, …], …]`. After `max_bytes` bytes, or when no memory is
 /// left, all further rooms are *resync*. If there are more rooms than a connection may be in, all
 /// are.
 pub(crate) async fn resume(
@@ -64,7 +64,7 @@ pub(crate) async fn resume(
     let entry = |(name, seen): &(Cow<'_, str>, ClientPosition)| Entry {
         joined: joined.get(&**name).cloned().flatten(),
         name: name.clone().into_owned(),
-        seen: *seen,
+        seen: seen.clone(),
     };
     let entries: Vec<_> = rooms.iter().map(entry).collect();
     let mut budget = Budget::new(max_bytes, shared.resume_work, memory);

@@ -5,17 +5,23 @@ use super::push::ReceivedChange;
 use crate::json;
 use crate::payload::Payload;
 
-/// A room that a client resumes: `[room, epoch, offset, highest]`.
+/// The maximum number of positions beyond that of a room in a resume: one for each epoch. A client
+/// that knows more than these has to read the room again.
+pub const MAX_POSITIONS_AHEAD: usize = 4;
+
+/// A room that a client resumes: `[room, epoch, offset, highest]`, or
+/// `[room, epoch, offset, highest, epoch, highest, …]` if the client has received something in
+/// other epochs, too.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResumeEntry<R> {
     /// The name of the room.
     pub room: R,
     /// The client has received everything up to here.
     pub position: Position,
-    /// The highest offset of the resource that the client has received at all. The answer to a
-    /// write may come before the pushes of the changes before it. It may be left out if it is not
-    /// higher than the position.
-    pub highest: u64,
+    /// The highest position of each epoch that the client has received beyond `position`, because
+    /// the answer to a write may come before the pushes of the changes before it. If the log does
+    /// not have one of them, it is not the log that the client knows.
+    pub ahead: Vec<Position>,
 }
 
 /// The answer for one room: `[room, epoch, head, changes]` or `[room, null]`.
@@ -47,7 +53,12 @@ impl ResumeEntry<String> {
     pub(crate) fn push_to(&self, out: &mut String) {
         out.push('[');
         json::push_string(out, &self.room);
-        for number in [self.position.epoch, self.position.offset, self.highest] {
+        let Self { position, ahead, .. } = self;
+        let of_epoch = ahead.iter().find(|ahead| ahead.epoch == position.epoch);
+        let highest = of_epoch.unwrap_or(position).offset;
+        let others = ahead.iter().filter(|ahead| ahead.epoch != position.epoch);
+        let others = others.flat_map(|ahead| [ahead.epoch, ahead.offset]);
+        for number in [position.epoch, position.offset, highest].into_iter().chain(others) {
             out.push(',');
             json::push_number(out, number);
         }
@@ -99,7 +110,7 @@ mod server {
     use serde::de::{self, SeqAccess, Visitor};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::{Missed, Position, ResumeAnswer, ResumeEntry};
+    use super::{MAX_POSITIONS_AHEAD, Missed, Position, ResumeAnswer, ResumeEntry};
 
     impl<R: Serialize, C: Serialize> Serialize for ResumeAnswer<R, C> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -124,7 +135,7 @@ mod server {
         type Value = ResumeEntry<R>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("[room, epoch, offset] or [room, epoch, offset, highest]")
+            f.write_str("[room, epoch, offset], and optionally highest, and pairs of an epoch and its highest offset")
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -132,8 +143,20 @@ mod server {
             let room = list.next_element()?.ok_or_else(|| short(0))?;
             let epoch = list.next_element()?.ok_or_else(|| short(1))?;
             let offset = list.next_element()?.ok_or_else(|| short(2))?;
+            let position = Position { epoch, offset };
             let highest = list.next_element()?.unwrap_or(offset);
-            Ok(ResumeEntry { room, position: Position { epoch, offset }, highest })
+            let mut ahead = Vec::new();
+            if highest > offset {
+                ahead.push(Position { epoch, offset: highest });
+            }
+            while let Some(epoch) = list.next_element()? {
+                let offset = list.next_element()?.ok_or_else(|| short(5))?;
+                ahead.push(Position { epoch, offset });
+                if ahead.len() > MAX_POSITIONS_AHEAD {
+                    return Err(short(4 + 2 * ahead.len()));
+                }
+            }
+            Ok(ResumeEntry { room, position, ahead })
         }
     }
 }

@@ -276,6 +276,32 @@ fn page_ahead_of_its_room_reads_again_only_if_the_log_lacks_its_write() {
     }
 }
 
+/// After a restart, the answer to a write may arrive before that of the resume, and the connection
+/// may end between them.
+#[test]
+fn page_ahead_of_its_room_by_writes_before_and_after_a_restart_reads_nothing_again() {
+    for restarts in 1..6 {
+        let mut pair = Pair::connected();
+        pair.ask(Verb::Get, "/todo", Value::Null);
+        pair.run();
+        pair.server.write(1, None, &json!({"title": "of another"}));
+        for _ in 0..restarts {
+            pair.server.refused_resumes = usize::MAX;
+            pair.ask(Verb::Post, "/todo", json!({"title": "own"}));
+            while pair.step_up() || pair.step_reply() || pair.step_down() {}
+            pair.cut_link();
+            pair.server.restart();
+            pair.repair_link();
+        }
+        pair.server.refused_resumes = 0;
+        pair.cut_link();
+        pair.repair_link();
+        assert_eq!(pair.app.shown, pair.server.records);
+        // A resume has the positions of four other epochs only.
+        assert_eq!(pair.app.refreshes, usize::from(restarts > 4), "{restarts}");
+    }
+}
+
 #[test]
 fn page_that_has_read_over_http_reads_again_if_a_backup_is_restored_before_it_reconnects() {
     let mut pair = Pair::connected();

@@ -379,6 +379,25 @@ proptest! {
     ) {
         ends_equal(seed, &acts)?;
     }
+
+    #[test]
+    fn page_reads_nothing_again_while_the_log_is_kept(
+        seed: u64,
+        acts in prop::collection::vec(act().prop_filter("it keeps the log", keeps_log), 1..80),
+    ) {
+        let mut run = Run::new(seed);
+        // What comes over HTTP does not show which log it is from.
+        run.pair.is_http_cut = true;
+        acts.iter().for_each(|act| run.perform(act));
+        run.pair.repair_link();
+        prop_assert_eq!(run.pair.app.refreshes, 0);
+    }
+}
+
+/// Returns whether the log of the server keeps all positions, and HTTP remains cut.
+fn keeps_log(act: &Act) -> bool {
+    use Act::{CutHttp, LoseLog, RestoreBackup, Truncate};
+    !matches!(act, CutHttp(_) | LoseLog | RestoreBackup | Truncate)
 }
 
 fn ends_equal(seed: u64, acts: &[Act]) -> Result<(), TestCaseError> {

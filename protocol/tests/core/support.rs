@@ -268,9 +268,11 @@ impl Server {
         let room = asked[0].as_str().expect("a room").to_owned();
         self.rooms.insert(room.clone());
         let from = asked[2].as_u64().expect("an offset") as usize;
-        let epoch = asked[1].as_u64().expect("an epoch");
-        let seen = asked[3].as_u64().expect("an offset") as usize;
-        if !self.reaches(epoch, from) || !self.reaches(epoch, seen) {
+        let numbers = asked.as_array().expect("an entry")[1..].iter();
+        let mut numbers: Vec<_> = numbers.map(|it| it.as_u64().expect("a number")).collect();
+        // The entry has one epoch for its first two offsets.
+        numbers.insert(2, numbers[0]);
+        if !numbers.chunks(2).all(|at| self.reaches(at[0], at[1] as usize)) {
             return json!([room, null]);
         }
         let changes: Vec<_> = (from..self.log.len())

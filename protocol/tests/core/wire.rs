@@ -178,9 +178,10 @@ fn core_resumes_its_rooms_and_takes_the_answers() {
         for means in rooms {
             let (room, epoch) = (text(&means["room"]), &means["epoch"]);
             online.join(room, epoch, means["offset"].as_u64().expect("an offset"));
-            if means["highest"] != means["offset"] {
-                let position = format!("{epoch}:{}", means["highest"]);
-                let record = format!("{room}/9");
+            let ahead = means["ahead"].as_array().expect("positions");
+            for (id, position) in (9..).zip(ahead) {
+                let position = format!("{}:{}", position[0], position[1]);
+                let record = format!("{room}/{id}");
                 let headers = json!({ "backwire-record": record, "backwire-position": position });
                 online.answered(Verb::Put, &format!("/{record}"), &headers);
             }
@@ -193,9 +194,13 @@ fn core_resumes_its_rooms_and_takes_the_answers() {
         assert_eq!(online.refreshed, lost.iter().map(|it| text(&it["room"])).collect::<Vec<_>>());
         for (delivery, means) in online.delivered.iter().zip(&missed) {
             assert_eq!(delivery.room, text(&means["room"]));
-            let ahead = |change: &&Value| change["offset"].as_u64() > means["highest"].as_u64();
+            let known = means["ahead"].as_array().expect("positions");
+            let is_new = |change: &&Value| {
+                let of_record = (9..).zip(known).find(|(id, _)| change["id"] == json!(id));
+                of_record.is_none_or(|(_, at)| change["offset"].as_u64() > at[1].as_u64())
+            };
             let changes = means["answer"]["changes"].as_array().expect("changes");
-            let new: Value = changes.iter().filter(ahead).cloned().collect();
+            let new: Value = changes.iter().filter(is_new).cloned().collect();
             assert_eq!(meaning_of(&delivery.changes), new);
         }
         assert_eq!(online.delivered.len(), missed.len());

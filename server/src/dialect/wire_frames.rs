@@ -201,8 +201,9 @@ fn server_decodes_resumes_and_encodes_their_answers() {
             assert_eq!(entries.len(), rooms.len());
             for ((name, seen), means) in entries.iter().zip(rooms) {
                 let Position { epoch, offset } = seen.position;
-                let seen = json!([incoming::string(name), epoch, offset, seen.highest]);
-                let expected = ["room", "epoch", "offset", "highest"].map(|it| &means[it]);
+                let ahead: Vec<_> = seen.ahead.iter().map(|it| [it.epoch, it.offset]).collect();
+                let seen = json!([incoming::string(name), epoch, offset, ahead]);
+                let expected = ["room", "epoch", "offset", "ahead"].map(|it| &means[it]);
                 assert_eq!(seen, json!(expected));
             }
         });

@@ -108,12 +108,13 @@ impl Source<'_> {
         let collections = self.read_collections(entries).await;
         let mut turn = None;
         let mut answers: Vec<Box<RawValue>> = Vec::with_capacity(entries.len());
-        let mut answered: HashMap<(&str, Position, u64), usize> = HashMap::default();
+        let mut answered: HashMap<(&str, Position, &[Position]), usize> = HashMap::default();
         for entry in entries {
             if !is_connected() {
                 break;
             }
-            let question = (entry.name.as_str(), entry.seen.position, entry.seen.highest);
+            let ClientPosition { position, ahead } = &entry.seen;
+            let question = (entry.name.as_str(), *position, ahead.as_slice());
             if let Some(index) =
                 answered.get(&question).filter(|_| budget.used_bytes < budget.max_bytes)
             {
@@ -237,7 +238,7 @@ impl Source<'_> {
             entries.iter().filter_map(|entry| entry.joined.as_ref()?.room.scope()?.collection());
         for of in collections {
             if let Some(join) = self.models.associations().join_of(of) {
-                let seen = ClientPosition { position: of.position(), highest: 0 };
+                let seen = ClientPosition { position: of.position(), ahead: Vec::new() };
                 let entry = Entry { name: String::new(), seen, joined: None };
                 of_each.entry(join).or_default().insert(key(of), entry);
             }

@@ -18,9 +18,8 @@ impl Entry {
     /// Returns the positions that have to be in the log. If the client has received something
     /// beyond its position that the log does not have, it is not the log that the client knows.
     pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
-        let ClientPosition { position, highest } = self.seen;
-        let beyond = Position { offset: highest, ..position };
-        [Some(position), (highest > position.offset).then_some(beyond)].into_iter().flatten()
+        let ClientPosition { position, ahead } = &self.seen;
+        std::iter::once(*position).chain(ahead.iter().copied())
     }
 }
 

@@ -73,8 +73,12 @@ impl Random {
     fn entry(&mut self, epoch: u64) -> Entry {
         let (room, offset) = (self.room(), self.below(130));
         let epoch = epoch + u64::from(self.below(10) == 0);
-        let highest = offset + if self.below(3) == 0 { self.below(60) } else { 0 };
-        let seen = ClientPosition { position: Position { epoch, offset }, highest };
+        let mut ahead = Vec::new();
+        while self.below(3) == 0 {
+            let epoch = epoch + u64::from(self.below(10) == 0);
+            ahead.push(Position { epoch, offset: offset + self.below(60) });
+        }
+        let seen = ClientPosition { position: Position { epoch, offset }, ahead };
         Entry { name: room.to_string(), seen, joined: Some(Arc::new(joined(room))) }
     }
 }
@@ -207,7 +211,7 @@ async fn filters_beyond_work_limit_of_one_resume_are_resynced() {
     }
     let todo = Resource::parse("todo").unwrap();
     let head = engine.find_one(&todo, &Id::Integer(1)).await.unwrap().position;
-    let seen = ClientPosition { position: Position { offset: 0, ..head }, highest: 0 };
+    let seen = ClientPosition { position: Position { offset: 0, ..head }, ahead: Vec::new() };
     let entry = |n: u64| {
         let filter = Filter::read(json!({ "n": 100 + n })).unwrap();
         let room = Room::scoped(todo.clone(), Scope::Whole(filter)).unwrap();
@@ -248,7 +252,7 @@ async fn changes_that_many_clients_hold_fit_in_the_budget() {
         }
     }
     let head = engine.head(&todo).await.unwrap();
-    let seen = ClientPosition { position: Position { offset: 0, ..head }, highest: 0 };
+    let seen = ClientPosition { position: Position { offset: 0, ..head }, ahead: Vec::new() };
     let mut limits = Limits::default();
     (limits.resume_bytes, limits.total_resume_bytes) = (4 << 20, BUDGET);
     let logs = SharedLogs::new(Environment::tokio(), &limits);
