@@ -71,6 +71,23 @@ test('a page sends the kept writes of another page when that is closed', async (
   assert.deepEqual([third.client.asked, Object.keys(localStorage), locks.held], [[], [], []]);
 });
 
+test('kept writes whose lock comes late are shown on the lists that the page is reading', async () => {
+  const {open} = browser();
+  const first = open();
+  saveOffline(first, 'Milk');
+  await settle();
+  const {client, Todos} = open();
+  client.tell('offline');
+  await wait();
+  const todos = new Todos();
+  todos.fetch();
+  await settle();
+  assert.deepEqual(todos.pluck('title'), []);
+  first.close();
+  await settle();
+  assert.deepEqual(todos.pluck('title'), ['Milk']);
+});
+
 test('of two pages that begin together one sends the kept writes', async () => {
   const {open, locks} = browser();
   const former = open();

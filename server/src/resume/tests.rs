@@ -215,7 +215,7 @@ async fn filters_beyond_work_limit_of_one_resume_are_resynced() {
     let entry = |n: u64| {
         let filter = Filter::read(json!({ "n": 100 + n })).unwrap();
         let room = Room::scoped(todo.clone(), Scope::Whole(filter)).unwrap();
-        Entry { name: room.to_string(), seen, joined: Some(Arc::new(joined(room))) }
+        Entry { name: room.to_string(), seen: seen.clone(), joined: Some(Arc::new(joined(room))) }
     };
     let entries: Vec<_> = (0..10).map(entry).collect();
     let (logs, models) = (shared_logs(), Models::default());
@@ -256,8 +256,11 @@ async fn changes_that_many_clients_hold_fit_in_the_budget() {
     let mut limits = Limits::default();
     (limits.resume_bytes, limits.total_resume_bytes) = (4 << 20, BUDGET);
     let logs = SharedLogs::new(Environment::tokio(), &limits);
-    let entry =
-        |room: Room| Entry { name: room.to_string(), seen, joined: Some(Arc::new(joined(room))) };
+    let entry = |room: Room| Entry {
+        name: room.to_string(),
+        seen: seen.clone(),
+        joined: Some(Arc::new(joined(room))),
+    };
     // Each record is read separately, and all records together are read once.
     let mut rooms: Vec<_> =
         (1..=10).map(|id| entry(Room::instance(todo.clone(), Id::Integer(id)))).collect();
