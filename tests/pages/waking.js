@@ -5,11 +5,12 @@ const numbers = list => list.pluck('n');
 
 // Counts the sockets that the page opens from now on.
 function countSockets() {
-  const {WebSocket} = window;
   const sockets = [];
-  window.WebSocket = function(...args) {
-    sockets.push(new WebSocket(...args));
-    return sockets.at(-1);
+  window.WebSocket = class extends window.WebSocket {
+    constructor(...args) {
+      super(...args);
+      sockets.push(this);
+    }
   };
   return sockets;
 }
