@@ -26,8 +26,8 @@ pub struct Attribute {
     pub kind: Option<Kind>,
     /// Whether a value is required; neither `null` nor `""` counts as one.
     pub required: bool,
-    /// Whether `null` is allowed. `None` leaves it to the conventions: it is, but with those of Sails
-    /// only for an association, and for anything but a string, a number or a boolean.
+    /// Whether `null` is allowed. `None` leaves it to the conventions: it is, but with those of
+    /// Sails only for an association, and for anything but a string, a number or a boolean.
     pub null: Option<bool>,
     /// The value of a new record that has none. It may be `null`.
     #[serde(deserialize_with = "some_value")]

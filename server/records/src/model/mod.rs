@@ -2,12 +2,12 @@
 //!
 //! All of it is pure. A [`Model`] is declared in Rust or in the configuration file. A resource that
 //! is not declared has the default model, which accepts all records. In reading order: [`Model`];
-//! [`Attribute`], the rules for its values; [`Kind`], their types; `format`, the formats of texts; [`Models`], the models
-//! of a server; `undeclared`, the keys of undeclared resources; `association`, `declaration` and
-//! `pair`, the associations between records; [`Populate`], the associations that a read fills in;
-//! `criteria`, the defaults and limits that a model adds to the criteria of a request, and
-//! `parameters`, the parameters that are not criteria; `conventions`, those of Backwire and of Sails;
-//! `model_settings`, a model in a configuration file.
+//! [`Attribute`], the rules for its values; [`Kind`], their types; `format`, the formats of texts;
+//! [`Models`], the models of a server; `undeclared`, the keys of undeclared resources;
+//! `association`, `declaration` and `pair`, the associations between records; [`Populate`], the
+//! associations that a read fills in; `criteria`, the defaults and limits that a model adds to the
+//! criteria of a request, and `parameters`, the parameters that are not criteria; `conventions`,
+//! those of Backwire and of Sails; `model_settings`, a model in a configuration file.
 
 mod association;
 mod associations;
@@ -194,43 +194,6 @@ impl Model {
         associations.map(|(name, _)| name.as_str())
     }
 
-    /// Returns the source of ids, which the conventions decide if the model leaves it open.
-    pub fn id_source(&self) -> Ids {
-        match (self.ids, self.conventions) {
-            (Ids::Conventional, Conventions::Backwire) => Ids::Any,
-            (Ids::Conventional, Conventions::Sails) => Ids::Integer,
-            (ids, _) => ids,
-        }
-    }
-
-    /// Returns the associations that a read fills in if the request does not say.
-    pub fn default_populate(&self) -> Populate {
-        match (&self.find.populate, self.conventions) {
-            (Populate::Conventional, Conventions::Backwire) => Populate::none(),
-            (Populate::Conventional, Conventions::Sails) => Populate::All,
-            (populate, _) => populate.clone(),
-        }
-    }
-
-    /// Returns the limit of a read if the request has none.
-    fn default_limit(&self) -> Option<usize> {
-        self.find.limit.or(self.conventions.are_of_sails().then_some(SAILS_LIMIT))
-    }
-
-    /// Whether the declared attributes are all.
-    fn has_schema(&self) -> bool {
-        let has_by_convention = self.conventions.are_of_sails() && !self.attributes.is_empty();
-        self.schema.unwrap_or(has_by_convention)
-    }
-
-    fn unknown(&self) -> Unknown {
-        match self.unknown {
-            Unknown::Conventional if self.has_schema() => Unknown::Drop,
-            Unknown::Conventional => Unknown::Keep,
-            unknown => unknown,
-        }
-    }
-
     /// Returns the id in the attributes of a create; `None` leaves it to the server.
     pub fn id_of(&self, attributes: &Attributes) -> Result<Option<Id>, BadId> {
         let id = match attributes.get(&self.key) {
@@ -365,8 +328,8 @@ impl Model {
         }
     }
 
-    /// Returns the values of unique attributes as they would be stored, without nulls, empty strings
-    /// and invalid values.
+    /// Returns the values of unique attributes as they would be stored, without nulls, empty
+    /// strings and invalid values.
     pub fn unique_values(&self, given: &Attributes) -> Vec<(String, Value)> {
         let unique = self.attributes.iter().filter(|(_, attribute)| attribute.unique);
         let claim = |(name, attribute): (&String, &Attribute)| {
@@ -400,9 +363,6 @@ pub fn is_same(one: &Value, other: &Value) -> bool {
         _ => one == other,
     }
 }
-
-/// The limit of a read in Sails.
-const SAILS_LIMIT: usize = 30;
 
 /// The names of the timestamps.
 const TIMES: [&str; 2] = ["createdAt", "updatedAt"];
@@ -495,20 +455,6 @@ mod tests {
         let open = Model { schema: Some(false), ..sails.clone() };
         assert!(!open.refuses_criteria_on("x"));
         assert!(!Model { attributes: BTreeMap::new(), ..sails }.refuses_criteria_on("x"));
-    }
-
-    #[test]
-    fn conventions_decide_what_a_model_leaves_open() {
-        let of = |conventions| Model { conventions, ..Model::default() };
-        let [own, sails] = [Conventions::Backwire, Conventions::Sails].map(of);
-        assert_eq!((own.id_source(), own.default_limit()), (Ids::Any, None));
-        assert_eq!((sails.id_source(), sails.default_limit()), (Ids::Integer, Some(30)));
-        assert_eq!(own.default_populate(), Populate::none());
-        assert_eq!(sails.default_populate(), Populate::All);
-        let find = Find { limit: Some(7), populate: Populate::none(), ..Find::default() };
-        let set = Model { ids: Ids::Any, find, ..sails };
-        assert_eq!((set.id_source(), set.default_limit()), (Ids::Any, Some(7)));
-        assert_eq!(set.default_populate(), Populate::none());
     }
 
     #[test]
