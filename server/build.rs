@@ -2,6 +2,7 @@
 //! not been built are left out, and the server builds without them.
 #![allow(clippy::disallowed_methods, reason = "a build script writes files")]
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -17,14 +18,17 @@ fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let (dist, stock) = (root.join(DIST), root.join(STOCK));
-    let embedded = [
-        constant("BACKWIRE_JS", &dist.join("backwire.js"), &out),
-        constant("BACKWIRE_LIVE_JS", &dist.join("backwire.live.js"), &out),
-        constant("BACKWIRE_EXTRA_JS", &dist.join("backwire.extra.js"), &out),
-        constant("BACKWIRE_ESM_JS", &dist.join("backwire.esm.js"), &out),
-        constant("SOCKET_IO_JS", &stock, &out),
-    ];
-    fs::write(out.join("assets.rs"), embedded.concat()).expect("OUT_DIR can be written to");
+    let scripts = scripts(&dist);
+    let scripts = scripts.iter().map(|name| {
+        format!("({:?}, {}),\n", format!("/{name}"), embedded(name, &dist.join(name), &out))
+    });
+    let code = format!(
+        "const SCRIPTS: &[(&str, Option<Embedded>)] = &[\n{}];\n\
+         const SOCKET_IO_JS: Option<Embedded> = {};\n",
+        scripts.collect::<String>(),
+        embedded("socket.io.js", &stock, &out)
+    );
+    fs::write(out.join("assets.rs"), code).expect("OUT_DIR can be written to");
     watch(&dist);
     // If it is missing, the build that makes it touches the other directory as well.
     if stock.exists() {
@@ -32,12 +36,22 @@ fn main() {
     }
 }
 
+/// The file names of the runtime's scripts: `backwire.js`, the ES module, and `backwire.<part>.js`
+/// of each part that was built.
+fn scripts(dist: &Path) -> BTreeSet<String> {
+    let always = ["backwire.js", "backwire.esm.js"].map(str::to_owned);
+    let files = fs::read_dir(dist).into_iter().flatten();
+    let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+    let scripts = names.filter(|name| name.starts_with("backwire.") && name.ends_with(".js"));
+    always.into_iter().chain(scripts).collect()
+}
+
 /// `Some(Embedded { … })` with a script in each encoding, or `None` if there is no such file.
-fn constant(name: &str, script: &Path, out: &Path) -> String {
-    let content = match fs::read(script) {
+fn embedded(name: &str, script: &Path, out: &Path) -> String {
+    match fs::read(script) {
         Ok(content) => {
             let compressed = |extension: &str, bytes: Vec<u8>| {
-                let path = out.join(name).with_extension(extension);
+                let path = out.join(format!("{name}.{extension}"));
                 fs::write(&path, bytes).expect("OUT_DIR can be written to");
                 path
             };
@@ -50,8 +64,7 @@ fn constant(name: &str, script: &Path, out: &Path) -> String {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => "None".to_owned(),
         Err(error) => panic!("{} cannot be embedded: {error}", script.display()),
-    };
-    format!("const {name}: Option<Embedded> = {content};\n")
+    }
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {

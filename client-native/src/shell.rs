@@ -38,7 +38,7 @@ struct State {
 impl Shared {
     pub(crate) fn new(session: String, seed: u64) -> Self {
         let state =
-            State { core: Core::new("", session, seed), tokens: 0, pending: HashMap::new() };
+            State { core: Core::new(Some(""), session, seed), tokens: 0, pending: HashMap::new() };
         Self { state: Mutex::new(state), input_notify: Notify::new(), start: time::Instant::now() }
     }
 
@@ -125,8 +125,8 @@ impl Shell {
                     let _ = sender.send(result);
                 }
             }
-            // This client has no HTTP. Requests wait for the link.
-            Output::Http(_) => {}
+            // This client has no HTTP, where requests wait for the link, and a fixed auth.
+            Output::Http(_) | Output::Authenticate => {}
             Output::Deliver(delivery) => self.emit(Event::Changes(delivery)),
             Output::Refresh(room) => self.emit(Event::Refresh(room)),
             Output::Status(status) => self.emit(Event::Status(status)),

@@ -28,6 +28,8 @@ export interface Listener {
   status(state: "online" | "connecting" | "offline", unsent: number): void;
   /** There is no link. Send this request over HTTP, and always call `answeredOverHttp`. */
   http(token: number): void;
+  /** The server is there. Call `Client.authenticate`, now or later. */
+  authenticate(): void;
   /** A write that had waited was answered with 401. It is sent again after `authenticate`. */
   unauthorized(): void;
   /** The server refuses the connection for good, such as "E_TOKEN: …". `connect` tries again. */
@@ -66,6 +68,9 @@ extern "C" {
 
     #[wasm_bindgen(method, structural, catch)]
     pub(crate) fn http(this: &Listener, token: u32) -> Result<(), JsValue>;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(crate) fn authenticate(this: &Listener) -> Result<(), JsValue>;
 
     #[wasm_bindgen(method, structural, catch)]
     pub(crate) fn unauthorized(this: &Listener) -> Result<(), JsValue>;

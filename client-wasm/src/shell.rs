@@ -52,8 +52,9 @@ struct Shell {
 impl Client {
     /// Creates a client of the server at `url` (`ws://host/socket.io/?EIO=4&transport=websocket`)
     /// that does nothing until `connect`. `auth` is the JSON text of an object, as `JSON.stringify`
-    /// writes it, whose members are sent with each CONNECT. `session` is the prefix of every
-    /// idempotency key and must be unique among all clients of the server. `seed` decides the
+    /// writes it, whose members are sent with each CONNECT, or an empty text. If it is undefined,
+    /// the client calls `Listener.authenticate` before each CONNECT. `session` is the prefix of
+    /// every idempotency key and must be unique among all clients of the server. `seed` decides the
     /// jitter between attempts to connect.
     #[wasm_bindgen(constructor)]
     pub fn new(
@@ -63,12 +64,12 @@ impl Client {
         seed: f64,
         listener: Listener,
     ) -> Self {
-        let auth = auth.as_string().unwrap_or_default();
+        let auth = auth.as_string();
         Self(Rc::new(Shell {
             url: url.into(),
             listener,
             clock: Clock::new(),
-            core: RefCell::new(Core::new(&auth, session.into(), seed as u64)),
+            core: RefCell::new(Core::new(auth.as_deref(), session.into(), seed as u64)),
             socket: RefCell::new(None),
             timer: RefCell::new(None),
             is_busy: Cell::new(false),
@@ -93,17 +94,25 @@ impl Client {
         self.0.notify_core(Core::disconnect);
     }
 
-    /// Reconnects at once, because the browser reports a network.
-    pub fn online(&self) {
-        self.0.notify_core(Core::retry_now);
+    /// Reconnects at once if there is no connection, and finds out soon whether an open one still
+    /// works. The page calls this when the browser reports a network, or shows the page again.
+    pub fn wake(&self) {
+        self.0.notify_core(Core::wake);
     }
 
-    /// Closes the connection at once, because the browser reports no network.
-    pub fn offline(&self) {
+    /// Closes the connection until the next `wake`, because the browser is about to stop the page.
+    pub fn park(&self) {
+        self.0.notify_core(Core::park);
+    }
+
+    /// Closes the connection and tries again, because the browser reports no network, or the page
+    /// has other auth.
+    pub fn reconnect(&self) {
         self.0.notify_core(Core::reconnect);
     }
 
-    /// Uses this auth from the next connection on, and resends writes that were answered with 401.
+    /// Answers `Listener.authenticate`. At any other time, uses this auth from the next connection
+    /// on, and resends writes that were answered with 401.
     pub fn authenticate(
         &self,
         #[wasm_bindgen(unchecked_optional_param_type = "string")] auth: JsValue,
@@ -246,6 +255,7 @@ impl Shell {
             }
             Output::Unauthorized => self.listener.unauthorized(),
             Output::Refused(message) => self.listener.refused(&message),
+            Output::Authenticate => self.listener.authenticate(),
         };
         if let Err(error) = result {
             web_sys::console::error_2(&JsValue::from_str("Backwire:"), &error);

@@ -83,7 +83,7 @@ fn client_of(server: &str) -> (Client, Recorder) {
     let url = format!("{server}/socket.io/?EIO=4&transport=websocket");
     let recorder = Recorder::new();
     let listener = JsValue::from(&recorder).unchecked_into();
-    (Client::new(&url, JsValue::UNDEFINED, &unique(), 1.0, listener), recorder)
+    (Client::new(&url, JsValue::from_str(""), &unique(), 1.0, listener), recorder)
 }
 
 fn connected() -> (Client, Recorder) {

@@ -30,6 +30,13 @@ export class FakeClient {
     return true;
   }
 
+  // The server is there, and the client asks for the auth of its CONNECT. Returns what it sends.
+  join() {
+    this.sentAuth = undefined;
+    this.listener.authenticate();
+    return this.sentAuth;
+  }
+
   // Reports the state of the connection to the page.
   tell(state, unsent = 0) {
     this.isOnline = state === 'online';
@@ -38,7 +45,7 @@ export class FakeClient {
 
   connect() { this.calls.push('connect'); }
   disconnect() { this.calls.push('disconnect'); }
-  authenticate(auth) { this.calls.push(`authenticate ${auth}`); }
+  authenticate(auth) { this.sentAuth = auth && JSON.parse(auth); }
   refuse(reason) { this.calls.push(`refuse ${reason}`); }
   abort(token) {
     this.requestOf(token).isWithdrawn = true;
@@ -51,8 +58,9 @@ export class FakeClient {
   answeredOverHttp(token, status, body, headers) { this.listener.finish(token, status, body, headers, false); }
   delivered(id) { this.calls.push(`delivered ${id}`); }
   unsubscribe(room) { this.calls.push(`unsubscribe ${room}`); }
-  online() { this.calls.push('online'); }
-  offline() { this.calls.push('offline'); }
+  wake() { this.calls.push('wake'); }
+  park() { this.calls.push('park'); }
+  reconnect() { this.calls.push('reconnect'); }
   free() { this.calls.push('free'); }
 
   requestOf(token) {

@@ -1,13 +1,13 @@
 // A page with Backbone and Backwire on it
 // ---------------------------------------
 
+import {readFileSync} from 'node:fs';
 import {STATUS_CODES} from 'node:http';
 import {createRequire} from 'node:module';
 
+import {PARTS} from '../src/all-parts.js';
 import {attempt} from '../src/attempt.js';
 import {makeBackwire} from '../src/backwire.js';
-import * as extras from '../src/extra.js';
-import {Receiver} from '../src/receiver.js';
 import {makeCore} from '../src/wasm.js';
 import {FakeClient} from './client.js';
 
@@ -21,6 +21,13 @@ export function freshBackbone($) {
   return Backbone;
 }
 
+// A new copy of an old Backbone, which calls `ajax` of this jQuery.
+export function oldBackbone(version, underscore, $) {
+  const page = {_: require(underscore), jQuery: $};
+  new Function(readFileSync(require.resolve(`backbone-${version}/backbone.js`), 'utf8')).call(page);
+  return page.Backbone;
+}
+
 // The part of a window that Backwire uses. `fire` dispatches its events.
 export function fakePage(address = 'http://app.test/notes/index.html') {
   const target = new EventTarget();
@@ -29,7 +36,7 @@ export function fakePage(address = 'http://app.test/notes/index.html') {
     XMLHttpRequest,
     xhrs: requests,
     location: {href: address},
-    document: {baseURI: address},
+    document: Object.assign(new EventTarget(), {baseURI: address, hidden: false}),
     localStorage: fakeStorage(),
     sessionStorage: fakeStorage(),
     addEventListener: target.addEventListener.bind(target),
@@ -92,22 +99,39 @@ function jsonOf(body) {
   }
 }
 
-// An installed Backwire. `ajaxed` lists the requests of the page's own XMLHttpRequests.
-export function start({$, url = 'http://app.test', page = fakePage(), makeClient, ajax, parts: others, ...options} = {}) {
-  const Backbone = freshBackbone($);
+// Loads a part as in the ES module.
+export function loadAtOnce(name, callback) {
+  callback(PARTS[name]);
+}
+
+// A `loadPart` that loads these parts when the test calls `load(name)`, and the others at once.
+// `load(name, null)` fails. `asked` lists the names of the late parts that were asked for.
+export function lateParts(...names) {
+  const asked = [];
+  const callbacks = {};
+  const loadPart = (name, callback) => {
+    if (!names.includes(name)) return loadAtOnce(name, callback);
+    asked.push(name);
+    callbacks[name] = callback;
+  };
+  return {loadPart, asked, load: (name, part = PARTS[name]) => callbacks[name]?.(part)};
+}
+
+// An installed Backwire. `loadPart` loads its parts. `ajaxed` lists the requests of the page's own
+// XMLHttpRequests.
+export function start({$, Backbone = freshBackbone($), url = 'http://app.test', page = fakePage(), makeClient, ajax, loadPart = loadAtOnce, ...options} = {}) {
   if (ajax) Backbone.ajax = ajax;
   const originalSync = Backbone.sync;
   const originalAjax = Backbone.ajax;
   const clients = [];
-  const parts = {
-    ...makeCore(use => use({Receiver}), use => use(extras)),
+  const core = {
+    ...makeCore(loadPart),
     makeClient: makeClient || ((...args) => {
       clients.push(new FakeClient(...args));
       return clients.at(-1);
-    }),
-    ...others
+    })
   };
-  const Backwire = makeBackwire(parts, page);
+  const Backwire = makeBackwire(core, page);
   Backwire.install(Backbone, {url, ...options});
   const Todo = Backbone.Model.extend({urlRoot: '/todo'});
   const Todos = Backbone.Collection.extend({url: '/todo', model: Todo});

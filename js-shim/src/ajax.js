@@ -25,7 +25,7 @@ class JqXhr {
     this._context = settings.context || settings;
     this._state = 'pending';
     this._outcome = [];
-    this._callbacks = [];
+    this._handlers = [];
     this._statusCode = {...settings.statusCode};
   }
 
@@ -177,7 +177,7 @@ class JqXhr {
 
   // Callbacks run if the request ends in `state`; `null` means in either state.
   _add(state, callbacks) {
-    for (const callback of listOf(callbacks)) this._callbacks.push({state, callback});
+    for (const callback of listOf(callbacks)) this._handlers.push({state, callback});
     if (this._state !== 'pending' && !this._isFiring) this._fire();
     return this;
   }
@@ -185,8 +185,8 @@ class JqXhr {
   // A callback may add another one, which runs last.
   _fire() {
     this._isFiring = true;
-    while (this._callbacks.length) {
-      const {state, callback} = this._callbacks.shift();
+    while (this._handlers.length) {
+      const {state, callback} = this._handlers.shift();
       if (state && state !== this._state) continue;
       attempt(() => callback.apply(this._context, this._outcome));
     }

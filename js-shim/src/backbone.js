@@ -1,26 +1,44 @@
 // Models and collections of Backbone
 // ----------------------------------
 //
-// The only module that uses private fields of Backbone (`_events`, `_byId`). All versions that
-// Backwire supports have them, and there is no public access to what they hold.
+// The only module that uses private fields of Backbone, because there is no public access to what
+// they hold: `_byId`, and the listeners in `_events` or, before 0.9.9, in `_callbacks`. It also
+// knows the other differences between old versions. Backbone has `listenTo` since 0.9.9.
 
 export function isCollection(target) {
   return Array.isArray(target?.models);
 }
 
-// The object with the listeners of a model or collection. If it has none, it gets the object to
-// which Backbone adds later ones.
+// What refers to a model or collection as long as it has listeners: the object with its listeners,
+// to which Backbone adds later ones. Each of them refers to the target. Older listeners do not, so
+// it is the target itself. 0.5 sets a removed listener to null, and 0.9.2 removes the list.
 export function listenersOf(target) {
-  return target._events ||= {};
+  if (target.listenTo) return target._events ||= {};
+  return Object.values(target._callbacks ?? {}).flat().some(Boolean) && target;
 }
 
-// Whether a collection holds this model. Backbone's collections listen to their models.
+// Whether a collection holds this model. Backbone's collections listen to their models. The
+// listeners of a collection of an old Backbone look like those of the page.
 export function isHeld(model) {
-  const listeners = model._events?.all;
-  return Array.isArray(listeners) && listeners.some(({context}) => isCollection(context));
+  const listeners = [(model._events ?? model._callbacks)?.all].flat();
+  return listeners.some(it => it && (!model.listenTo || isCollection(it.context)));
 }
 
 // Makes `collection.get` find the model by its id.
 export function indexModel(collection, model) {
   collection._byId[model.id] = model;
+}
+
+// Backbone before 0.9 has `bind` and `unbind` only. `unbind` takes no context.
+export function listen(target, event, listener) {
+  (target.on ?? target.bind).call(target, event, listener);
+}
+
+export function unlisten(target, event, listener) {
+  (target.off ?? target.unbind).call(target, event, listener);
+}
+
+// Fires the event by which views learn that a collection is in another order.
+export function triggerSort(collection) {
+  collection.trigger(collection.listenTo ? 'sort' : 'reset', collection, {realtime: true});
 }

@@ -9,6 +9,8 @@ import {Runtime} from './runtime.js';
 // of `install`.
 export function makeBackwire(core, page, url) {
   let runtime = null;
+  // Installs again, with other options.
+  let reinstall;
   // The handlers for events of back ends, by event name; `null` for ignored events.
   const handlers = {__proto__: null};
 
@@ -38,7 +40,12 @@ export function makeBackwire(core, page, url) {
     install(Backbone, options = {}) {
       backwire.uninstall();
       const library = Backbone?.default?.Model ? Backbone.default : Backbone;
-      Object.assign(backwire, library.Events);
+      // A former token is of the former user.
+      const {token} = options;
+      reinstall = about => backwire.install(library, {...options, connect: true, token: token?.call && token, ...about});
+      const {bind, unbind} = library.Events;
+      // Backbone before 0.9 has no `on` and `off`.
+      Object.assign(backwire, {on: bind, off: unbind}, library.Events);
       try {
         backwire.error = null;
         start(library, options);
@@ -74,9 +81,30 @@ export function makeBackwire(core, page, url) {
       return backwire;
     },
 
-    // Connects, and catches up after a `disconnect`. `token` replaces the one of `install`.
-    connect({token} = {}) {
-      if (token !== undefined) runtime?.authenticate(token);
+    // Whether a model, or a model of a collection, has a write without an answer.
+    isPending(target) {
+      const models = [target, ...target.models ?? []];
+      return Boolean(runtime?.outbox.writes.some(({model}) => model && models.includes(model)));
+    },
+
+    // The writes without an answer, oldest first: `{method, url, body, model}`.
+    pending() {
+      return (runtime?.outbox.writes ?? []).map(({method, url, body, model}) => ({method, url, body, model: model ?? null}));
+    },
+
+    // Drops all of them.
+    clear() {
+      runtime?.outbox.clear();
+      return backwire;
+    },
+
+    // Connects, and catches up after a `disconnect`. `token` replaces the one of `install`. For
+    // another `identity` everything begins again, because a user must not send the writes of
+    // another.
+    connect(about = {}) {
+      const {token, identity} = about;
+      if (runtime && identity !== undefined && `${identity}` !== runtime.identity) return reinstall(about);
+      if (token !== undefined) runtime?.setToken(token);
       runtime?.client.connect();
       return backwire;
     },

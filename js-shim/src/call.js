@@ -14,6 +14,9 @@ export class Call {
   isRealtime;
   kind;
 
+  // Whether a read makes its target live.
+  isLive;
+
   // The body that Backbone made of the model, or undefined if the caller has passed another one.
   made;
 
@@ -28,15 +31,18 @@ export class Call {
   models;
 
   // The kind is decided now, because the page may change the model before the request is sent.
-  constructor(method, model, options) {
+  // `isOptIn` is true if models go over plain Ajax by default.
+  constructor(method, model, options, isOptIn) {
     Object.assign(this, {method, model, options});
-    this.isRealtime = isRealtime(model, options);
+    const realtime = setting('realtime', model, options);
+    this.isRealtime = isOptIn ? Boolean(realtime) : realtime !== false;
+    this.isLive = setting('live', model, options) !== false;
     this.kind = kindOf(method, model, options);
   }
 }
 
-// `realtime: false` sends a model over plain Ajax. It may be set in the options, on the model, on
-// its collection or in their classes. The nearest setting counts.
-function isRealtime(model, options) {
-  return [options, model, model?.collection].find(it => it && it.realtime !== undefined)?.realtime !== false;
+// `realtime: false` sends a model over plain Ajax, and `live: false` reads it once. A setting may
+// be in the options, on the model, on its collection or in their classes. The nearest one counts.
+function setting(name, model, options) {
+  return [options, model, model?.collection].find(it => it && it[name] !== undefined)?.[name];
 }

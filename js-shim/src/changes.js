@@ -5,7 +5,7 @@
 // of that record. Local edits of other attributes stay.
 
 import {attempt} from './attempt.js';
-import {isCollection} from './backbone.js';
+import {isCollection, triggerSort} from './backbone.js';
 import {copy, stateOf} from './records.js';
 
 export class ModelChanges {
@@ -38,8 +38,8 @@ export class ModelChanges {
       if (stateOf(is[name]) !== was[name] && !isEdited) changes[name] = is[name];
     }
     if (!Object.keys(changes).length) return changes;
-    model.set(changes, {realtime: true});
-    return model.hasChanged() ? changes : {};
+    // Before 0.9.9 `hasChanged` is false once the events were fired.
+    return model.set(changes, {realtime: true}) === false ? {} : changes;
   }
 }
 
@@ -77,6 +77,6 @@ function fireEvents(collection, {models, isMoved}) {
   const options = {realtime: true, changes: {added: [], removed: [], merged: [...models]}};
   const order = collection.models.slice();
   if (isMoved) collection.sort({silent: true});
-  if (order.some((model, index) => model !== collection.models[index])) collection.trigger('sort', collection, options);
+  if (order.some((model, index) => model !== collection.models[index])) triggerSort(collection);
   collection.trigger('update', collection, options);
 }

@@ -72,6 +72,9 @@ export class Exchange {
   // Whether an answer to a read was shown with this write on top of its records.
   isShownOnTop;
 
+  // Whether the page was told that this write waits; undefined while it does not wait.
+  isQueued;
+
   // Called when the page aborts the request.
   whenAborted = () => {};
 

@@ -4,6 +4,7 @@
 // Used while there is no socket. Each write carries its idempotency key, so the server answers a
 // repeated write from its ledger and does not execute it again.
 
+import {NEW, SENT_BY_PAGE} from './outbox.js';
 import {parseJson} from './request.js';
 import {IDEMPOTENCY_KEY} from './wire.js';
 
@@ -27,8 +28,17 @@ export async function sendOverHttp(page, origin, {method, url, headers, body, ke
   }
 }
 
+// Sends all pending requests over HTTP after the core has failed.
+export function continueOverHttp(receiver) {
+  const {runtime, outbox} = receiver;
+  const client = runtime.client = new HttpClient(runtime.page, runtime.server.origin, receiver);
+  for (const {token, method, url, headers, body, key, isSentByPage} of outbox.all) {
+    client.request(token, method, url, JSON.stringify(headers), body, key, isSentByPage ? SENT_BY_PAGE : NEW);
+  }
+}
+
 // Replaces a core that has failed. It has the core's interface, so callers need no changes.
-export class HttpClient {
+class HttpClient {
   constructor(page, origin, receiver) {
     Object.assign(this, {_page: page, _origin: origin, _receiver: receiver});
     // Tokens of aborted requests.
@@ -36,9 +46,10 @@ export class HttpClient {
     this._last = Promise.resolve();
   }
 
-  // Sends the requests one at a time, in the order of the calls. The page sends those of kind 2.
+  // Sends the requests one at a time, in the order of the calls. The page sends those of kind
+  // `SENT_BY_PAGE`.
   request(token, method, url, headers, body, key, kind) {
-    if (kind === 2) return;
+    if (kind === SENT_BY_PAGE) return;
     const request = {method, url, headers: JSON.parse(headers || '{}'), body, key: key || `${this._receiver.outbox.session}-${token}`};
     this._last = this._last.then(() => this._ask(token, request));
   }
@@ -75,7 +86,8 @@ export class HttpClient {
   refuse() {}
   connect() {}
   disconnect() {}
-  online() {}
-  offline() {}
+  wake() {}
+  park() {}
+  reconnect() {}
   free() {}
 }

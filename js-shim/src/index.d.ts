@@ -22,32 +22,65 @@ export interface InstallOptions {
    * The user of the page, such as a user id. Writes that were kept while offline are sent only
    * for the identity that made them. Those of other identities wait until these install again.
    */
-  identity?: string;
+  identity?: string | number;
   /** The site of the push service that the page belongs to. */
   site?: string;
   /** The user's token for the site. It is sent when connecting, never in a url. */
-  token?: string;
+  token?: Token;
   /**
    * Events about records, and the resources of these: `{update_store: 'todo'}`. The record is the
    * last object among the arguments. A text that begins with `remove`, `delete` or `destroy` means
    * that the record is destroyed.
    */
   bind?: Readonly<Record<string, string>>;
+  /** `'optin'`: only what sets `realtime: true` goes over the socket (see `RealtimeOption`). */
+  realtime?: 'optin';
+  /**
+   * `'ajax'`: while the page is offline, requests go by plain Ajax and fail as they do without
+   * Backwire. Without it they wait. A write that waited before comes first.
+   */
+  fallback?: 'ajax';
+  /**
+   * The names of stores of a `localStorage` plugin, and the urls that their models and collections
+   * get: `{'todos-backbone': '/todos'}`. Records that the plugin has stored are not sent.
+   */
+  adopt?: Readonly<Record<string, string>>;
 }
+
+/**
+ * A token, or a function that returns it or a promise of it. The function is called before each
+ * connect. `reason` is undefined, or why the server has refused the last token. If it then returns
+ * the same token, the connection stays refused.
+ */
+export type Token = string | ((reason?: string) => string | PromiseLike<string>);
 
 /** How to connect again. */
 export interface ConnectOptions {
-  /** Replaces the token of `install`. */
-  token?: string;
+  /** Replaces the token of `install`. An open connection is replaced as well. */
+  token?: Token;
+  /**
+   * The user. Another user than before begins again, as if by `install`: requests without a reply
+   * are aborted, and writes that were kept for the former user wait for that one. Give the token of
+   * the user, too, if it is not a function.
+   */
+  identity?: string | number;
 }
 
 /**
  * The option of models, collections, their classes and single calls (`fetch`, `save`, `destroy`,
  * `create`): `false` sends them by plain Ajax. The nearest setting counts: options, then the model,
- * then its collection.
+ * then its collection. After an installation with `realtime: 'optin'`, the default is `false`.
  */
 export interface RealtimeOption {
   realtime?: boolean;
+}
+
+/**
+ * The option of models, collections, their classes and calls of `fetch`: `false` reads once over
+ * the socket, and later changes do not arrive. The nearest setting counts.
+ */
+export interface LiveOption {
+  live?: boolean;
 }
 
 /** An event that its handler could not process. */
@@ -65,6 +98,18 @@ export interface Write {
   readonly url: string;
   /** JSON text. */
   readonly body?: string;
+}
+
+/** A write, and the model or collection that it belongs to, or null if that is not known. */
+export interface PendingWrite extends Write {
+  readonly model: any;
+}
+
+/** A write that waits, or had waited and is saved now. */
+export interface WaitingWrite {
+  readonly write: Write;
+  /** The model or collection, or null if that is not known. */
+  readonly model: any;
 }
 
 /** A write that an earlier page has kept while offline, and that the server has refused. */
@@ -86,6 +131,10 @@ export interface Refused {
 export interface Events {
   /** The state of the connection has changed. */
   status: Status;
+  /** A write cannot be sent now, and waits. Its model gets `backwire:queued`, too. */
+  queued: WaitingWrite;
+  /** A write that had waited is saved. Its model gets `backwire:saved`, too. */
+  saved: WaitingWrite;
   /** A write was not answered for a week, and is given up. It may have been executed or not. */
   lost: Write;
   /** A write that was kept over a reload was refused, and is given up. */
@@ -183,6 +232,19 @@ export interface Backwire {
 
   /** The page's own `sync`, for models and collections that stay on plain Ajax. */
   ajaxSync(...args: any[]): any;
+
+  /** Whether a model, or a model of a collection, has a write without an answer. */
+  isPending(target: Fetchable): boolean;
+
+  /** The writes without an answer, oldest first. Also those that an earlier page has kept. */
+  pending(): PendingWrite[];
+
+  /**
+   * Drops the writes without an answer: they are not sent any more, and their calls get `error`. A
+   * write that was sent already may be saved nevertheless. Models keep what they show until they
+   * are fetched.
+   */
+  clear(): this;
 
   /** Stops the updates of a collection or model until it is fetched again. */
   stop(target: Fetchable): this;

@@ -3,9 +3,8 @@
 //     import Backwire from './backwire.esm.js';
 //     Backwire.install(Backbone, {url: 'http://localhost:1337'});
 
+import {PARTS} from './all-parts.js';
 import {makeBackwire} from './backwire.js';
-import * as extras from './extra.js';
-import {Receiver} from './receiver.js';
 import {makeCore} from './wasm.js';
 
-export default makeBackwire(makeCore(use => use({Receiver}), use => use(extras)), globalThis);
+export default makeBackwire(makeCore((name, callback) => callback(PARTS[name])), globalThis);

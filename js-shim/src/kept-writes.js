@@ -15,29 +15,63 @@ import {reorder} from './show.js';
 import {partsOf, plainPath} from './url.js';
 import {LEDGER_RETENTION} from './wire.js';
 
+// How long a page waits for the locks of earlier pages, in milliseconds. The browser releases the
+// locks of the last page while this one begins.
+const LOCK_PATIENCE = 100;
+
 // Sends the kept writes of earlier pages again. No call waits for their replies, but live models
-// show them.
-export function restore(outbox) {
-  for (const {at, ...write} of writesIn(outbox.kept)) {
+// show them. The writes of a page that is open in another tab are left to it, and sent when it is
+// closed. Calls `done` when the others are sent.
+export function restore(outbox, done) {
+  const {kept} = outbox;
+  const sessions = new Set(writesIn(kept).map(({owner}) => owner));
+  if (!kept.locks) {
+    send(outbox, sessions);
+    return done();
+  }
+  let end;
+  const sent = new Promise(resolve => { end = resolve; });
+  const free = new Set();
+  const decide = session => new Promise(decided => {
+    kept.lock(session, () => {
+      free.add(session);
+      decided();
+      // If the lock comes late, the others are sent already.
+      return sent.then(() => free.delete(session) && attempt(() => send(outbox, new Set([session]))));
+    }).catch(decided);
+    setTimeout(decided, LOCK_PATIENCE);
+  });
+  Promise.all([...sessions].map(decide)).then(() => {
+    attempt(() => send(outbox, free));
+    free.clear();
+    end();
+    done();
+  });
+}
+
+// Sends the kept writes of these sessions.
+function send(outbox, sessions) {
+  for (const {at, name, owner, ...write} of writesIn(outbox.kept)) {
+    if (!sessions.has(owner)) continue;
+    outbox.kept.names.set(write.key, name);
     // The server's ledger may have forgotten the write, and would execute it again.
     if (Date.now() - at > LEDGER_RETENTION) {
       outbox.kept.forget(write.key);
       reportLost(outbox, write);
     } else {
       outbox.hasRestored = true;
-      outbox.begin(outbox.makeExchange({...write, made: write.body, isRestored: true}), RESTORED, write.key);
+      outbox.begin(outbox.makeExchange({...write, made: write.body, isRestored: true, isQueued: true}), RESTORED, write.key);
     }
   }
 }
 
-// Returns `{key, kind, method, url, headers, body, record, next, at}` for each kept write. Skips
-// items of other scripts.
-function writesIn({storage, prefix, names, itemNames}) {
+// Returns `{key, kind, method, url, headers, body, record, next, owner, at, name}` for each kept
+// write. Skips items of other scripts.
+function writesIn({storage, prefix, itemNames}) {
   return itemNames.flatMap(name => {
     const write = parseJson(storage.getItem(name), null);
     if (!write?.key || !write.method || !write.url) return [];
-    names.set(write.key, name);
-    return [{...write, at: parseInt(name.slice(prefix.length))}];
+    return [{...write, name, at: parseInt(name.slice(prefix.length))}];
   });
 }
 
@@ -123,16 +157,25 @@ function show({record, model, method, kind, url: written}, target, url) {
   if (!isShown || !isOf(written, kind, target, url, record) || !isPicked(record, url)) return null;
   const options = {parse: true, merge: true, realtime: true};
   if (!isCollection(target)) return target.set(target.parse(copy(record), options), options);
+  // Before 0.9.9 `add` does not merge, and before 1.0 it returns the collection.
+  const held = target.models.find(other => other === model) ?? target.get(idIn(record, target));
+  if (held && held !== model) held.set(held.parse(copy(record), options), options);
+  if (held) return held;
+  const others = new Set(target.models);
   const [shown] = [target.add(model || copy(record), options)].flat();
-  return isCollection(shown) ? target.get(record) ?? target.models.at(-1) : shown;
+  return isCollection(shown) ? target.models.find(added => !others.has(added)) : shown;
 }
 
 // Whether a read of `url` includes the record written at `written`, however they are spelled.
 function isOf(written, kind, target, url, record) {
   const [write, read] = [written, url].map(plainPath);
   if (!isCollection(target)) return kind === SAVE && write === read;
-  const own = record[target.model?.prototype?.idAttribute || 'id'];
+  const own = idIn(record, target);
   return write === read || kind === SAVE && own != null && write === `${read}/${encodeURIComponent(own)}`.toLowerCase();
+}
+
+function idIn(record, {model}) {
+  return record[model?.prototype?.idAttribute || 'id'];
 }
 
 const NOT_A_FILTER = /^(where|sort|skip|limit|select|omit|populate|page|per_page|offset|order|_)(\[|$)/;

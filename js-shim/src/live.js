@@ -20,13 +20,12 @@ import {RecordStore} from './record-store.js';
 import {copy, isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {destroy, show} from './show.js';
-import {Targets} from './targets.js';
 import {CREATED, DESTROYED, LEFT, RECORD, UPDATED} from './wire.js';
 
 export class Live {
   // `runtime` is the `Receiver`: it sends requests and knows the pending ones. `queries` is the
-  // core's part (`queries.js`).
-  constructor(runtime, queries) {
+  // core's part (`queries.js`). `Targets` is the class of `targets.js`.
+  constructor(runtime, queries, Targets) {
     Object.assign(this, {runtime, queries});
     // Models that have fired `destroy`, which they do once.
     this._destroyed = new WeakSet();
@@ -58,6 +57,9 @@ export class Live {
   // A target that was stopped meanwhile does not become live. Neither does a model that has read a
   // list.
   _wasRead({model: target, options, url, headers, transport: {call}, isStopped}, answer, changes) {
+    const replaces = !isCollection(target) || !this.runtime.isAdding(options);
+    // What the target shows now is not what its former queries pick.
+    if (!call.isLive && replaces) this.stop(target);
     const isFollowing = !isStopped && (isCollection(target) || !Array.isArray(answer.body));
     if (!isFollowing) return this.answered(0, answer, answer.ids(call.parsed), changes, {except: target});
     const {parsed} = call;
@@ -65,7 +67,6 @@ export class Live {
     answer.isShaped ||= isMapped;
     const query = this.targets.enter(target, url, headers, answer);
     query.shown = isMapped && [parsed].flat().map(item => target.get(item)?.cid);
-    const replaces = !isCollection(target) || !this.runtime.isAdding(options);
     const replaced = replaces ? this.targets.keepOnly(query) : [];
     this._destroyed.delete(target);
     this.store.register(answer, target, call);

@@ -32,6 +32,12 @@ export class Notices {
     this._once(`the server refuses this page: ${reason}`, text => console.error(text));
   }
 
+  // Without a site the server does not know what a token means.
+  tokenWithoutSite() {
+    this._once('`token` has no effect without `site`. Name the site of the server that checks the token, with `site` or ' +
+      'data-site; or leave the token out, and sign users in with a session.', text => console.error(text));
+  }
+
   blockedByPolicy() {
     this._once(`the page's content security policy does not let it connect to ${this._server}: add ` +
       `${this._server.replace(/^http/, 'ws')} to its connect-src.`, text => console.error(text));
@@ -54,4 +60,9 @@ export class Notices {
     if (!this._logged.has(about)) log(`Backwire: ${text}`);
     this._logged.add(about);
   }
+}
+
+// The answer to a body over the limit.
+export function tooLarge(limit) {
+  return {code: 'E_TOO_LARGE', message: `the body is over the limit of ${limit} bytes`, field: 'body', limit};
 }

@@ -34,11 +34,14 @@ export class Outbox {
   start() {
     if (!this.kept.itemNames.length) return;
     this._held = [];
-    this.runtime.extras.use(extras => {
-      if (this._held) extras?.restore(this);
+    const release = () => {
       const held = this._held ?? [];
       this._held = null;
       for (const exchange of held) this.submit(exchange);
+    };
+    this.runtime.use('extra', extras => {
+      if (this._held && extras) extras.restore(this, release);
+      else release();
     });
   }
 
@@ -149,6 +152,18 @@ export class Outbox {
       }
     }
     this.kept.keep({...exchange, record, next: pendingCreate?.next});
+    this._queued(exchange);
+  }
+
+  // Reports once that a write waits, after the call of the page has returned.
+  _queued(exchange) {
+    if (exchange.isQueued !== undefined) return;
+    exchange.isQueued = false;
+    Promise.resolve().then(() => {
+      if (!this._exchanges.has(exchange.token)) return;
+      exchange.isQueued = true;
+      this.runtime.tell('queued', exchange);
+    });
   }
 
   // Withdrawn requests
@@ -188,6 +203,14 @@ export class Outbox {
     }
   }
 
+  // Drops all writes of the page, and those that it has kept. Their calls are aborted.
+  clear() {
+    for (let writes; (writes = this.writes).length;) {
+      // A save that waits for a create comes after it, and must not be sent when that is gone.
+      for (const exchange of writes.reverse()) exchange.abort();
+    }
+  }
+
   // Connection state and lookup
   // ---------------------------
 
@@ -200,6 +223,13 @@ export class Outbox {
   // Requests without an answer.
   get all() {
     return [...this._exchanges.values()];
+  }
+
+  // The writes without an answer, oldest first, with those that wait for a create.
+  get writes() {
+    const held = this._held ?? [];
+    const all = [...this.all, ...held].flatMap(exchange => [exchange, ...exchange.pendingCreate?.delayed ?? []]);
+    return all.filter(({isRead, isSentByPage}) => !isRead && !isSentByPage);
   }
 
   get(token) {

@@ -4,19 +4,22 @@
 // Passes events of the window and its document on to the runtime. Returns a function that removes
 // the listeners.
 //
-// After `pagehide` the browser may restore the page from its cache. If it does not, the pending
-// writes are kept for the next page.
+// A browser keeps a page without connections in its cache, and restores it when the user comes
+// back. If it does not, the pending writes are kept for the next page. A page that is shown again,
+// from the cache or in its tab, may have slept, and its connection may have failed unnoticed.
 export function listenToPage(page, runtime) {
-  const online = () => runtime.client.online();
-  const offline = () => runtime.client.offline();
+  const wake = () => runtime.client.wake();
   const listeners = {
-    online, offline, pageshow: online, pagehide: offline,
+    online: wake, pageshow: wake,
+    visibilitychange: () => page.document.hidden || wake(),
+    offline: () => runtime.client.reconnect(),
+    pagehide: () => runtime.client.park(),
     error: ({error}) => { if (runtime.isTrap(error) && !runtime.client.isWell()) runtime.fail(error); },
     // Some browsers report only the scheme or the origin of the blocked url.
     securitypolicyviolation: ({blockedURI}) => { if (runtime.server.socket.startsWith(blockedURI)) runtime.explain('blockedByPolicy'); }
   };
   const each = how => {
-    for (const type in listeners) (type[0] === 's' ? page.document : page)?.[how]?.(type, listeners[type]);
+    for (const type in listeners) (/^[sv]/.test(type) ? page.document : page)?.[how]?.(type, listeners[type]);
   };
   each('addEventListener');
   return () => each('removeEventListener');

@@ -1,24 +1,24 @@
 // Parts in files of their own
 // ---------------------------
 //
-// `backwire.js` sends the first requests of a page. It loads two more files: from the start the
-// `receiver`, for answers, pushes and live collections; on demand the `extras`, which few pages
-// need. The ES module contains everything.
+// `backwire.js` sends the first requests of a page and loads parts. A part is the default export of
+// `<name>-part.js`: an object with classes and functions. Every page needs the parts `live` and
+// `queries`, so they are loaded from the start; the others are loaded on demand. For script tags
+// each part is a script, `backwire.<name>.js`. The ES module contains all parts.
 
-export class Part {
-  // `load(callback)` loads the part and calls back with it, or with null if it cannot be loaded.
-  constructor(load) {
-    this._load = load;
-    this._waiting = [];
-  }
-
-  // Calls back with the part, at once if it is loaded.
-  use(callback) {
-    if (this._part) return callback(this._part);
-    if (this._waiting.push(callback) > 1) return;
-    this._load(part => {
-      this._part = part;
-      for (const waiting of this._waiting.splice(0)) waiting(part);
+// `load(name, callback)` loads a part and calls back with it, or with null if it cannot be loaded.
+// Returns `use(name, callback)`, which calls back at once if the part is loaded. A part that could
+// not be loaded is loaded again at the next use.
+export function makeUse(load) {
+  const parts = {};
+  const waiting = {};
+  return (name, callback) => {
+    if (parts[name]) return callback(parts[name]);
+    const callbacks = waiting[name] ??= [];
+    if (callbacks.push(callback) > 1) return;
+    load(name, part => {
+      parts[name] = part;
+      for (const each of callbacks.splice(0)) each(part);
     });
-  }
+  };
 }

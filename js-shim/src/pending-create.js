@@ -5,6 +5,7 @@
 // save, and sends nothing when it is destroyed. Here a further save waits and becomes an update. A
 // destroy withdraws the create, or follows it if the create was already sent.
 
+import {listen, unlisten} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {Exchange} from './exchange.js';
 import {CREATE, ownUrl} from './kinds.js';
@@ -28,7 +29,7 @@ export class PendingCreate {
         onDestroy();
       });
     };
-    model?.on('destroy', this._watch);
+    if (model) listen(model, 'destroy', this._watch);
   }
 
   // The path of the model's own url. A destroyed model has lost its collection.
@@ -57,7 +58,8 @@ export class PendingCreate {
   // Called when the create is answered (see `follow-ups.js`) or given up. Returns the saves that
   // waited for it.
   end() {
-    this.create.model?.off('destroy', this._watch);
+    const {model} = this.create;
+    if (model) unlisten(model, 'destroy', this._watch);
     return this.delayed;
   }
 }

@@ -13,20 +13,20 @@ import {sendFollowUps} from './follow-ups.js';
 import {Live} from './live.js';
 import {SENT_BY_PAGE, NEW} from './outbox.js';
 import {withPendingWrites} from './pending-writes.js';
-import {Queries} from './queries.js';
 import {headersOf, isSuccess, parseJson} from './request.js';
 import {respond} from './respond.js';
 import {plainPath} from './url.js';
 import {watchAnswer} from './watch-answer.js';
 import {IDEMPOTENCY_KEY, TRANSPORT, TRANSPORT_HTTP} from './wire.js';
 
-// The pause after which the extras are loaded again, in milliseconds.
+// The pause after which the part `extra` is loaded again, in milliseconds.
 const LOAD_RETRY_DELAY = 3000;
 
 export class Receiver {
-  constructor(runtime, queries) {
+  // `queries` is the part `queries`.
+  constructor(runtime, {Targets, makeQueries}, unpack) {
     Object.assign(this, {runtime, outbox: runtime.outbox});
-    this.live = new Live(this, new Queries(queries));
+    this.live = new Live(this, makeQueries(unpack), Targets);
     this._leaving = new Set();
     for (const {model, isRead} of this.outbox.all) if (isRead) this.live.setReading(model, true);
   }
@@ -47,11 +47,13 @@ export class Receiver {
     if (!exchange) return;
     // The page's ajax layer expects no answer before `send` has returned.
     if (exchange.isBeginning) return void Promise.resolve().then(() => this.finish(token, status, body, headers, waited));
+    // The core does not send a body over the limit, and reports the limit as the body of a 413.
+    if (status === 413 && typeof body === 'number') return this.runtime.use('extra', extras => this.finish(token, status, extras?.tooLarge(body), headers, waited));
     this.outbox.removeExchange(exchange);
     const isDiverted = headers[TRANSPORT] === TRANSPORT_HTTP && this.runtime.divert(exchange);
     if (exchange.onAnswer) exchange.onAnswer(status, body, headers);
     else if (exchange.isRead) this._finishRead(exchange, isDiverted, status, body, headers);
-    else if (!isDiverted) this._finishWrite(exchange, status, status === 413 ? tooLarge(body) : body, headers, waited);
+    else if (!isDiverted) this._finishWrite(exchange, status, body, headers, waited);
     this.wasAnswered();
   }
 
@@ -68,11 +70,12 @@ export class Receiver {
     const later = [...this.outbox.requestsOf(model), ...pendingCreate?.delayed ?? []].filter(({options}) => !options.wait);
     respond(exchange, status, withEdits(learned?.latest || body, exchange, later), headers);
     attempt(() => learned?.updateOthers());
+    if (exchange.isQueued && status) attempt(() => this.runtime.tell(isSuccess(status) ? 'saved' : 'rejected', exchange, status));
     // An answer to a read may have brought the record before.
     if (pendingCreate && model?.collection) this.findDuplicates(model.collection, model);
     if (pendingCreate) sendFollowUps(pendingCreate, status, body);
     if (status >= 400 && (waited || exchange.isShownOnTop) || isRestored && !isSuccess(status) || body === 'outdated') {
-      this._useExtras(extras => extras.waitedWriteFailed(this.outbox, exchange, status, body));
+      this._useExtra(extras => extras.waitedWriteFailed(this.outbox, exchange, status, body));
     }
   }
 
@@ -81,7 +84,7 @@ export class Receiver {
   setAnswer(call, run) {
     const {method, model: target} = call;
     // A reset empties the collection before it calls `parse`.
-    const creates = isCollection(target) ? target.models.filter(model => model.isNew() && this.isWriting(model)) : [];
+    const creates = isCollection(target) && !this.isAdding(call.options) ? target.models.filter(model => model.isNew() && this.isWriting(model)) : [];
     const keep = (parse, args) => {
       const text = this.hasOwnParse(target, parse) && JSON.stringify(args[0]);
       const list = call.parsed = parse.apply(target, args);
@@ -113,32 +116,42 @@ export class Receiver {
   http(token) {
     const {runtime} = this;
     const exchange = this.outbox.get(token);
-    runtime.extras.use(async extras => {
+    runtime.use('extra', async extras => {
       const {status, body, headers} = await (exchange && extras?.sendOverHttp(runtime.page, runtime.server.origin, exchange)) ?? {status: 0};
       attempt(() => runtime.client.answeredOverHttp(token, status, body, headers ?? {}));
       if (runtime.state === 'online') this.rejoin();
     });
   }
 
+  // The server is there, and asks who the user is.
+  authenticate() {
+    const {person, client} = this.runtime;
+    if (!isFunction(person.token)) client.authenticate(JSON.stringify(person));
+    else this._useTokens(tokens => tokens.ask());
+  }
+
   unauthorized() {
     this.runtime.notify('unauthorized');
+    if (isFunction(this.runtime.person?.token)) this._useTokens(tokens => tokens.wasRefused());
   }
 
   refused(reason) {
-    this.explain('refused', reason);
-    this.runtime.notify('refused', {reason});
+    const report = () => {
+      this.explain('refused', reason);
+      this.runtime.notify('refused', {reason});
+    };
+    if (/^E_TOKEN/.test(reason) && isFunction(this.runtime.person?.token)) this._useTokens(tokens => tokens.replace(reason, report));
+    else report();
+  }
+
+  _useTokens(call) {
+    this._useExtra(extras => call(this._tokens ??= new extras.Tokens(this.runtime)));
   }
 
   // Sends all pending requests over HTTP after the core has failed.
   continueOverHttp() {
     this.end();
-    this.runtime.extras.use(extras => {
-      if (!extras) return;
-      const client = this.runtime.client = new extras.HttpClient(this.runtime.page, this.runtime.server.origin, this);
-      for (const {token, method, url, headers, body, key, isSentByPage} of this.outbox.all) {
-        client.request(token, method, url, JSON.stringify(headers), body, key, isSentByPage ? 2 : 0);
-      }
-    });
+    this._useExtra(({continueOverHttp}) => continueOverHttp(this));
   }
 
   // Pushes
@@ -161,12 +174,12 @@ export class Receiver {
 
   // Reads a target again that the page has read without the socket, so that it becomes live.
   readAgain(target, path, data) {
-    this._useExtras(extras => extras.makeLive(this.live, target, extras.withQuery(path, data)));
+    this._useExtra(extras => extras.makeLive(this.live, target, extras.withQuery(path, data)));
   }
 
   // Shows the writes that an earlier page has kept, while a read of the page is pending.
   showKept(exchange) {
-    this._useExtras(extras => extras.showKept(this.outbox, exchange));
+    this._useExtra(extras => extras.showKept(this.outbox, exchange));
   }
 
   // Called when the page adds a handler or ignores an event.
@@ -175,7 +188,7 @@ export class Receiver {
   }
 
   _withDeliveries(call) {
-    this._useExtras(extras => {
+    this._useExtra(extras => {
       this._deliveries ??= new extras.Deliveries(this);
       if (this._isEnded) this._deliveries.end();
       call(this._deliveries);
@@ -195,14 +208,15 @@ export class Receiver {
   }
 
   // Whether a fetch with these options adds to the models of a collection. By default it replaces
-  // them.
-  isAdding({reset, remove, add}) {
-    return !reset && (remove === false || /^0\.([1-8]|9\.[0-2])/.test(this.runtime.Backbone.VERSION) && Boolean(add));
+  // them. Collections have `set` since 1.0, and `update` before that since 0.9.9.
+  isAdding({reset, remove, update, add}) {
+    const {prototype} = this.runtime.Backbone.Collection;
+    return prototype.set ? !reset && remove === false : prototype.update ? update && remove === false : add;
   }
 
   // Sends a query again.
   sendQuery(query, number) {
-    const onAnswer = (status, body, headers) => this.runtime.extras.use(extras => {
+    const onAnswer = (status, body, headers) => this.runtime.use('extra', extras => {
       if (extras) attempt(() => extras.refreshed(this.live, number, status, new Answer(body, headers)));
       else setTimeout(onAnswer, LOAD_RETRY_DELAY, status, body, headers);
     });
@@ -212,12 +226,12 @@ export class Receiver {
 
   // Other collections still show records of a replaced query.
   keepQuery(query) {
-    this._useExtras(extras => extras.keepQuery(this.live, query));
+    this._useExtra(extras => extras.keepQuery(this.live, query));
   }
 
   // A record of a collection that is not shown as the server sends it has changed.
   readMapped(query) {
-    this._useExtras(extras => extras.readMapped(this.live, query));
+    this._useExtra(extras => extras.readMapped(this.live, query));
   }
 
   // Warns the developer if the answer to a read may not be what they expect.
@@ -233,7 +247,7 @@ export class Receiver {
   findDuplicates(collection, created) {
     const isDuplicate = model => (created ? created.id === model.id && created !== model : model.isNew() && !this.isWriting(model));
     const duplicates = collection.models.filter(isDuplicate);
-    if (duplicates.length) this._useExtras(extras => extras.watchForDuplicates(collection, created ? [created] : duplicates));
+    if (duplicates.length) this._useExtra(extras => extras.watchForDuplicates(collection, created ? [created] : duplicates));
   }
 
   // Leaves a room as soon as no read is pending. A pending read may join the same room, and the
@@ -252,20 +266,15 @@ export class Receiver {
 
   // Logs a message of `Notices` for the developer.
   explain(name, ...about) {
-    this._useExtras(({Notices}) => {
+    this._useExtra(({Notices}) => {
       this._notices ??= new Notices(this.runtime.server.origin);
       if (!this._isEnded) this._notices[name](...about);
     });
   }
 
-  _useExtras(call) {
-    this.runtime.extras.use(extras => extras && attempt(() => call(extras)));
+  _useExtra(call) {
+    this.runtime.use('extra', extras => extras && attempt(() => call(extras)));
   }
 }
 
-// The answer to a body over the limit. The core does not send it, and reports the limit as the body
-// of a 413.
-function tooLarge(limit) {
-  if (typeof limit !== 'number') return limit;
-  return {code: 'E_TOO_LARGE', message: `the body is over the limit of ${limit} bytes`, field: 'body', limit};
-}
+const isFunction = it => typeof it === 'function';

@@ -25,8 +25,12 @@ export class Runtime {
   // `core` makes the core's parts and loads the scripts (see `wasm.js`). `page` is the window.
   // `identity` names the user, for kept writes. `notify(event, about)` reports events to the app.
   // Backbone stays untouched if the core cannot be made.
-  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect}, page, notify) {
-    Object.assign(this, {Backbone, page, notify, handlers, bind, extras: core.extras, error: null});
+  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect, realtime, fallback, adopt}, page, notify) {
+    Object.assign(this, {Backbone, page, notify, handlers, bind, adopt, identity: `${identity}`, use: core.use, error: null});
+    this.isOptIn = realtime === 'optin';
+    this._fallsBack = fallback === 'ajax';
+    // The targets that were read by plain Ajax while offline, with their urls.
+    this._readOffline = new Map();
     // Evaluated at each use, because the page may change its base url.
     this._base = {toString: () => page.document?.baseURI || page.location?.href || url};
     this.server = serverAt(url, this._base);
@@ -34,30 +38,36 @@ export class Runtime {
     this.state = connect === false ? 'offline' : 'connecting';
     // Paths that the server serves over HTTP only.
     this._httpPaths = new Set();
-    const kept = new Kept(storageOf(page), this.server.origin, identity, error => console.warn('Backwire cannot keep writes:', error));
-    this.outbox = new Outbox(this, kept, session());
-    this._person = site ? {site, token, deviceId: this._device()} : null;
+    const name = session();
+    const kept = new Kept(storageOf(page), page.navigator?.locks, [this.server.origin, identity, name], error => console.warn('Backwire cannot keep writes:', error));
+    this.outbox = new Outbox(this, kept, name);
+    this.person = site ? {site, token, deviceId: this._device()} : null;
     this._setUpReceiver(core);
-    this.client = core.makeClient(this.server.socket, this._auth(), this.outbox.session, random(1)[0], this);
+    this.client = core.makeClient(this.server.socket, site ? undefined : '', this.outbox.session, random(1)[0], this);
     if (Object.keys({...bind, ...handlers}).length) this.handlersChanged();
     this._unlisten = listenToPage(page, this);
     this.outbox.start();
     Object.assign(this, wrapSync(Backbone, this));
+    if (token && !site) this.explain('tokenWithoutSite');
   }
 
   // Calls from the core
   // -------------------
 
-  // Calls for the receiver are queued until it is loaded. Then they are made in order.
-  _setUpReceiver(core) {
-    const queries = core.makeQueries();
-    for (const name of ['finish', 'deliver', 'refresh', 'http', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
-      this[name] = (...about) => this._hasGivenUp || core.receiver.use(() => this.receiver?.[name](...about));
+  // Calls for the receiver are queued until its parts are loaded. Then they are made in order.
+  _setUpReceiver({use, unpack}) {
+    const waiting = [];
+    for (const name of ['finish', 'deliver', 'refresh', 'http', 'authenticate', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
+      this[name] = (...about) => (this.receiver ? this.receiver[name](...about) : waiting.push([name, about]));
     }
-    core.receiver.use(part => {
-      if (this._isEnded) return;
-      if (!part) return this._giveUp(new Error('backwire.live.js could not be loaded'));
-      this.receiver = new part.Receiver(this, queries);
+    const parts = {};
+    for (const part of ['live', 'queries']) use(part, loaded => {
+      parts[part] = loaded;
+      if (this._isEnded || this._hasGivenUp) return;
+      if (!loaded) return this._giveUp(new Error(`backwire.${part}.js could not be loaded`));
+      if (!parts.live || !parts.queries) return;
+      this.receiver = new parts.live.Receiver(this, parts.queries, unpack);
+      for (const [name, about] of waiting) this.receiver[name](...about);
     });
   }
 
@@ -67,6 +77,7 @@ export class Runtime {
     this._wasOnline ||= isBack;
     this.outbox.setOnline(state === 'online');
     if (isBack) this.receiver?.rejoin();
+    if (isBack) this._readOfflineAgain();
     // A page that was online may connect. It is offline for another reason.
     if (state === 'offline' && !this._wasOnline) this.explain('findReason', this.page, this.server.socket, reason => this.client.refuse(reason));
     this.notify('status', {state, unsent});
@@ -81,14 +92,12 @@ export class Runtime {
     this.live?.stop(target);
   }
 
-  // Sets the token of the page's user. Writes that wait after a 401 are sent again.
-  authenticate(token) {
-    if (this._person) this._person.token = token;
-    this.client.authenticate(this._auth());
-  }
-
-  _auth() {
-    return this._person ? JSON.stringify(this._person) : undefined;
+  // Sets the token of the page's user. The next connection uses it, and sends writes that wait
+  // after a 401 again.
+  setToken(token) {
+    if (this.person) this.person.token = token;
+    this.client.reconnect();
+    this.client.authenticate('');
   }
 
   // Restores Backbone and aborts unanswered requests. Kept writes stay kept, for the next
@@ -122,7 +131,7 @@ export class Runtime {
     const {method, options, isRealtime} = call;
     if (method === 'read' && isPlain(options.data?.where)) options.data = {...options.data, where: JSON.stringify(options.data.where)};
     // Global Ajax events would start a loading indicator that runs until the connection is back.
-    if (isRealtime && this.state === 'offline') options.global ??= false;
+    if (isRealtime && this.state === 'offline' && !this._fallsBack) options.global ??= false;
     if (isRealtime && method !== 'delete') this._watch(call);
     return () => new Transport(new (this.page.XMLHttpRequest ?? EventTarget)(), this, call).xhr;
   }
@@ -140,12 +149,34 @@ export class Runtime {
 
   // Sends a request of the page over the socket. Returns false if the socket cannot carry it.
   send(transport) {
-    const {kind, made, model, options, isRealtime} = transport.call;
+    const {kind, made, model, options, isRealtime, isLive} = transport.call;
     const path = isRealtime ? this.pathOf(transport.url) : null;
-    if (path === null || this._httpPaths.has(plainPath(path))) return false;
+    if (path === null || this._httpPaths.has(plainPath(path)) || this._usesFallback(transport, path)) return false;
     const request = requestOf(transport, path, made);
-    if (request) this.outbox.submit(new Exchange({...request, transport, kind, made, model, options}));
+    if (request) this.outbox.submit(new Exchange({...request, transport, kind, made, model, options, isStopped: !isLive}));
     return Boolean(request);
+  }
+
+  // Whether the page's own XMLHttpRequest sends this request because the page is offline. Writes
+  // that wait for the socket come first, so the request waits behind them.
+  _usesFallback({call: {method, model, isLive}}, path) {
+    if (!this._fallsBack || this.state !== 'offline' || this.outbox.writes.length) return false;
+    if (method === 'read' && isLive) this._readOffline.set(model, path);
+    return true;
+  }
+
+  // Makes the targets live that were read by plain Ajax while offline.
+  _readOfflineAgain() {
+    for (const [target, path] of this._readOffline) this.readAgain(target, path);
+    this._readOffline.clear();
+  }
+
+  // Tells the page about a write that cannot be sent now, or had waited: `what` is `queued`,
+  // `saved` or `rejected`.
+  tell(what, {model, method, url, body}, status) {
+    const write = {method, url, body};
+    model?.trigger?.(`backwire:${what}`, model, write, status);
+    if (what !== 'rejected') this.notify(what, {write, model: model ?? null});
   }
 
   // Called before the page's own XMLHttpRequest sends a request.
@@ -164,11 +195,11 @@ export class Runtime {
     return true;
   }
 
-  // `Backbone.ajax` for pages without one. Pages without jQuery have loaded the extras before their
+  // `Backbone.ajax` for pages without one. Pages without jQuery have loaded the part before their
   // first call. Otherwise the result is a promise.
   ajax(settings) {
     let result, resolve;
-    this.extras.use(extras => {
+    this.use('extra', extras => {
       result = extras ? extras.ajax(settings) : settings.error?.({status: 0});
       resolve?.(result);
     });

@@ -8,16 +8,17 @@
 import {makeBackwire} from './backwire.js';
 
 // `data-url` is another server than the one that the script came from. `data-connect="false"` means
-// that the page calls `connect`. `data-identity` is the user. `data-site` and `data-token` are the
-// site of the push service and the user's token.
+// that the page calls `connect`. `data-realtime="optin"` keeps models on plain Ajax that do not set
+// `realtime: true`, and `data-fallback="ajax"` uses it while offline. `data-identity` is the user.
+// `data-site` and `data-token` are the site of the push service and the user's token.
 export function startFromTag(page, tag, core) {
   const {url, connect, ...rest} = tag?.dataset ?? {};
   const backwire = page.Backwire = makeBackwire(core, page, url || tag?.src);
   const install = Backbone => backwire.install(Backbone, {connect: connect !== 'false', ...rest});
   if (page.Backbone) {
-    // Without jQuery the page's first call needs the extras, so they are loaded before the next
-    // script.
-    if (!page.Backbone.$?.ajax && page.document?.readyState === 'loading') writeExtras(page, tag);
+    // Without jQuery the page's first call needs the part `extra`, so it is loaded before the
+    // next script.
+    if (!page.Backbone.$?.ajax && page.document?.readyState === 'loading') writeExtra(page, tag);
     return install(page.Backbone);
   }
   whenDefined(page, 'Backbone', install);
@@ -27,20 +28,22 @@ export function startFromTag(page, tag, core) {
   return backwire;
 }
 
-// Loads a part from the directory of the script tag. Its script sets `Backwire[name]`.
-export function loadPart(page, src, file, name, callback) {
-  const done = () => callback(page.Backwire[name] ?? null);
-  if (page.Backwire[name]) return done();
-  const script = Object.assign(page.document.createElement('script'), {src: urlOf(src, file), onload: done, onerror: done});
+// Loads a part from the directory of the script tag. Its script registers the part:
+// see `part-script.js`.
+export function loadPart(page, src, name, callback) {
+  const part = () => page.Backwire._parts?.[name] ?? null;
+  const done = () => callback(part());
+  if (part()) return done();
+  const script = Object.assign(page.document.createElement('script'), {src: urlOf(src, name), onload: done, onerror: done});
   page.document.head.append(script);
 }
 
-function writeExtras({document}, {src, async}) {
+function writeExtra({document}, {src, async}) {
   if (!async) document.write(`<script src="${urlOf(src, 'extra')}"></${'script'}>`);
 }
 
-function urlOf(src, file) {
-  return new URL(`backwire.${file}.js`, src);
+function urlOf(src, name) {
+  return new URL(`backwire.${name}.js`, src);
 }
 
 // Calls back once a global has been defined: at once if it is complete, else when the script that

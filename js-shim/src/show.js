@@ -5,7 +5,7 @@
 // events have `realtime: true`.
 
 import {attempt} from './attempt.js';
-import {isCollection} from './backbone.js';
+import {isCollection, triggerSort} from './backbone.js';
 import {overrideOnce} from './watch-answer.js';
 
 const REALTIME = {realtime: true};
@@ -42,7 +42,7 @@ export function reorder(collection, ordered) {
   const models = [...new Set([...ordered, ...collection.models])];
   if (models.every((model, index) => model === collection.models[index])) return;
   collection.models.splice(0, models.length, ...models);
-  collection.trigger('sort', collection, {realtime: true});
+  triggerSort(collection);
 }
 
 // As `model.destroy()`: the collections remove a model that fires `destroy`.

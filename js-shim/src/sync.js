@@ -5,11 +5,13 @@
 // `patch`, headers, prefilters, the returned object. Only the XMLHttpRequest is replaced (see
 // `Transport`).
 
+import {adoptStores} from './adopt.js';
 import {Call} from './call.js';
 
 // Replaces the page's `sync`. Returns the page's, Backwire's, and a function that restores the
 // page's. `runtime.begin(call)` gets each `Call` and returns the factory of its XMLHttpRequest.
-// `runtime.ajax(settings)` is for pages that have no ajax function.
+// `runtime.ajax(settings)` is for pages that have no ajax function. `runtime.adopt` has urls for
+// stores of `localStorage` plugins (see `adopt.js`).
 export function wrapSync(Backbone, runtime) {
   const original = Backbone.sync;
   const factories = new WeakSet();
@@ -19,8 +21,9 @@ export function wrapSync(Backbone, runtime) {
 
   function sync(method, model, options = {}) {
     const {xhr} = options;
-    if (!isInstalled || typeof xhr === 'function' && !factories.has(xhr)) return original.apply(this, arguments);
-    const call = new Call(method, model, options);
+    const own = stores.isAdopted(model) ? stores.ajaxSync : original;
+    if (!isInstalled || typeof xhr === 'function' && !factories.has(xhr)) return own.apply(this, arguments);
+    const call = new Call(method, model, options, runtime.isOptIn);
     const makeXhr = runtime.begin(call);
     const factory = options.xhr = () => {
       call.isOpened = true;
@@ -28,7 +31,7 @@ export function wrapSync(Backbone, runtime) {
     };
     factories.add(factory);
     try {
-      return withAjax(call, () => original.call(this, method, model, options));
+      return withAjax(call, () => own.call(this, method, model, options));
     } finally {
       if (options.xhr === factory) delete options.xhr;
     }
@@ -78,6 +81,7 @@ export function wrapSync(Backbone, runtime) {
   }
 
   const restore = replaceSync(Backbone, sync);
+  const stores = adoptStores(Backbone, runtime.adopt, original, sync);
   return {
     originalSync: original,
     sync,
@@ -85,6 +89,7 @@ export function wrapSync(Backbone, runtime) {
     // calls on.
     unwrapSync() {
       isInstalled = false;
+      stores.restore();
       restore();
     }
   };

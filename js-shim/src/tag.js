@@ -5,5 +5,4 @@ import {makeCore} from './wasm.js';
 import {loadPart, startFromTag} from './script.js';
 
 const tag = document.currentScript;
-const load = (file, name) => callback => loadPart(window, tag.src, file, name, callback);
-startFromTag(window, tag, makeCore(load('live', 'receiver'), load('extra', 'extras')));
+startFromTag(window, tag, makeCore((name, callback) => loadPart(window, tag.src, name, callback)));

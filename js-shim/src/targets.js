@@ -6,7 +6,7 @@
 //
 // Invariant: a target stays live while the page holds it or listens to it. Otherwise it may be
 // garbage-collected, and is then reported to `onGone(number)`. So a target is held weakly. Its
-// listeners are held (Backbone's `_events`), and they refer to the target.
+// listeners are held (see `listenersOf`), and they refer to the target.
 
 import {NO_ROOM} from './answer.js';
 import {listenersOf} from './backbone.js';

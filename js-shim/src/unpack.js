@@ -20,13 +20,15 @@ const LENGTH = 1024;
 const REP_LENGTH = 1536;
 const LITERAL = 2048;
 
-// Returns the `size` bytes of `packed`, a binary string. Each round of the loop writes at least one
-// byte, so the loop ends for every input.
-export function unpack(packed, size) {
+// Returns the `size` bytes of `packed`, a binary string. `known` are the bytes that `packed` may
+// refer to as if they came before. Each round of the loop writes at least one byte, so the loop
+// ends for every input.
+export function unpack(packed, size, known = []) {
   const {bit, bits, tree, reverseTree} = rangeDecoder(packed);
-  const output = new Uint8Array(size);
+  let position = known.length;
+  const output = new Uint8Array(position + size);
+  output.set(known);
   const distances = [1, 1, 1, 1];
-  let position = 0;
   let state = 0;
 
   function literal() {
@@ -90,12 +92,12 @@ export function unpack(packed, size) {
     copy(length(REP_LENGTH));
   }
 
-  while (position < size) {
+  while (position < output.length) {
     if (!bit(IS_MATCH + state)) literal();
     else if (bit(IS_REP + state)) repeat();
     else match();
   }
-  return output;
+  return output.slice(known.length);
 }
 
 // Reads bits out of a binary string, most of them with an adaptive probability.

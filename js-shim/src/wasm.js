@@ -1,37 +1,30 @@
 // The core, in wasm
 // -----------------
 //
-// The only module that imports the core. The wasm is part of the bundle, compressed, so that it
-// starts before the next script of the page runs.
+// The only module that imports the core's client. The wasm is part of the bundle, compressed, so
+// that it starts before the next script of the page runs. The core's other wasm module is in
+// `queries-part.js`.
 
 // The first import, so that the module comes first in the bundle: see `literal.rs`.
 import {packed, size} from '../dist/wasm/backwire_client_wasm_bytes.js';
-import {Part} from './parts.js';
-import {Client, Queries, initSync} from '../dist/wasm/backwire_client_wasm.js';
+import {makeUse} from './parts.js';
+import {Client, initSync} from '../dist/wasm/backwire_client_wasm.js';
 import {unpack} from './unpack.js';
 
-let isStarted = false;
+let bytes;
+const clientModule = () => bytes ??= unpack(packed, size);
 
-// Throws if wasm cannot run here: an old browser, or a content security policy.
-function start() {
-  if (!isStarted) initSync(unpack(packed, size));
-  isStarted = true;
-}
+// `load(name, callback)` loads a part: see `parts.js`.
+export const makeCore = load => ({
+  use: makeUse(load),
 
-// `loadReceiver(callback)` and `loadExtras(callback)` load the parts: see `parts.js`.
-export const makeCore = (loadReceiver, loadExtras) => ({
-  receiver: new Part(loadReceiver),
-  extras: new Part(loadExtras),
+  // Decompresses another module of the core. It refers to passages of the client's.
+  unpack: (packed, size) => unpack(packed, size, clientModule()),
 
-  // The connection and its requests.
+  // The connection and its requests. Throws if wasm cannot run here: an old browser, or a content
+  // security policy.
   makeClient(...args) {
-    start();
+    initSync(clientModule());
     return new Client(...args);
-  },
-
-  // The live queries.
-  makeQueries() {
-    start();
-    return new Queries();
   }
 });

@@ -8,14 +8,15 @@ import {isCollection} from './backbone.js';
 
 // Runs Backbone's callback. `keep(parse, args)`, if given, calls the `parse` of a collection and
 // returns its result with additions. `after(models)` is called when the answer has been set,
-// before any other callback of the page. The method that sets it depends on Backbone's version.
+// before any other callback of the page. The method that sets it depends on Backbone's version, and
+// so does whether that method calls `parse` or gets its result.
 export function watchAnswer(target, run, keep, after) {
   const setters = isCollection(target) ? ['set', 'reset', 'add', 'update'] : ['set'];
+  const restoreParse = overrideOnce(keep ? target : {}, 'parse', parse => (...list) => keep(parse, list));
   const restores = setters.map(name => overrideOnce(target, name, original => function(...args) {
     restore();
-    const restoreParse = keep && overrideOnce(target, 'parse', parse => (...list) => keep(parse, list));
     const result = original.apply(this, args);
-    restoreParse && restoreParse();
+    restoreParse();
     after(result);
     return result;
   }));
@@ -23,6 +24,7 @@ export function watchAnswer(target, run, keep, after) {
   try {
     run();
   } finally {
+    restoreParse();
     restore();
   }
 }

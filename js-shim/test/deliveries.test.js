@@ -110,7 +110,8 @@ test('an event that is bound to a resource adds, changes and removes its records
 
 test('the server gets the site, the token and a device id for the tab', () => {
   const {client} = start({site: 'shop', token: 'a b'});
-  const {site, token, deviceId} = client.auth;
+  assert.equal(client.auth, undefined);
+  const {site, token, deviceId} = client.join();
   assert.deepEqual([site, token, client.url], ['shop', 'a b', 'ws://app.test/socket.io/?EIO=4&transport=websocket']);
   assert.match(deviceId, /^[0-9a-f]{32}$/);
 });
@@ -134,13 +135,6 @@ test('an event without a handler waits, warns, and goes on when the page has one
   await settle();
   assert.deepEqual(received, ['a', 'b', 'c']);
   assert.deepEqual(client.calls.slice(1), [1, 2, 3, 4].map(id => `delivered ${id}`));
-});
-
-test('connect may replace the token', () => {
-  const {Backwire, client} = start({site: 'shop', token: 'old'});
-  Backwire.connect({token: 'new'});
-  const [, authenticate] = client.calls;
-  assert.match(authenticate, /^authenticate .*"token":"new"/);
 });
 
 // Before install and after uninstall

@@ -6,17 +6,14 @@ import {mock, test} from 'node:test';
 
 import {FakeClient} from '../fakes/client.js';
 import {realJquery} from '../fakes/jquery.js';
-import {fakePage, freshBackbone, start, startWithTodos} from '../fakes/page.js';
-import {Part} from '../src/parts.js';
+import {fakePage, freshBackbone, lateParts, loadAtOnce, start, startWithTodos} from '../fakes/page.js';
 import {startFromTag} from '../src/script.js';
-import * as extras from '../src/extra.js';
-import {Receiver} from '../src/receiver.js';
 import {makeCore} from '../src/wasm.js';
 
 // A page whose script tag has just been reached.
 function tagged(page, tag) {
   const clients = [];
-  const backwire = startFromTag(page, tag, {...makeCore(use => use({Receiver}), use => use(extras)), makeClient: (...args) => {
+  const backwire = startFromTag(page, tag, {...makeCore(loadAtOnce), makeClient: (...args) => {
     clients.push(new FakeClient(...args));
     return clients.at(-1);
   }});
@@ -129,13 +126,21 @@ test('the page can go offline and come back', () => {
   assert.deepEqual(client.calls, ['connect', 'disconnect', 'connect']);
 });
 
-test('online and offline events of the browser reach the core until uninstall', () => {
+test('events of the page and its document wake, park or reconnect the core until uninstall', () => {
   const {Backwire, client, page} = start();
-  page.fire('offline');
-  page.fire('online');
+  const show = isVisible => {
+    page.document.hidden = !isVisible;
+    page.document.dispatchEvent(new Event('visibilitychange'));
+  };
+  const fireAll = () => {
+    for (const type of ['offline', 'online', 'pagehide', 'pageshow']) page.fire(type);
+    show(false);
+    show(true);
+  };
+  fireAll();
   Backwire.uninstall();
-  page.fire('online');
-  assert.deepEqual(client.calls, ['connect', 'offline', 'online', 'disconnect']);
+  fireAll();
+  assert.deepEqual(client.calls, ['connect', 'reconnect', 'wake', 'park', 'wake', 'wake', 'disconnect']);
 });
 
 test('uninstall restores the original sync and ends all requests', async () => {
@@ -198,11 +203,10 @@ test('a second install replaces the first', () => {
 // Parts that are loaded later
 // ---------------------------
 
-// A page whose receiver is loaded when the test calls `load(part)`.
+// A page whose receiver is loaded when the test calls `load('live')`.
 function startWithoutReceiver(options) {
-  const loads = [];
-  const all = start({...options, parts: {receiver: new Part(callback => loads.push(callback))}});
-  return {...all, loads, load: part => loads.at(-1)(part)};
+  const parts = lateParts('live');
+  return {...start({...options, loadPart: parts.loadPart}), ...parts};
 }
 
 test('answers and pushes wait, in order, until the receiver is loaded', () => {
@@ -213,7 +217,7 @@ test('answers and pushes wait, in order, until the receiver is loaded', () => {
   client.read('todo', 5, [{id: 1, title: 'Milk'}]);
   client.push('todo', [6, 1, 2, {id: 2, title: 'Eggs'}, 0]);
   assert.equal(todos.length, 0);
-  load({Receiver});
+  load('live');
   assert.deepEqual(todos.pluck('title'), ['Milk', 'Eggs']);
 });
 
@@ -221,18 +225,47 @@ test('a page that cannot load the receiver works as without Backwire, and its re
   const error = mock.method(console, 'error', () => {});
   context.after(() => error.mock.restore());
   const {$} = realJquery();
-  const {Backbone, Backwire, Todos, load, loads, page, originalSync} = startWithoutReceiver({$});
+  const {Backbone, Backwire, Todos, load, asked, page, originalSync} = startWithoutReceiver({$});
   const todos = new Todos();
   todos.fetch();
-  load(null);
+  load('live', null);
   assert.match(String(Backwire.error), /backwire\.live\.js/);
   assert.equal(Backbone.sync, originalSync);
   page.xhrs[0].answer(200, [{id: 1, title: 'Milk'}]);
   assert.deepEqual(todos.pluck('title'), ['Milk']);
-  assert.equal(loads.length, 1);
+  assert.deepEqual(asked, ['live']);
 });
 
-test('kept writes are shown also if the extras are loaded first', async () => {
+test('answers wait until both parts that they need are loaded, in whatever order', () => {
+  for (const names of [['live', 'queries'], ['queries', 'live']]) {
+    const {loadPart, load, asked} = lateParts(...names);
+    const {Todos, client} = start({loadPart});
+    assert.deepEqual(asked, ['live', 'queries']);
+    const todos = new Todos();
+    todos.fetch();
+    client.read('todo', 5, [{id: 1, title: 'Milk'}]);
+    load(names[0]);
+    assert.equal(todos.length, 0);
+    load(names[1]);
+    client.push('todo', [6, 1, 2, {id: 2, title: 'Eggs'}, 0]);
+    assert.deepEqual(todos.pluck('title'), ['Milk', 'Eggs']);
+  }
+});
+
+test('a page that cannot load several parts reports the first, and its requests are sent once', context => {
+  const error = mock.method(console, 'error', () => {});
+  context.after(() => error.mock.restore());
+  const {loadPart, load} = lateParts('live', 'queries');
+  const {Backwire, Todos, page} = start({$: realJquery().$, loadPart});
+  new Todos().fetch();
+  load('queries', null);
+  load('live', null);
+  assert.match(String(Backwire.error), /backwire\.queries\.js/);
+  assert.equal(error.mock.callCount(), 1);
+  assert.equal(page.xhrs.length, 1);
+});
+
+test('kept writes are shown also if the receiver is loaded last', async () => {
   const page = fakePage();
   const former = startWithTodos({page});
   former.client.tell('offline');
@@ -242,6 +275,6 @@ test('kept writes are shown also if the extras are loaded first', async () => {
   const todos = new Todos();
   todos.fetch();
   await null;
-  load({Receiver});
+  load('live');
   assert.deepEqual(todos.pluck('title'), ['Bread']);
 });

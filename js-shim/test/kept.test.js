@@ -15,7 +15,7 @@ test('a write that cannot be sent is kept before save returns, and until it is a
   new Todo({title: 'Milk'}).save();
   const [item] = items(page);
   assert.deepEqual({...item, body: JSON.parse(item.body)}, {
-    key: `${client.session}-1`, kind: 'create', method: 'post', url: '/todo', body: {title: 'Milk'}, record: {title: 'Milk'}
+    key: `${client.session}-1`, kind: 'create', method: 'post', url: '/todo', body: {title: 'Milk'}, record: {title: 'Milk'}, owner: client.session
   });
   client.tell('online');
   client.wrote('todo/1', 1, {id: 1, title: 'Milk'});

@@ -5,9 +5,8 @@ import assert from 'node:assert/strict';
 import {test} from 'node:test';
 
 import {created, destroyed, updated} from '../fakes/client.js';
-import {eventsOf, start, startWithTodos} from '../fakes/page.js';
+import {eventsOf, lateParts, start, startWithTodos} from '../fakes/page.js';
 import {realJquery} from '../fakes/jquery.js';
-import * as allExtras from '../src/extra.js';
 
 const titles = todos => todos.map(todo => todo.get('title'));
 
@@ -490,16 +489,15 @@ test('models of a former page stay fresh while another collection holds them', (
   assert.equal(client.calls.at(-1), 'unsubscribe todo?[0]');
 });
 
-test('a create without Backwire is one model, whenever the push arrives and whether or not the extras are loaded', () => {
+test('a create without Backwire is one model, whenever the push arrives and whenever its part is loaded', () => {
   for (const isLate of [false, true]) {
-    let load;
-    const extras = {use(callback) { load = () => callback(allExtras); if (!isLate) load(); }};
-    const {todos, client} = startWithTodos({$: realJquery().$, parts: {extras}});
+    const {loadPart, load} = lateParts(isLate && 'extra');
+    const {todos, client} = startWithTodos({$: realJquery().$, loadPart});
     const own = todos.add({title: 'Bread'});
     client.push('todo', created(6, {id: 3, title: 'Bread'}));
     assert.equal(todos.length, 4);
     own.set({id: 3});
-    if (isLate) load();
+    load('extra');
     assert.deepEqual([todos.length, todos.get(3)], [3, own]);
   }
 });

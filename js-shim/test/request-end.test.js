@@ -4,17 +4,11 @@
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
 
-import * as extras from '../src/extra.js';
+import {ajax} from '../src/ajax.js';
 import {realJquery} from '../fakes/jquery.js';
-import {fakePage, start, startWithTodos} from '../fakes/page.js';
+import {fakePage, lateParts, start, startWithTodos} from '../fakes/page.js';
 
 const items = page => Object.values(page.localStorage).map(item => JSON.parse(item));
-
-// Makes a part that a test loads with `load(part)`.
-function lateParts(name) {
-  const waiting = [];
-  return {parts: {[name]: {use: callback => waiting.push(callback)}}, load: part => waiting.splice(0).forEach(each => each(part))};
-}
 
 // Collects what the runtime reports as uncaught errors.
 function reported(context) {
@@ -52,13 +46,13 @@ test('saves that were merged into a create are sent over HTTP with it where only
 test('a page without the receiver sends each write once, those that wait included, and keeps none', context => {
   context.after(() => mock.restoreAll());
   mock.method(console, 'error', () => {});
-  const {parts, load} = lateParts('receiver');
-  const {Todo, page} = start({$: realJquery().$, parts});
+  const {loadPart, load} = lateParts('live');
+  const {Todo, page} = start({$: realJquery().$, loadPart});
   const seen = [];
   const todo = new Todo({title: 'Milk'});
   todo.save({}, {success: () => seen.push('first')});
   todo.save({title: 'Oat milk'}, {success: () => seen.push('second')});
-  load(null);
+  load('live', null);
   for (const xhr of page.xhrs) xhr.answer(201, {id: 1});
   assert.deepEqual(seen, ['first', 'second']);
   assert.deepEqual(items(page), []);
@@ -83,13 +77,13 @@ test('requests that wait for kept writes call error when Backwire is uninstalled
   former.client.tell('offline');
   new former.Todo({id: 7}).save();
   former.Backwire.uninstall();
-  const {parts, load} = lateParts('extras');
-  const {Backwire, Todo, client} = start({page, $: realJquery().$, parts});
+  const {loadPart, load} = lateParts('extra');
+  const {Backwire, Todo, client} = start({page, $: realJquery().$, loadPart});
   const seen = [];
   new Todo({id: 8}).fetch({error: (_, xhr) => seen.push(xhr.statusText)});
   Backwire.uninstall();
   assert.deepEqual(seen, ['abort']);
-  load(extras);
+  load('extra');
   assert.deepEqual(client.asked, []);
 });
 
@@ -97,7 +91,7 @@ test('an aborted XMLHttpRequest calls error on pages without jQuery', () => {
   const seen = [];
   let xhr;
   const page = fakePage();
-  extras.ajax({url: '/todo', xhr: () => (xhr = new page.XMLHttpRequest()), error: (_, text) => seen.push(text)});
+  ajax({url: '/todo', xhr: () => (xhr = new page.XMLHttpRequest()), error: (_, text) => seen.push(text)});
   xhr.abort();
   assert.deepEqual(seen, ['abort']);
 });
@@ -197,21 +191,21 @@ test('a request that waits for kept writes is sent over HTTP on a page without t
   former.client.tell('offline');
   new former.Todo({id: 7}).save();
   former.Backwire.uninstall();
-  const [receiver, late] = [lateParts('receiver'), lateParts('extras')];
-  const {Todo, client} = start({page, $: realJquery().$, parts: {...receiver.parts, ...late.parts}});
+  const {loadPart, load} = lateParts('live', 'extra');
+  const {Todo, client} = start({page, $: realJquery().$, loadPart});
   const todo = new Todo({id: 8});
   todo.fetch();
-  receiver.load(null);
-  late.load(extras);
+  load('live', null);
+  load('extra');
   page.xhrs[0].answer(200, {id: 8, title: 'Eggs'});
   assert.deepEqual([client.asked, todo.get('title')], [['PUT /todo/7'], 'Eggs']);
 });
 
-test('a request fails on a page without jQuery if the extras cannot be loaded', () => {
-  const {parts, load} = lateParts('extras');
-  const {Todo} = start({parts});
+test('a request fails on a page without jQuery if the part for its calls cannot be loaded', () => {
+  const {loadPart, load} = lateParts('extra');
+  const {Todo} = start({loadPart});
   const statuses = [];
   new Todo({id: 7}).fetch({error: (_, xhr) => statuses.push(xhr.status)});
-  load(null);
+  load('extra', null);
   assert.deepEqual(statuses, [0]);
 });

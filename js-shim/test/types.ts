@@ -1,6 +1,6 @@
 // A page in TypeScript: it must type-check, and its mistakes must not.
 
-import Backwire, {type Backwire as Api, type RealtimeOption, type Rejected, type Status} from '../src/index.js';
+import Backwire, {type Backwire as Api, type LiveOption, type RealtimeOption, type Rejected, type Status} from '../src/index.js';
 
 declare const Backbone: {
   sync(method: string, model: object, options?: object): unknown;
@@ -25,19 +25,31 @@ Backwire.socket.ignore('useless');
 Backwire.on('rejected', ({write, status}: Rejected) => console.warn(write.method, write.url, status));
 Backwire.once('refused', ({reason}) => console.warn(reason.length));
 Backwire.on('unauthorized', () => { Backwire.connect({token: 'new'}); }).on('lost', ({url}) => console.warn(url));
+Backwire.install(Backbone, {site: 'shop', token: async reason => reason ?? 'new'});
+Backwire.connect({token: () => 'new', identity: 7});
 const plain: RealtimeOption = {realtime: false};
 Backwire.install({default: Backbone}, {});
 Backwire.sync('read', todos, plain);
 Backwire.ajaxSync('read', todos);
 
+Backwire.install(Backbone, {realtime: 'optin', fallback: 'ajax', adopt: {'todos-backbone': '/todos'}});
+Backwire.on('queued', ({write, model}) => console.warn(write.url, model)).on('saved', ({write}) => console.warn(write.method));
+const once: LiveOption = {live: false};
+const unsent: string[] = Backwire.clear().pending().map(({method, url, model}) => `${method} ${url} ${model} ${once.live}`);
+if (Backwire.isPending(todos)) console.warn(unsent);
+
 if (Backwire.error instanceof Error) console.warn(Backwire.error.message);
 
 // @ts-expect-error: the status is read-only.
 Backwire.status = {state: 'online', unsent: 0};
+// @ts-expect-error: a token is a text.
+Backwire.connect({token: () => 7});
 // @ts-expect-error: there is no such event.
 Backwire.on('connected', () => {});
 // @ts-expect-error: a status is no rejected write.
 Backwire.on('status', ({write}) => console.warn(write));
+// @ts-expect-error: there is no such fallback.
+Backwire.install(Backbone, {fallback: 'http'});
 // @ts-expect-error: a view cannot be stopped.
 Backwire.stop({render() {}});
 // @ts-expect-error: without Backbone there is nothing to install into.

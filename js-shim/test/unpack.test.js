@@ -8,7 +8,8 @@ import {test} from 'node:test';
 import {unpack} from '../src/unpack.js';
 
 const DIST = new URL('../dist/', import.meta.url);
-const MODULE = new URL('wasm/backwire_client_wasm_', DIST);
+const original = name => readFileSync(new URL(`wasm/backwire_${name}_wasm_bg.wasm`, DIST));
+const packed = name => import(new URL(`wasm/backwire_${name}_wasm_bytes.js`, DIST));
 
 // The tests of `xtask/src/literal.rs` decode these vectors with the library that packs the module.
 const vectors = readFileSync(new URL('unpack.vectors.tsv', import.meta.url), 'utf8').trimEnd().split('\n')
@@ -27,16 +28,22 @@ test('a malformed stream is unpacked to something of the given size', () => {
   }
 });
 
-test('the unpacked module of the build is the original, and is valid', async () => {
-  const {packed, size} = await import(`${MODULE}bytes.js`);
-  const module = Buffer.from(unpack(packed, size));
-  assert.deepEqual(module, readFileSync(new URL(`${MODULE}bg.wasm`)));
+test('the unpacked modules of the build are the originals, and are valid', async () => {
+  const [client, queries] = await Promise.all(['client', 'queries'].map(packed));
+  const module = unpack(client.packed, client.size);
+  assert.deepEqual(Buffer.from(module), original('client'));
   assert(WebAssembly.validate(module));
+  // The second one refers to passages of the first.
+  const other = unpack(queries.packed, queries.size, module);
+  assert.deepEqual(Buffer.from(other), original('queries'));
+  assert(WebAssembly.validate(other));
 });
 
-// Elsewhere the module would add 2 KB to the gzipped size: see `xtask/src/literal.rs`.
-test('the packed module comes first in backwire.js', () => {
-  const script = readFileSync(new URL('backwire.js', DIST), 'utf8');
-  const [packed] = /[A-Za-z0-9+/=]{9999,}/.exec(script);
-  assert(script.indexOf(packed) < 200, `it begins at ${script.indexOf(packed)}`);
-});
+// Elsewhere a module would add 2 KB to the gzipped size: see `xtask/src/literal.rs`.
+for (const name of ['backwire.js', 'backwire.queries.js']) {
+  test(`the packed module comes first in ${name}`, () => {
+    const script = readFileSync(new URL(name, DIST), 'utf8');
+    const [text] = /[A-Za-z0-9+/=]{5000,}/.exec(script);
+    assert(script.indexOf(text) < 200, `it begins at ${script.indexOf(text)}`);
+  });
+}

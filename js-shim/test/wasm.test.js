@@ -42,7 +42,7 @@ function online() {
   const calls = [];
   const record = name => (...args) => calls.push([name, ...args]);
   const listener = {finish: record('finish'), deliver: record('deliver'), refresh: record('refresh'), status() {}};
-  const client = makeCore().makeClient('ws://server.test/socket.io/', undefined, 'session', 1, listener);
+  const client = makeCore().makeClient('ws://server.test/socket.io/', '', 'session', 1, listener);
   clients.push(client);
   client.connect();
   sockets[0].say('0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}', '40{"sid":"b"}');

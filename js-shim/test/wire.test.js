@@ -34,7 +34,7 @@ function online() {
   const receive = data => socket.onmessage({data});
   const record = name => (...args) => calls.push([name, ...args]);
   const listener = {finish: record('finish'), deliver: record('deliver'), refresh: record('refresh'), status() {}};
-  const client = makeCore().makeClient('ws://server.test/socket.io/', undefined, 'session', 1, listener);
+  const client = makeCore().makeClient('ws://server.test/socket.io/', '', 'session', 1, listener);
   clients.push(client);
   const connect = () => {
     receive('0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}');
@@ -53,7 +53,7 @@ function online() {
   const join = (room, epoch, offset) => answered('get', `/${room}`, {[wire.ROOM]: room, [wire.POSITION]: `${epoch}:${offset}`});
   const reconnect = () => {
     socket.onclose?.({});
-    client.online();
+    client.wake();
     connect();
   };
   return {client, sent, calls, receive, answered, join, reconnect};

@@ -50,12 +50,13 @@ type NextToSend<P> = fn(&mut Outbox<P>, Instant, u64) -> Option<&Entry<P>>;
 
 impl<P: Payload> Client<P> {
     /// Creates a client that does nothing until [`connect`](Self::connect). `auth` is a JSON object
-    /// whose members are sent in each CONNECT, or an empty text. `session` is the prefix of every
+    /// whose members are sent in each CONNECT, or an empty text. Without it, the client asks for it
+    /// before each CONNECT with [`Output::Authenticate`]. `session` is the prefix of every
     /// generated idempotency key and must be unique among all clients of the server. `seed` decides
     /// the jitter.
-    pub fn new(auth: &str, session: String, seed: u64) -> Self {
+    pub fn new(auth: Option<&str>, session: String, seed: u64) -> Self {
         Self {
-            link: Link::new(frame::auth(auth), seed),
+            link: Link::new(auth.map(frame::auth), seed),
             transport: Transport::Disconnected,
             outbox: Outbox::new(session),
             feed: Feed::new(),
@@ -74,10 +75,18 @@ impl<P: Payload> Client<P> {
         self.follow_link(now);
     }
 
-    /// Connects at once if the client waits to reconnect, for example because the network is back.
-    /// Does nothing after [`disconnect`](Self::disconnect).
-    pub fn retry_now(&mut self, now: Instant) {
-        self.link.retry_now(now);
+    /// Handles a hint that the device or the page has slept, or that the network is back. Connects
+    /// at once if the client waits to reconnect, and finds out soon whether the connection still
+    /// works. Does nothing after [`disconnect`](Self::disconnect).
+    pub fn wake(&mut self, now: Instant) {
+        self.link.wake(now);
+        self.transport.wake(now);
+        self.follow_link(now);
+    }
+
+    /// Closes the connection until [`wake`](Self::wake), because the page is about to be stopped.
+    pub fn park(&mut self, now: Instant) {
+        self.link.park();
         self.follow_link(now);
     }
 
@@ -88,12 +97,14 @@ impl<P: Payload> Client<P> {
         self.transport = Transport::Disconnected;
     }
 
-    /// Uses this auth from the next connection on, and resends writes that were answered with 401.
+    /// Answers [`Output::Authenticate`]. At any other time, uses this auth from the next connection
+    /// on, and resends writes that were answered with 401.
     pub fn authenticate(&mut self, now: Instant, auth: &str) {
-        self.link.authenticate(frame::auth(auth));
-        self.outbox.authorized();
-        self.flush(now);
-        self.report_status();
+        if !self.link.authenticate(frame::auth(auth)) {
+            self.outbox.authorized();
+            self.flush(now);
+        }
+        self.follow_link(now);
     }
 
     /// Records that the app found the connection refused for good.
@@ -118,6 +129,9 @@ impl<P: Payload> Client<P> {
     /// are sent. The request may finish within this call. The token must differ from those of all
     /// unfinished requests.
     pub fn request(&mut self, now: Instant, token: Token, request: Request<P>) {
+        // After a sleep, the page may be faster than the timer. Nothing answers over a dead link.
+        self.link.tick(now);
+        self.follow_link(now);
         self.outbox.push(now, token, request, self.transport.is_offline());
         self.flush(now);
         self.report_status();
@@ -224,6 +238,7 @@ impl<P: Payload> Client<P> {
                 Step::Open => self.outputs.push(Output::Open),
                 Step::Close => self.outputs.push(Output::Close),
                 Step::Send(frame) => self.send(frame, None, ""),
+                Step::Authenticate => self.outputs.push(Output::Authenticate),
                 Step::Refused(message) => {
                     self.transport.refused();
                     self.outputs.push(Output::Refused(message));

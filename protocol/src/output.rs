@@ -12,6 +12,9 @@ pub enum Output<P> {
     Close,
     /// Send these parts as one text frame.
     Send(Frame<P>),
+    /// The server is there. Call [`authenticate`](crate::Client::authenticate), now or later. Only
+    /// a client that was created without auth asks for it.
+    Authenticate,
     /// Pass a response to the app. This output occurs once for each token, unless the app aborted
     /// it.
     Finish {

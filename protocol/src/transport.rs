@@ -39,6 +39,13 @@ impl Transport {
         *self = Self::Connecting(now + HTTP_FALLBACK_DELAY);
     }
 
+    /// Waits for the link again if the time for that has passed while the device has slept.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        if self.deadline().is_some_and(|until| until <= now) {
+            self.link_down(now);
+        }
+    }
+
     /// Switches to HTTP, because the server is reachable and refuses the link for good.
     pub(crate) fn refused(&mut self) {
         *self = Self::Http { is_reached: true };

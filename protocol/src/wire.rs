@@ -24,6 +24,7 @@ mod verb;
 
 use core::time::Duration;
 
+use crate::join::join;
 pub use position::Position;
 pub use push::{ChangeEntry, Push, ReceivedChange, ReceivedPush, UserEvent};
 #[cfg(feature = "serde")]
@@ -37,6 +38,16 @@ pub const VERSION: u64 = 1;
 /// The member of the auth of a CONNECT that has the [`VERSION`]. The auth of a stock client has no
 /// such member.
 pub const AUTH_VERSION: &str = "backwire";
+
+/// A resume of no rooms. The runtime sends it to find out whether its connection works, and the
+/// server answers it at once.
+pub const PROBE: &str = join!("[\"", event::RESUME, "\",[]]");
+
+/// The member of a refusal of a CONNECT that has more about it, and its member with the delay in
+/// milliseconds before the next attempt.
+pub const REFUSAL_DATA: &str = "data";
+/// See [`REFUSAL_DATA`].
+pub const RETRY_AFTER: &str = "retryAfter";
 
 /// The server reads a frame, and a body over HTTP, up to this many times the limit of a body. So it
 /// can answer a request that is too large. Both ends derive one limit from the other.

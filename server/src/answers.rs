@@ -5,12 +5,10 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use backwire_records::change::Room;
 use backwire_records::json_size::JsonSize;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
-use tower::ServiceExt;
 
 use crate::answer::Answer;
 use crate::answer_claim::{self, AnswerClaim};
@@ -21,26 +19,25 @@ use crate::http::limit::TOLERANCE;
 use crate::incoming::{self, Incoming, Request};
 use crate::parse_claim::{ParseClaim, ParseLimits};
 use crate::resume::resume;
+use crate::router::SocketRoutes;
 use crate::shared::Shared;
 use crate::socket::turn::Turn;
 use crate::socket::{Client, OutputBudget};
 
 /// Answers events.
 pub(crate) struct Answers {
-    router: Router,
+    routes: SocketRoutes,
     shared: Arc<Shared>,
-    body_limit: usize,
     parse_limits: Arc<ParseLimits>,
 }
 
 impl Answers {
     pub(crate) fn new(
-        router: Router,
+        routes: SocketRoutes,
         shared: Arc<Shared>,
-        body_limit: usize,
         parse_limits: Arc<ParseLimits>,
     ) -> Self {
-        Self { router, shared, body_limit, parse_limits }
+        Self { routes, shared, parse_limits }
     }
 
     /// Returns the budget of answers that wait to be read.
@@ -66,7 +63,7 @@ impl Answers {
             Some(bytes) => parsed.claim_bytes(bytes).await?,
             None => parsed.claim(size).await?,
         }
-        let incoming = incoming::read(text, client.dialect(), self.body_limit)?;
+        let incoming = incoming::read(text, client.dialect(), self.shared.body_limit)?;
         if let Incoming::Request(Request { url, .. }) = &incoming
             && let Some((_, query)) = url.split_once('?')
         {
@@ -94,7 +91,7 @@ impl Answers {
                 self.route(client, request, turn, (&memory, &parsed)).await?
             }
             Incoming::Resume(rooms) => {
-                let max_bytes = self.body_limit * TOLERANCE;
+                let max_bytes = self.shared.body_limit * TOLERANCE;
                 let answer = tokio::select! {
                     biased;
                     // Nobody waits for the answer any more, and it may take many reads.
@@ -140,14 +137,20 @@ impl Answers {
         request.extensions_mut().insert(turn.clone());
         request.extensions_mut().insert(memory.clone());
         request.extensions_mut().insert(parsed.clone());
-        let request = emulation::rewrite(request, self.body_limit).await?;
-        let Ok(response) = self.router.clone().oneshot(request).await;
+        let request = emulation::rewrite(request, self.shared.body_limit).await?;
+        let response = self.routes.answer(request).await;
         let (parts, body) = response.into_parts();
         self.shared.limits.refused(&parts.extensions, client.address());
         let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;
         let body = body.to_bytes();
         client.dialect().ack(parts.status, &parts.headers, body)
     }
+}
+
+/// Returns the answer to a resume of no rooms.
+pub(crate) fn to_probe() -> Answer {
+    let no_rooms = RawValue::from_string("[]".to_owned()).expect("it is JSON");
+    Answer::new(Arguments::One(no_rooms), None)
 }
 
 fn null_ack() -> Arguments {

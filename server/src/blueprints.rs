@@ -30,7 +30,7 @@ use crate::subscription;
 use input::Records;
 
 pub(crate) use dispatch::answer;
-pub(crate) use input::{BodyLimit, Input};
+pub(crate) use input::Input;
 pub use reply::Reply;
 pub(crate) use target::Target;
 

@@ -7,18 +7,19 @@ mod canonical_url;
 mod files;
 #[expect(clippy::disallowed_methods, reason = "this reads files")]
 mod private;
+mod socket_routes;
 
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state, map_request_with_state, map_response};
+use axum::middleware::{from_fn, map_request_with_state, map_response};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 use axum::{Extension, Router};
 use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::blueprints::{self, BodyLimit};
+use crate::blueprints;
 use crate::error::normalize_error;
 use crate::route::Routing;
 use crate::session;
@@ -26,6 +27,7 @@ use crate::shared::Shared;
 use crate::socket::turn;
 
 pub(crate) use files::Files;
+pub(crate) use socket_routes::SocketRoutes;
 
 /// Creates the routes of all resources: a path without another route is the path of a resource, or
 /// gets a 404.
@@ -33,24 +35,14 @@ pub(crate) fn resources() -> Router {
     Router::new().fallback(blueprints::answer)
 }
 
-/// Creates the routes of all resources for sockets. A socket serves none of the files that HTTP
-/// serves.
-pub(crate) fn resources_for_sockets(files: Option<Files>) -> Router {
-    match files {
-        Some(files) => resources().layer(from_fn_with_state(files, files::refuse_file_reads)),
-        None => resources(),
-    }
-}
-
 /// Adds the layers that every route has, over HTTP and over sockets.
-pub(crate) fn with_layers(router: Router, shared: Arc<Shared>, body_limit: usize) -> Router {
+pub(crate) fn with_layers(router: Router, shared: &Arc<Shared>) -> Router {
     // One call for all layers: each separate call costs every request an allocation or two.
     router.layer((
         map_response(normalize_error),
         MapResponseLayer::new(IntoResponse::into_response),
         CatchPanicLayer::new(),
-        Extension(shared),
-        Extension(BodyLimit(body_limit)),
+        Extension(Arc::clone(shared)),
         // Bodies are measured once, at the edge where they arrive.
         DefaultBodyLimit::disable(),
     ))
@@ -78,8 +70,14 @@ impl Routes {
         self.add(path, handlers.fallback_service(resources()))
     }
 
-    pub(crate) fn router(&self) -> Router {
-        self.router.clone()
+    fn is_empty(&self) -> bool {
+        !self.router.has_routes()
+    }
+
+    /// Creates the router with these routes. It passes all other requests to `rest`.
+    pub(crate) fn before(&self, rest: Router, shared: &Arc<Shared>) -> Router {
+        let router = self.router.clone().fallback_service(rest);
+        with_layers(self.normalize_urls(router, &shared.routing), shared)
     }
 
     /// Registers the overridden resources in the routing.
@@ -88,7 +86,7 @@ impl Routes {
     }
 
     /// Makes a router rewrite urls to the form that the overriding routes have.
-    pub(crate) fn normalize_urls(&self, router: Router, routing: &Routing) -> Router {
+    fn normalize_urls(&self, router: Router, routing: &Routing) -> Router {
         if self.overridden.is_empty() {
             return router;
         }

@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) max_rooms: usize,
     /// The work of the filters of one resume.
     pub(crate) resume_work: usize,
+    /// The maximum bytes of the body of a request.
+    pub(crate) body_limit: usize,
     /// The limits of one answer.
     pub(crate) reads: ReadOptions,
     pub(crate) undeclared: UndeclaredResources,

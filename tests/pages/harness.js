@@ -94,6 +94,8 @@ async function http(method, path, body) {
 
 const line = Object.fromEntries(['cut', 'mend', 'freeze', 'deafen'].map(name => [name, () => stories.ask(name)]));
 const server = Object.fromEntries(['kill', 'start', 'log'].map(name => [name, () => stories.ask(name)]));
+// Leaves the page for another one, which makes a record of `/left`, and returns by the back button.
+const away = () => stories.ask('leave');
 // Returns the messages on the page's console since the last call.
 const consoleLines = () => stories.ask('console');
 

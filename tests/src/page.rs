@@ -37,6 +37,11 @@ impl Page {
         expect_ok(&format!("load {url}"), self.session.goto(url).await);
     }
 
+    /// Returns to the page before this one.
+    pub async fn back(&self) {
+        expect_ok("go back", self.session.back().await);
+    }
+
     /// Returns the current value of a JavaScript expression.
     pub async fn value(&self, expression: &str) -> Value {
         let script = format!("return ({expression})");

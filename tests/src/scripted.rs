@@ -81,7 +81,9 @@ pub async fn play(file: &str) {
 fn site_with(file: &str) -> Site {
     let site = Site::new();
     let pages = paths::root().join("tests/pages");
-    for name in ["harness.js", "random.js", "default.mjs", "named.mjs", &format!("{file}.js")] {
+    const SHARED: [&str; 5] =
+        ["harness.js", "libraries.js", "random.js", "default.mjs", "named.mjs"];
+    for name in SHARED.into_iter().chain([&*format!("{file}.js")]) {
         let script = fs::read_to_string(pages.join(name)).expect("the script is in tests/pages");
         site.write(name, &script);
     }
@@ -137,7 +139,8 @@ fn tags<'a>(paths: impl IntoIterator<Item = &'a str>) -> String {
 fn html(file: &str, head: &str, scripts: &str, tail: &str) -> String {
     format!(
         "<!doctype html><meta charset=\"utf-8\"><link rel=\"icon\" href=\"data:,\">{head}<body>\
-         <script src=\"/harness.js\"></script><script src=\"/random.js\"></script>\
+         <script src=\"/harness.js\"></script><script src=\"/libraries.js\"></script>\
+         <script src=\"/random.js\"></script>\
          {scripts}{tail}<script src=\"/{file}.js\"></script>"
     )
 }
@@ -182,9 +185,20 @@ async fn play_step(page: &Page, scene: &mut Scene, start: &Value) -> Result<Valu
             None if turn["error"].is_null() => return Ok(turn["result"].clone()),
             None => return Err(turn["error"].as_str().unwrap_or("unknown").to_owned()),
             Some("console") => reply = json!(page.console().await),
+            Some("leave") => reply = leave(page, scene).await,
             Some(command) => reply = scene.command(command),
         }
     }
+}
+
+/// Leaves the page for another one, makes a record there, and returns by the back button.
+async fn leave(page: &Page, scene: &Scene) -> Value {
+    page.go(&format!("{}/rooms.json", scene.origin())).await;
+    let options = r#"{method: "POST", headers: {"content-type": "application/json"}, body: "{}"}"#;
+    let left = format!("fetch('/left', {options}).then(response => response.json())");
+    let record = page.answer(&left).await;
+    page.back().await;
+    record
 }
 
 /// The server of a story and the line to it.

@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, program, run};
 use crate::requirements::{BROWSER, GZIP, REDIS, Requirement};
-use crate::size::{BUDGET, PART_BUDGET, Size};
+use crate::size::Size;
 use crate::workspace::{Profile, Workspace};
-use crate::{build, demo_site};
+use crate::{build, demo_site, scripts};
 
 const BENCH: &str = "backwire-bench";
 
@@ -173,15 +173,11 @@ impl Benchmark {
 
 /// The sizes of what a page downloads, beside Socket.IO's own client, which has no sync.
 fn print_sizes(workspace: &Workspace) -> Result<()> {
-    let part = |name| (workspace.dist().join(name), Some(PART_BUDGET));
+    let ours = scripts::all(workspace)?.into_iter();
+    let ours = ours.map(|script| (script.path(workspace), Some(script.budget)));
     let theirs = workspace.node_modules().join("socket.io-client/dist/socket.io.min.js");
     println!("| download | size | budget, gzipped | |\n| --- | --- | --- | --- |");
-    for (script, budget) in [
-        (workspace.script(), Some(BUDGET)),
-        part("backwire.live.js"),
-        part("backwire.extra.js"),
-        (theirs, None),
-    ] {
+    for (script, budget) in ours.chain([(theirs, None)]) {
         let size = Size::of(&script)?;
         let (budget, verdict) = match budget {
             Some(most) if size.within(most).is_ok() => (format!("≤ {} KB", most / 1024), "met"),

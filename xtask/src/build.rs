@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use crate::command::{cargo, run};
 use crate::requirements::{CC, GZIP, MAKE, Requirement, WASM_TARGET};
 use crate::workspace::{Profile, Workspace};
-use crate::{bundle, client, demo_site, size, wire_constants};
+use crate::{bundle, client, demo_site, modules, wire_constants};
 
 /// The requirements of the command.
 pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[RUNTIME, SERVER, &[GZIP]];
@@ -38,8 +38,7 @@ impl Build {
         let profile = if self.debug_server { Profile::Debug } else { Profile::Release };
         server(workspace, profile)?;
         demo_site::assemble(workspace)?;
-        let script = workspace.script();
-        println!("{}: {}", workspace.short(&script), size::Size::of(&script)?);
+        modules::print(workspace)?;
         println!("{}", workspace.server(profile).display());
         Ok(ExitCode::SUCCESS)
     }

@@ -1,12 +1,12 @@
-//! The wasm half of what a page downloads.
+//! The wasm half of what a page downloads: two modules, each the client's crate with one feature.
 //!
-//! Cargo compiles it for size, panics lose their words, wasm-bindgen writes the JS around it, the
-//! two agree on shorter names, and binaryen makes the module smaller still. The outcome is in
-//! `js-shim/dist/wasm/` for the shim to import: the JS, and the wasm both as it is and as a JS
-//! module of its bytes.
+//! Cargo compiles them for size, panics lose their words, wasm-bindgen writes the JS around them,
+//! the two agree on shorter names, and binaryen makes the modules smaller still. The outcome is in
+//! `js-shim/dist/wasm/` for the shim to import: for each module the JS, and the wasm both as it is
+//! and as a JS module of its bytes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
@@ -16,8 +16,19 @@ use crate::stamp::Inputs;
 use crate::workspace::{WASM_TRIPLE, Workspace};
 use crate::{glue, literal, names, npm, panics};
 
-/// The name of both modules, and of what is around them.
-const NAME: &str = "backwire_client_wasm";
+/// A module.
+struct Module {
+    /// The feature of the crate that the module consists of, and the profile that it is built in.
+    feature: &'static str,
+    profile: &'static str,
+    /// The name of its files.
+    name: &'static str,
+}
+
+const MODULES: [Module; 2] = [
+    Module { feature: "client", profile: "wasm", name: "backwire_client_wasm" },
+    Module { feature: "queries", profile: "wasm-queries", name: "backwire_queries_wasm" },
+];
 
 /// How it is done, word for word: a change of it makes all anew.
 const RECIPE: &str = concat!(
@@ -58,41 +69,62 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
 
 /// Makes all of it. Needs the npm packages.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    compile(workspace)?;
-    let [wasm, bytes, js, types] = ["_bg.wasm", "_bytes.js", ".js", ".d.ts"]
-        .map(|ending| folder(workspace).join(format!("{NAME}{ending}")));
+    let mut inputs = Inputs::new(RECIPE).file(&workspace.root().join("package-lock.json"))?;
+    for module in &MODULES {
+        module.compile(workspace)?;
+        inputs = inputs.file(&workspace.raw_wasm(module.profile))?;
+    }
+    let outputs = MODULES.iter().flat_map(|module| {
+        ["_bg.wasm", "_bytes.js", ".js", ".d.ts"].map(|ending| module.output(workspace, ending))
+    });
     fs::create_dir_all(folder(workspace))?;
-    Inputs::new(RECIPE)
-        .file(&workspace.raw_wasm())?
-        .file(&workspace.root().join("package-lock.json"))?
-        .stamp(workspace.dist().join(".wasm-stamp"))
-        .unless_fresh(&[wasm.clone(), bytes.clone(), js.clone(), types], || {
-            bind(workspace)?;
-            glue::trim(&js)?;
-            names::shorten(&wasm, &js)?;
-            optimise(workspace, &wasm)?;
-            Ok(fs::write(bytes, literal::module(&fs::read(&wasm)?)?)?)
-        })
+    inputs.stamp(workspace.dist().join(".wasm-stamp")).unless_fresh(
+        &outputs.collect::<Vec<_>>(),
+        || {
+            MODULES.iter().try_for_each(|module| module.bind(workspace))?;
+            glue::trim(&MODULES.each_ref().map(|module| module.output(workspace, ".js")))?;
+            // Each module is packed with references to the module before it.
+            MODULES
+                .iter()
+                .try_fold(Vec::new(), |known, module| module.shrink(workspace, &known))?;
+            Ok(())
+        },
+    )
 }
 
-fn compile(workspace: &Workspace) -> Result<()> {
-    run(cargo(workspace, ["build", "--package", "backwire-client-wasm", "--profile", "wasm"])
-        .args(["--target", WASM_TRIPLE]))
-}
+impl Module {
+    fn compile(&self, workspace: &Workspace) -> Result<()> {
+        run(cargo(workspace, ["build", "--package", "backwire-client-wasm"])
+            .args(["--target", WASM_TRIPLE, "--profile", self.profile])
+            .args(["--no-default-features", "--features", self.feature]))
+    }
 
-/// Writes the JS, its types, and the wasm that fits them.
-fn bind(workspace: &Workspace) -> Result<()> {
-    Bindgen::new()
-        .input_module(NAME, panics::silenced(&workspace.raw_wasm())?)
-        .web(true)?
-        .typescript(true)
-        // The shim hands the bytes over; a bundle for script tags has no `import.meta` to find them
-        // by.
-        .omit_default_module_path(true)
-        .generate(folder(workspace))
-        .context("wasm-bindgen could not write the JS around the client")
-}
+    /// Writes the JS, its types, and the wasm that fits them.
+    fn bind(&self, workspace: &Workspace) -> Result<()> {
+        Bindgen::new()
+            .input_module(self.name, panics::silenced(&workspace.raw_wasm(self.profile))?)
+            .web(true)?
+            .typescript(true)
+            // The shim hands the bytes over; a bundle for script tags has no `import.meta` to find
+            // them by.
+            .omit_default_module_path(true)
+            .generate(folder(workspace))
+            .context("wasm-bindgen could not write the JS around the client")
+    }
 
-fn optimise(workspace: &Workspace, wasm: &Path) -> Result<()> {
-    run(npm::tool(workspace, "wasm-opt", OPTIMISE).arg(wasm).arg("--output").arg(wasm))
+    /// Makes the wasm smaller, and a JS module of its bytes, which it returns. `known` are the
+    /// bytes that the page has at that time.
+    fn shrink(&self, workspace: &Workspace, known: &[u8]) -> Result<Vec<u8>> {
+        let [wasm, bytes, js] =
+            ["_bg.wasm", "_bytes.js", ".js"].map(|ending| self.output(workspace, ending));
+        names::shorten(self.name, &wasm, &js)?;
+        run(npm::tool(workspace, "wasm-opt", OPTIMISE).arg(&wasm).arg("--output").arg(&wasm))?;
+        let content = fs::read(&wasm)?;
+        fs::write(bytes, literal::module(&content, known)?)?;
+        Ok(content)
+    }
+
+    fn output(&self, workspace: &Workspace, ending: &str) -> PathBuf {
+        folder(workspace).join(format!("{}{ending}", self.name))
+    }
 }

@@ -6,7 +6,7 @@
 //! build here.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use regex::Regex;
@@ -14,11 +14,12 @@ use regex::Regex;
 /// From where, up to where, and what stands there instead.
 type Passage = (&'static str, &'static str, &'static str);
 
-const NEEDLESS: [Passage; 15] = [
+const NEEDLESS: [Passage; 16] = [
     // None of our closures is called while it runs.
     ("function makeMutClosure(", "function passStringToWasm0", ""),
     // The runtime frees its one client, and the client its closures.
     ("const ClientFinalization = ", "function addToExternrefTable0", ""),
+    ("const QueriesFinalization = ", "function getStringFromWasm0", ""),
     ("const CLOSURE_DTORS = ", "let cachedDataViewMemory0", ""),
     // `encodeInto` is in every browser with ES2022.
     ("if (!('encodeInto' in cachedTextEncoder)) {", "let WASM_VECTOR_LEN", ""),
@@ -106,28 +107,47 @@ const LONGER: [(&str, &str); 14] = [
     (r": function\((.*)\) \{", ": ($1) => {"),
 ];
 
-/// Takes what is needless out of the file.
-pub(crate) fn trim(js: &Path) -> Result<()> {
-    let text = fs::read_to_string(js).context("the JS around the client cannot be read")?;
-    let text = LONGER.iter().try_fold(text, |text, longer| shorter(&text, longer))?;
-    let text = NEEDLESS.iter().try_fold(text, |text, passage| without(&text, passage))?;
-    Ok(fs::write(js, text)?)
-}
-
-fn shorter(text: &str, (longer, instead): &(&str, &str)) -> Result<String> {
-    let longer = Regex::new(longer)?;
-    if !longer.is_match(text) {
-        bail!("the JS around the client is not as expected: `{longer}` is not there");
+/// Takes what is needless out of the files of all modules. Each passage must be in one of them.
+pub(crate) fn trim(files: &[PathBuf]) -> Result<()> {
+    let read = |js| fs::read_to_string(js).context("the JS around a module cannot be read");
+    let mut texts = files.iter().map(read).collect::<Result<Vec<_>>>()?;
+    for longer in &LONGER {
+        replace(&mut texts, longer.0, |text| shorter(text, longer))?;
     }
-    Ok(longer.replace_all(text, *instead).into_owned())
+    for passage in &NEEDLESS {
+        replace(&mut texts, passage.0, |text| without(text, passage))?;
+    }
+    files.iter().zip(texts).try_for_each(|(js, text)| Ok(fs::write(js, text)?))
 }
 
-fn without(text: &str, (from, to, instead): &Passage) -> Result<String> {
-    let Some((before, rest)) = text.split_once(from) else {
-        bail!("the JS around the client is not as expected: `{}` is not there", from.trim());
-    };
+/// Replaces something in all texts. It is an error if none of them has it.
+fn replace(
+    texts: &mut [String],
+    what: &str,
+    replaced: impl Fn(&str) -> Result<Option<String>>,
+) -> Result<()> {
+    let mut is_there = false;
+    for text in texts {
+        if let Some(other) = replaced(text)? {
+            *text = other;
+            is_there = true;
+        }
+    }
+    if !is_there {
+        bail!("the JS around the client is not as expected: `{}` is not there", what.trim());
+    }
+    Ok(())
+}
+
+fn shorter(text: &str, (longer, instead): &(&str, &str)) -> Result<Option<String>> {
+    let longer = Regex::new(longer)?;
+    Ok(longer.is_match(text).then(|| longer.replace_all(text, *instead).into_owned()))
+}
+
+fn without(text: &str, (from, to, instead): &Passage) -> Result<Option<String>> {
+    let Some((before, rest)) = text.split_once(from) else { return Ok(None) };
     match rest.find(to) {
-        Some(end) if !rest.contains(from) => Ok(format!("{before}{instead}{}", &rest[end..])),
+        Some(end) if !rest.contains(from) => Ok(Some(format!("{before}{instead}{}", &rest[end..]))),
         _ => bail!("the JS around the client is not as expected after `{}`", from.trim()),
     }
 }
@@ -138,20 +158,28 @@ mod tests {
 
     #[test]
     fn passage_is_removed_up_to_its_end() {
-        assert_eq!(without("a [b c] d", &("[b", "]", "<")).unwrap(), "a <] d");
+        assert_eq!(without("a [b c] d", &("[b", "]", "<")).unwrap().unwrap(), "a <] d");
     }
 
     #[test]
     fn long_expression_is_shortened_everywhere() {
         let arrow = (r": function\((.*)\) \{", ": ($1) => {");
         let short = shorter("a: function(b) {},\nc: function() {}", &arrow).unwrap();
-        assert_eq!(short, "a: (b) => {},\nc: () => {}");
-        assert!(shorter("a: b", &arrow).is_err());
+        assert_eq!(short.unwrap(), "a: (b) => {},\nc: () => {}");
+        assert_eq!(shorter("a: b", &arrow).unwrap(), None);
+    }
+
+    #[test]
+    fn passage_must_be_in_one_of_the_files() {
+        let cut = |texts: &mut [String]| replace(texts, "b", |it| without(it, &("b", "c", "")));
+        let mut texts = ["a c", "a b c"].map(str::to_owned);
+        cut(&mut texts).unwrap();
+        assert_eq!(texts, ["a c", "a c"]);
+        assert!(cut(&mut texts).is_err());
     }
 
     #[test]
     fn changed_passage_is_an_error() {
-        assert!(without("a c", &("b", "c", "")).is_err());
         assert!(without("a b", &("b", "c", "")).is_err());
         assert!(without("b c b", &("b", "c", "")).is_err());
     }

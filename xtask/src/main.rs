@@ -2,8 +2,9 @@
 //! `fuzz`, `crash` and `abuse`.
 //!
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
-//! on the machine. [`client`] and [`bundle`] make the files that a page downloads; [`panics`],
-//! [`names`] and [`literal`] make them small, and [`stamp`] detects that they are up to date.
+//! on the machine. [`client`] and [`bundle`] make the files that a page downloads, which
+//! [`scripts`] lists; [`panics`], [`names`] and [`literal`] make them small, [`modules`] measures
+//! their modules, and [`stamp`] detects that they are up to date.
 //! [`wire_constants`] writes one of the sources.
 //! [`demo_site`] copies the files of the demo. [`checks`] are the steps of the test command,
 //! [`dependencies`], [`imports`] and [`links`] are three of them, [`count`] and [`size`] measure
@@ -33,12 +34,14 @@ mod glue;
 mod imports;
 mod links;
 mod literal;
+mod modules;
 mod names;
 mod npm;
 mod outcome;
 mod panics;
 mod repository_files;
 mod requirements;
+mod scripts;
 mod server;
 mod size;
 mod small_disk;

@@ -10,8 +10,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use walrus::Module;
 
-/// Gives imports and exports of a module short names, also in the JS that goes with it.
-pub(crate) fn shorten(wasm: &Path, js: &Path) -> Result<()> {
+/// Gives imports and exports of a module short names, also in the JS that goes with it. `name` is
+/// the module's own.
+pub(crate) fn shorten(name: &str, wasm: &Path, js: &Path) -> Result<()> {
     let mut module = Module::from_file(wasm)?;
     let mut text = fs::read_to_string(js).context("the JS around the client cannot be read")?;
     let mut count = 0;
@@ -21,7 +22,7 @@ pub(crate) fn shorten(wasm: &Path, js: &Path) -> Result<()> {
         import.name = short;
         import.module = "_".to_owned();
     }
-    replace(&mut text, "\"./backwire_client_wasm_bg.js\": import0", "_: import0")?;
+    replace(&mut text, &format!("\"./{name}_bg.js\": import0"), "_: import0")?;
     let mut unused = Vec::new();
     for export in module.exports.iter_mut().filter(|export| export.name != "memory") {
         let short = short_name(&mut count);

@@ -13,8 +13,8 @@ pub(crate) const PART_BUDGET: usize = 8 * 1024;
 
 /// A file's weight.
 pub(crate) struct Size {
-    plain: usize,
-    zipped: usize,
+    pub(crate) plain: usize,
+    pub(crate) zipped: usize,
 }
 
 impl Size {

@@ -49,9 +49,9 @@ impl Workspace {
         &self.target
     }
 
-    /// What cargo makes of the client, before anything is done to it.
-    pub(crate) fn raw_wasm(&self) -> PathBuf {
-        self.target.join(WASM_TRIPLE).join("wasm/backwire_client_wasm.wasm")
+    /// What cargo makes of the client in a profile, before anything is done to it.
+    pub(crate) fn raw_wasm(&self, profile: &str) -> PathBuf {
+        self.target.join(WASM_TRIPLE).join(profile).join("backwire_client_wasm.wasm")
     }
 
     /// Where our own half-done things go.
@@ -77,11 +77,6 @@ impl Workspace {
     /// The folder of the files for pages.
     pub(crate) fn dist(&self) -> PathBuf {
         self.root.join("js-shim/dist")
-    }
-
-    /// What a page loads with its script tag.
-    pub(crate) fn script(&self) -> PathBuf {
-        self.dist().join("backwire.js")
     }
 
     /// The demo as it is written.

@@ -436,12 +436,12 @@ fn status_reports_the_connection_and_the_number_of_unsent_writes() {
 fn network_hint_ends_the_reconnect_delay_but_not_a_disconnect() {
     let mut pair = Pair::connected();
     pair.break_line();
-    pair.client.retry_now(pair.instant());
+    pair.client.wake(pair.instant());
     pair.run();
     assert_eq!(pair.client.status().state, Connection::Online);
     pair.client.disconnect(pair.instant());
     pair.ask(Verb::Get, "/todo", Value::Null);
-    pair.client.retry_now(pair.instant());
+    pair.client.wake(pair.instant());
     pair.run();
     assert_eq!(pair.client.status().state, Connection::Offline);
 }

@@ -19,7 +19,7 @@ fn without_link() -> Pair {
 /// Brings the link up, while requests over HTTP stay in flight.
 fn bring_link_up(pair: &mut Pair) {
     pair.is_cut = false;
-    pair.client.retry_now(pair.instant());
+    pair.client.wake(pair.instant());
     pair.carry_out();
     while pair.client.status().state != Connection::Online {
         pair.step_up();
@@ -134,7 +134,7 @@ fn write_in_flight_over_http_when_the_link_comes_up_is_committed_and_answered_on
         pair.wait(4_000);
         let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
         pair.is_cut = false;
-        pair.client.retry_now(pair.instant());
+        pair.client.wake(pair.instant());
         if is_http_first {
             pair.step_http();
             pair.step_http_answer();
@@ -265,7 +265,7 @@ fn request_is_sent_over_http_if_the_connection_is_refused_for_good() {
     assert_eq!(pair.refused, ["E_SITE: there is no site newsite"]);
     assert_eq!(pair.status_of(saved), Some(200));
     assert_eq!(pair.client.status().state, Connection::Offline);
-    pair.client.retry_now(pair.instant());
+    pair.client.wake(pair.instant());
     pair.wait(600_000);
     assert_eq!(pair.refused.len(), 1, "the client does not try again");
     pair.server.refuses = None;

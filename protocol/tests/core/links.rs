@@ -6,34 +6,34 @@ use backwire_protocol::link::{Link, Step};
 use backwire_protocol::packet::{Kind, Packet};
 use serde_json::{Value, json};
 
-const AUTH: &str = r#"{"backwire":1}"#;
+pub const AUTH: &str = r#"{"backwire":1}"#;
 
-fn at(milliseconds: u64) -> Instant {
+pub fn at(milliseconds: u64) -> Instant {
     Instant::from_millis(milliseconds)
 }
 
-fn steps(link: &mut Link) -> Vec<Step> {
+pub fn steps(link: &mut Link) -> Vec<Step> {
     std::iter::from_fn(|| link.next_step()).collect()
 }
 
-fn packet(kind: Kind, data: Value) -> Packet<Json> {
+pub fn packet(kind: Kind, data: Value) -> Packet<Json> {
     Packet { kind, namespace: String::new(), ack: None, data: Some(Json(data)) }
 }
 
-fn bare(kind: Kind) -> Packet<Json> {
+pub fn bare(kind: Kind) -> Packet<Json> {
     Packet { kind, namespace: String::new(), ack: None, data: None }
 }
 
-fn open_packet() -> Packet<Json> {
+pub fn open_packet() -> Packet<Json> {
     packet(Kind::Open, json!({"sid": "x", "pingInterval": 25_000, "pingTimeout": 20_000}))
 }
 
-fn joined() -> Packet<Json> {
+pub fn joined() -> Packet<Json> {
     packet(Kind::Connect, json!({"sid": "y"}))
 }
 
-fn up(seed: u64) -> Link {
-    let mut link = Link::new(AUTH.into(), seed);
+pub fn up(seed: u64) -> Link {
+    let mut link = Link::new(Some(AUTH.into()), seed);
     link.connect(at(0));
     link.received(at(0), &open_packet());
     link.received(at(0), &joined());
@@ -43,7 +43,7 @@ fn up(seed: u64) -> Link {
 
 #[test]
 fn client_joins_after_the_open_packet_of_the_server() {
-    let mut link = Link::new(AUTH.into(), 1);
+    let mut link = Link::new(Some(AUTH.into()), 1);
     link.connect(at(0));
     assert_eq!(steps(&mut link), [Step::Open]);
     link.received(at(1), &open_packet());
@@ -81,7 +81,7 @@ fn link_closes_when_a_device_wakes_from_sleep() {
 
 #[test]
 fn connection_attempt_ends_after_twenty_seconds_without_a_packet() {
-    let mut link = Link::new(AUTH.into(), 1);
+    let mut link = Link::new(Some(AUTH.into()), 1);
     link.connect(at(0));
     steps(&mut link);
     link.tick(at(20_000));
@@ -141,7 +141,7 @@ fn refusal(message: &str) -> Packet<Json> {
 
 #[test]
 fn link_tries_again_after_a_temporary_refusal_without_a_report() {
-    let mut link = Link::new(AUTH.into(), 1);
+    let mut link = Link::new(Some(AUTH.into()), 1);
     for now in [0, 5_000, 10_000] {
         link.tick(at(now));
         link.connect(at(now));
@@ -155,7 +155,7 @@ fn link_tries_again_after_a_temporary_refusal_without_a_report() {
 
 #[test]
 fn permanent_refusal_is_reported_once_and_ends_attempts_until_connect() {
-    let mut link = Link::new(AUTH.into(), 1);
+    let mut link = Link::new(Some(AUTH.into()), 1);
     for now in [0, 5_000] {
         link.connect(at(now));
         assert_eq!(steps(&mut link), [Step::Open]);
@@ -165,7 +165,7 @@ fn permanent_refusal_is_reported_once_and_ends_attempts_until_connect() {
         let refused = Step::Refused("E_TOKEN: expired".into());
         assert_eq!(steps(&mut link), [Step::Close, refused]);
         link.refuse("E_ORIGIN: not from here".into());
-        link.retry_now(at(now));
+        link.wake(at(now));
         link.closed(at(now));
         link.reconnect(at(now));
         link.tick(at(now + 3_600_000));

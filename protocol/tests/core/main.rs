@@ -10,4 +10,5 @@ mod retries;
 mod rooms;
 mod schedules;
 mod support;
+mod waking;
 mod wire;

@@ -233,7 +233,7 @@ const NOW: Instant = Instant::from_millis(0);
 impl Run {
     fn new() -> Self {
         let mut run = Self {
-            client: Client::new("", "s".into(), 1),
+            client: Client::new(Some(""), "s".into(), 1),
             server: Server::default(),
             page: Page::default(),
             down: VecDeque::new(),
@@ -280,7 +280,7 @@ impl Run {
             Act::Break => {
                 self.disconnected();
                 self.client.closed(NOW);
-                self.client.retry_now(NOW);
+                self.client.wake(NOW);
             }
         }
         self.carry_out();

@@ -40,6 +40,12 @@ enum Act {
     LoseAnswers,
     /// Neither transport works, for so long that all reads fail.
     Outage,
+    /// Nothing passes over the open connection any more, and nobody notices.
+    Silence,
+    /// Time passes, and no timer fires.
+    Sleep(u32),
+    Wake,
+    Park,
     Disconnect,
     Connect,
     /// The server refuses connections for good, or the page reports that it does.
@@ -69,6 +75,10 @@ fn act() -> impl Strategy<Value = Act> {
         2 => any::<bool>().prop_map(CutHttp),
         1 => Just(LoseAnswers),
         1 => Just(Outage),
+        2 => Just(Silence),
+        1 => (0..100_000u32).prop_map(Sleep),
+        4 => Just(Wake),
+        1 => Just(Park),
         1 => Just(Disconnect),
         2 => Just(Connect),
         1 => Just(RefuseConnections),
@@ -227,6 +237,10 @@ impl Run {
                 pair.lose_http_answers();
             }
             Act::Outage => self.outage(),
+            Act::Silence => pair.silence(),
+            Act::Sleep(milliseconds) => pair.now += u64::from(*milliseconds),
+            Act::Wake => pair.client.wake(pair.instant()),
+            Act::Park => pair.client.park(pair.instant()),
             Act::Disconnect => pair.client.disconnect(pair.instant()),
             Act::Connect => {
                 pair.server.refuses = None;

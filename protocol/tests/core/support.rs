@@ -572,8 +572,14 @@ pub struct Pair {
     pub max_over_http: (usize, usize),
     /// The number of outputs that asked for other auth.
     pub unauthorized: usize,
+    /// The number of outputs that asked for the auth of a CONNECT.
+    pub asked_for_auth: usize,
     /// Messages of permanent refusals.
     pub refused: Vec<String>,
+    /// Nothing passes over the open WebSocket, and nobody notices.
+    pub is_silent: bool,
+    /// The number of attempts to connect.
+    pub attempts: usize,
     /// The most frames that were in flight to the server at once.
     pub max_in_flight: usize,
 }
@@ -581,7 +587,7 @@ pub struct Pair {
 impl Pair {
     pub fn new(seed: u64) -> Self {
         Self {
-            client: Client::new("", "s".into(), seed),
+            client: Client::new(Some(""), "s".into(), seed),
             server: Server::new(7),
             app: App::default(),
             now: 0,
@@ -598,9 +604,17 @@ impl Pair {
             is_http_cut: false,
             max_over_http: (0, 0),
             unauthorized: 0,
+            asked_for_auth: 0,
             refused: Vec::new(),
+            is_silent: false,
+            attempts: 0,
             max_in_flight: 0,
         }
+    }
+
+    /// Creates a pair whose client asks for its auth before each CONNECT.
+    pub fn asking() -> Self {
+        Self { client: Client::new(None, "s".into(), 1), ..Self::new(1) }
     }
 
     pub fn connected() -> Self {
@@ -757,9 +771,20 @@ impl Pair {
         self.http_answers.iter_mut().for_each(|(_, answer)| *answer = None);
     }
 
+    /// The open WebSocket, if it carries anything.
+    fn carrying_line(&mut self) -> Option<&mut (VecDeque<String>, VecDeque<String>)> {
+        self.line.as_mut().filter(|_| !self.is_silent)
+    }
+
+    /// Lets nothing pass over the open WebSocket any more, as after a change of the network. The
+    /// server has left the connection.
+    pub fn silence(&mut self) {
+        self.is_silent = self.line.is_some();
+    }
+
     /// Moves a frame of the client to the server.
     pub fn step_up(&mut self) -> bool {
-        let Some(frame) = self.line.as_mut().and_then(|(up, _)| up.pop_front()) else {
+        let Some(frame) = self.carrying_line().and_then(|(up, _)| up.pop_front()) else {
             return false;
         };
         self.server.received(&frame);
@@ -788,7 +813,7 @@ impl Pair {
 
     /// Moves a frame of the server to the client.
     pub fn step_down(&mut self) -> bool {
-        let Some(frame) = self.line.as_mut().and_then(|(_, down)| down.pop_front()) else {
+        let Some(frame) = self.carrying_line().and_then(|(_, down)| down.pop_front()) else {
             return false;
         };
         self.receive(&frame);
@@ -834,6 +859,7 @@ impl Pair {
                 }
                 Output::Status(status) => self.statuses.push(status),
                 Output::Unauthorized => self.unauthorized += 1,
+                Output::Authenticate => self.asked_for_auth += 1,
                 Output::Refused(message) => self.refused.push(message),
             }
         }
@@ -852,6 +878,8 @@ impl Pair {
     }
 
     fn open(&mut self) {
+        self.attempts += 1;
+        self.is_silent = false;
         if self.is_cut {
             self.client.closed(self.instant());
             return;

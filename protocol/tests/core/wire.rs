@@ -22,7 +22,7 @@ struct Online {
 impl Online {
     fn new() -> Self {
         let (sent, delivered, finished, refreshed) = Default::default();
-        let client = Client::new("", "s".into(), 1);
+        let client = Client::new(Some(""), "s".into(), 1);
         let mut online = Self { client, sent, delivered, finished, refreshed, requests: 0 };
         online.client.connect(NOW);
         online.open();
@@ -38,7 +38,7 @@ impl Online {
 
     fn reopen(&mut self) {
         self.client.closed(NOW);
-        self.client.retry_now(NOW);
+        self.client.wake(NOW);
         self.open();
     }
 

@@ -58,7 +58,7 @@ impl Page {
             server: Server::new(is_orderly),
             targets: BTreeMap::new(),
             asks: 0,
-            client: Client::new("", "s".into(), seed),
+            client: Client::new(Some(""), "s".into(), seed),
             queries: Queries::new(),
             requests: BTreeMap::new(),
             criteria: BTreeMap::new(),
@@ -221,7 +221,10 @@ impl Page {
                 }
                 Output::Deliver(delivery) => self.deliver(&delivery.room, &delivery.changes),
                 Output::Refresh(room) => self.queries.refresh(&room),
-                Output::Status(_) | Output::Http(_) | Output::Unauthorized => {}
+                Output::Status(_)
+                | Output::Http(_)
+                | Output::Unauthorized
+                | Output::Authenticate => {}
                 Output::Refused(message) => panic!("refused: {message}"),
             }
             self.follow();

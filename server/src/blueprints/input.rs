@@ -6,12 +6,13 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use backwire_records::brackets;
 use backwire_records::change::{Attributes, Id};
-use http::{StatusCode, header};
+use http::header;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::http::emulation;
 use crate::parse_claim::parse;
+use crate::shared::Shared;
 
 /// The unparsed body of a request.
 #[derive(Debug)]
@@ -20,16 +21,11 @@ pub(crate) struct Input(pub(super) Bytes);
 impl<S: Send + Sync> FromRequest<S> for Input {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self> {
-        let limit = request.extensions().get::<BodyLimit>().map_or(usize::MAX, |limit| limit.0);
-        let kind = request.headers().get(header::CONTENT_TYPE);
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let kind = parts.headers.get(header::CONTENT_TYPE);
         let is_form = kind.is_some_and(|kind| kind.as_bytes().starts_with(emulation::FORM));
-        let read = Bytes::from_request(request, state).await;
-        let too_large = || Error::TooLarge { size: format!("more than {limit} bytes"), limit };
-        let bytes = read.map_err(|refused| match refused.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            _ => Error::BadBody("the body could not be read"),
-        })?;
+        let bytes = emulation::read(body, Shared::of(&parts).body_limit).await?;
         // Some clients send JSON with another content type: curl declares every body as a form.
         let is_json = matches!(bytes.first(), None | Some(b'{' | b'['));
         if is_form && !is_json { from_form(&bytes) } else { Ok(Self(bytes)) }
@@ -117,7 +113,3 @@ fn with_query(query: Vec<(String, String)>, body: Attributes) -> Attributes {
     all.extend(body);
     all
 }
-
-/// The maximum size of a body in bytes, for the error message.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BodyLimit(pub(crate) usize);

@@ -1,10 +1,11 @@
 //! The scripts that pages load: `/backwire.js` and the parts that it loads, its ES module, and
 //! the stock Socket.IO client at the path from which pages made for Sails load it.
 //!
-//! `build.rs` embeds the scripts that the JavaScript build has produced. A server built without
-//! them still works for every other client, and answers requests for a script with the reason.
+//! `build.rs` embeds the scripts that the JavaScript build has produced: it finds their parts by
+//! their file names. A server built without them still works for every other client, and answers
+//! requests for a script with the reason.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -38,16 +39,11 @@ pub(crate) const GET_COOKIE: &str = "/__getcookie";
 
 /// Creates the routes of the scripts of Backwire.
 pub(crate) fn router() -> Router {
-    static SCRIPT: Asset = Asset::new(BACKWIRE_JS);
-    static LIVE: Asset = Asset::new(BACKWIRE_LIVE_JS);
-    static EXTRA: Asset = Asset::new(BACKWIRE_EXTRA_JS);
-    static MODULE: Asset = Asset::new(BACKWIRE_ESM_JS);
-    Router::new()
-        .route("/backwire.js", get(async |headers: HeaderMap| SCRIPT.answer(&headers)))
-        .route("/backwire.live.js", get(async |headers: HeaderMap| LIVE.answer(&headers)))
-        .route("/backwire.extra.js", get(async |headers: HeaderMap| EXTRA.answer(&headers)))
-        .route("/backwire.esm.js", get(async |headers: HeaderMap| MODULE.answer(&headers)))
-        .route(GET_COOKIE, get(get_cookie))
+    let router = Router::new().route(GET_COOKIE, get(get_cookie));
+    SCRIPTS.iter().fold(router, |router, (path, content)| {
+        let script = Arc::new(Asset::new(*content));
+        router.route(path, get(async move |headers: HeaderMap| script.answer(&headers)))
+    })
 }
 
 /// Answers the script that `sails.io.js` loads before it connects from a page of another origin.

@@ -74,15 +74,19 @@ fn has_form(request: &Request) -> bool {
     is_write && kind.is_some_and(|kind| kind.as_bytes().starts_with(FORM))
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes> {
-    let read = body.collect().await.map_err(|error| {
-        let error = error.into_inner();
-        match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => Error::TooLarge { size: format!("more than {limit} bytes"), limit },
-            None => Error::BadBody("the body could not be read"),
-        }
+/// Reads a body. The refusal of a large body names `limit`.
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes> {
+    let read = body.collect().await.map_err(|error| match is_over_limit(&error) {
+        true => Error::TooLarge { size: format!("more than {limit} bytes"), limit },
+        false => Error::BadBody("the body could not be read"),
     });
     Ok(read?.to_bytes())
+}
+
+/// Whether a body could not be read because of the limit of its bytes. Each layer may have wrapped
+/// the error.
+fn is_over_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<LengthLimitError>() || error.source().is_some_and(is_over_limit)
 }
 
 /// Replaces a form with a model and nothing else by that model. Removes `_method`, which is not a

@@ -85,6 +85,23 @@ impl Files {
         found.status() != StatusCode::NOT_FOUND
     }
 
+    /// Returns the refusal of a request of our runtime that reads a file. Stock clients cannot
+    /// resend it over HTTP, so they get the resource.
+    pub(super) fn refusal<'a>(
+        &'a self,
+        request: &Request,
+    ) -> impl Future<Output = Option<Response>> + use<'a> {
+        let client = request.extensions().get::<Client>();
+        let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);
+        let is_read = [Method::GET, Method::HEAD].contains(request.method());
+        let read = (is_runtime && is_read).then(|| request.uri().clone());
+        async move {
+            let uri = read?;
+            let is_file = self.has(&uri).await;
+            is_file.then(|| Error::HttpOnly(uri.path().to_owned()).into_response())
+        }
+    }
+
     /// Whether the directory has an entry with the first name in a path. Most reads are of
     /// resources, and this check saves them a request to `ServeDir`.
     fn may_contain(&self, path: &str) -> bool {
@@ -119,18 +136,14 @@ async fn skip_private_files(
     next.run(request).await
 }
 
-/// Refuses reads of files by our runtime. Stock clients cannot resend them over HTTP, so they get
-/// the resource.
-pub(super) async fn refuse_file_reads(
-    State(files): State<Files>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let client = request.extensions().get::<Client>();
-    let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);
-    let is_read = [Method::GET, Method::HEAD].contains(request.method());
-    if is_runtime && is_read && files.has(request.uri()).await {
-        return Error::HttpOnly(request.uri().path().to_owned()).into_response();
+/// Makes a router of sockets refuse reads of files.
+pub(super) fn refuse_file_reads_of(router: Router, files: Files) -> Router {
+    router.layer(from_fn_with_state(files, refuse_file_reads))
+}
+
+async fn refuse_file_reads(State(files): State<Files>, request: Request, next: Next) -> Response {
+    match files.refusal(&request).await {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
     }
-    next.run(request).await
 }

@@ -39,19 +39,16 @@ pub(super) fn assemble(
     addresses: &Arc<Addresses>,
     socket_layer: CompatLayer,
 ) -> Router {
-    let Logic { shared, budgets, delivery_service, parse_limits, router, .. } = logic;
-    let Shared { environment, engine, routing, .. } = &**shared;
+    let Logic { shared, budgets, delivery_service, parse_limits, .. } = logic;
+    let Shared { environment, engine, .. } = &**shared;
     let Budgets { limits, requests, output } = budgets;
     let requests = RequestBudget {
         memory: Arc::clone(requests),
         max_body_bytes: Limits::of(settings).message,
         timeout: settings.limits.body_deadline,
     };
-    let with_layers = |routes| router::with_layers(routes, Arc::clone(shared), settings.body_limit);
-    let with_pages = Files::new(settings).map(|files| {
-        let routed = routes.router().fallback_service(files.serve(router::resources()));
-        with_layers(routes.normalize_urls(routed, routing))
-    });
+    let files = Files::new(settings);
+    let resources = files.map_or_else(router::resources, |it| it.serve(router::resources()));
     let metrics_sources = MetricsSources {
         limits: Arc::clone(limits),
         output: Arc::clone(output),
@@ -68,8 +65,8 @@ pub(super) fn assemble(
             delivery_queue.enqueue_function(),
         ));
     let admission = Admission { sites: settings.sites.clone(), api_key: settings.api_key.clone() };
-    let over_http = with_layers(services)
-        .fallback_service(with_pages.unwrap_or_else(|| router.clone()))
+    let over_http = router::with_layers(services, shared)
+        .fallback_service(routes.before(resources, shared))
         .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
         .layer(middleware::from_fn_with_state(Arc::clone(parse_limits), values::check))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check))

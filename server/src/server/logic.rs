@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use backwire_engine::{self as engine, Engine, Environment, Interest};
 use backwire_environment::Task;
 use backwire_records::change::Change;
@@ -31,7 +30,7 @@ use crate::parse_claim::ParseLimits;
 use crate::push_backlog::PushBacklog;
 use crate::resume::SharedLogs;
 use crate::route::Routing;
-use crate::router::{self, Files, Routes};
+use crate::router::{Files, Routes, SocketRoutes};
 use crate::settings::Settings;
 use crate::shared::{SessionPolicy, Shared};
 use crate::sites::HttpClient;
@@ -71,8 +70,6 @@ pub(crate) struct Logic {
     pub(crate) budgets: Budgets,
     pub(crate) delivery_service: DeliveryService,
     pub(crate) parse_limits: Arc<ParseLimits>,
-    /// The routes for requests over sockets.
-    pub(crate) router: Router,
     searched_bytes: usize,
 }
 
@@ -145,6 +142,7 @@ impl Logic {
             shared_logs: SharedLogs::new(environment.clone(), &settings.limits),
             max_rooms: settings.limits.rooms_per_connection,
             resume_work: settings.limits.resume_work,
+            body_limit: settings.body_limit,
             reads: settings.limits.reads(),
             undeclared: UndeclaredResources::new(
                 settings.models.undeclared_resources(),
@@ -159,20 +157,12 @@ impl Logic {
             },
             ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
         });
-        let resources = router::resources_for_sockets(Files::new(settings));
-        let router = routes.router().fallback_service(resources);
-        let router = routes.normalize_urls(router, &shared.routing);
-        let router = router::with_layers(router, Arc::clone(&shared), settings.body_limit);
         let parse_limits = ParseLimits::new(environment, &settings.limits);
-        let answers = Answers::new(
-            router.clone(),
-            Arc::clone(&shared),
-            settings.body_limit,
-            Arc::clone(&parse_limits),
-        );
+        let routes = SocketRoutes::new(routes, Files::new(settings), &shared);
+        let answers = Answers::new(routes, Arc::clone(&shared), Arc::clone(&parse_limits));
         sockets.open(answers, delivery_service.clone());
         let searched_bytes = settings.limits.searched_bytes;
-        Ok(Self { shared, budgets, delivery_service, parse_limits, router, searched_bytes })
+        Ok(Self { shared, budgets, delivery_service, parse_limits, searched_bytes })
     }
 
     /// Starts the tasks that send the changes of the engine and the messages of back ends.

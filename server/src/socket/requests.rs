@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use backwire_engine::Environment;
+use backwire_protocol::wire::PROBE;
 use backwire_records::access::ExpiringPrincipal;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
@@ -21,7 +22,7 @@ use super::site_connection::SiteConnection;
 use super::turn::{Turn, Turns};
 use super::{Counters, Limits, SEND_BUFFER_POLL_INTERVAL, Sockets};
 use crate::answer::Answer;
-use crate::answers::Answers;
+use crate::answers::{self, Answers};
 use crate::delivery::service::DeliveryService;
 use crate::delivery::site_client::ConnectRequest;
 use crate::dialect::Dialect;
@@ -178,6 +179,9 @@ impl ConnectionHandler for RequestHandler {
             }
             None => self.context.requests.claim(client.address(), bytes),
         };
+        if *text == *PROBE.as_bytes() && client.dialect() == Dialect::Runtime {
+            return self.context.answer_probe(&client, ack);
+        }
         let event = QueuedEvent::new(text, ack, is_binary);
         let is_websocket = client.socket.is_websocket();
         self.connection.learn_dialect(&event);
@@ -263,6 +267,12 @@ impl SocketContext {
             let refusal = (Some(ack), Err(self.refusal(client, limit)));
             self.send_pending(client, std::iter::once(refusal)).await;
         }
+    }
+
+    /// Answers a probe, which does not wait for the answers before it. If there is no room for its
+    /// answer, the client has something else to read, and needs no answer.
+    fn answer_probe(&self, client: &Client, ack: Option<i64>) {
+        client.try_answer(ack, &mut answers::to_probe(), self.answers.output_budget());
     }
 
     /// Returns the error of an event that a limit refuses.

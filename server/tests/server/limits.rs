@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::routing::get;
 use backwire::Context;
 use backwire::settings::{Heartbeat, Settings, SocketIo, Store, Transports};
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::client::{Socket, builder, refusal, server, start};
+use crate::intercepted::{Call, Interceptor, intercepted_by};
 
 fn keyed(key: Value) -> Value {
     json!(["post", { "url": "/todo", "headers": { "Idempotency-Key": key }, "data": {} }])
@@ -93,14 +95,19 @@ async fn body_of_2_mb_is_413_over_http_and_sockets() {
 async fn body_without_a_content_length_is_limited_too() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let server = start(builder().body_limit(10)).await;
-    let mut stream = tokio::net::TcpStream::connect(server.addr()).await.unwrap();
-    let request = "POST /todo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-                   transfer-encoding: chunked\r\n\r\n14\r\n{\"title\":\"too long\"}\r\n0\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    assert!(answer.contains(r#""code":"E_TOO_LARGE""#), "{answer}");
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    for (kind, body) in [("", r#"{"title":"too long"}"#), (form, "title=a+text+of+20+b")] {
+        let mut stream = tokio::net::TcpStream::connect(server.addr()).await.unwrap();
+        let request = format!(
+            "POST /todo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{kind}\
+             transfer-encoding: chunked\r\n\r\n14\r\n{body}\r\n0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.contains(r#""code":"E_TOO_LARGE""#), "{answer}");
+    }
     server.shutdown().await;
 }
 
@@ -153,6 +160,30 @@ async fn panic_of_a_handler_is_500_and_the_connection_stays_open() {
     let mut socket = Socket::runtime(&server).await;
     assert_eq!(socket.get("/broken").await["statusCode"], 500);
     assert_eq!(socket.get("/todo").await["statusCode"], 200);
+    server.shutdown().await;
+}
+
+/// Panics at each read of a list.
+struct Broken;
+
+#[async_trait]
+impl Interceptor for Broken {
+    async fn before(&self, call: Call<'_>) -> Result<(), backwire::engine::Error> {
+        match call {
+            Call::Find => panic!("a bug"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn panic_in_a_resource_is_500_and_the_connection_stays_open() {
+    let server = start(builder().engine(intercepted_by(&Arc::new(Broken)))).await;
+    let mut socket = Socket::runtime(&server).await;
+    let refused = socket.get("/todo").await;
+    assert_eq!(refusal(&refused), json!([500, "E_INTERNAL_SERVER_ERROR"]));
+    assert_eq!(socket.get("/todo/7").await["statusCode"], 404);
+    assert_eq!(status(&server, "/todo").await, 500);
     server.shutdown().await;
 }
 

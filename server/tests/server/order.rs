@@ -177,3 +177,19 @@ async fn writes_in_flight_wait_for_the_engine_together() {
     assert_eq!(socket.ack(3).await["statusCode"], 201);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn probe_is_answered_before_the_requests_in_progress() {
+    let end = Arc::new(Notify::new());
+    let is_over = Arc::clone(&end);
+    let slow = get(async move || is_over.notified().await);
+    let server = start(builder().route("/slow", slow)).await;
+    let mut socket = Socket::runtime(&server).await;
+    socket.feed(r#"421["get",{"url":"/slow"}]"#.to_owned()).await;
+    socket.feed(r#"420["resume",[]]"#.to_owned()).await;
+    socket.flush().await;
+    assert_eq!(socket.next_frame().await, "430[[]]");
+    end.notify_one();
+    assert!(socket.next_frame().await.starts_with("431["));
+    server.shutdown().await;
+}

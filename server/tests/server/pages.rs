@@ -1,5 +1,7 @@
 //! Files and routes beside resources.
 
+use std::collections::BTreeSet;
+
 use axum::routing::get;
 use backwire::Context;
 use serde_json::json;
@@ -148,11 +150,22 @@ async fn is_served_compressed(server: &backwire::Server, path: &str) {
     }
 }
 
+/// The paths of the scripts that were built. Pages load the parts of the runtime by these names.
+fn built_scripts() -> impl Iterator<Item = String> {
+    let dist = concat!(env!("CARGO_MANIFEST_DIR"), "/../js-shim/dist");
+    let names = std::fs::read_dir(dist).into_iter().flatten();
+    let names = names.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name.starts_with("backwire.") && name.ends_with(".js"))
+        .map(|it| format!("/{it}"))
+}
+
 #[tokio::test]
 async fn scripts_are_served_or_reported_as_missing() {
     let server = server().await;
-    let ours = ["/backwire.js", "/backwire.live.js", "/backwire.extra.js", "/backwire.esm.js"];
-    for path in ours.into_iter().chain(["/socket.io/socket.io.js"]) {
+    let ours = ["/backwire.js", "/backwire.esm.js"].map(str::to_owned).into_iter();
+    let all: BTreeSet<_> = ours.chain(built_scripts()).collect();
+    for path in all.iter().map(String::as_str).chain(["/socket.io/socket.io.js"]) {
         let url = format!("http://{}{path}", server.addr());
         // Pages of any origin may load the scripts. Their requests are checked separately.
         let request = reqwest::Client::new().get(url).header("origin", "https://page.example");

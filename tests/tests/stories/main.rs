@@ -30,4 +30,7 @@ mod restart;
 mod script_tag;
 mod several_servers;
 mod tutorial;
+mod users;
+mod versions;
+mod waking;
 mod writes;

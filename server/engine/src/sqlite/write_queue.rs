@@ -1,6 +1,7 @@
 //! The queues of the writer, which take [turns](RoundRobin).
 
 use std::sync::Arc;
+use std::thread;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -72,9 +73,20 @@ impl WriteQueueReceiver {
         }
     }
 
-    /// Returns the next job, if there is one.
-    pub(super) fn next(&self) -> Option<Job> {
-        self.0.state.lock().jobs.pop()
+    /// Returns the next job, if there is one or one comes while other threads run. The writer lets
+    /// them run at most as often as `yields` says, and each time counts it down.
+    ///
+    /// If all cores are busy, they are about to queue more writes, and one commit of many writes
+    /// costs much less than many commits. If a core is idle, this takes no time.
+    pub(super) fn next(&self, yields: &mut u32) -> Option<Job> {
+        loop {
+            let job = self.0.state.lock().jobs.pop();
+            if job.is_some() || *yields == 0 {
+                return job;
+            }
+            *yields -= 1;
+            thread::yield_now();
+        }
     }
 }
 

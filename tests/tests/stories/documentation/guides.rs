@@ -39,8 +39,11 @@ async fn guide_to_unsent_state_shows_what_is_not_saved() {
     let text = "You are offline. 1 changes are not saved yet.";
     page.until(&format!("$('#connection').text() === '{text}'"), format!("the text {text:?}"))
         .await;
+    page.until("$('li.waiting').length === 1", "the mark of a change that waits").await;
+    assert_eq!(page.value("Backwire.pending().map(it => it.method).join()").await, "post");
     server.start_again();
     page.until("$('#connection').text() === ''", "the write to be sent").await;
+    page.until("$('li.waiting').length === 0", "no change to wait").await;
     page.until("$('li.pending').length === 0", "the mark to be gone").await;
     assert_eq!(
         page.value("Object.keys(todos.at(0).attributes).includes('isPending')").await,
