@@ -36,13 +36,13 @@ pub(crate) use target::Target;
 
 /// `GET /todo`
 async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let data = input.optional_attributes()?;
+    let data = input.attributes()?;
     let Target { route: Route { resource, .. }, model, query } = of;
     if sends_models(&cx)
         && let Some(id) = id_in_request(&query, &data, &model.key)
     {
         let criteria = Criteria::with_attribute_in(&model, &model.key, [&id]);
-        return read_one(&cx, (resource, id), criteria, &model.find.populate).await;
+        return read_one(&cx, (resource, id), criteria, &model.default_populate()).await;
     }
     let mut parameters = parameters(&cx, &resource, &model, query, data)?;
     let populate = populate(&mut parameters, &model)?;
@@ -55,7 +55,7 @@ async fn find(cx: Context, of: Target, input: Input) -> Result<Reply> {
 
 /// `GET /todo/7`
 async fn find_one(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let data = input.optional_attributes()?;
+    let data = input.attributes()?;
     let Target { route: Route { resource, id, .. }, model, query } = of;
     let (requested, id) = match language_of(&cx) {
         // Clients of Sails 0.9 send the model with a read.
@@ -92,7 +92,7 @@ fn parameters(
 /// Returns the associations to populate: those of the request, or else those of the model.
 fn populate(parameters: &mut Parameters, model: &Model) -> Result<Populate> {
     let requested = Populate::take(parameters, model.associations())?;
-    Ok(requested.unwrap_or_else(|| model.find.populate.clone()))
+    Ok(requested.unwrap_or_else(|| model.default_populate()))
 }
 
 /// Returns the query language of the caller. Only a connection shows that a client speaks Sails
@@ -129,7 +129,7 @@ async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
         Records::Many(records) => {
             let changes = cx.create_each(resource, records).await?;
             let records: Vec<_> = changes.iter().map(|change| &change.after).collect();
-            let reply = Reply::created(Json(records));
+            let reply = Reply::created(&cx, Json(records));
             Ok(changes
                 .last()
                 .map_or_else(Reply::nothing_created, |last| reply.with_position(last.position)))
@@ -152,7 +152,7 @@ async fn update(cx: Context, of: Target, input: Input, operation: Operation) -> 
 /// `DELETE /todo/7`, or `/todo` with the id in the body
 async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let Target { route: Route { resource, id, .. }, model, query } = of;
-    let requested = input.optional_attributes_with_query(query)?;
+    let requested = input.attributes_with_query(query)?;
     write(&cx, resource, Action::Destroy(one_id(id, &requested, &model.key)?)).await
 }
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use backwire_records::change::Resource;
-use backwire_records::model::{Model, ModelError, Models, Undeclared};
+use backwire_records::model::{Conventions, ModelError, ModelSettings, Models, Undeclared};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -47,7 +47,8 @@ macro_rules! define_config {
             io: Option<Block<IoBlock>>,
             undeclared: Option<Undeclared>,
             cors: Option<Block<Cors>>,
-            resources: BTreeMap<String, Model>,
+            resource_defaults: Option<ModelSettings>,
+            resources: BTreeMap<String, ModelSettings>,
         }
 
         impl Config {
@@ -128,7 +129,7 @@ impl Config {
         if let Some(undeclared) = self.undeclared {
             settings.models.undeclared(undeclared);
         }
-        declare(self.resources, &mut settings.models)?;
+        declare(self.resource_defaults, self.resources, &mut settings.models)?;
         Ok(settings)
     }
 
@@ -143,10 +144,18 @@ impl Config {
 }
 
 /// Declares the resources of a file.
-fn declare(resources: BTreeMap<String, Model>, models: &mut Models) -> Result<(), ModelError> {
+fn declare(
+    defaults: Option<ModelSettings>,
+    resources: BTreeMap<String, ModelSettings>,
+    models: &mut Models,
+) -> Result<(), ModelError> {
+    if let Some(defaults) = &defaults {
+        models.set_defaults(defaults.clone().into())?;
+    }
+    let defaults = defaults.unwrap_or_default();
     let mut declared = BTreeSet::new();
-    for (name, model) in resources {
-        models.declare(&name, model)?;
+    for (name, settings) in resources {
+        models.declare(&name, settings.or(&defaults).into())?;
         if let Some(twice) = Resource::parse(&name).filter(|name| !declared.insert(name.clone())) {
             return Err(ModelError::Twice(twice));
         }

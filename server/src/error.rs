@@ -9,6 +9,7 @@
 
 mod kind;
 mod response;
+mod sails_response;
 
 use std::time::Duration;
 

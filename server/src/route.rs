@@ -133,7 +133,8 @@ impl Routing {
             && let Some(resource) = self.resource(name).filter(|it| !self.overridden.contains(it))
             && id.len() <= 1
         {
-            let id = id.first().map(|id| Id::parse(id).ok_or_else(no_route)).transpose()?;
+            let id =
+                id.first().map(|id| self.id(&resource, id).ok_or_else(no_route)).transpose()?;
             return Ok(Route { resource, id, operation: Some(operation), nested: None });
         }
         if let Some(route) = self.collection_shortcut(&shortcut) {
@@ -143,13 +144,12 @@ impl Routing {
         let segments = segments(rest)?;
         let (name, ids) = segments.split_first().ok_or_else(no_route)?;
         let resource = self.resource(name).ok_or_else(no_route)?;
-        let parsed = |id: &String| Id::parse(id).ok_or_else(no_route);
+        let parsed = |id: &String| self.id(&resource, id).ok_or_else(no_route);
         let (id, nested) = match ids {
             [] => (None, None),
             [id] => (Some(parsed(id)?), None),
             [id, attribute, member @ ..] if member.len() <= 1 => {
-                let member = member.first().map(parsed).transpose()?;
-                let nested = self.nested(&resource, attribute, member);
+                let nested = self.nested(&resource, attribute, member.first());
                 (Some(parsed(id)?), Some(nested.ok_or_else(no_route)?))
             }
             _ => return Err(no_route()),
@@ -161,12 +161,13 @@ impl Routing {
     fn collection_shortcut(&self, segments: &[String]) -> Option<Route> {
         let [name, id, attribute, word, member @ ..] = segments else { return None };
         let (operation, member) = match (&*word.to_ascii_lowercase(), member) {
-            ("add", [id]) => (Operation::Put, Some(Id::parse(id)?)),
-            ("remove", [id]) => (Operation::Destroy, Some(Id::parse(id)?)),
+            ("add", [id]) => (Operation::Put, Some(id)),
+            ("remove", [id]) => (Operation::Destroy, Some(id)),
             ("replace", []) => (Operation::Put, None),
             _ => return None,
         };
-        let (resource, id) = (self.resource(name)?, Some(Id::parse(id)?));
+        let resource = self.resource(name)?;
+        let id = Some(self.id(&resource, id)?);
         let nested = self.nested(&resource, attribute, member)?;
         let is_one = matches!(nested.association.link, Link::Holds { .. });
         if is_one || self.paths.shortcuts != Shortcuts::Write {
@@ -177,14 +178,23 @@ impl Routing {
 
     /// Parses the association of a record. Like shortcuts, associations do not bypass handlers of
     /// the user.
-    fn nested(&self, resource: &Resource, name: &str, id: Option<Id>) -> Option<NestedRoute> {
+    fn nested(&self, resource: &Resource, name: &str, id: Option<&String>) -> Option<NestedRoute> {
         let (attribute, association) = self.models.associations().named(resource, name)?;
+        let id = match id {
+            Some(id) => Some(self.id(&association.target, id)?),
+            None => None,
+        };
         let resources = [resource, &association.target];
         let is_overridden = resources.iter().any(|it| self.overridden.contains(it));
         let (attribute, association) = (attribute.to_owned(), association.clone());
         let is_one = matches!(association.link, Link::Holds { .. });
         let is_allowed = !is_overridden && (!is_one || id.is_none());
         is_allowed.then_some(NestedRoute { attribute, association, id })
+    }
+
+    /// Returns the id in a path.
+    fn id(&self, resource: &Resource, text: &str) -> Option<Id> {
+        self.models.of(resource)?.id_in_url(text)
     }
 
     fn resource(&self, name: &str) -> Option<Resource> {

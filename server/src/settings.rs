@@ -38,7 +38,7 @@ use std::time::Duration;
 use backwire_engine::Window;
 use backwire_records::messages::flake::Node;
 use backwire_records::messages::rules::Ttl;
-use backwire_records::model::{Models, Undeclared};
+use backwire_records::model::{Conventions, Models, Undeclared};
 
 use crate::route::{Paths, Shortcuts};
 use crate::sites::Sites;
@@ -134,7 +134,11 @@ impl Settings {
     /// Returns the paths of resources.
     pub(crate) fn paths(&self) -> Paths {
         let (prefix, rest_prefix) = (self.prefix.clone(), self.rest_prefix.clone());
-        Paths { prefix, rest_prefix, shortcuts: self.shortcuts }
+        let by_convention = match self.compat {
+            Conventions::Backwire => Shortcuts::default(),
+            Conventions::Sails => Shortcuts::Write,
+        };
+        Paths { prefix, rest_prefix, shortcuts: self.shortcuts.unwrap_or(by_convention) }
     }
 
     /// Returns how long messages wait at sites without a `clientTtl`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use backwire_engine::{self as engine, CommitOutcome, Engine, Environment, ReadOptions};
 use backwire_records::change::Resource;
-use backwire_records::model::{Model, Models};
+use backwire_records::model::{Conventions, Model, Models};
 use backwire_records::write::{RecordLimits, Write};
 use http::request::Parts;
 use tokio::sync::Notify;
@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) backlog: Arc<PushBacklog>,
     pub(crate) announcer: Announcer,
     pub(crate) models: Arc<Models>,
+    pub(crate) conventions: Conventions,
     pub(crate) routing: Routing,
     pub(crate) sessions: SessionPolicy,
     /// Wakes the task that removes references to destroyed records.

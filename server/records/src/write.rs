@@ -330,7 +330,9 @@ impl Write {
             let is_changed = |before: &Attributes| model.is_changed(before, &change.set);
             is_changed(&before) || dangling.resolve(before).is_some_and(|it| is_changed(&it))
         };
-        let is_unchanged = before.is_some_and(|before| !is_changed(before));
+        // In Sails each update touches the record, and is published.
+        let is_touched = model.conventions.are_of_sails();
+        let is_unchanged = !is_touched && before.is_some_and(|before| !is_changed(before));
         Ok(if is_unchanged {
             Decision::Unchanged(unchanged(change))
         } else {
@@ -373,7 +375,7 @@ impl Write {
             }
             (Action::Upsert(..), None) if !id.is_exact() => return Err(WriteError::BadId),
             (Action::Upsert(..), None) if !model.accepts_id(&id) => {
-                return Err(WriteError::WrongId(model.ids));
+                return Err(WriteError::WrongId(model.id_source()));
             }
             (Action::Create(mut given) | Action::Upsert(_, mut given), None) => {
                 let signed = author.map_or(Ok(()), |it| model.access.set_owner(&mut given, it));

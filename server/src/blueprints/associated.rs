@@ -49,17 +49,17 @@ pub(super) async fn answer(
     }
     match (operation, &request.nested.id) {
         (Operation::Find, _) => {
-            let (data, model) = (input.optional_attributes()?, request.model()?);
+            let (data, model) = (input.attributes()?, request.model()?);
             let parameters = parameters(&request.cx, request.target(), &model, query, data)?;
             return request.find(&record, parameters).await;
         }
         (Operation::Create, _) => return request.create(input.attributes()?).await,
         (Operation::Destroy, Some(member)) => {
-            request.check_same_id(member, &input.optional_attributes()?)?;
+            request.check_same_id(member, &input.attributes()?)?;
             request.remove(member).await?;
         }
         (_, Some(member)) => {
-            let sent = input.optional_attributes()?;
+            let sent = input.attributes()?;
             request.check_same_id(member, &sent)?;
             request.check_has_no_values(&sent)?;
             request.add(member).await?;

@@ -1,6 +1,8 @@
 //! Chooses the blueprint of a request, by its path and verb.
 
 use axum::response::{IntoResponse, Response};
+use backwire_records::change::Id;
+use backwire_records::model::{Ids, Model};
 use http::{Method, header};
 
 use super::input::Input;
@@ -27,6 +29,10 @@ pub(crate) async fn answer(
     // Until the request writes, it may still be refused for lack of memory.
     cx.set_writing(false);
     input.check_size(of.model.most.body)?;
+    let is_sails = of.model.conventions.are_of_sails();
+    if is_sails && !may_have(&of.model, of.route.id.as_ref()) {
+        return Ok(Error::no_id_in_sails(&of.model.key));
+    }
     let reply = match operation {
         // Boxed, because otherwise every request would reserve memory for this future.
         _ if of.route.nested.is_some() => {
@@ -38,5 +44,16 @@ pub(crate) async fn answer(
         Operation::Update | Operation::Put => update(cx, of, input, operation).await,
         Operation::Destroy => destroy(cx, of, input).await,
     };
-    Ok(if method == Method::HEAD { reply?.without_body() } else { reply?.into_response() })
+    match reply {
+        Err(error) if is_sails => Ok(error.into_sails_response()),
+        Err(error) => Err(error),
+        Ok(reply) if method == Method::HEAD => Ok(reply.without_body()),
+        Ok(reply) => Ok(reply.into_response()),
+    }
+}
+
+/// Whether a resource may have a record with this id. Sails refuses a url with another one.
+fn may_have(model: &Model, id: Option<&Id>) -> bool {
+    let is_text = matches!(id, Some(Id::Text(_)));
+    !(is_text && model.id_source() == Ids::Integer)
 }

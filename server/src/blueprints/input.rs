@@ -89,30 +89,20 @@ impl Input {
     }
 
     pub(super) fn attributes_with_query(&self, query: Vec<(String, String)>) -> Result<Attributes> {
-        if self.0.is_empty() && !query.is_empty() {
-            return Ok(with_query(query, Attributes::new()));
-        }
         Ok(with_query(query, self.attributes()?))
     }
 
-    pub(super) fn optional_attributes_with_query(
-        &self,
-        query: Vec<(String, String)>,
-    ) -> Result<Attributes> {
-        Ok(with_query(query, self.optional_attributes()?))
-    }
-
+    /// Returns the attributes of the body. Without a body there are none: a create makes a record
+    /// of defaults, as in Sails.
     pub(super) fn attributes(&self) -> Result<Attributes> {
+        if self.0.is_empty() {
+            return Ok(Attributes::new());
+        }
         match parse(&self.0) {
             Ok(Value::Object(attributes)) => Ok(attributes),
             Ok(_) => Err(Error::BadBody("the body has to be a JSON object")),
-            Err(_) if self.0.is_empty() => Err(Error::BadBody("there is no body")),
             Err(error) => Err(Error::BadJson(error.to_string())),
         }
-    }
-
-    pub(super) fn optional_attributes(&self) -> Result<Attributes> {
-        if self.0.is_empty() { Ok(Attributes::new()) } else { self.attributes() }
     }
 }
 

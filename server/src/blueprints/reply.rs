@@ -7,6 +7,7 @@ use backwire_engine::{ReadOptions, Snapshot};
 use backwire_protocol::wire;
 use backwire_records::change::{Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::QuerySummary;
+use backwire_records::model::Conventions;
 use backwire_records::write::WriteError;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -54,7 +55,7 @@ impl Reply {
     pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Self> {
         let reply = match change.verb {
             Verb::Create => {
-                Self::created(Json(subscription::record_after_write(cx, change).await?))
+                Self::created(cx, Json(subscription::record_after_write(cx, change).await?))
             }
             Verb::Update => Self::ok(Json(subscription::record_after_write(cx, change).await?)),
             Verb::Destroy => Self::ok(Json(change.before.clone())),
@@ -71,8 +72,12 @@ impl Reply {
         Self(body.into_response())
     }
 
-    pub(super) fn created(body: impl IntoResponse) -> Self {
-        Self((StatusCode::CREATED, body).into_response())
+    /// Returns the answer to a create. In Sails it is a 200.
+    pub(super) fn created(cx: &Context, body: impl IntoResponse) -> Self {
+        match cx.shared().conventions {
+            Conventions::Backwire => Self((StatusCode::CREATED, body).into_response()),
+            Conventions::Sails => Self::ok(body),
+        }
     }
 
     /// Returns the answer to an empty list of records.

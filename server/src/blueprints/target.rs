@@ -21,7 +21,7 @@ use crate::socket::Client;
 pub(crate) struct Target {
     pub(super) route: Route,
     pub(super) model: Arc<Model>,
-    /// Decoded names and values. Empty for a write, where they have no meaning.
+    /// Decoded names and values. Empty for a write where they have no meaning.
     pub(super) query: Vec<(String, String)>,
 }
 
@@ -55,15 +55,18 @@ fn sent_to_http(parts: &Parts, error: Error) -> Error {
 
 /// The server refuses criteria beside a write, because it does not write to all records that fulfil
 /// them. It ignores other parameters of a write (`?_csrf=…`). The parameters of a shortcut are
-/// attributes. `target` is the model of the written records.
+/// attributes, and in Sails those of every write. `target` is the model of the written records.
 fn query_of(parts: &Parts, route: &Route, target: &Model) -> Result<Vec<(String, String)>> {
-    let Query(query) = Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
+    let Query(mut query): Query<Vec<(String, String)>> =
+        Query::try_from_uri(&parts.uri).map_err(|_| Error::BadUrl)?;
     // A query that is not UTF-8 would be decoded to another text, which the client may not mean.
     let is_text = |query| percent_decode_str(query).decode_utf8().is_ok();
     if !parts.uri.query().is_none_or(is_text) {
         return Err(Error::BadUrl);
     }
-    if route.operation.is_some() || matches!(parts.method, Method::GET | Method::HEAD) {
+    let is_sails = target.conventions.are_of_sails();
+    query.retain(|(name, _)| !is_sails || name != "_csrf");
+    if is_sails || route.operation.is_some() || matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(query);
     }
     target.refuse_criteria(&Parameters::read(query, Attributes::new())?)?;

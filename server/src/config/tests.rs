@@ -1,3 +1,5 @@
+use backwire_records::model::Ids;
+
 use super::*;
 use crate::settings::{Limits, SocketIo, Transports};
 
@@ -26,11 +28,47 @@ fn settings_have_the_same_form_as_on_the_command_line() {
     assert_eq!(ledger.ledger_age, Duration::from_secs(30 * 24 * 3600));
     assert_eq!(ledger.ledger_bytes, 1_000_000);
     assert_eq!(read("session_age: 1h").unwrap().session_age, Duration::from_secs(3600));
-    assert_eq!(settings.shortcuts, Shortcuts::Write);
+    assert_eq!(settings.shortcuts, Some(Shortcuts::Write));
     let settings = read("limits: {write_deadline: 30s}\ntrusted_proxies: 10.0.0.7").unwrap();
     let limits = Limits { write_deadline: Duration::from_secs(30), ..Limits::default() };
     assert_eq!(settings.limits, limits);
     assert_eq!(settings.trusted_proxies, ["10.0.0.7".parse().unwrap()]);
+}
+
+#[test]
+fn resources_have_the_defaults_of_the_file_unless_they_set_them() {
+    let settings = read(
+        "compat: sails\nresource_defaults:\n  ids: uuid\n  find: {limit: 100}\n  \
+         attributes: {tenant: string}\nresources:\n  note: {find: {populate: true}}\n  \
+         counter: {ids: integer, find: {limit: 5}}\n",
+    )
+    .unwrap();
+    assert_eq!((settings.compat, settings.shortcuts), (Conventions::Sails, None));
+    assert_eq!(settings.paths().shortcuts, Shortcuts::Write);
+    let model = |name| settings.models.of(&Resource::parse(name).unwrap()).unwrap();
+    let [note, counter, other] = ["note", "counter", "other"].map(model);
+    assert_eq!((note.ids, note.find.limit, note.attributes.len()), (Ids::Uuid, Some(100), 1));
+    assert_eq!((counter.ids, counter.find.limit), (Ids::Integer, Some(5)));
+    assert_eq!((other.ids, other.find.limit, other.attributes.len()), (Ids::Uuid, Some(100), 0));
+    assert_eq!(
+        read("compat: sals").unwrap_err(),
+        "config.yml:1:9: unknown conventions \"sals\"; expected backwire or sails"
+    );
+    assert_eq!(
+        read("resource_defaults: {tme: 1}").unwrap_err(),
+        "config.yml:1:21: unknown key tme; did you mean timestamps?"
+    );
+    let refused = read(
+        "resource_defaults: {attributes: {a: {type: integer, default: x}}}\nresources: {note: {}}",
+    );
+    assert!(refused.unwrap_err().starts_with("note.a: its default is not what it allows"));
+}
+
+/// YAML files often have a section with this name, which the others merge.
+#[test]
+fn section_may_be_called_defaults() {
+    let yaml = "defaults: &defaults\n  port: 1\nproduction:\n  <<: *defaults\n  prefix: /api\n";
+    assert_eq!(read(yaml).map(|it| (it.port, it.prefix)), Ok((1, "/api".to_owned())));
 }
 
 #[test]

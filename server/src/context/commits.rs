@@ -291,7 +291,7 @@ fn refuse_invalid(model: &Model, records: &[Attributes]) -> Result<()> {
 fn with_uuid(action: Action, model: &Model, uuids: &Uuids) -> Action {
     match action {
         Action::Create(mut record)
-            if model.ids == Ids::Uuid && matches!(model.id_of(&record), Ok(None)) =>
+            if model.id_source() == Ids::Uuid && matches!(model.id_of(&record), Ok(None)) =>
         {
             record.insert(model.key.clone(), uuids.next().to_string().into());
             Action::Create(record)

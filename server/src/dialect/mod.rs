@@ -132,7 +132,7 @@ impl Dialect {
             Self::Runtime | Self::Sails => {}
         }
         let status = match (self, status) {
-            // Sails answers a create with 200 over a socket and with 201 over HTTP.
+            // Sails 1.x answers a create with 200.
             (Self::Sails, StatusCode::CREATED) => StatusCode::OK,
             (_, status) => status,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::routing::MethodRouter;
 use backwire_engine::{self as engine, Engine, Tail, Window};
-use backwire_records::model::{Model, ModelError, Undeclared};
+use backwire_records::model::{Conventions, Model, ModelError, Undeclared};
 use futures_util::FutureExt;
 
 use super::Server;
@@ -115,7 +115,7 @@ impl Builder {
         let Paths { prefix, rest_prefix, shortcuts } = paths;
         let settings = &mut self.settings;
         (settings.prefix, settings.rest_prefix, settings.shortcuts) =
-            (prefix, rest_prefix, shortcuts);
+            (prefix, rest_prefix, Some(shortcuts));
         self
     }
 
@@ -218,6 +218,7 @@ impl Builder {
     /// Starts the server.
     pub async fn bind(self) -> Result<Server, StartError> {
         let Self { mut settings, routes, open } = self;
+        settings.models.follow(settings.compat);
         settings.models.associate()?;
         let (engine_name, open) = match open {
             Some(open) => ("custom".to_owned(), open),

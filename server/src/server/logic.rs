@@ -133,6 +133,7 @@ impl Logic {
             backlog: PushBacklog::new(settings.limits.unsent_packets, Arc::clone(&limits)),
             announcer,
             models,
+            conventions: settings.compat,
             routing: routes.register_overrides(routing),
             sessions,
             cascades: Notify::new(),

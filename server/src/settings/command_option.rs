@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backwire_records::model::Conventions;
+
 use super::table::for_each_setting;
 use super::value::SettingValue;
 use super::{AllowedHost, AllowedOrigin, ApiKey, SessionSecret, Settings, Store};

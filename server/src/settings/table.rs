@@ -180,12 +180,21 @@ macro_rules! for_each_setting {
                 options: [Value("rest-prefix", "BACKWIRE_REST_PREFIX", "PATH",
                     "Second prefix of these paths, except shortcuts, such as /v1")],
             }
-            /// Which shortcuts exist, such as `/todo/find`.
-            shortcuts: Shortcuts = Shortcuts::default() => {
+            /// The conventions that resources follow, unless their models say otherwise, and that
+            /// answers follow.
+            compat: Conventions = Conventions::default() => {
+                key: "compat",
+                builder: "Sets" compat(Conventions),
+                options: [Value("compat", "BACKWIRE_COMPAT", "CONVENTIONS",
+                    "Whose conventions the server follows: backwire or sails [default: backwire]")],
+            }
+            /// Which shortcuts exist, such as `/todo/find`. `None` leaves it to
+            /// [`compat`](Self::compat): those that read, or all with the conventions of Sails.
+            shortcuts: Option<Shortcuts> = None => {
                 key: "shortcuts",
                 builder: "Sets" shortcuts(Shortcuts),
                 options: [Value("shortcuts", "BACKWIRE_SHORTCUTS", "SHORTCUTS",
-                    "Whether there are paths such as /todo/find [default: read]")],
+                    "Whether there are paths such as /todo/find [default: read, or write with the conventions of Sails]")],
             }
         }
     };

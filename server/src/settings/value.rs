@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use backwire_records::model::Conventions;
 use serde::{Deserialize, Deserializer};
 
 use super::{ApiKey, SessionSecret, Store};
@@ -88,8 +89,7 @@ setting_values! {
     usize, parse: parse_text, read: Option::deserialize, show: Self::to_string;
     String, parse: parse_text, read: Option::deserialize, show: |text| format!("{text:?}");
     Store, parse: parse_text, read: yaml::parse_optional_text, show: Self::to_string;
-    Shortcuts, parse: parse_text, read: Option::deserialize,
-        show: |shortcuts| format!("{shortcuts:?}").to_lowercase();
+    Conventions, parse: parse_text, read: yaml::parse_optional_text, show: Self::to_string;
     Duration, parse: |text| duration::duration(utf8(text)?), read: yaml::duration,
         show: |duration: &Self| format!("{}s", duration.as_secs());
 }
@@ -131,6 +131,8 @@ optional_setting_values! {
         show: |path: Option<&PathBuf>| path.map(|path| path.display().to_string());
     ApiKey, parse: parse_text, item: Some, read: yaml::maybe_secret, show: show_secret;
     SessionSecret, parse: parse_text, item: Some, read: yaml::maybe_secret, show: show_secret;
+    Shortcuts, parse: parse_text, item: Some, read: Option::deserialize,
+        show: |shortcuts: Option<&Shortcuts>| shortcuts.map(|it| format!("{it:?}").to_lowercase());
     Duration, parse: |text| duration::seconds(utf8(text)?), item: unless_zero, read: yaml::seconds,
         show: |duration: Option<&Duration>| {
             Some(duration.map_or(0, Duration::as_secs).to_string())

@@ -38,7 +38,7 @@ fn limited(total_unread_bytes: usize) -> Builder {
     let settings = Settings {
         port: 0,
         store: Store::Memory,
-        shortcuts: Shortcuts::Write,
+        shortcuts: Some(Shortcuts::Write),
         limits: limits(|limits| {
             limits.total_unread_bytes = total_unread_bytes;
             // These tests are about memory, also on a slow machine.

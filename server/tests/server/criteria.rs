@@ -102,10 +102,13 @@ async fn operands_are_coerced_to_the_type_of_the_declared_attribute() {
         let asked = json!(["get", { "url": "/person", "data": { "where": same } }]);
         assert_eq!(socket.ask(asked).await["body"].as_array().unwrap().len(), 1, "{same}");
     }
-    for other in [json!({ "age": "twenty" }), json!({ "zip": 1234.5 }), json!({ "age": null })] {
+    for other in [json!({ "age": 20.5 }), json!({ "zip": 1234.5 }), json!({ "age": null })] {
         let asked = json!(["get", { "url": "/person", "data": { "where": other } }]);
         assert_eq!(socket.ask(asked).await["body"], json!([]), "{other}");
     }
+    let asked = json!(["get", { "url": "/person", "data": { "where": { "age": "twenty" } } }]);
+    let refused = socket.ask(asked).await;
+    assert_eq!((&refused["statusCode"], &refused["body"]["field"]), (&json!(400), &json!("age")));
     server.shutdown().await;
 }
 

@@ -139,7 +139,7 @@ async fn every_refusal_has_a_status_a_code_and_a_reason() {
     let table = [
         (&post, "/todo", Some("{oops"), 400, "E_BAD_JSON"),
         (&post, "/todo", Some("[1]"), 400, "E_BAD_BODY"),
-        (&post, "/todo", None, 400, "E_BAD_BODY"),
+        (&post, "/todo", Some("7"), 400, "E_BAD_BODY"),
         (&put, "/todo", Some("{}"), 400, "E_NO_ID"),
         (&delete, "/todo", None, 400, "E_NO_ID"),
         (&put, "/todo/1", Some(r#"{"id":2}"#), 400, "E_BAD_ID"),

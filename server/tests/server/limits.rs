@@ -24,7 +24,7 @@ async fn every_refusal_over_a_socket_is_sent_as_the_ack() {
     socket.post("/todo", json!({ "id": 1 })).await;
     let table = [
         (json!(["post", { "url": "/todo", "data": [1] }]), 400, "E_BAD_BODY"),
-        (json!(["post", { "url": "/todo" }]), 400, "E_BAD_BODY"),
+        (json!(["post", { "url": "/todo", "data": 7 }]), 400, "E_BAD_BODY"),
         (json!(["post", "{oops"]), 400, "E_BAD_JSON"),
         (json!(["get", {}]), 400, "E_BAD_URL"),
         (json!(["get"]), 400, "E_BAD_URL"),

@@ -58,6 +58,7 @@ mod resume_work;
 mod runtime;
 mod sails;
 mod sails09;
+mod sails_mode;
 mod sessions;
 mod sites;
 mod sockets;

@@ -171,7 +171,7 @@ mod tests {
         let config = file.path().to_str().unwrap();
         let overridden = settings(["--config", config, "--port", "81", "--shortcuts", "write"]);
         assert_eq!((overridden.port, &*overridden.prefix), (81, "/api"));
-        assert_eq!(overridden.shortcuts, Shortcuts::Write);
+        assert_eq!(overridden.shortcuts, Some(Shortcuts::Write));
         assert_eq!(overridden.client_ttl, Some(Duration::from_secs(60)));
         assert_eq!(settings(["--config", config, "--client-ttl", "0"]).client_ttl, None);
         let origins = settings(["--config", config, "--origin", "http://b,http://c"]).origins;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Case;
+use super::error::{Problem, escaped_name};
 use super::pattern::Pattern;
 use crate::change::Id;
 
@@ -21,6 +22,21 @@ pub enum Condition {
     Is(Comparison, Operand),
     /// The value is a string that matches this.
     Like(Pattern),
+}
+
+/// The declared type of an attribute, which the operands of its conditions must have.
+pub trait OperandType {
+    /// Coerces an operand; `None` if it cannot be of this type.
+    fn coerce(&self, operand: Value) -> Option<Value>;
+
+    /// Returns the name in error messages.
+    fn name(&self) -> &'static str;
+
+    /// Whether values are compared with `<` and `>`.
+    fn has_order(&self) -> bool;
+
+    /// Whether values are searched for patterns.
+    fn is_searched(&self) -> bool;
 }
 
 /// A comparison operator.
@@ -108,18 +124,19 @@ impl Condition {
         matches!(self, Self::Like(_))
     }
 
-    /// Coerces the operands to the type of the attribute. Operands that cannot be coerced stay as
-    /// they are.
-    pub(super) fn coerced(self, coerce: &impl Fn(Value) -> Option<Value>) -> Self {
+    /// Coerces the operands to the type of their attribute.
+    pub(super) fn coerced(self, to: &impl OperandType) -> Result<Self, Problem> {
         let each = |operands: Vec<Operand>| {
-            operands.into_iter().map(|operand| operand.coerced(coerce)).collect()
+            operands.into_iter().map(|operand| operand.coerced(to)).collect::<Result<_, _>>()
         };
-        match self {
-            Self::OneOf(operands) => Self::OneOf(each(operands)),
-            Self::NoneOf(operands) => Self::NoneOf(each(operands)),
-            Self::Is(comparison, operand) => Self::Is(comparison, operand.coerced(coerce)),
+        Ok(match self {
+            Self::OneOf(operands) => Self::OneOf(each(operands)?),
+            Self::NoneOf(operands) => Self::NoneOf(each(operands)?),
+            Self::Is(..) if !to.has_order() => return Err(Problem::NoOrder(to.name())),
+            Self::Is(comparison, operand) => Self::Is(comparison, operand.coerced(to)?),
+            Self::Like(_) if !to.is_searched() => return Err(Problem::NoSearch(to.name())),
             Self::Like(pattern) => Self::Like(pattern),
-        }
+        })
     }
 }
 
@@ -174,19 +191,22 @@ impl Operand {
         }
     }
 
-    /// Coerces the operand. A loose operand stays as it is, because it may have several types.
-    fn coerced(self, coerce: &impl Fn(Value) -> Option<Value>) -> Self {
-        let value = match &self {
-            Self::Number(number) => whole(*number).map_or_else(|| (*number).into(), Value::from),
-            Self::Text(text) => Value::from(text.as_str()),
-            Self::Null | Self::Bool(_) | Self::Loose(_) => return self,
+    /// Coerces the operand to the type of its attribute. `null` fits any type.
+    fn coerced(self, to: &impl OperandType) -> Result<Self, Problem> {
+        let value = match self {
+            Self::Null => return Ok(self),
+            Self::Bool(value) => Value::Bool(value),
+            Self::Number(number) => whole(number).map_or_else(|| number.into(), Value::from),
+            Self::Text(text) | Self::Loose(text) => Value::String(text),
         };
-        match coerce(value) {
-            Some(Value::Number(number)) => number.as_f64().map_or(self, Self::Number),
-            Some(Value::String(text)) => Self::Text(text),
-            Some(Value::Bool(value)) => Self::Bool(value),
-            _ => self,
-        }
+        let shown = escaped_name(&value.to_string());
+        let coerced = match to.coerce(value) {
+            Some(Value::Number(number)) => number.as_f64().map(Self::Number),
+            Some(Value::String(text)) => Some(Self::Text(text)),
+            Some(Value::Bool(value)) => Some(Self::Bool(value)),
+            _ => None,
+        };
+        coerced.ok_or(Problem::Type { value: shown, expected: to.name() })
     }
 
     /// Returns the operand as a number, if it may be one.

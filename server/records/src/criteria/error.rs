@@ -18,6 +18,20 @@ pub enum Problem {
     /// The value has the wrong type or form.
     #[error("this has to be {0}")]
     Expected(&'static str),
+    /// The value is not of the declared type of the attribute, and cannot be coerced to it.
+    #[error("{value} is not {expected}, which is the type of the attribute")]
+    Type {
+        /// The value as JSON, perhaps shortened.
+        value: String,
+        /// The declared type.
+        expected: &'static str,
+    },
+    /// Values of the declared type are not compared with `<` and `>`.
+    #[error("the attribute is {0}, and is not compared with < <= > >=")]
+    NoOrder(&'static str),
+    /// Values of the declared type are not searched.
+    #[error("the attribute is {0}, and is not searched by like, contains, startsWith and endsWith")]
+    NoSearch(&'static str),
     /// The string is not valid JSON.
     #[error("this is not JSON: {0}")]
     NotJson(String),

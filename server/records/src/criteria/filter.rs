@@ -1,9 +1,9 @@
 //! Filters, which select records.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::condition::{Condition, Operand};
+use super::condition::{Condition, Operand, OperandType};
+use super::error::CriteriaError;
 use super::{Case, HasAttributes};
 use crate::change::Id;
 
@@ -82,18 +82,26 @@ impl Filter {
         }
     }
 
-    /// Coerces the operands to the types of their attributes.
-    pub fn coerced(self, coerce: &impl Fn(&str, Value) -> Option<Value>) -> Self {
-        let each = |parts: Vec<Self>| parts.into_iter().map(|part| part.coerced(coerce)).collect();
-        match self {
-            Self::All(parts) => Self::All(each(parts)),
-            Self::Any(parts) => Self::Any(each(parts)),
-            Self::Not(part) => Self::Not(Box::new(part.coerced(coerce))),
-            Self::Attribute(name, condition) => {
-                let condition = condition.coerced(&|value| coerce(&name, value));
-                Self::Attribute(name, condition)
-            }
-        }
+    /// Coerces the operands to the types of their attributes, as far as they have one.
+    pub fn coerced<T: OperandType>(
+        self,
+        type_of: &impl Fn(&str) -> Option<T>,
+    ) -> Result<Self, CriteriaError> {
+        let each = |parts: Vec<Self>| {
+            parts.into_iter().map(|part| part.coerced(type_of)).collect::<Result<_, _>>()
+        };
+        Ok(match self {
+            Self::All(parts) => Self::All(each(parts)?),
+            Self::Any(parts) => Self::Any(each(parts)?),
+            Self::Not(part) => Self::Not(Box::new(part.coerced(type_of)?)),
+            Self::Attribute(name, condition) => match type_of(&name) {
+                None => Self::Attribute(name, condition),
+                Some(to) => match condition.coerced(&to) {
+                    Ok(condition) => Self::Attribute(name, condition),
+                    Err(problem) => return Err(CriteriaError::new(&name, problem)),
+                },
+            },
+        })
     }
 
     /// Returns the number of comparisons.
@@ -128,7 +136,7 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::change::Attributes;

@@ -38,7 +38,7 @@ use serde_json::Value;
 
 use crate::change::{Attributes, Id};
 
-pub use condition::{Comparison, Condition, Operand};
+pub use condition::{Comparison, Condition, Operand, OperandType};
 pub use equality::{keys_of_filter, keys_of_record};
 pub use error::{CriteriaError, Problem, escaped_name};
 pub use filter::Filter;

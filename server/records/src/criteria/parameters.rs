@@ -23,7 +23,7 @@ pub(super) struct Parameter {
 
 impl Parameters {
     /// Reads the decoded pairs of a query, and the data. It ignores `_`, which jQuery adds so that
-    /// nothing is cached.
+    /// nothing is cached, and `_csrf`, the token of a client of Sails.
     pub fn read(query: Vec<(String, String)>, data: Attributes) -> Result<Self, CriteriaError> {
         let mut parameters = Self::default();
         let (nested, plain): (Vec<_>, Vec<_>) =
@@ -41,7 +41,7 @@ impl Parameters {
             }
             parameters.push(Parameter { name, value, is_text: false })?;
         }
-        parameters.0.retain(|parameter| parameter.name != "_");
+        parameters.0.retain(|parameter| !matches!(&*parameter.name, "_" | "_csrf"));
         Ok(parameters)
     }
 

@@ -28,6 +28,7 @@ impl Projection {
         omit: Option<Value>,
         key: &str,
     ) -> Result<Self, CriteriaError> {
+        let select = select.filter(|select| !is_everything(select));
         match (select, omit) {
             (None, None) => Ok(Self::Whole),
             (Some(select), None) => {
@@ -87,6 +88,11 @@ impl Projection {
         }
         record
     }
+}
+
+/// Whether `select` is `*`, which is the whole record.
+fn is_everything(select: &Value) -> bool {
+    matches!(select, Value::String(text) if text == "*")
 }
 
 /// Parses `title,done` or `["title","done"]`.

@@ -9,20 +9,28 @@ use serde::de::{self, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Number, Value};
 
-use super::format;
+use super::kind::CriteriaType;
+use super::{Conventions, Ids, Kind, format};
 use crate::change::Id;
 
-/// The rules for the values of one attribute. `null` counts as no value, and is allowed unless the
-/// attribute is required.
+/// The rules for the values of one attribute. Neither `null` nor `""` is a value: only [`null`] and
+/// [`required`] are rules about them, besides the type.
+///
+/// [`null`]: Self::null
+/// [`required`]: Self::required
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Attribute {
-    /// The type; any by default. A value of another type is coerced if nothing is lost.
+    /// The type; any by default. A value of another type is coerced if it can be, as in Sails.
     #[serde(rename = "type")]
     pub kind: Option<Kind>,
     /// Whether a value is required; neither `null` nor `""` counts as one.
     pub required: bool,
-    /// The value of a new record that has none.
+    /// Whether `null` is allowed. `None` leaves it to the conventions: it is, but with those of
+    /// Sails only for an association, and for anything but a string, a number or a boolean.
+    pub null: Option<bool>,
+    /// The value of a new record that has none. It may be `null`.
+    #[serde(deserialize_with = "some_value")]
     pub default: Option<Value>,
     /// Whether no two records may have the same value.
     pub unique: bool,
@@ -50,22 +58,9 @@ pub struct Attribute {
     pub via: Option<String>,
     /// The `dominant` of Sails, for one side of a many-to-many association. It has no effect here.
     pub dominant: bool,
-}
-
-/// A type of values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Text.
-    String,
-    /// Any number.
-    Number,
-    /// A whole number.
-    Integer,
-    /// True or false.
-    Boolean,
-    /// Anything.
-    Json,
+    /// The ids of the resource in `model`. The server sets it when it starts.
+    #[serde(skip)]
+    pub target_ids: Ids,
 }
 
 /// A regular expression.
@@ -108,19 +103,29 @@ impl Attribute {
     }
 
     /// Checks a value, and returns it as it is stored.
-    pub(super) fn to_stored(&self, name: &str, value: Value) -> Result<Value, Violation> {
+    pub(super) fn to_stored(
+        &self,
+        name: &str,
+        value: Value,
+        conventions: Conventions,
+    ) -> Result<Value, Violation> {
         if self.collection.is_some() {
             return Err(Violation::collection(name));
         }
-        if value.is_null() || (self.required && value == "") {
-            return if self.required { Err(Violation::missing(name)) } else { Ok(value) };
+        if self.required && (value.is_null() || value == "") {
+            return Err(Violation::missing(name));
+        }
+        if value.is_null() {
+            let is_allowed = self.allows_null(conventions);
+            return if is_allowed { Ok(value) } else { Err(Violation::null(name)) };
         }
         let broken = |rule: String| Violation { attribute: name.to_owned(), rule, limit: None };
         let value = match &self.model {
             None => value,
-            Some(model) => Id::from_json(&value)
-                .map(|id| id.to_json())
-                .ok_or_else(|| broken(format!("is the id of a {model}")))?,
+            Some(model) => {
+                let id = self.id_in(value, conventions);
+                id.ok_or_else(|| broken(format!("is the id of a {model}")))?
+            }
         };
         let value = match self.kind {
             None => value,
@@ -128,6 +133,9 @@ impl Attribute {
                 kind.coerce(value).ok_or_else(|| broken(format!("is {}", kind.name())))?
             }
         };
+        if value == "" {
+            return Ok(value);
+        }
         if let Some(allowed) = &self.one_of
             && !allowed.contains(&value)
         {
@@ -139,15 +147,48 @@ impl Attribute {
         Ok(value)
     }
 
-    /// Coerces a value in criteria as if it were stored. Other rules are not checked.
-    pub(super) fn coerce(&self, value: Value) -> Option<Value> {
-        let value = match &self.model {
-            None => value,
-            Some(_) => Id::from_json(&value)?.to_json(),
+    fn allows_null(&self, conventions: Conventions) -> bool {
+        let has_simple_type = self.kind.is_some_and(|kind| kind != Kind::Json);
+        let is_default = self.default == Some(Value::Null);
+        let by_convention = !conventions.are_of_sails() || !has_simple_type || is_default;
+        self.null.unwrap_or(by_convention || self.model.is_some())
+    }
+
+    /// Returns the value as the id of a record of the associated resource.
+    fn id_in(&self, value: Value, conventions: Conventions) -> Option<Value> {
+        if self.target_ids != Ids::Integer {
+            return Id::from_json(&value).map(|id| id.to_json());
+        }
+        let integer = match &value {
+            Value::String(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().ok()?
+            }
+            value => value.as_i64()?,
         };
+        let is_id = Id::Integer(integer).is_exact();
+        (is_id && (integer > 0 || !conventions.are_of_sails())).then(|| integer.into())
+    }
+
+    /// Returns the value of a new record that has none.
+    pub(super) fn value_if_missing(&self, conventions: Conventions) -> Option<Value> {
+        if self.required || self.collection.is_some() || !conventions.are_of_sails() {
+            return None;
+        }
+        Some(match self.kind {
+            Some(kind) if self.model.is_none() && !self.allows_null(conventions) => kind.empty(),
+            _ => Value::Null,
+        })
+    }
+
+    /// Returns the type that criteria compare the values with; `None` if they may have any type.
+    pub(super) fn type_in_criteria(&self) -> Option<CriteriaType> {
         match self.kind {
-            None => Some(value),
-            Some(kind) => kind.coerce(value),
+            _ if self.target_ids == Ids::Integer => Some(CriteriaType::Kind(Kind::Number)),
+            None if self.model.is_some() => Some(CriteriaType::Id),
+            None | Some(Kind::Json) => None,
+            // A whole number may be compared with any number.
+            Some(Kind::Integer) => Some(CriteriaType::Kind(Kind::Number)),
+            Some(kind) => Some(CriteriaType::Kind(kind)),
         }
     }
 
@@ -188,46 +229,13 @@ impl Attribute {
     }
 }
 
-impl Kind {
-    /// Coerces a value to this type, if nothing is lost: forms send everything as text.
-    fn coerce(self, value: Value) -> Option<Value> {
-        match (self, value) {
-            (Self::Json, value)
-            | (Self::String, value @ Value::String(_))
-            | (Self::Number, value @ Value::Number(_))
-            | (Self::Boolean, value @ Value::Bool(_)) => Some(value),
-            (Self::String, Value::Number(number)) => Some(Value::String(number.to_string())),
-            (Self::Integer, Value::Number(number)) => whole(&number),
-            (Self::Integer, Value::String(text)) => whole(&text.trim().parse().ok()?),
-            (Self::Number, Value::String(text)) => {
-                Some(Value::Number(text.trim().parse::<Number>().ok()?))
-            }
-            (Self::Boolean, Value::String(text)) => Some(Value::Bool(text.parse().ok()?)),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::String => "a string",
-            Self::Number => "a number",
-            Self::Integer => "a whole number",
-            Self::Boolean => "true or false",
-            Self::Json => "anything",
-        }
-    }
-}
-
-/// Converts `3` and `3.0`, but neither `3.5` nor numbers that JavaScript cannot represent exactly.
-fn whole(number: &Number) -> Option<Value> {
-    const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
-    let exact = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() <= MAX_SAFE_INTEGER)?;
-    Some(Value::from(exact as i64))
-}
-
 impl Violation {
     pub(super) fn missing(name: &str) -> Self {
         Self { attribute: name.to_owned(), rule: "is required".to_owned(), limit: None }
+    }
+
+    fn null(name: &str) -> Self {
+        Self { attribute: name.to_owned(), rule: "cannot be null".to_owned(), limit: None }
     }
 
     fn collection(name: &str) -> Self {
@@ -265,6 +273,11 @@ pub(super) fn by_name<'de, D: Deserializer<'de>>(
 
     let raw = BTreeMap::<String, RawAttribute>::deserialize(deserializer)?;
     Ok(raw.into_iter().map(|(name, RawAttribute(attribute))| (name, attribute)).collect())
+}
+
+/// Deserializes a default. `null` is a default, too.
+fn some_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 struct AttributeVisitor;
@@ -324,22 +337,17 @@ mod tests {
     use super::*;
 
     fn stored(rules: Value, value: Value) -> Result<Value, String> {
+        stored_by(Conventions::Backwire, rules, value)
+    }
+
+    fn stored_by(by: Conventions, rules: Value, value: Value) -> Result<Value, String> {
         let attribute: Attribute = serde_json::from_value(rules).unwrap();
-        attribute.to_stored("it", value).map_err(|violation| violation.to_string())
+        attribute.to_stored("it", value, by).map_err(|violation| violation.to_string())
     }
 
     #[test]
-    fn value_is_coerced_to_its_type_if_nothing_is_lost() {
-        for (kind, given, expected) in [
-            ("number", json!("4.5"), json!(4.5)),
-            ("integer", json!("4"), json!(4)),
-            ("integer", json!(4.0), json!(4)),
-            ("string", json!(123), json!("123")),
-            ("boolean", json!("true"), json!(true)),
-            ("json", json!([1]), json!([1])),
-        ] {
-            assert_eq!(stored(json!({ "type": kind }), given), Ok(expected));
-        }
+    fn value_that_cannot_be_coerced_to_its_type_is_refused() {
+        assert_eq!(stored(json!({ "type": "number" }), json!("05")), Ok(json!(5)));
         assert_eq!(
             stored(json!({ "type": "integer" }), json!(4.5)),
             Err("it is a whole number".into())
@@ -374,11 +382,58 @@ mod tests {
     }
 
     #[test]
-    fn null_is_allowed_and_empty_string_is_not_if_required() {
-        assert_eq!(
-            stored(json!({ "type": "string", "email": true }), Value::Null),
-            Ok(Value::Null)
-        );
+    fn id_of_an_integer_key_is_an_integer() {
+        let owner = |by, value| {
+            let owner = Attribute { target_ids: Ids::Integer, ..Attribute::model("user") };
+            owner.to_stored("it", value, by).map_err(|violation| violation.to_string())
+        };
+        for by in [Conventions::Backwire, Conventions::Sails] {
+            assert_eq!(owner(by, json!("07")), Ok(json!(7)));
+            assert_eq!(owner(by, json!(7)), Ok(json!(7)));
+            assert_eq!(owner(by, Value::Null), Ok(Value::Null));
+            let exact = Id::MAX_SAFE_INTEGER;
+            for invalid in [json!("abc"), json!(""), json!("7.0"), json!(1.5), json!(exact + 1)] {
+                assert_eq!(owner(by, invalid), Err("it is the id of a user".into()));
+            }
+        }
+        assert_eq!(owner(Conventions::Backwire, json!(0)), Ok(json!(0)));
+        assert!(owner(Conventions::Sails, json!(0)).is_err());
+    }
+
+    #[test]
+    fn null_is_allowed_unless_the_model_or_the_conventions_forbid_it() {
+        let (own, sails) = (Conventions::Backwire, Conventions::Sails);
+        let refused = || Err("it cannot be null".to_owned());
+        for (rules, by_own, by_sails) in [
+            (json!({ "type": "string", "email": true }), true, false),
+            (json!({ "type": "number" }), true, false),
+            (json!({ "type": "boolean", "null": true }), true, true),
+            (json!({ "type": "boolean", "null": false }), false, false),
+            (json!({ "type": "json" }), true, true),
+            (json!({ "type": "json", "null": false }), false, false),
+            (json!({ "type": "string", "default": null }), true, true),
+            (json!({ "model": "user", "type": "integer" }), true, true),
+            (json!({}), true, true),
+        ] {
+            let expected = |is_allowed| if is_allowed { Ok(Value::Null) } else { refused() };
+            assert_eq!(stored_by(own, rules.clone(), Value::Null), expected(by_own), "{rules}");
+            assert_eq!(stored_by(sails, rules.clone(), Value::Null), expected(by_sails), "{rules}");
+        }
+        let required = json!({ "required": true, "null": true });
+        assert_eq!(stored(required, Value::Null), Err("it is required".into()));
+    }
+
+    #[test]
+    fn empty_string_is_no_value_for_the_rules() {
+        for rules in [
+            json!({ "type": "string", "email": true }),
+            json!({ "enum": ["cat", "dog"], "min": 3 }),
+            json!({ "url": true, "regex": "^x$" }),
+        ] {
+            assert_eq!(stored(rules.clone(), json!("")), Ok(json!("")));
+            assert!(stored(rules, json!(" ")).is_err());
+        }
         assert_eq!(stored(json!({ "required": true }), json!("")), Err("it is required".into()));
+        assert_eq!(stored(json!({ "type": "number" }), json!("")), Err("it is a number".into()));
     }
 }

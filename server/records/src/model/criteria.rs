@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::Model;
+use super::kind::CriteriaType;
+use super::{Ids, Kind, Model, TIMES, Timestamps};
 use crate::change::{Attributes, Id};
 use crate::criteria::{Criteria, CriteriaError, Filter, Language, Parameters, Problem, Window};
 use crate::nearest::nearest;
@@ -29,10 +30,12 @@ impl Criteria {
             let defaults = Parameters::read(Vec::new(), data)?;
             criteria.filter = Self::of_request(&model.key, defaults, language)?.filter;
         }
-        let attribute = |name: &str| model.attributes.get(name);
-        criteria.filter = criteria.filter.coerced(&|name, value| attribute(name)?.coerce(value));
+        // Sails 0.9 compares texts with values of any type.
+        if language == Language::Current {
+            criteria.filter = criteria.filter.coerced(&|name| model.type_in_criteria(name))?;
+        }
         let Window { limit, .. } = criteria.window;
-        criteria.window.limit = limit.or(model.find.limit);
+        criteria.window.limit = limit.or(model.default_limit());
         criteria.max_records = model.most.records;
         Ok(criteria)
     }
@@ -53,7 +56,7 @@ impl Criteria {
     /// Checks that the model allows all attributes in the criteria.
     fn all_known(&self, model: &Model) -> Result<(), CriteriaError> {
         let names = self.names().into_iter().chain(self.projection.names());
-        match names.into_iter().find(|name| model.refuses(name)) {
+        match names.into_iter().find(|name| model.refuses_criteria_on(name)) {
             Some(name) => {
                 let nearest = nearest(name, model.names()).map(str::to_owned);
                 Err(CriteriaError::new(name, Problem::Undeclared(nearest)))
@@ -71,5 +74,107 @@ impl Criteria {
     ) -> Self {
         let all = Self { key: model.key.as_str().into(), ..Self::default() };
         all.and_attribute_in(attribute, ids)
+    }
+}
+
+impl Model {
+    /// Returns the type of an attribute in criteria; `None` if it may be any.
+    fn type_in_criteria(&self, name: &str) -> Option<CriteriaType> {
+        let number = CriteriaType::Kind(Kind::Number);
+        let has_times = self.timestamps == Timestamps::Ms && TIMES.contains(&name);
+        match self.attributes.get(name) {
+            Some(attribute) => attribute.type_in_criteria(),
+            None if name == self.key && self.id_source() == Ids::Integer => Some(number),
+            None => has_times.then_some(number),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::model::Attribute;
+
+    fn model(kind: Kind) -> Model {
+        Model::default().attribute("a", Attribute { kind: Some(kind), ..Attribute::default() })
+    }
+
+    fn selects(model: &Model, query: Parameters, record: &Attributes) -> Result<bool, String> {
+        let criteria = Criteria::read_for(model, query, Language::Current);
+        criteria.map(|criteria| criteria.matches(record)).map_err(|error| error.to_string())
+    }
+
+    fn scalar() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            (0..3).prop_map(Value::from),
+            any::<f64>().prop_filter("JSON", |it| it.is_finite()).prop_map(Value::from),
+            "[-+.0-9eExX]{0,5}".prop_map(Value::from),
+            "true|false|[01]|0[01]|[a-c]{0,2}".prop_map(Value::from),
+        ]
+    }
+
+    proptest! {
+        /// A value selects the record that is stored with it, and is refused where a write is.
+        #[test]
+        fn criteria_and_writes_coerce_alike(value in scalar(), kind in 0..4_usize) {
+            let kind = [Kind::String, Kind::Number, Kind::Boolean, Kind::Integer][kind];
+            let model = model(kind);
+            let stored = model.check(Map::from_iter([("a".to_owned(), value.clone())]));
+            let parameters = || {
+                let data = json!({ "where": { "a": value.clone() } });
+                Parameters::read(Vec::new(), data.as_object().unwrap().clone()).unwrap()
+            };
+            let texts = value.as_str().map(|text| {
+                Parameters::read(vec![("a".to_owned(), text.to_owned())], Map::new()).unwrap()
+            });
+            for query in std::iter::once(parameters()).chain(texts) {
+                match &stored {
+                    Ok(record) => prop_assert_eq!(selects(&model, query, record), Ok(true)),
+                    // A whole number may be compared with any number.
+                    Err(_) if kind == Kind::Integer => {}
+                    Err(_) => prop_assert!(selects(&model, query, &Map::new()).is_err()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_criteria_of_sails09_may_have_another_type() {
+        let query = || vec![("a".to_owned(), "x".to_owned())];
+        let read = |language| {
+            let parameters = Parameters::read(query(), Map::new()).unwrap();
+            Criteria::read_for(&model(Kind::Number), parameters, language).is_ok()
+        };
+        assert_eq!([Language::Current, Language::Sails09].map(read), [false, true]);
+    }
+
+    #[test]
+    fn key_times_and_associations_have_a_type_if_it_is_known() {
+        let owner = Attribute { target_ids: Ids::Integer, ..Attribute::model("user") };
+        let typed = Model { ids: Ids::Integer, ..Model::default() }.attribute("owner", owner);
+        let any = Model { timestamps: Timestamps::Iso, ..Model::default() }
+            .attribute("owner", Attribute::model("user"));
+        let record = json!({ "id": 1, "owner": 1, "createdAt": 5 });
+        let record = record.as_object().unwrap();
+        for name in ["id", "owner", "createdAt"] {
+            let read = |model: &Model, value: Value| {
+                let data = json!({ "where": { name: value } });
+                let query = Parameters::read(Vec::new(), data.as_object().unwrap().clone());
+                selects(model, query.unwrap(), record)
+            };
+            assert!(read(&typed, json!("x")).is_err(), "{name}");
+            assert_eq!(read(&typed, json!(null)), Ok(false), "{name}");
+            assert_eq!(read(&any, json!("x")), Ok(false), "{name}");
+        }
+        let id = |model: &Model, text: &str| model.id_in_url(text).unwrap();
+        let query = Parameters::read(vec![("owner".to_owned(), "1".to_owned())], Map::new());
+        assert_eq!(selects(&any, query.unwrap(), record), Ok(true));
+        assert_eq!([id(&typed, "01"), id(&any, "1")], [Id::Integer(1), Id::Integer(1)]);
+        assert_eq!(id(&any, "01"), Id::Text("01".into()));
     }
 }

@@ -2,19 +2,23 @@
 //!
 //! All of it is pure. A [`Model`] is declared in Rust or in the configuration file. A resource that
 //! is not declared has the default model, which accepts all records. In reading order: [`Model`];
-//! [`Attribute`], the rules for its values; `format`, the formats of texts; [`Models`], the models
-//! of a server; `undeclared`, the keys of undeclared resources; `association`, `declaration` and
-//! `pair`, the associations between records; [`Populate`], the associations that a read fills in;
-//! `criteria`, the defaults and limits that a model adds to the criteria of a request, and
-//! `parameters`, the parameters that are not criteria.
+//! [`Attribute`], the rules for its values; [`Kind`], their types; `format`, the formats of texts;
+//! [`Models`], the models of a server; `undeclared`, the keys of undeclared resources;
+//! `association`, `declaration` and `pair`, the associations between records; [`Populate`], the
+//! associations that a read fills in; `criteria`, the defaults and limits that a model adds to the
+//! criteria of a request, and `parameters`, the parameters that are not criteria; `conventions`,
+//! those of Backwire and of Sails; `model_settings`, a model in a configuration file.
 
 mod association;
 mod associations;
 mod attribute;
+mod conventions;
 mod criteria;
 mod declaration;
 mod format;
+mod kind;
 mod membership;
+mod model_settings;
 mod models;
 mod pair;
 mod parameters;
@@ -31,9 +35,12 @@ use crate::change::{Attributes, Id};
 
 pub use association::{Association, Link};
 pub use associations::Associations;
-pub use attribute::{Attribute, Kind, Pattern, Violation};
+pub use attribute::{Attribute, Pattern, Violation};
+pub use conventions::Conventions;
 pub use declaration::InvalidAssociation;
+pub use kind::Kind;
 pub use membership::Membership;
+pub use model_settings::ModelSettings;
 pub use models::{ModelError, Models, Undeclared};
 pub use pair::Side;
 pub use populate::Populate;
@@ -49,15 +56,17 @@ pub use populate::Populate;
 /// assert_eq!(empty[0].to_string(), "title is required");
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(from = "ModelSettings")]
 pub struct Model {
     /// The name of the primary key.
     pub key: String,
     /// The source of ids.
     pub ids: Ids,
     /// The declared attributes, by name. Records may have others.
-    #[serde(deserialize_with = "attribute::by_name")]
     pub attributes: BTreeMap<String, Attribute>,
+    /// Whether the declared attributes are all: then others are dropped from writes and refused in
+    /// criteria. `None` leaves it to the conventions.
+    pub schema: Option<bool>,
     /// How undeclared attributes are handled.
     pub unknown: Unknown,
     /// `createdAt` and `updatedAt`.
@@ -76,14 +85,19 @@ pub struct Model {
     /// unique value that is taken. Then unique values are unique among all records, and not per
     /// owner.
     pub reveals: bool,
+    /// The conventions for what is left open. The server sets them when it starts.
+    pub conventions: Conventions,
 }
 
 /// The source of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ids {
-    /// The next free integer, unless the client gives one of any kind.
+    /// As the conventions have it: `Any`, or `Integer` with those of Sails.
     #[default]
+    #[serde(skip)]
+    Conventional,
+    /// The next free integer, unless the client gives one of any kind.
     Any,
     /// The next free integer, unless the client gives one.
     Integer,
@@ -97,8 +111,11 @@ pub enum Ids {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unknown {
-    /// They are kept as they are.
+    /// As the conventions have it: kept, or dropped if the model has a [`schema`](Model::schema).
     #[default]
+    #[serde(skip)]
+    Conventional,
+    /// They are kept as they are.
     Keep,
     /// They are removed.
     Drop,
@@ -123,7 +140,8 @@ pub enum Timestamps {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Find {
-    /// The limit if the request has no `limit`; by default there is none.
+    /// The limit if the request has no `limit`. `None` leaves it to the conventions: there is none,
+    /// or 30 with those of Sails.
     pub limit: Option<usize>,
     /// The filter if the request has none.
     #[serde(rename = "where")]
@@ -149,6 +167,7 @@ impl Default for Model {
             key: "id".to_owned(),
             ids: Ids::default(),
             attributes: BTreeMap::new(),
+            schema: None,
             unknown: Unknown::default(),
             timestamps: Timestamps::default(),
             upsert: false,
@@ -157,6 +176,7 @@ impl Default for Model {
             most: RequestLimits::default(),
             access: Access::default(),
             reveals: false,
+            conventions: Conventions::default(),
         }
     }
 }
@@ -177,17 +197,30 @@ impl Model {
     /// Returns the id in the attributes of a create; `None` leaves it to the server.
     pub fn id_of(&self, attributes: &Attributes) -> Result<Option<Id>, BadId> {
         let id = match attributes.get(&self.key) {
-            None | Some(Value::Null) if self.ids == Ids::Client => return Err(BadId::Missing),
+            None | Some(Value::Null) if self.id_source() == Ids::Client => {
+                return Err(BadId::Missing);
+            }
             None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) => self.id_in_url(text).ok_or(BadId::None)?,
             Some(value) => Id::from_json(value).ok_or(BadId::None)?,
         };
-        if self.accepts_id(&id) { Ok(Some(id)) } else { Err(BadId::OtherKind(self.ids)) }
+        if self.accepts_id(&id) { Ok(Some(id)) } else { Err(BadId::OtherKind(self.id_source())) }
+    }
+
+    /// Returns the id in a url. If the ids are integers, `01` is 1.
+    pub fn id_in_url(&self, text: &str) -> Option<Id> {
+        let integer = match self.id_source() {
+            Ids::Integer => Kind::Integer.coerce(Value::from(text)),
+            _ => None,
+        };
+        integer.as_ref().and_then(Id::from_json).or_else(|| Id::parse(text))
     }
 
     /// Whether a new record may have this id, as far as its kind goes.
     pub fn accepts_id(&self, id: &Id) -> bool {
-        match (self.ids, id) {
+        match (self.id_source(), id) {
             (Ids::Integer, Id::Text(_)) | (Ids::Uuid, Id::Integer(_)) => false,
+            (Ids::Integer, Id::Integer(integer)) if self.conventions.are_of_sails() => *integer > 0,
             (Ids::Uuid, Id::Text(text)) => uuid::Uuid::try_parse(text).is_ok(),
             _ => true,
         }
@@ -196,45 +229,59 @@ impl Model {
     /// Returns the attributes of a new record as they are stored: checked, with defaults filled in.
     /// The error has all violations.
     pub fn fill(&self, mut given: Attributes) -> Result<Attributes, Vec<Violation>> {
-        for (name, attribute) in &self.attributes {
-            if let (false, Some(default)) = (given.contains_key(name), &attribute.default) {
-                given.insert(name.clone(), default.clone());
+        let is_given = |name: &str| given.contains_key(name);
+        let absent = self.attributes.iter().filter(|(name, _)| !is_given(name));
+        let absent: Vec<_> = absent.collect();
+        for (name, attribute) in &absent {
+            if let Some(default) = &attribute.default {
+                given.insert((*name).clone(), default.clone());
             }
         }
-        let names = self.attributes.iter();
-        let missing = names.filter(|(name, it)| it.required && !given.contains_key(*name));
+        let missing = absent.iter().filter(|(_, it)| it.required && it.default.is_none());
         let missing: Vec<_> = missing.map(|(name, _)| Violation::missing(name)).collect();
-        match self.check(given) {
-            Ok(record) if missing.is_empty() => Ok(record),
-            Ok(_) => Err(missing),
-            Err(wrong) => Err(missing.into_iter().chain(wrong).collect()),
+        let mut record = match self.check(given) {
+            Ok(record) if missing.is_empty() => record,
+            Ok(_) => return Err(missing),
+            Err(wrong) => return Err(missing.into_iter().chain(wrong).collect()),
+        };
+        // The values that Sails fills in need not fulfil the rules.
+        for (name, attribute) in absent.into_iter().filter(|(_, it)| it.default.is_none()) {
+            if let Some(value) = attribute.value_if_missing(self.conventions) {
+                record.insert(name.clone(), value);
+            }
         }
+        Ok(record)
     }
 
     /// Returns the attributes of an update as they are stored. The error has all violations.
     pub fn check(&self, given: Attributes) -> Result<Attributes, Vec<Violation>> {
         let (mut checked, mut wrong) = (Attributes::new(), Vec::new());
+        let unknown = self.unknown();
         for (name, value) in given {
-            match (self.attributes.get(&name), self.unknown) {
-                (Some(attribute), _) => match attribute.to_stored(&name, value) {
+            match (self.attributes.get(&name), unknown) {
+                (Some(attribute), _) => match attribute.to_stored(&name, value, self.conventions) {
                     Ok(value) => drop(checked.insert(name, value)),
                     Err(violation) => wrong.push(violation),
                 },
-                (None, Unknown::Refuse) if self.refuses(&name) => {
+                (None, Unknown::Refuse) if !self.is_known(&name) => {
                     wrong.push(Violation::unknown(&name));
                 }
-                (None, Unknown::Drop) if !self.is_server_set(&name) => {}
+                (None, Unknown::Drop) if !self.is_known(&name) => {}
                 (None, _) => drop(checked.insert(name, value)),
             }
         }
         if wrong.is_empty() { Ok(checked) } else { Err(wrong) }
     }
 
-    /// Whether the model refuses an attribute with this name.
-    pub fn refuses(&self, name: &str) -> bool {
-        self.unknown == Unknown::Refuse
-            && !self.attributes.contains_key(name)
-            && !self.is_server_set(name)
+    /// Whether the model refuses criteria on an attribute with this name.
+    pub fn refuses_criteria_on(&self, name: &str) -> bool {
+        (self.unknown == Unknown::Refuse || self.has_schema()) && !self.is_known(name)
+    }
+
+    /// Whether records have an attribute with this name, as far as the model knows.
+    fn is_known(&self, name: &str) -> bool {
+        let is_owner = self.access.owner.as_deref() == Some(name);
+        is_owner || self.attributes.contains_key(name) || self.is_server_set(name)
     }
 
     /// Returns the known attributes.
@@ -281,13 +328,14 @@ impl Model {
         }
     }
 
-    /// Returns the values of unique attributes as they would be stored, without nulls and invalid
-    /// values.
+    /// Returns the values of unique attributes as they would be stored, without nulls, empty
+    /// strings and invalid values.
     pub fn unique_values(&self, given: &Attributes) -> Vec<(String, Value)> {
         let unique = self.attributes.iter().filter(|(_, attribute)| attribute.unique);
         let claim = |(name, attribute): (&String, &Attribute)| {
-            let value = attribute.to_stored(name, given.get(name)?.clone()).ok()?;
-            (!value.is_null()).then(|| (name.clone(), value))
+            let value = given.get(name)?.clone();
+            let value = attribute.to_stored(name, value, self.conventions).ok()?;
+            (!value.is_null() && value != "").then(|| (name.clone(), value))
         };
         unique.filter_map(claim).collect()
     }
@@ -393,13 +441,31 @@ mod tests {
     }
 
     #[test]
+    fn schema_drops_undeclared_attributes_and_refuses_criteria_on_them() {
+        let declared = user();
+        assert!(!declared.refuses_criteria_on("x"));
+        let owned: Access = serde_json::from_value(json!({ "owner": "by" })).unwrap();
+        let model = Model { schema: Some(true), access: owned, ..declared.clone() };
+        let checked = model.check(map(json!({ "x": 1, "age": 2, "by": 3, "id": 4 })));
+        assert_eq!(checked, Ok(map(json!({ "age": 2, "by": 3, "id": 4 }))));
+        let refused = ["x", "age", "by", "id", "createdAt"].map(|it| model.refuses_criteria_on(it));
+        assert_eq!(refused, [true, false, false, false, false]);
+        let sails = Model { conventions: Conventions::Sails, ..declared };
+        assert!(sails.refuses_criteria_on("x"));
+        let open = Model { schema: Some(false), ..sails.clone() };
+        assert!(!open.refuses_criteria_on("x"));
+        assert!(!Model { attributes: BTreeMap::new(), ..sails }.refuses_criteria_on("x"));
+    }
+
+    #[test]
     fn id_has_to_be_of_the_declared_kind() {
         let id = |ids, value: Value| {
             let model = Model { ids, key: "_id".to_owned(), ..Model::default() };
             model.id_of(&map(json!({ "_id": value })))
         };
         assert_eq!(id(Ids::Any, json!("a")), Ok(Some(Id::Text("a".into()))));
-        assert_eq!(id(Ids::Integer, json!("7")), Ok(Some(Id::Integer(7))));
+        assert_eq!(id(Ids::Integer, json!("07")), Ok(Some(Id::Integer(7))));
+        assert_eq!(id(Ids::Any, json!("07")), Ok(Some(Id::Text("07".into()))));
         assert_eq!(id(Ids::Integer, json!("a")), Err(BadId::OtherKind(Ids::Integer)));
         assert_eq!(id(Ids::Uuid, json!("a")), Err(BadId::OtherKind(Ids::Uuid)));
         assert_eq!(id(Ids::Uuid, Value::Null), Ok(None));

@@ -1,14 +1,14 @@
 //! The models of a server.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use ahash::HashMap;
 use serde::Deserialize;
 
 use super::attribute::is_plain;
 use super::undeclared::{ALTERNATIVE, UndeclaredKeys};
-use super::{Associations, Ids, InvalidAssociation, Model, Violation};
+use super::{Associations, Conventions, Ids, InvalidAssociation, Model, Violation};
 use crate::change::{Attributes, Resource, is_attribute_name};
 use crate::criteria::{Criteria, CriteriaError, Language, Parameters};
 
@@ -18,14 +18,21 @@ pub struct Models {
     declared: BTreeMap<Resource, Arc<Model>>,
     /// The resources that have a plural, by their plural.
     plurals: HashMap<Resource, Resource>,
-    /// The model of undeclared resources.
-    other: Arc<Model>,
+    others: OtherModels,
     undeclared: Undeclared,
     /// The keys of undeclared resources.
     keys: Arc<UndeclaredKeys>,
     associations: Arc<Associations>,
     /// The models of the pairs of many-to-many associations. No path leads to these resources.
     joins: BTreeMap<Resource, Arc<Model>>,
+}
+
+/// The models of undeclared resources.
+#[derive(Debug, Clone)]
+struct OtherModels {
+    model: Arc<Model>,
+    /// The same for resources whose key is `_id`.
+    alternative: Arc<Model>,
 }
 
 /// How undeclared resources are handled.
@@ -39,9 +46,40 @@ pub enum Undeclared {
     Refuse,
 }
 
+impl Default for OtherModels {
+    fn default() -> Self {
+        Self::new(Model::default())
+    }
+}
+
+impl OtherModels {
+    fn new(model: Model) -> Self {
+        let alternative = Arc::new(Model { key: ALTERNATIVE.to_owned(), ..model.clone() });
+        Self { model: Arc::new(model), alternative }
+    }
+}
+
 impl Models {
+    /// Sets the model of undeclared resources. They have no declared attributes, and their key is
+    /// `id` or `_id`.
+    pub fn set_defaults(&mut self, model: Model) -> Result<(), ModelError> {
+        let undeclared = Model::default();
+        let (key, attributes) = (undeclared.key, undeclared.attributes);
+        let model = Model { key, attributes, schema: None, plural: None, ..model };
+        self.others = OtherModels::new(checked(&Resource::internal("resource_defaults"), model)?);
+        Ok(())
+    }
+
+    /// Sets the conventions of all models. A server does it when it starts.
+    pub fn follow(&mut self, conventions: Conventions) {
+        for model in self.declared.values_mut() {
+            Arc::make_mut(model).conventions = conventions;
+        }
+        self.others = OtherModels::new(Model { conventions, ..Model::clone(&self.others.model) });
+    }
+
     /// Declares a resource. This replaces an earlier declaration of it.
-    pub fn declare(&mut self, name: &str, mut model: Model) -> Result<(), ModelError> {
+    pub fn declare(&mut self, name: &str, model: Model) -> Result<(), ModelError> {
         let resource = Resource::parse(name);
         let resource = resource.ok_or_else(|| ModelError::Name(name.to_owned()))?;
         if let Some(plural) = &model.plural {
@@ -52,40 +90,7 @@ impl Models {
                 return Err(ModelError::Plural(plural.clone(), owner.clone()));
             }
         }
-        if let Some(name) = model.indexed().find(|name| !is_plain(name)) {
-            return Err(ModelError::Index(name.to_owned()));
-        }
-        if let Some(name) = model.names().find(|name| !is_attribute_name(name)) {
-            return Err(ModelError::AttributeName(resource, name.to_owned()));
-        }
-        for (name, attribute) in &model.attributes {
-            let taken = attribute.default.clone().map(|default| attribute.to_stored(name, default));
-            if let Some(Err(wrong)) = taken {
-                return Err(ModelError::Default(resource, wrong));
-            }
-        }
-        let defaults = Criteria::read_for(&model, Parameters::default(), Language::Current);
-        if let Err(error) = defaults {
-            return Err(ModelError::Where(resource, error));
-        }
-        if model.access.lacks_owner() {
-            return Err(ModelError::Owner(resource));
-        }
-        if model.access.has_invalid_assign() {
-            return Err(ModelError::Assign(resource));
-        }
-        refuse_revealing(&resource, &model)?;
-        if model.access.hides_records() {
-            // Consecutive numbers would show how many records others have made, and a refused id
-            // would show which.
-            model.ids = match model.ids {
-                Ids::Any | Ids::Uuid => Ids::Uuid,
-                Ids::Integer | Ids::Client => return Err(ModelError::GuessableIds(resource)),
-            };
-            if model.upsert {
-                return Err(ModelError::RevealsByUpsert(resource));
-            }
-        }
+        let model = checked(&resource, model)?;
         self.declared.insert(resource, Arc::new(model));
         Ok(())
     }
@@ -98,7 +103,21 @@ impl Models {
         })?;
         self.joins = read.joins().map(|(join, model)| (join, Arc::new(model))).collect();
         self.associations = Arc::new(read);
-        Ok(())
+        self.set_target_ids();
+        // Only now all types are known, which the values in default filters must have.
+        self.declared().try_for_each(|(resource, model)| check_find(resource, model))
+    }
+
+    /// Tells each attribute with an id which ids there are in the other resource.
+    fn set_target_ids(&mut self) {
+        let ids: HashMap<_, _> =
+            self.declared().map(|(name, model)| (name.clone(), model.id_source())).collect();
+        let of = |target: &str| Resource::parse(target).and_then(|it| ids.get(&it).copied());
+        for model in self.declared.values_mut().map(Arc::make_mut) {
+            for attribute in model.attributes.values_mut() {
+                attribute.target_ids = attribute.model.as_deref().and_then(of).unwrap_or_default();
+            }
+        }
     }
 
     /// Returns the associations of all declared models.
@@ -123,9 +142,9 @@ impl Models {
             (Some(model), _) => Some(Arc::clone(model)),
             (None, Undeclared::Allow) if resource.has_to_be_declared() => None,
             (None, Undeclared::Allow) if self.keys.is_alternative(resource) => {
-                Some(underscore_id_model())
+                Some(Arc::clone(&self.others.alternative))
             }
-            (None, Undeclared::Allow) => Some(Arc::clone(&self.other)),
+            (None, Undeclared::Allow) => Some(Arc::clone(&self.others.model)),
             (None, Undeclared::Refuse) => None,
         }
     }
@@ -177,6 +196,51 @@ impl Models {
     pub fn declared(&self) -> impl Iterator<Item = (&Resource, &Model)> {
         self.declared.iter().map(|(resource, model)| (resource, &**model))
     }
+}
+
+/// Checks a model by itself. A model that hides records gets ids that do not reveal them.
+fn checked(resource: &Resource, mut model: Model) -> Result<Model, ModelError> {
+    if let Some(name) = model.indexed().find(|name| !is_plain(name)) {
+        return Err(ModelError::Index(name.to_owned()));
+    }
+    if let Some(name) = model.names().find(|name| !is_attribute_name(name)) {
+        return Err(ModelError::AttributeName(resource.clone(), name.to_owned()));
+    }
+    for (name, attribute) in &model.attributes {
+        let taken = attribute
+            .default
+            .clone()
+            .map(|default| attribute.to_stored(name, default, model.conventions));
+        if let Some(Err(wrong)) = taken {
+            return Err(ModelError::Default(resource.clone(), wrong));
+        }
+    }
+    check_find(resource, &model)?;
+    if model.access.lacks_owner() {
+        return Err(ModelError::Owner(resource.clone()));
+    }
+    if model.access.has_invalid_assign() {
+        return Err(ModelError::Assign(resource.clone()));
+    }
+    refuse_revealing(resource, &model)?;
+    if model.access.hides_records() {
+        // Consecutive numbers would show how many records others have made, and a refused id
+        // would show which.
+        model.ids = match model.ids {
+            Ids::Conventional | Ids::Any | Ids::Uuid => Ids::Uuid,
+            Ids::Integer | Ids::Client => return Err(ModelError::GuessableIds(resource.clone())),
+        };
+        if model.upsert {
+            return Err(ModelError::RevealsByUpsert(resource.clone()));
+        }
+    }
+    Ok(model)
+}
+
+/// Checks the defaults of a read, without which a read without a filter would be refused.
+fn check_find(resource: &Resource, model: &Model) -> Result<(), ModelError> {
+    let defaults = Criteria::read_for(model, Parameters::default(), Language::Current);
+    defaults.map(drop).map_err(|error| ModelError::Where(resource.clone(), error))
 }
 
 /// Refuses models that reveal hidden records: a caller who may create records could try ids or
@@ -257,13 +321,6 @@ pub enum ModelError {
     Association(Resource, String, InvalidAssociation),
 }
 
-/// Returns the model of undeclared resources whose key is `_id`.
-fn underscore_id_model() -> Arc<Model> {
-    static MODEL: LazyLock<Arc<Model>> =
-        LazyLock::new(|| Arc::new(Model { key: ALTERNATIVE.to_owned(), ..Model::default() }));
-    Arc::clone(&MODEL)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +351,32 @@ mod tests {
             assert!(matches!(refused, Err(ModelError::AttributeName(..))), "{refused:?}");
         }
         assert_eq!(Models::default().declare("todo", named("a\"b.\\é")), Ok(()));
+    }
+
+    #[test]
+    fn undeclared_resources_have_the_defaults_but_no_attributes() {
+        let mut models = Models::default();
+        let defaults = Model { key: "uid".to_owned(), upsert: true, ..Model::default() };
+        let defaults = defaults.attribute("tenant", Attribute::default());
+        models.set_defaults(defaults).unwrap();
+        models.declare("todo", Model::default()).unwrap();
+        models.follow(Conventions::Sails);
+        let cart = models.of(&name("cart")).unwrap();
+        assert_eq!((&*cart.key, cart.upsert, cart.attributes.len()), ("id", true, 0));
+        models.learn_keys([(name("mongo"), "_id".to_owned())].into());
+        let mongo = models.of(&name("mongo")).unwrap();
+        assert_eq!((&*mongo.key, mongo.upsert), ("_id", true));
+        let todo = models.of(&name("todo")).unwrap();
+        assert!(!todo.upsert);
+        assert_eq!([&cart, &mongo, &todo].map(|it| it.conventions), [Conventions::Sails; 3]);
+    }
+
+    #[test]
+    fn defaults_that_reveal_hidden_records_are_refused() {
+        let access = serde_json::from_value(serde_json::json!({ "owner": "by", "read": "owner" }));
+        let model = Model { access: access.unwrap(), ids: Ids::Integer, ..Model::default() };
+        let refused = Models::default().set_defaults(model);
+        assert!(matches!(refused, Err(ModelError::GuessableIds(_))), "{refused:?}");
     }
 
     #[test]

@@ -11,22 +11,23 @@ use crate::nearest::hint;
 const AT: &str = "populate";
 
 /// The associations whose records an answer contains in place of their ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Populate {
+    /// As the conventions have it: none, or all with those of Sails.
+    #[default]
+    Conventional,
     /// All declared associations, as Sails 1.x does.
     All,
     /// These associations.
     These(BTreeSet<String>),
 }
 
-impl Default for Populate {
+impl Populate {
     /// Returns no associations.
-    fn default() -> Self {
+    pub fn none() -> Self {
         Self::These(BTreeSet::new())
     }
-}
 
-impl Populate {
     /// Takes `populate` out of the parameters of a request, and parses it: `pets,owner`, with or
     /// without brackets, a list of names, true or false. `known` are the associations of the model.
     pub fn take<'k>(
@@ -36,9 +37,9 @@ impl Populate {
         let names: Vec<String> = match parameters.take(AT) {
             None => return Ok(None),
             Some(Value::Bool(true)) => return Ok(Some(Self::All)),
-            Some(Value::Bool(false)) => return Ok(Some(Self::default())),
+            Some(Value::Bool(false)) => return Ok(Some(Self::none())),
             Some(Value::String(text)) if text == "true" => return Ok(Some(Self::All)),
-            Some(Value::String(text)) if text == "false" => return Ok(Some(Self::default())),
+            Some(Value::String(text)) if text == "false" => return Ok(Some(Self::none())),
             Some(Value::String(text)) => {
                 let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
                 let names = inside.unwrap_or(&text).split(',').map(str::trim);
@@ -64,7 +65,7 @@ impl Populate {
     /// Returns the associations that are listed.
     pub fn names(&self) -> impl Iterator<Item = &String> {
         let names = match self {
-            Self::All => None,
+            Self::All | Self::Conventional => None,
             Self::These(names) => Some(names),
         };
         names.into_iter().flatten()
@@ -73,6 +74,7 @@ impl Populate {
     /// Whether an association is filled in.
     pub fn has(&self, name: &str) -> bool {
         match self {
+            Self::Conventional => false,
             Self::All => true,
             Self::These(names) => names.contains(name),
         }
@@ -90,7 +92,7 @@ impl<'de> Deserialize<'de> for Populate {
         }
         Ok(match RawPopulate::deserialize(deserializer)? {
             RawPopulate::All(true) => Self::All,
-            RawPopulate::All(false) => Self::default(),
+            RawPopulate::All(false) => Self::none(),
             RawPopulate::These(names) => Self::These(names),
         })
     }

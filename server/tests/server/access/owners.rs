@@ -24,7 +24,7 @@ async fn serve(access: Value) -> Server {
     let settings = Settings {
         port: 0,
         store: Store::Memory,
-        shortcuts: Shortcuts::Write,
+        shortcuts: Some(Shortcuts::Write),
         api_key: Some("secret".parse().unwrap()),
         ..Settings::default()
     };
