@@ -7,15 +7,18 @@
 //! `association`, `declaration` and `pair`, the associations between records; [`Populate`], the
 //! associations that a read fills in; `criteria`, the defaults and limits that a model adds to the
 //! criteria of a request, and `parameters`, the parameters that are not criteria; `conventions`,
-//! those of Backwire and of Sails; `model_settings`, a model in a configuration file.
+//! those of Backwire and of Sails, and `conventional`, what they decide; `ids`, their source;
+//! `model_settings`, a model in a configuration file.
 
 mod association;
 mod associations;
 mod attribute;
+mod conventional;
 mod conventions;
 mod criteria;
 mod declaration;
 mod format;
+mod ids;
 mod kind;
 mod membership;
 mod model_settings;
@@ -38,6 +41,7 @@ pub use associations::Associations;
 pub use attribute::{Attribute, Pattern, Violation};
 pub use conventions::Conventions;
 pub use declaration::InvalidAssociation;
+pub use ids::Ids;
 pub use kind::Kind;
 pub use membership::Membership;
 pub use model_settings::ModelSettings;
@@ -87,24 +91,6 @@ pub struct Model {
     pub reveals: bool,
     /// The conventions for what is left open. The server sets them when it starts.
     pub conventions: Conventions,
-}
-
-/// The source of ids.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ids {
-    /// As the conventions have it: `Any`, or `Integer` with those of Sails.
-    #[default]
-    #[serde(skip)]
-    Conventional,
-    /// The next free integer, unless the client gives one of any kind.
-    Any,
-    /// The next free integer, unless the client gives one.
-    Integer,
-    /// A version 7 UUID, unless the client gives one.
-    Uuid,
-    /// The client has to give one.
-    Client,
 }
 
 /// How undeclared attributes are handled.
