@@ -1,9 +1,9 @@
-//! Backwire's client in a browser: `backwire-protocol` with a WebSocket and one timer.
+//! Backwire's client in a browser: `backwire-protocol` with a connection of the page and one timer.
 //!
 //! In reading order:
 //!
 //! - [`shell`]: the loop between the core and the page;
-//! - `socket`: the only user of `WebSocket`;
+//! - `socket`: a connection, which the page opens;
 //! - `value`: JavaScript values as payloads of the core;
 //! - `listener`: the callbacks of the page;
 //! - `clock`: a time that continues while the device sleeps;

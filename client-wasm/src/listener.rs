@@ -2,12 +2,18 @@
 //!
 //! An exception of a callback is logged to the console and does not stop the client.
 
+use js_sys::JsString;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
 /** The callbacks of the page. Each callback may call the client again. */
 export interface Listener {
+  /**
+   * Opens a connection to this url. Returns a `WebSocket`, or an object with its `send`, `close`,
+   * `onmessage` and `onclose`. Throws if the browser refuses to try.
+   */
+  open(url: string): Pick<WebSocket, "send" | "close" | "onmessage" | "onclose">;
   /**
    * A request is finished. Status 0 means that there is no response. `body` then has the reason:
    * "unreachable" (neither over the link nor over HTTP), or "outdated" (a write that was sent a
@@ -44,6 +50,9 @@ extern "C" {
     pub type Listener;
 
     #[wasm_bindgen(method, structural, catch)]
+    pub(crate) fn open(this: &Listener, url: &str) -> Result<Wire, JsValue>;
+
+    #[wasm_bindgen(method, structural, catch)]
     pub(crate) fn finish(
         this: &Listener,
         token: u32,
@@ -77,4 +86,24 @@ extern "C" {
 
     #[wasm_bindgen(method, structural, catch)]
     pub(crate) fn refused(this: &Listener, message: &str) -> Result<(), JsValue>;
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The part of a `WebSocket` that the client uses. Unlike that of web-sys, it need not be a
+    /// `WebSocket`, and its `send` takes a JavaScript string: a `&str` would be copied into wasm
+    /// memory and out again.
+    pub(crate) type Wire;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(crate) fn send(this: &Wire, frame: &JsString) -> Result<(), JsValue>;
+
+    #[wasm_bindgen(method, structural)]
+    pub(crate) fn close(this: &Wire);
+
+    #[wasm_bindgen(method, structural, setter = onmessage)]
+    pub(crate) fn set_onmessage(this: &Wire, listener: &JsValue);
+
+    #[wasm_bindgen(method, structural, setter = onclose)]
+    pub(crate) fn set_onclose(this: &Wire, listener: &JsValue);
 }

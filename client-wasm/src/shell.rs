@@ -282,7 +282,9 @@ impl Shell {
         // The old socket is dropped first, so that it reports no more events.
         drop(self.socket.take());
         let shell = Rc::downgrade(self);
-        match Socket::open(&self.url, move |event| handle_socket_event(&shell, event)) {
+        match Socket::open(&self.listener, &self.url, move |event| {
+            handle_socket_event(&shell, event)
+        }) {
             Ok(socket) => drop(self.socket.replace(Some(socket))),
             Err(_) => self.core.borrow_mut().closed(self.clock.now()),
         }

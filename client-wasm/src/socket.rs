@@ -1,18 +1,10 @@
-//! The WebSocket. Only this module uses `WebSocket`.
+//! The connection: a WebSocket that the page opens, or an object that behaves like one.
 
 use js_sys::JsString;
 use wasm_bindgen::prelude::*;
-use web_sys::{MessageEvent, WebSocket};
+use web_sys::MessageEvent;
 
-#[wasm_bindgen]
-extern "C" {
-    /// A `WebSocket` that takes a JavaScript string: web-sys takes a `&str`, which would copy the
-    /// whole frame into wasm memory and out again.
-    type Wire;
-
-    #[wasm_bindgen(method, structural, catch)]
-    fn send(this: &Wire, frame: &JsString) -> Result<(), JsValue>;
-}
+use crate::listener::{Listener, Wire};
 
 /// An event of a socket.
 pub(crate) enum SocketEvent {
@@ -24,14 +16,18 @@ pub(crate) enum SocketEvent {
 
 /// A connection. Dropping it closes it; it then reports no more events.
 pub(crate) struct Socket {
-    socket: WebSocket,
+    socket: Wire,
     _listener: Closure<dyn Fn(MessageEvent)>,
 }
 
 impl Socket {
     /// Starts to connect. Returns an error if the browser refuses to try.
-    pub(crate) fn open(url: &str, handle: impl Fn(SocketEvent) + 'static) -> Result<Self, JsValue> {
-        let socket = WebSocket::new(url)?;
+    pub(crate) fn open(
+        listener: &Listener,
+        url: &str,
+        handle: impl Fn(SocketEvent) + 'static,
+    ) -> Result<Self, JsValue> {
+        let socket = listener.open(url)?;
         // One listener for both events halves the glue code: a message always has data, and a close
         // never has.
         let listener = Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
@@ -42,22 +38,21 @@ impl Socket {
                 SocketEvent::Frame(data.dyn_into().ok())
             });
         });
-        let function = Some(listener.as_ref().unchecked_ref());
-        socket.set_onmessage(function);
-        socket.set_onclose(function);
+        socket.set_onmessage(listener.as_ref());
+        socket.set_onclose(listener.as_ref());
         Ok(Self { socket, _listener: listener })
     }
 
     /// Sends a text frame. If that fails, the connection closes.
     pub(crate) fn send(&self, frame: &JsString) {
-        let _ = self.socket.unchecked_ref::<Wire>().send(frame);
+        let _ = self.socket.send(frame);
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.socket.set_onmessage(None);
-        self.socket.set_onclose(None);
-        let _ = self.socket.close();
+        self.socket.set_onmessage(&JsValue::NULL);
+        self.socket.set_onclose(&JsValue::NULL);
+        self.socket.close();
     }
 }

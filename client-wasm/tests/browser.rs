@@ -25,6 +25,7 @@ export class Recorder {
     if (waiting) waiting(args);
     else this.calls[name].push(args);
   }
+  open(url) { return new WebSocket(url); }
   finish(...args) { this.onFinish?.(...args); this.tell('finish', args); }
   deliver(...args) { this.tell('deliver', args); }
   refresh(...args) { this.tell('refresh', args); }

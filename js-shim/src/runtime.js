@@ -71,6 +71,11 @@ export class Runtime {
     });
   }
 
+  // Opens a connection of the core.
+  open(url) {
+    return new this.page.WebSocket(url);
+  }
+
   status(state, unsent) {
     const isBack = state === 'online' && this.state !== state;
     this.state = state;

@@ -29,19 +29,17 @@ class FakeSocket {
 beforeEach(() => {
   sockets = [];
   clients = [];
-  globalThis.WebSocket = FakeSocket;
 });
 
 afterEach(() => {
   for (const client of clients) client.free();
-  delete globalThis.WebSocket;
 });
 
 // A client that is online, its socket, and the calls that it has made.
 function online() {
   const calls = [];
   const record = name => (...args) => calls.push([name, ...args]);
-  const listener = {finish: record('finish'), deliver: record('deliver'), refresh: record('refresh'), status() {}};
+  const listener = {open: () => new FakeSocket(), finish: record('finish'), deliver: record('deliver'), refresh: record('refresh'), status() {}};
   const client = makeCore().makeClient('ws://server.test/socket.io/', '', 'session', 1, listener);
   clients.push(client);
   client.connect();

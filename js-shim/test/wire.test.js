@@ -12,7 +12,6 @@ const clients = [];
 
 afterEach(() => {
   for (const client of clients.splice(0)) client.free();
-  delete globalThis.WebSocket;
 });
 
 // A client that is online, the calls that it has made, and the frames that it has sent.
@@ -20,20 +19,13 @@ function online() {
   const calls = [];
   const sent = [];
   let socket;
-  globalThis.WebSocket = class {
-    constructor() {
-      socket = this;
-    }
-
-    send(frame) {
-      sent.push(frame);
-    }
-
-    close() {}
+  const open = () => {
+    socket = {send: frame => sent.push(frame), close() {}};
+    return socket;
   };
   const receive = data => socket.onmessage({data});
   const record = name => (...args) => calls.push([name, ...args]);
-  const listener = {finish: record('finish'), deliver: record('deliver'), refresh: record('refresh'), status() {}};
+  const listener = {open, finish: record('finish'), deliver: record('deliver'), refresh: record('refresh'), status() {}};
   const client = makeCore().makeClient('ws://server.test/socket.io/', '', 'session', 1, listener);
   clients.push(client);
   const connect = () => {
