@@ -1,6 +1,6 @@
 //! The values that the app receives: responses and events.
 
-use backwire_protocol::{Delivery, Status};
+use backwire_protocol::{Delivery, Resumed, Status};
 
 use crate::json::Json;
 
@@ -18,6 +18,8 @@ pub enum Event {
     /// The server can no longer send the changes that this room missed. The app must read the room
     /// again.
     Refresh(String),
+    /// A resume was answered: the app has got the changes that it had missed.
+    Resumed(Resumed),
     /// The state of the connection or the number of unsent writes has changed.
     Status(Status),
     /// A write that had waited was answered with 401. The client sends it again after

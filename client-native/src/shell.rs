@@ -129,6 +129,7 @@ impl Shell {
             Output::Http(_) | Output::Authenticate => {}
             Output::Deliver(delivery) => self.emit(Event::Changes(delivery)),
             Output::Refresh(room) => self.emit(Event::Refresh(room)),
+            Output::Resumed(resumed) => self.emit(Event::Resumed(resumed)),
             Output::Status(status) => self.emit(Event::Status(status)),
             Output::Unauthorized => self.emit(Event::Unauthorized),
             Output::Refused(message) => self.emit(Event::Refused(message)),

@@ -30,6 +30,11 @@ export interface Listener {
   deliver(room: string, changes: [number, 1 | 2 | 3 | 4, number | string, any, number][]): void;
   /** The room has lost its place: read it again. */
   refresh(room: string): void;
+  /**
+   * The missed changes were delivered: `count` of them. If `recovered` is false, the server did
+   * not have those of all rooms, and `refresh` was called for the others.
+   */
+  resumed(recovered: boolean, count: number): void;
   /** The state of the connection, and the number of unanswered writes that cannot be sent now. */
   status(state: "online" | "connecting" | "offline", unsent: number): void;
   /** There is no link. Send this request over HTTP, and always call `answeredOverHttp`. */
@@ -71,6 +76,9 @@ extern "C" {
 
     #[wasm_bindgen(method, structural, catch)]
     pub(crate) fn refresh(this: &Listener, room: &str) -> Result<(), JsValue>;
+
+    #[wasm_bindgen(method, structural, catch)]
+    pub(crate) fn resumed(this: &Listener, recovered: bool, count: u32) -> Result<(), JsValue>;
 
     #[wasm_bindgen(method, structural, catch)]
     pub(crate) fn status(this: &Listener, state: &str, unsent: u32) -> Result<(), JsValue>;

@@ -250,6 +250,9 @@ impl Shell {
                 self.listener.deliver(&delivery.room, &changes)
             }
             Output::Refresh(room) => self.listener.refresh(&room),
+            Output::Resumed(resumed) => {
+                self.listener.resumed(resumed.recovered, resumed.count as u32)
+            }
             Output::Status(status) => {
                 self.listener.status(name_of(status.state), status.unsent as u32)
             }

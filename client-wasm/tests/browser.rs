@@ -30,6 +30,7 @@ export class Recorder {
   deliver(...args) { this.tell('deliver', args); }
   refresh(...args) { this.tell('refresh', args); }
   status(...args) { this.tell('status', args); }
+  resumed() {}
   http(...args) { this.tell('http', args); }
   refused(...args) { this.tell('refused', args); }
   next(name) {

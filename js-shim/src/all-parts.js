@@ -3,8 +3,10 @@
 //
 // Only the ES module and the tests import this. The part `name` is `<name>-part.js`.
 
+import debug from './debug-part.js';
 import extra from './extra-part.js';
 import live from './live-part.js';
 import queries from './queries-part.js';
+import status from './status-part.js';
 
-export const PARTS = {extra, live, queries};
+export const PARTS = {debug, extra, live, queries, status};

@@ -9,6 +9,7 @@ import {Runtime} from './runtime.js';
 // of `install`.
 export function makeBackwire(core, page, url) {
   let runtime = null;
+  let isDebugging = false;
   // Installs again, with other options.
   let reinstall;
   // The handlers for events of back ends, by event name; `null` for ignored events.
@@ -115,6 +116,13 @@ export function makeBackwire(core, page, url) {
       return backwire;
     },
 
+    // Logs each frame of the connection on the console, or ends that.
+    debug(isOn = true) {
+      isDebugging = isOn;
+      runtime?.debug(isOn);
+      return backwire;
+    },
+
     // Stops the updates of a collection or model until it is fetched again.
     stop(target) {
       runtime?.stop(target);
@@ -133,6 +141,8 @@ export function makeBackwire(core, page, url) {
       else backwire.trigger(event, about);
     });
     runtime = started;
+    runtime.debug(isDebugging);
+    defineElement(page, core, backwire);
     if (options.connect !== false) runtime.client.connect();
   }
 
@@ -144,4 +154,22 @@ export function makeBackwire(core, page, url) {
   }
 
   return backwire;
+}
+
+// Defines the element `<backwire-status>`, which loads its part when it is used.
+function defineElement({customElements, HTMLElement}, {use}, backwire) {
+  const name = 'backwire-status';
+  if (!customElements || customElements.get(name)) return;
+  customElements.define(name, class extends HTMLElement {
+    connectedCallback() {
+      use('status', part => {
+        if (this.isConnected && !this._end) this._end = part?.showStatus(this, backwire);
+      });
+    }
+
+    disconnectedCallback() {
+      this._end?.();
+      this._end = null;
+    }
+  });
 }

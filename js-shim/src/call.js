@@ -20,6 +20,10 @@ export class Call {
   // The body that Backbone made of the model, or undefined if the caller has passed another one.
   made;
 
+  // The page's own factory of the XMLHttpRequest, or null. Its request goes over HTTP, because the
+  // page may listen for its progress.
+  pageXhr;
+
   // Whether the page's ajax function has called the factory of the XMLHttpRequest.
   isOpened;
 

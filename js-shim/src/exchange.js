@@ -34,6 +34,9 @@ export class Exchange {
   transport;
   onAnswer;
 
+  // The `Call` of the page, unless an earlier page or Backwire has made the request.
+  call;
+
   // Whether the page's own XMLHttpRequest sends the request.
   isSentByPage;
 
@@ -81,6 +84,7 @@ export class Exchange {
   // `fields` has the fields that are known at the call.
   constructor(fields) {
     Object.assign(this, fields);
+    this.call ??= this.transport?.call;
     if (this.transport) this.transport.whenAborted = () => this.whenAborted();
   }
 
@@ -92,6 +96,13 @@ export class Exchange {
   // with another, or reduced to a patch.
   get isMade() {
     return !this.transport || this.body === this.made;
+  }
+
+  // Whether the model shows the record that this write has been answered with. `Backbone.sync`
+  // alone sets no answer: a model may be written to another url and still show its own record.
+  get isShownByModel() {
+    const {kind, models} = this.call ?? this;
+    return kind !== OPAQUE || Boolean(models);
   }
 
   // Aborts through the object that the page's ajax layer has returned, so that the ajax layer

@@ -127,10 +127,22 @@ export interface Refused {
   readonly reason: string;
 }
 
+/** What came after a reconnect. */
+export interface Resume {
+  /** Whether the server had all missed changes. If not, `resync` tells what is read again. */
+  readonly recovered: boolean;
+  /** The number of changes that have arrived. */
+  readonly count: number;
+}
+
 /** Everything that `Backwire.on` reports, by the name of the event. */
 export interface Events {
   /** The state of the connection has changed. */
   status: Status;
+  /** Missed changes have arrived, after a reconnect or when some were missing. */
+  resume: Resume;
+  /** A live collection or model is read again, because the server no longer has its changes. */
+  resync: {readonly target: Fetchable};
   /** A write cannot be sent now, and waits. Its model gets `backwire:queued`, too. */
   queued: WaitingWrite;
   /** A write that had waited is saved. Its model gets `backwire:saved`, too. */
@@ -245,6 +257,9 @@ export interface Backwire {
    * are fetched.
    */
   clear(): this;
+
+  /** Logs each frame of the connection on the console, without the token; `false` ends that. */
+  debug(isOn?: boolean): this;
 
   /** Stops the updates of a collection or model until it is fetched again. */
   stop(target: Fetchable): this;

@@ -122,7 +122,8 @@ export class Live {
   // Learns the record of a write before the page gets the answer. An answer without a record means
   // that the record was saved as sent. `updateOthers` updates the other models, and is to be called
   // after the page's own callbacks. `latest` is the record, if the page knows a newer state of it.
-  learnWrite({model, method, body: sent}, status, body, headers) {
+  learnWrite(exchange, status, body, headers) {
+    const {model, method, body: sent} = exchange;
     const {resource, id} = parseRoom(headers[RECORD] ?? '');
     const {offset} = new Answer(body, headers);
     if (!isSuccess(status) || !id || !offset) return {updateOthers() {}};
@@ -137,7 +138,7 @@ export class Live {
     const updateOthers = () => {
       this.store.wasWritten(model);
       if (model && verb === DESTROYED) this._destroyed.add(model);
-      else if (model && !isCollection(model)) this.store.models.add(resource, id, model);
+      else if (model && !isCollection(model) && exchange.isShownByModel) this.store.models.add(resource, id, model);
       this.applyChanges(resource, resource, [known], model);
     };
     return {updateOthers, latest};
@@ -221,7 +222,9 @@ export class Live {
   // Sends the queries of a room again, after the room has lost its position in the log.
   refresh(room) {
     if (room !== NO_ROOM && !this.has(room)) return this.runtime.leave(room);
+    this._isResyncing = room !== NO_ROOM;
     this.decide(() => this.queries.refresh(room));
+    this._isResyncing = false;
   }
 
   // Passes an input to the core's part and carries out its outputs. A handler of the page may cause
@@ -246,6 +249,7 @@ export class Live {
   }
 
   _sendQuery(query, number) {
+    if (this._isResyncing) this.runtime.runtime.notify('resync', {target: this.targets.get(query.target)});
     const placeholder = this.placeholders.get(number);
     if (!placeholder || this._isHeld(query)) return this.runtime.sendQuery(query, number);
     this.placeholders.delete(number);

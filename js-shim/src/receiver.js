@@ -99,10 +99,10 @@ export class Receiver {
 
   // Called before the page's own XMLHttpRequest sends a request. A write to a live resource is
   // registered with its key, and the core holds its echo back until the write is answered.
-  willSendReal({call: {model}, xhr, url, headers, method, isAsync}) {
+  willSendReal({call, xhr, url, headers, method, isAsync}) {
     const path = this.runtime.pathOf(url);
     if (!isAsync || path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live.store.follows(path)) return;
-    const exchange = this.outbox.makeExchange({method: method.toLowerCase(), url: path, headers, model, isSentByPage: true});
+    const exchange = this.outbox.makeExchange({method: method.toLowerCase(), url: path, headers, model: call.model, call, isSentByPage: true});
     this.outbox.begin(exchange, SENT_BY_PAGE);
     if (!headers[IDEMPOTENCY_KEY]) xhr.setRequestHeader('Idempotency-Key', exchange.key);
     xhr.addEventListener('loadend', () => {
@@ -165,6 +165,10 @@ export class Receiver {
 
   refresh(room) {
     this.live.refresh(room);
+  }
+
+  resumed(recovered, count) {
+    this.runtime.notify('resume', {recovered, count});
   }
 
   // Sends the queries without a room again, such as reads that were answered over HTTP.

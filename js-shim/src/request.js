@@ -12,12 +12,19 @@ const OVERRIDE = 'x-http-method-override';
 // and query of its url. `made` is the body that Backbone made, which is known to be JSON.
 export function requestOf(transport, path, made) {
   const {headers, method, isAsync, credentials, sentBody: body, xhr: {responseType = ''}} = transport;
-  const verb = (headers[OVERRIDE] || method).toLowerCase();
+  const form = /\bx-www-form-urlencoded/.test(headers['content-type']) ? new URLSearchParams(body ?? '') : null;
+  const verb = verbOf(method, headers[OVERRIDE], form?.get('_method'));
   const isText = body === null || typeof body === 'string';
   const canBeCarried = isAsync && isText && credentials[0] == null && /^(text|json)?$/.test(responseType);
   if (!canBeCarried || !VERBS.includes(verb)) return null;
-  const json = verb === 'get' || !body ? undefined : body === made ? body : jsonOf(body, headers['content-type']);
+  const json = verb === 'get' || !body ? undefined : body === made ? body : form ? formAsJson(form) : jsonOf(body, headers['content-type']);
   return json === null ? null : {method: verb, url: path, headers: carriedHeaders(headers), body: json};
+}
+
+// The verb of a request. A POST may stand for another one, by a header or by a field of its form.
+function verbOf(method, ...names) {
+  const intended = names.map(name => (name ?? '').toLowerCase()).find(name => /^(put|patch|delete)$/.test(name));
+  return method === 'POST' && intended || method.toLowerCase();
 }
 
 // Drops the headers that every request on the socket implies.
@@ -30,16 +37,15 @@ function carriedHeaders(headers) {
   return carried;
 }
 
-// The body as JSON text, or `null` if it is something else. With `emulateJSON` the JSON is in the
-// form field `model`. Malformed JSON is sent as a string, so that the server refuses it.
+// The body as JSON text, or `null` if it is something else. Malformed JSON is sent as a string, so
+// that the server refuses it.
 function jsonOf(text, type = '') {
-  if (/\bx-www-form-urlencoded/.test(type)) return formAsJson(new URLSearchParams(text));
   if (isJson(text)) return text;
   return /\bjson/.test(type) ? JSON.stringify(text) : null;
 }
 
-// Returns `null` for names in brackets and for repeated names: the server parses such a form over
-// HTTP.
+// With `emulateJSON` the JSON is in the form field `model`. Returns `null` for names in brackets
+// and for repeated names: the server parses such a form over HTTP.
 function formAsJson(form) {
   const fields = Object.fromEntries(form);
   delete fields._method;

@@ -57,7 +57,7 @@ export class Runtime {
   // Calls for the receiver are queued until its parts are loaded. Then they are made in order.
   _setUpReceiver({use, unpack}) {
     const waiting = [];
-    for (const name of ['finish', 'deliver', 'refresh', 'http', 'authenticate', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
+    for (const name of ['finish', 'deliver', 'refresh', 'resumed', 'http', 'authenticate', 'unauthorized', 'refused', 'handlersChanged', 'continueOverHttp', 'wasAnswered', 'explain', 'showKept', 'readAgain']) {
       this[name] = (...about) => (this.receiver ? this.receiver[name](...about) : waiting.push([name, about]));
     }
     const parts = {};
@@ -73,7 +73,26 @@ export class Runtime {
 
   // Opens a connection of the core.
   open(url) {
-    return new this.page.WebSocket(url);
+    const socket = this.socket = new this.page.WebSocket(url);
+    // The core sets its listeners when this has returned.
+    if (this._debugs) Promise.resolve().then(() => this._logFrames());
+    return socket;
+  }
+
+  // Logs the frames of this connection and of later ones, or ends that.
+  debug(isOn) {
+    if (this._debugs === isOn) return;
+    this._debugs = isOn;
+    if (isOn) this._logFrames();
+    else this._endLog?.();
+  }
+
+  _logFrames() {
+    this.use('debug', part => {
+      if (!part || !this._debugs || !this.socket?.onmessage) return;
+      this._endLog?.();
+      this._endLog = part.logFrames(this.socket, console.log, Date.now);
+    });
   }
 
   status(state, unsent) {
@@ -138,7 +157,12 @@ export class Runtime {
     // Global Ajax events would start a loading indicator that runs until the connection is back.
     if (isRealtime && this.state === 'offline' && !this._fallsBack) options.global ??= false;
     if (isRealtime && method !== 'delete') this._watch(call);
-    return () => new Transport(new (this.page.XMLHttpRequest ?? EventTarget)(), this, call).xhr;
+    return () => {
+      const made = call.pageXhr?.call(options);
+      // Something else than an XMLHttpRequest is left alone.
+      if (made && Object.hasOwn(made, 'send')) return made;
+      return new Transport(made ?? new (this.page.XMLHttpRequest ?? EventTarget)(), this, call).xhr;
+    };
   }
 
   // Backbone sets an answer in its `success` callback, and the receiver has to observe that.
@@ -154,8 +178,8 @@ export class Runtime {
 
   // Sends a request of the page over the socket. Returns false if the socket cannot carry it.
   send(transport) {
-    const {kind, made, model, options, isRealtime, isLive} = transport.call;
-    const path = isRealtime ? this.pathOf(transport.url) : null;
+    const {kind, made, model, options, isRealtime, isLive, pageXhr} = transport.call;
+    const path = isRealtime && !pageXhr ? this.pathOf(transport.url) : null;
     if (path === null || this._httpPaths.has(plainPath(path)) || this._usesFallback(transport, path)) return false;
     const request = requestOf(transport, path, made);
     if (request) this.outbox.submit(new Exchange({...request, transport, kind, made, model, options, isStopped: !isLive}));

@@ -22,8 +22,9 @@ export function wrapSync(Backbone, runtime) {
   function sync(method, model, options = {}) {
     const {xhr} = options;
     const own = stores.isAdopted(model) ? stores.ajaxSync : original;
-    if (!isInstalled || typeof xhr === 'function' && !factories.has(xhr)) return own.apply(this, arguments);
+    if (!isInstalled) return own.apply(this, arguments);
     const call = new Call(method, model, options, runtime.isOptIn);
+    call.pageXhr = pageXhrOf(factories.has(xhr) ? null : xhr, Backbone.$?.ajaxSettings?.xhr);
     const makeXhr = runtime.begin(call);
     const factory = options.xhr = () => {
       call.isOpened = true;
@@ -33,7 +34,10 @@ export function wrapSync(Backbone, runtime) {
     try {
       return withAjax(call, () => own.call(this, method, model, options));
     } finally {
-      if (options.xhr === factory) delete options.xhr;
+      if (options.xhr === factory) {
+        if (xhr && !factories.has(xhr)) options.xhr = xhr;
+        else delete options.xhr;
+      }
     }
   }
 
@@ -93,6 +97,13 @@ export function wrapSync(Backbone, runtime) {
       restore();
     }
   };
+}
+
+// The factory of XMLHttpRequests with which the page may listen for progress: that of the options,
+// or that of `$.ajaxSetup`, which is jQuery's own on most pages.
+function pageXhrOf(own, setup) {
+  if (typeof own === 'function') return own;
+  return typeof setup === 'function' && /progress/.test(setup) ? setup : null;
 }
 
 // Whether an ajax function has sent a request without `settings.xhr`. A function that has refused

@@ -512,3 +512,15 @@ test('a created record that a read brings before the answer to its create appear
   assert.deepEqual(todos.pluck('id').sort(), [1, 2, 3]);
   assert.equal(todos.get(3), bread);
 });
+
+test('Backwire tells what came after a reconnect, and which collections are read again', () => {
+  const {Backwire, todos, client} = startWithTodos();
+  const told = [];
+  Backwire.on('resume', about => told.push(about));
+  Backwire.on('resync', ({target}) => told.push(target === todos));
+  client.listener.resumed(true, 3);
+  client.listener.refresh('todo');
+  client.listener.resumed(false, 0);
+  assert.deepEqual(told, [{recovered: true, count: 3}, true, {recovered: false, count: 0}]);
+  assert.equal(client.asked.at(-1), 'GET /todo');
+});

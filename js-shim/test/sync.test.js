@@ -2,6 +2,7 @@
 // -------------------------------------------
 
 import assert from 'node:assert/strict';
+import {STATUS_CODES} from 'node:http';
 import {mock, test} from 'node:test';
 
 import {realJquery} from '../fakes/jquery.js';
@@ -166,6 +167,27 @@ test('an xhr function of the page keeps its request', () => {
   assert.deepEqual([client.asked, page.xhrs.length], [[], 1]);
 });
 
+test('a write with an xhr function of the page is known as a write of the page', () => {
+  for (const isSetUp of [false, true]) {
+    const {$, Todos, client, page} = startWithJquery();
+    const todos = new Todos();
+    todos.fetch();
+    client.read('todo', 5, []);
+    const made = [];
+    const options = {xhr() {
+      const xhr = new page.XMLHttpRequest();
+      xhr.addEventListener('progress', () => {});
+      made.push(xhr);
+      return xhr;
+    }};
+    if (isSetUp) $.ajaxSetup(options);
+    todos.create({title: 'Milk'}, isSetUp ? {} : options);
+    assert.deepEqual([page.xhrs.length, made[0] === page.xhrs[0]], [1, true]);
+    assert.match(page.xhrs[0].headers['Idempotency-Key'], /-\d+$/);
+    assert.equal(typeof options.xhr, 'function', 'the options are as before');
+  }
+});
+
 test('a path that the server serves over HTTP only is requested over HTTP, and from then on at once', () => {
   const {Backbone, client, page} = startWithJquery();
   const products = new (Backbone.Collection.extend({url: '/data/products.json'}))();
@@ -296,4 +318,40 @@ test('a callback that throws is reported and stops no other callback', context =
   client.answer(200, {id: 7});
   assert.deepEqual(called, ['done', 'complete']);
   assert.deepEqual(reported, ['a bug of the page']);
+});
+
+test('an answer has the reason phrase of its status', () => {
+  const {Todo, client} = startWithJquery();
+  for (const [status, text] of Object.entries(STATUS_CODES)) {
+    if (status < 200 || status === '509') continue;
+    const xhr = new Todo({id: 1}).fetch();
+    client.answer(Number(status), undefined, {});
+    const plain = it => it.toLowerCase().replace('-', ' ');
+    assert.equal(plain(xhr.statusText), plain(text), status);
+  }
+});
+
+test('a model that is written to another url by sync alone goes on to show its own record', () => {
+  const {Backbone, Todos, client} = startWithJquery();
+  const [todos, archive] = [new Todos(), new (Todos.extend({url: '/archive'}))()];
+  todos.fetch();
+  client.read('todo', 5, [{id: 1, title: 'Milk'}]);
+  Backbone.sync('update', todos.get(1), {url: '/archive/1', attrs: {title: 'Old milk'}});
+  client.wrote('archive/1', 1, {id: 1, title: 'Old milk'});
+  archive.fetch();
+  client.read('archive', 2, [{id: 1, title: 'Older milk'}]);
+  assert.deepEqual([todos.get(1).get('title'), archive.get(1).get('title')], ['Milk', 'Older milk']);
+});
+
+test('a form field or a header replaces the method of a POST as the server does it', () => {
+  const {Todo, client} = startWithJquery();
+  const form = 'application/x-www-form-urlencoded';
+  const todo = new Todo({id: 1});
+  for (const [type, override, data, asked] of [
+    ['POST', null, '_method=PUT&model=%7B%7D', 'PUT'], ['POST', 'PATCH', '_method=PUT&model=%7B%7D', 'PATCH'], ['POST', 'COPY', '_method=delete&a=1', 'DELETE'],
+    ['POST', null, '_method=get&a=1', 'POST'], ['PUT', 'DELETE', 'a=1', 'PUT']
+  ]) {
+    todo.save(null, {type, data, contentType: form, headers: override ? {'X-HTTP-Method-Override': override} : {}});
+    assert.equal(client.asked.at(-1), `${asked} /todo/1`);
+  }
 });

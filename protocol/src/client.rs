@@ -21,7 +21,7 @@ use crate::frame;
 use crate::link::{Link, Step};
 use crate::names::Queue;
 use crate::outbox::{Entry, Outbox};
-use crate::output::{Connection, Frame, Output, Status};
+use crate::output::{Connection, Frame, Output, Resumed, Status};
 use crate::packet::{Kind, Packet};
 use crate::payload::Payload;
 use crate::request::{Failure, Request, Token};
@@ -225,11 +225,18 @@ impl<P: Payload> Client<P> {
         self.report_status();
     }
 
-    fn drain_feed(&mut self) {
+    /// Passes the outputs of the feed on. Returns what they were.
+    fn drain_feed(&mut self) -> Resumed {
+        let mut resumed = Resumed { recovered: true, count: 0 };
         while let Some(output) = self.feed.next_output() {
+            match &output {
+                Output::Deliver(delivery) => resumed.count += delivery.changes.len(),
+                _ => resumed.recovered = false,
+            }
             self.outputs.push(output);
         }
         self.resume();
+        resumed
     }
 
     fn follow_link(&mut self, now: Instant) {

@@ -41,7 +41,7 @@ pub mod wire;
 pub use client::Client;
 pub use delivery::Delivery;
 pub use mark::mark;
-pub use output::{Connection, Output, Status};
+pub use output::{Connection, Output, Resumed, Status};
 pub use payload::Payload;
 pub use request::{Failure, Reply, Request, RequestKind, Token, Verb};
 pub use time::Instant;

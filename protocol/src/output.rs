@@ -34,6 +34,8 @@ pub enum Output<P> {
     Deliver(Delivery<P>),
     /// Read this room again. The server can no longer send its missed changes.
     Refresh(String),
+    /// A resume was answered, and its changes were delivered before this output.
+    Resumed(Resumed),
     /// Show this status.
     Status(Status),
     /// A write that had waited was answered with 401. The client sends it again after
@@ -52,6 +54,15 @@ pub struct Frame<P> {
     pub body: Option<P>,
     /// The text after the body.
     pub tail: &'static str,
+}
+
+/// The result of a resume, after a reconnect or when the client has found that changes are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// Whether the server had the missed changes of all rooms. The others are read again.
+    pub recovered: bool,
+    /// The number of changes that the app has got.
+    pub count: usize,
 }
 
 /// The state of the connection, and the number of unsent writes.

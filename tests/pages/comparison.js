@@ -13,7 +13,7 @@
 const PROGRAM_LENGTH = 30;
 const STRICT = Array.from({length: 400}, (_, index) => ['plain', 'live'].map(side =>
   `    strict${index}${side}: {attributes: {n: {type: number, required: true}, text: {type: string}}}\n`).join('')).join('');
-const CONFIG = `production:\n  resources:\n${STRICT}`;
+const CONFIG = `production:\n  limits: {undeclared_resources_per_address: 1000}\n  resources:\n${STRICT}`;
 
 // Frames
 // ------
@@ -53,24 +53,33 @@ const ATTRS = [{n: 1}, {n: 2, text: 'b'}, {text: 'c'}, {n: 3, list: [1, {a: 2}]}
 const QUERIES = [{sort: 'n'}, {limit: 2}, {sort: 'n DESC', skip: 1}, {n: 1}, {limit: 'many'}, {where: '{"n":{">":1}}'}, {where: '{oops'}];
 const BAD = [{n: 'no number'}, {n: [1]}, {text: 'n is missing'}];
 
+// Settings of jQuery's ajax, and its hooks with what they do.
+const AJAX = [
+  {cache: false}, {global: false}, {processData: false}, {crossDomain: true}, {xhrFields: {withCredentials: true}}, {mimeType: 'text/plain'},
+  {async: false}, {ifModified: true}, {username: 'ann', password: 'secret'}, {accepts: {json: 'application/json'}}, {traditional: true}, {type: 'PATCH'},
+  ...['xhr', 'statusCode', 'context', 'dataFilter', 'converters', 'form', 'json'].map(hook => ({hook})),
+  ...['prefilter', 'beforeSend', 'ajaxSend'].flatMap(hook => ['url', 'query', 'data', 'type', 'header', 'mime', 'abort'].map(does => ({hook, does})))
+];
+
 function step(random) {
   const attrs = random.chance(0.12) ? random.pick(BAD) : random.pick(ATTRS);
   const some = (part, options) => (random.chance(part) ? options : {});
   const options = {
     ...some(0.2, {wait: true}), ...some(0.1, {silent: true}), ...some(0.08, {refuse: true}),
     ...some(0.1, {headers: {'X-Own': 'yes'}}), ...some(0.08, {dataType: 'json'}), ...some(0.1, {noCallbacks: true}),
-    ...some(0.05, {contentType: 'application/json; charset=utf-8'}), ...some(0.05, {timeout: 60000}), ...some(0.05, {validate: false})
+    ...some(0.05, {contentType: 'application/json; charset=utf-8'}), ...some(0.05, {timeout: 60000}), ...some(0.05, {validate: false}),
+    ...some(0.3, {ajax: random.chance(0.3) ? [random.pick(AJAX), random.pick(AJAX)] : [random.pick(AJAX)]})
   };
   const model = random.below(6);
   return random.pick([
-    () => ({call: 'create', attrs, options: {...loud(options), ...some(0.2, {at: 0}), ...some(0.1, {merge: true})}}),
-    () => ({call: 'create', attrs, options: {...loud(options), ...some(0.2, {at: 0}), ...some(0.1, {invalid: true})}}),
+    () => ({call: 'create', attrs, options: {...counted(loud(options)), ...some(0.2, {at: 0}), ...some(0.1, {merge: true})}}),
+    () => ({call: 'create', attrs, options: {...counted(loud(options)), ...some(0.2, {at: 0}), ...some(0.1, {invalid: true})}}),
     () => ({call: 'save', model, attrs, options: {...options, ...some(0.3, {patch: true}), ...some(0.1, {invalid: true})}}),
     () => ({call: 'save', model, attrs, options: {...options, ...some(0.1, {attrs: {n: 9}})}}),
     () => ({call: 'save', model, attrs: random.chance(0.3) ? null : attrs, options}),
     () => ({call: 'destroy', model, options}),
     () => ({call: 'fetch', model, options: {...options, ...some(0.2, {abort: true})}}),
-    () => ({call: 'fetchAll', options: {...options, ...some(0.3, {reset: true}), ...some(0.2, {remove: false}), ...some(0.2, {abort: true}),
+    () => ({call: 'fetchAll', options: {...whole(options), ...some(0.3, {reset: true}), ...some(0.2, {remove: false}), ...some(0.2, {abort: true}),
       ...some(0.15, {add: true, update: true})}}),
     () => ({call: 'list', what: 'fetch', options: {...options, data: random.pick(QUERIES)}}),
     () => ({call: 'single', what: random.pick(['save', 'save', 'fetch', 'destroy']), model: random.below(3), attrs, strict: random.chance(0.4),
@@ -87,6 +96,15 @@ function step(random) {
 
 // A collection does not notice the new id of a model that was created silently.
 const loud = ({silent, ...options}) => options;
+// A call that returns no xhr is awaited by jQuery's counter of requests.
+// If its answer is from another resource, the list has two models with one id.
+const counted = options => withoutAjax(options, it => it.global === false || it.does === 'url');
+// A live list follows the url from which it was read.
+const whole = options => withoutAjax(options, it => /url|query|form/.test([it.does, it.hook]));
+
+function withoutAjax({ajax, ...options}, isLeftOut) {
+  return ajax ? {...options, ajax: ajax.filter(it => !isLeftOut(it))} : options;
+}
 
 // Running
 // -------
@@ -199,7 +217,13 @@ class Side {
   // Also waits for requests whose xhr the page does not get, and for what Backbone defers: it uses
   // a timer of the frame with 1 ms, and such timers fire in the order of their calls.
   async idle() {
-    await until(() => this.window.jQuery.active === 0, 'all requests to be over');
+    const {jQuery} = this.window;
+    if (this.isAborting) {
+      // Some versions of jQuery go on to count a request that a hook has aborted.
+      this.note('active', jQuery.active);
+      jQuery.active = 0;
+    }
+    await until(() => jQuery.active === 0, 'all requests to be over');
     await new Promise(resolve => { this.window.setTimeout(resolve, 1); });
     this.note('now', this.numbers());
   }
@@ -222,8 +246,12 @@ class Side {
     const page = $(document);
     page.unbind('.trace');
     for (const name of ['Start', 'Send', 'Success', 'Error', 'Complete', 'Stop']) {
-      page.bind(`ajax${name}.trace`, (event, xhr, settings) => this.note('global', name, settings?.type ?? null, settings?.url ?? null));
+      page.bind(`ajax${name}.trace`, (event, xhr, settings) => this.note('global', name, settings?.type ?? null, settings?.url.replace(/_=\d+/, '_=') ?? null));
     }
+    page.bind('ajaxSend.trace', (event, xhr, settings) => this.hooks.ajaxSend?.(xhr, settings));
+    this.hooks = {};
+    if (!this.window.side) $.ajaxPrefilter((settings, original, xhr) => this.window.side.hooks.prefilter?.(xhr, settings));
+    this.window.side = this;
   }
 
   sent(data) {
@@ -252,23 +280,69 @@ class Side {
   }
 
   options({options = {}, then, attrs}, target) {
-    const {refuse, key, elsewhere, noCallbacks, abort, invalid, ...own} = JSON.parse(JSON.stringify(options));
+    const {refuse, key, elsewhere, noCallbacks, abort, invalid, ajax = [], ...own} = JSON.parse(JSON.stringify(options));
     const {VERSION, emulateJSON} = this.window.Backbone;
     if (emulateJSON) delete own.contentType;
     // Backbone 0.5 adds a record again that the collection has already.
     if (VERSION === '0.5.3') delete own.add;
-    if (refuse) own.beforeSend = () => false;
+    this.hooks = {};
+    this.isAborting = ajax.some(({does}) => does === 'abort');
+    for (const setting of ajax) this.applySetting(own, setting);
     if (key) own.headers = {'Idempotency-Key': `${this.name}-${key}`};
     if (elsewhere) own.url = `/${this.name}-elsewhere`;
     if (own.dataType === 'text') own.success = text => this.note('text', typeof text, this.body(text));
+    if (refuse || this.hooks.beforeSend) own.beforeSend = (xhr, settings) => {
+      this.hooks.beforeSend?.(xhr, settings);
+      return refuse ? false : undefined;
+    };
     if (noCallbacks || own.dataType === 'text') return own;
     const names = ['success', 'error'];
     for (const name of names) {
-      own[name] = (...args) => this.note('callback', name, args.length, this.named(args[0]), this.named(args[1]), args[2] === own || this.named(args[2]));
+      const side = this;
+      own[name] = function(...args) {
+        side.note('callback', name, args.length, side.named(args[0]), side.named(args[1]), args[2] === own || side.named(args[2]), Boolean(this?.isContext));
+      };
     }
     if (then) this.chain(own, then, target);
     own.complete = (xhr, text) => this.note('complete', text);
     return own;
+  }
+
+  // Sets an option, or one of jQuery's hooks.
+  applySetting(own, {hook, does, ...settings}) {
+    Object.assign(own, settings);
+    if (does) return void (this.hooks[hook] = (xhr, called) => this.change(does, xhr, called));
+    const statuses = [200, 201, 304, 400, 404, 422];
+    const hooks = {
+      xhr: () => ({xhr: () => {
+        this.note('made an xhr');
+        return new this.window.XMLHttpRequest();
+      }}),
+      statusCode: () => ({statusCode: Object.fromEntries(statuses.map(status => [status, () => this.note('status code', status)]))}),
+      context: () => ({context: {isContext: true}}),
+      dataFilter: () => ({dataFilter: (text, type) => {
+        this.note('filter', typeof text, type);
+        return text;
+      }}),
+      converters: () => ({converters: {'text json': text => {
+        this.note('convert');
+        return JSON.parse(text);
+      }}}),
+      form: () => ({contentType: 'application/x-www-form-urlencoded', data: {n: 5, text: 'a form'}, processData: true}),
+      json: () => ({contentType: 'application/json', data: '{"n":6}'})
+    };
+    Object.assign(own, hooks[hook]?.());
+  }
+
+  // What a hook does with a request.
+  change(does, xhr, settings) {
+    if (does === 'url') settings.url = settings.url.replace(this.name, `${this.name}-elsewhere`);
+    if (does === 'query') settings.url += `${settings.url.includes('?') ? '&' : '?'}limit=1`;
+    if (does === 'data' && /^\{/.test(settings.data)) settings.data = JSON.stringify({...JSON.parse(settings.data), text: 'changed'});
+    if (does === 'type' && settings.type === 'PUT') settings.type = 'PATCH';
+    if (does === 'header') xhr.setRequestHeader('Idempotency-Key', `${this.name}-header`);
+    if (does === 'mime') xhr.overrideMimeType('text/plain');
+    if (does === 'abort') xhr.abort();
   }
 
   // Returns a success handler that makes another call on the model.

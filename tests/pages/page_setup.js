@@ -202,3 +202,50 @@ story('a_token_is_not_in_the_url_of_the_socket', {sites: SITES, tag: 'data-site=
   same(performance.getEntries().filter(it => it.name.includes('secret-token')), []);
   same((await server.log()).filter(it => it.includes('secret-token')), []);
 });
+
+// The badge and the log of frames
+// -------------------------------
+
+const badge = () => document.querySelector('backwire-status');
+const shown = () => badge().shadowRoot?.querySelector('[role=status]').textContent;
+
+story('the_badge_shows_the_state_and_the_unsent_writes', {
+  tail: '<backwire-status text-offline="Nicht verbunden" text-unsent="{text}, {count} nicht gesendet"></backwire-status>'
+}, async () => {
+  await until(() => shown() === 'Online', 'the badge to be online');
+  Backwire.disconnect();
+  await until(() => shown() === 'Nicht verbunden', 'the badge to be offline');
+  new (Backbone.Model.extend({urlRoot: '/note'}))().save({n: 1});
+  await until(() => shown() === 'Nicht verbunden, 1 nicht gesendet', 'the unsent write');
+  same([badge().getAttribute('state'), badge().hasAttribute('unsent')], ['offline', true]);
+  Backwire.connect();
+  await until(() => shown() === 'Online' && !badge().hasAttribute('unsent'), 'the badge to be online again');
+});
+
+story('a_badge_that_is_added_later_is_loaded_then_and_ends_with_its_element', async () => {
+  const isLoaded = () => performance.getEntriesByType('resource').some(it => it.name.endsWith('/backwire.status.js'));
+  same(isLoaded(), false, 'the part of the badge');
+  document.body.append(document.createElement('backwire-status'));
+  await until(() => shown() === 'Online', 'the badge');
+  const [element] = [badge()];
+  element.remove();
+  Backwire.disconnect();
+  same(element.shadowRoot.querySelector('[role=status]').textContent, 'Online', 'the text of the removed badge');
+  document.body.append(element);
+  same(shown(), 'Offline');
+});
+
+story('debug_logs_the_frames_of_a_page', async () => {
+  const lines = [];
+  const {log} = console;
+  console.log = (...parts) => lines.push(parts.join(' '));
+  Backwire.debug();
+  await until(() => performance.getEntriesByType('resource').some(it => it.name.endsWith('/backwire.debug.js')), 'the part');
+  const notes = listAt('/note');
+  await until(async () => {
+    await fetched(notes);
+    return lines.length;
+  }, 'a line');
+  console.log = log;
+  same(lines.some(line => /^Backwire → \d+ GET \/note/.test(line)), true, lines.join('\n'));
+});

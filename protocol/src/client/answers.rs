@@ -56,6 +56,8 @@ impl<P: Payload> Client<P> {
                 return None;
             }
             self.feed.is_ahead = false;
+            let resumed = self.drain_feed();
+            self.outputs.push(Output::Resumed(resumed));
         } else {
             if let Some(at) = self.outbox.find_acked(ack) {
                 self.take(now, at, Reply::read(&answer));

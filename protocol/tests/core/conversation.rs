@@ -2,7 +2,7 @@
 
 use crate::json::Json;
 use crate::support::Pair;
-use backwire_protocol::{Connection, Failure, Request, RequestKind, Verb};
+use backwire_protocol::{Connection, Failure, Request, RequestKind, Resumed, Verb};
 use serde_json::{Value, json};
 
 #[test]
@@ -169,6 +169,7 @@ fn missed_changes_are_delivered_after_reconnect_without_a_new_read() {
     pair.repair();
     assert_eq!(pair.app.shown, pair.server.records);
     assert_eq!((pair.app.news, pair.app.refreshes), (3, 0));
+    assert_eq!(pair.app.resumes, [Resumed { recovered: true, count: 3 }]);
 }
 
 #[test]
@@ -198,6 +199,7 @@ fn room_is_read_again_if_the_log_no_longer_has_its_position() {
         pair.repair();
         assert_eq!(pair.app.shown, pair.server.records);
         assert_eq!(pair.app.refreshes, 1);
+        assert_eq!(pair.app.resumes, [Resumed { recovered: false, count: 0 }]);
         pair.server.write(1, None, &json!({"title": "b"}));
         pair.run();
         assert_eq!(pair.app.shown, pair.server.records, "and it is live again");

@@ -322,7 +322,7 @@ impl Run {
                         self.page.deliver(&self.server.log, &delivery.room, offset);
                     }
                 }
-                Output::Close | Output::Status(_) => {}
+                Output::Close | Output::Status(_) | Output::Resumed(_) => {}
                 output => panic!("unexpected {output:?}"),
             }
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use backwire_protocol::packet::{Kind, Packet};
 use backwire_protocol::{
-    Client, Failure, Instant, Output, Payload, Reply, Request, RequestKind, Token, Verb,
+    Client, Failure, Instant, Output, Payload, Reply, Request, RequestKind, Resumed, Token, Verb,
 };
 use serde_json::{Map, Value, json};
 
@@ -403,6 +403,8 @@ pub struct App {
     /// Finished writes that had waited.
     pub waited: BTreeSet<Token>,
     pub refreshes: usize,
+    /// The results of resumes.
+    pub resumes: Vec<Resumed>,
     pub news: usize,
 }
 
@@ -859,6 +861,7 @@ impl Pair {
                     self.app.refreshes += 1;
                     self.ask(Verb::Get, &format!("/{room}"), Value::Null);
                 }
+                Output::Resumed(resumed) => self.app.resumes.push(resumed),
                 Output::Status(status) => self.statuses.push(status),
                 Output::Unauthorized => self.unauthorized += 1,
                 Output::Authenticate => self.asked_for_auth += 1,

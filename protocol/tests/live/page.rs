@@ -222,6 +222,7 @@ impl Page {
                 Output::Deliver(delivery) => self.deliver(&delivery.room, &delivery.changes),
                 Output::Refresh(room) => self.queries.refresh(&room),
                 Output::Status(_)
+                | Output::Resumed(_)
                 | Output::Http(_)
                 | Output::Unauthorized
                 | Output::Authenticate => {}

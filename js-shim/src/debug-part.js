@@ -1,0 +1,94 @@
+// Part that logs the frames of the connection
+// -------------------------------------------
+//
+// `Backwire.debug()` loads it. Each frame is one line on the console, with its data as an object
+// that the console can unfold. Tokens and other auth are not logged.
+
+import {CREATED, DESTROYED, LEFT, UPDATED} from './wire.js';
+
+const VERBS = {[CREATED]: 'created', [UPDATED]: 'updated', [DESTROYED]: 'destroyed', [LEFT]: 'left'};
+
+// Logs what a socket sends and receives from now on. `print(...parts)` writes a line, and `now()`
+// is in milliseconds. Returns a function that ends it.
+export function logFrames(socket, print, now) {
+  const requests = new Map();
+  const {send, close, onmessage, onclose} = socket;
+  let isOn = true;
+  const log = (arrow, text) => {
+    if (isOn) attemptToLog(() => print(`Backwire ${arrow}`, ...described(text, requests, now())));
+  };
+  socket.send = function(text) {
+    log('→', text);
+    return send.call(socket, text);
+  };
+  socket.close = function() {
+    if (isOn) print('Backwire', 'close');
+    isOn = false;
+    return close.call(socket);
+  };
+  socket.onmessage = event => {
+    log('←', event.data);
+    onmessage.call(socket, event);
+  };
+  socket.onclose = event => {
+    if (isOn) print('Backwire', 'closed by the other side or the network');
+    onclose.call(socket, event);
+  };
+  return () => { isOn = false; };
+}
+
+// A frame that cannot be described must not keep it from the client.
+function attemptToLog(log) {
+  try {
+    log();
+  } catch (error) {
+    console.error(error);
+  }
+}
+
+// Returns the parts of the line of a frame. `requests` has the sent requests by their ack ids.
+export function described(text, requests = new Map(), now = 0) {
+  const [, type, ack, json] = /^(\d[0-4]?)(\d*)(.*)$/s.exec(text) ?? [];
+  if (type === '2') return ['ping'];
+  if (type === '3') return ['pong'];
+  if (type === '0') return ['open', JSON.parse(json)];
+  if (type === '40') return json.includes('"sid"') ? ['connected'] : ['connect'];
+  if (type === '41') return ['disconnect'];
+  if (type === '44') return ['refused', JSON.parse(json)];
+  if (type === '42') return describedEvent(JSON.parse(json), ack, requests, now);
+  if (type === '43') return describedAnswer(JSON.parse(json)[0], ack, requests, now);
+  return [text];
+}
+
+function describedEvent([name, ...args], ack, requests, now) {
+  if (name === 'push') return describedPush(...args);
+  if (name === 'resume') {
+    const [rooms] = args;
+    requests.set(ack, {name: 'resume', at: now});
+    return [`${ack} resume`, ...rooms.map(([room, , offset]) => `${room} after ${offset}`)];
+  }
+  const [about, ...rest] = args;
+  if (!about?.url) return [[ack, name].filter(Boolean).join(' '), ...args];
+  const line = `${name.toUpperCase()} ${about.url}`;
+  requests.set(ack, {name: line, at: now});
+  return [`${ack} ${line}`, ...[about.headers, about.data].filter(it => it !== undefined), ...rest];
+}
+
+function describedPush(room, epoch, prev, changes) {
+  if (!room) return ['events for the user', ...changes.map(([, , , data]) => data)];
+  return [`push ${room}`, ...changes.flatMap(([offset, verb, id, data]) => [`${offset}: ${VERBS[verb]} ${id}`, data])];
+}
+
+function describedAnswer(answer, ack, requests, now) {
+  const {name = 'request', at = now} = requests.get(ack) ?? {};
+  requests.delete(ack);
+  const time = `(${Math.round(now - at)} ms)`;
+  if (Array.isArray(answer)) {
+    const rooms = answer.map(([room, epoch, head, changes]) => (epoch === null ? `${room}: to be read again` : `${room}: ${changes.length} changes to ${head}`));
+    return [`${ack} ${name} ${time}`, ...rooms];
+  }
+  const {statusCode, headers, body} = answer ?? {};
+  return [`${ack} ${statusCode} ${name} ${time}`, ...[headers, body].filter(it => it !== undefined)];
+}
+
+export default {logFrames};

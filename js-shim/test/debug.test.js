@@ -1,0 +1,66 @@
+// Frames on the console
+// ---------------------
+
+import assert from 'node:assert/strict';
+import {mock, test} from 'node:test';
+
+import {described} from '../src/debug-part.js';
+import {fakePage, start} from '../fakes/page.js';
+
+const requests = new Map();
+for (const [text, expected] of [
+  ['0{"sid":"a"}', ['open', {sid: 'a'}]],
+  ['2', ['ping']],
+  ['3', ['pong']],
+  ['40{"site":"shop","token":"secret"}', ['connect']],
+  ['40{"sid":"b"}', ['connected']],
+  ['44{"message":"E_SITE: no such site"}', ['refused', {message: 'E_SITE: no such site'}]],
+  ['4212["post",{"url":"/todo","headers":{"a":"b"},"data":{"title":"Milk"}}]', ['12 POST /todo', {a: 'b'}, {title: 'Milk'}]],
+  ['4312[{"statusCode":201,"body":{"id":1},"headers":{"c":"d"}}]', ['12 201 POST /todo (0 ms)', {c: 'd'}, {id: 1}]],
+  ['4313[{"statusCode":404}]', ['13 404 request (0 ms)']],
+  ['42["push","todo",7,5,[[6,1,3,{"title":"Eggs"},0],[7,3,3,null,0]]]', ['push todo', '6: created 3', {title: 'Eggs'}, '7: destroyed 3', null]],
+  ['42["push","",0,0,[[0,0,"9",["news",{"n":1}],0]]]', ['events for the user', ['news', {n: 1}]]],
+  ['4214["resume",[["todo",7,5,5],["cart/3",7,2]]]', ['14 resume', 'todo after 5', 'cart/3 after 2']],
+  ['4314[[["todo",7,9,[[6,1,3,{},0]]],["cart/3",null]]]', ['14 resume (0 ms)', 'todo: 1 changes to 9', 'cart/3: to be read again']],
+  ['42["unsubscribe","todo"]', ['unsubscribe', 'todo']],
+  ['what is this', ['what is this']]
+]) {
+  test(`a frame is described: ${text.slice(0, 40)}`, () => assert.deepEqual(described(text, requests), expected));
+}
+
+test('debug logs the frames of this connection and of later ones, until it is ended', async () => {
+  const lines = [];
+  const log = mock.method(console, 'log', (...parts) => lines.push(parts.join(' ')));
+  const sockets = [];
+  const page = Object.assign(fakePage(), {WebSocket: class {
+    constructor() {
+      this.sent = [];
+      sockets.push(this);
+    }
+    send(text) { this.sent.push(text); }
+    close() {}
+  }});
+  const received = [];
+  const {Backwire, client} = start({page});
+  const open = () => {
+    const socket = client.listener.open('ws://app.test/');
+    socket.onmessage = ({data}) => received.push(data);
+    socket.onclose = () => received.push('closed');
+    return socket;
+  };
+  const first = open();
+  first.onmessage({data: '2'});
+  Backwire.debug();
+  first.send('3');
+  first.onmessage({data: '2'});
+  first.onclose({});
+  const second = open();
+  await null;
+  second.send('3');
+  Backwire.debug(false);
+  second.send('3');
+  second.onmessage({data: '2'});
+  assert.deepEqual(lines, ['Backwire → pong', 'Backwire ← ping', 'Backwire closed by the other side or the network', 'Backwire → pong']);
+  assert.deepEqual([sockets.map(({sent}) => sent), received], [[['3'], ['3', '3']], ['2', '2', 'closed', '2']]);
+  log.mock.restore();
+});
