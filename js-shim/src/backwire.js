@@ -106,13 +106,13 @@ export function makeBackwire(core, page, url) {
       const {token, identity} = about;
       if (runtime && identity !== undefined && `${identity}` !== runtime.identity) return reinstall(about);
       if (token !== undefined) runtime?.setToken(token);
-      runtime?.client.connect();
+      runtime?.connect();
       return backwire;
     },
 
     // Goes offline on purpose. Writes wait until `connect`.
     disconnect() {
-      runtime?.client.disconnect();
+      runtime?.disconnect();
       return backwire;
     },
 
@@ -143,7 +143,7 @@ export function makeBackwire(core, page, url) {
     runtime = started;
     runtime.debug(isDebugging);
     defineElement(page, core, backwire);
-    if (options.connect !== false) runtime.client.connect();
+    if (options.connect !== false) runtime.connect();
   }
 
   function follow(status) {

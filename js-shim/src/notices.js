@@ -29,27 +29,43 @@ export class Notices {
   }
 
   refused(reason) {
-    this._once(`the server refuses this page: ${reason}`, text => console.error(text));
+    this._isRefused = true;
+    this._error(`the server refuses this page: ${reason}`);
   }
 
   // Without a site the server does not know what a token means.
   tokenWithoutSite() {
-    this._once('`token` has no effect without `site`. Name the site of the server that checks the token, with `site` or ' +
-      'data-site; or leave the token out, and sign users in with a session.', text => console.error(text));
+    this._error('`token` has no effect without `site`. Name the site of the server that checks the token, with `site` or ' +
+      'data-site; or leave the token out, and sign users in with a session.');
   }
 
   blockedByPolicy() {
-    this._once(`the page's content security policy does not let it connect to ${this._server}: add ` +
-      `${this._server.replace(/^http/, 'ws')} to its connect-src.`, text => console.error(text));
+    this._isRefused = true;
+    this._error(`the page's content security policy does not let it connect to ${this._server}: add ` +
+      `${this._server.replace(/^http/, 'ws')} to its connect-src.`);
   }
 
   // The browser does not report why a socket cannot be opened. A request to the same url gets the
-  // reason.
-  async findReason(page, socketUrl, refuse) {
-    if (!page.fetch || this._logged.has('reason')) return;
-    this._logged.add('reason');
+  // reason. A page that was online is allowed to connect.
+  async findReason(page, socketUrl, wasOnline, refuse) {
+    const about = `reason ${wasOnline}`;
+    if (!page.fetch || this._isRefused || this._logged.has(about)) return;
+    this._logged.add(about);
     const {status, body} = await sendOverHttp(page, '', {method: 'get', url: socketUrl.replace(/^ws/, 'http')});
+    if (this._isRefused) return;
     if (status === 403 && body?.code === 'E_ORIGIN') refuse(`E_ORIGIN: ${body.message}`);
+    else if (!status && wasOnline) this._warn(`the connection to ${this._server} is lost. Writes wait, and are sent when the server is back.`);
+    else if (!status) this._error(`the server at ${this._server} cannot be reached. Start it, or correct data-url. Writes wait until it is there.`);
+    else if (status === 404 || status === 405) this._error(`${this._server} answers ${status} at /socket.io/. Correct data-url, or let the proxy before Backwire pass this path on.`);
+    else if (status >= 500) this._warn(`${this._server} answers ${status} at the moment. Backwire goes on to connect. If this lasts, look at the logs of the server and of the proxy before it.`);
+  }
+
+  _error(text) {
+    this._once(text, message => console.error(message));
+  }
+
+  _warn(text) {
+    this._once(text, message => console.warn(message));
   }
 
   _info(text, about) {

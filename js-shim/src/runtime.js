@@ -102,13 +102,22 @@ export class Runtime {
     this.outbox.setOnline(state === 'online');
     if (isBack) this.receiver?.rejoin();
     if (isBack) this._readOfflineAgain();
-    // A page that was online may connect. It is offline for another reason.
-    if (state === 'offline' && !this._wasOnline) this.explain('findReason', this.page, this.server.socket, reason => this.client.refuse(reason));
+    if (state === 'offline' && this._isWanted && !this.error && this.page.navigator?.onLine !== false) this.explain('findReason', this.page, this.server.socket, this._wasOnline, reason => this.client.refuse(reason));
     this.notify('status', {state, unsent});
   }
 
   // Calls from the app
   // ------------------
+
+  connect() {
+    this._isWanted = true;
+    this.client.connect();
+  }
+
+  disconnect() {
+    this._isWanted = false;
+    this.client.disconnect();
+  }
 
   // Stops the updates of a collection or model. A pending read does not start them again.
   stop(target) {

@@ -193,6 +193,21 @@ story('static_file_is_read_over_http', async () => {
   same(await fetched(missing), 'error 404');
 });
 
+story('a_create_with_progress_events_is_in_its_list_once', async () => {
+  const notes = new Notes();
+  await fetched(notes);
+  const events = [];
+  const xhr = () => {
+    const made = new XMLHttpRequest();
+    made.upload.addEventListener('progress', ({loaded}) => events.push(loaded));
+    return made;
+  };
+  same(await done(it => notes.create({n: 1}, {...it, xhr})), 'success');
+  same(await done(it => notes.create({n: 2}, {...it, wait: true, xhr})), 'success');
+  await becomes(() => notes.map(note => [note.id, note.get('n')]), [[1, 1], [2, 2]]);
+  same([overHttp('/note'), events.length > 0], [2, true], 'requests over HTTP, and progress');
+});
+
 story('jsonp_is_sent_as_usual', async () => {
   const jsonp = url => new Promise(resolve => {
     new Notes().fetch({url, dataType: 'jsonp', success: () => resolve('success'), error: (_, xhr, {textStatus}) => resolve(textStatus)});
