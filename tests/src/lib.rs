@@ -15,7 +15,7 @@
 //! - [`scripted`]: stories that are written in JavaScript and run in the page;
 //! - [`page`]: any page, with expressions and waits;
 //! - [`documentation`]: the code that pages of the documentation show;
-//! - [`browser`]: Chromium and its driver;
+//! - [`browser`]: Chromium and its driver, and [`firefox`];
 //! - [`proxy`]: the line between a browser and the server;
 //! - [`server`]: the server's program, with its pages and its database;
 //! - [`process`]: a program that runs during a story;
@@ -30,6 +30,7 @@ pub mod page;
 pub mod documentation;
 
 pub mod browser;
+pub mod firefox;
 pub mod proxy;
 pub mod server;
 

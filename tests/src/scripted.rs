@@ -52,18 +52,66 @@ struct Story {
     host: Option<String>,
 }
 
-/// Runs all stories of a file. Panics with the names of failed stories.
+/// What stories need of a page in a browser.
+#[expect(async_fn_in_trait, reason = "the stories of one browser run one after another")]
+pub trait ScriptedPage {
+    /// Loads a page, and returns when it has loaded.
+    async fn go(&self, url: &str);
+    /// Returns to the page before this one.
+    async fn back(&self);
+    /// Returns the current value of a JavaScript expression.
+    async fn value(&self, expression: &str) -> Value;
+    /// Runs a JavaScript statement on the page.
+    async fn run(&self, statement: &str);
+    /// Returns the value of a promise.
+    async fn answer(&self, promise: &str) -> Value;
+    /// Returns the console lines since the last call.
+    async fn console(&self) -> Vec<String>;
+}
+
+impl ScriptedPage for Page {
+    async fn go(&self, url: &str) {
+        Self::go(self, url).await;
+    }
+
+    async fn back(&self) {
+        Self::back(self).await;
+    }
+
+    async fn value(&self, expression: &str) -> Value {
+        Self::value(self, expression).await
+    }
+
+    async fn run(&self, statement: &str) {
+        Self::run(self, statement).await;
+    }
+
+    async fn answer(&self, promise: &str) -> Value {
+        Self::answer(self, promise).await
+    }
+
+    async fn console(&self) -> Vec<String> {
+        Self::console(self).await
+    }
+}
+
+/// Runs all stories of a file in Chromium. Panics with the names of failed stories.
 pub async fn play(file: &str) {
+    let page = Browser::start().open("about:blank").await;
+    play_in(&page, file).await;
+}
+
+/// Runs all stories of a file in this browser. Panics with the names of failed stories.
+pub async fn play_in(page: &impl ScriptedPage, file: &str) {
     let wanted = env::var("BACKWIRE_STORY").unwrap_or_default();
     let site = site_with(file);
-    let browser = Browser::start();
     let pages = Server::with_pages(site.path());
-    let (page, stories) = open(&browser, &pages, file).await;
+    let stories = read_stories(page, &pages, file).await;
     assert!(!stories.is_empty(), "tests/pages/{file}.js has no story");
     let stories: Vec<_> = stories.into_iter().filter(|it| it.name.contains(&wanted)).collect();
     let mut failures = Vec::new();
     for story in &stories {
-        match play_one(&page, &site, &pages, file, story).await {
+        match play_one(page, &site, &pages, file, story).await {
             Ok(report) => println!("ok {}{report}", story.name),
             Err(reason) => failures.push(format!("{}: {reason}", story.name)),
         }
@@ -123,12 +171,11 @@ fn bundle(entry: &Path, output: &Path) {
     assert!(status.is_ok_and(|status| status.success()), "esbuild could not make {output:?}");
 }
 
-/// Opens the browser, and reads the stories of the file.
-async fn open(browser: &Browser, pages: &Server, file: &str) -> (Page, Vec<Story>) {
-    let page = browser.open(&format!("{}/index.html", pages.origin())).await;
-    let stories = page.value("stories.list()").await;
-    let stories = serde_json::from_value(stories);
-    (page, stories.unwrap_or_else(|error| panic!("{file}.js: {error}")))
+/// Reads the stories of the file.
+async fn read_stories(page: &impl ScriptedPage, pages: &Server, file: &str) -> Vec<Story> {
+    page.go(&format!("{}/index.html", pages.origin())).await;
+    let stories = serde_json::from_value(page.value("stories.list()").await);
+    stories.unwrap_or_else(|error| panic!("{file}.js: {error}"))
 }
 
 /// Returns the script tags of npm packages.
@@ -147,7 +194,7 @@ fn html(file: &str, head: &str, scripts: &str, tail: &str) -> String {
 
 /// Loads the page once for each step. Returns the report of the story.
 async fn play_one(
-    page: &Page,
+    page: &impl ScriptedPage,
     site: &Site,
     pages: &Server,
     file: &str,
@@ -176,7 +223,11 @@ fn seed() -> Option<u32> {
 }
 
 /// Runs one step, and carries out its commands.
-async fn play_step(page: &Page, scene: &mut Scene, start: &Value) -> Result<Value, String> {
+async fn play_step(
+    page: &impl ScriptedPage,
+    scene: &mut Scene,
+    start: &Value,
+) -> Result<Value, String> {
     page.run(&format!("stories.start({start})")).await;
     let mut reply = Value::Null;
     loop {
@@ -192,7 +243,7 @@ async fn play_step(page: &Page, scene: &mut Scene, start: &Value) -> Result<Valu
 }
 
 /// Leaves the page for another one, makes a record there, and returns by the back button.
-async fn leave(page: &Page, scene: &Scene) -> Value {
+async fn leave(page: &impl ScriptedPage, scene: &Scene) -> Value {
     page.go(&format!("{}/rooms.json", scene.origin())).await;
     let options = r#"{method: "POST", headers: {"content-type": "application/json"}, body: "{}"}"#;
     let left = format!("fetch('/left', {options}).then(response => response.json())");

@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use crate::command::{answers, cargo, program, run, run_counted, run_tests};
 use crate::outcome::Outcome;
 use crate::requirements::{
-    BROWSER, CLIPPY, GZIP, KILL, LANGUAGES, REDIS, RUSTFMT, Requirement, WASM_TARGET,
+    BROWSER, CLIPPY, FIREFOX, GZIP, KILL, LANGUAGES, REDIS, RUSTFMT, Requirement, WASM_TARGET,
 };
 use crate::server::Server;
 use crate::size::Size;
@@ -132,8 +132,8 @@ pub(crate) const STEPS: [Step; 13] = [
     },
     Step {
         name: "e2e",
-        about: "the demo in two browsers, also over three servers with Redis, and stock clients",
-        requirements: &[build::RUNTIME, build::SERVER, BROWSER, LANGUAGES, &[REDIS]],
+        about: "stories in Chromium and Firefox, also over three servers with Redis, and stock clients",
+        requirements: &[build::RUNTIME, build::SERVER, BROWSER, LANGUAGES, &[FIREFOX, REDIS]],
         run: end_to_end,
     },
 ];

@@ -14,6 +14,7 @@ mod deliveries;
 mod documentation;
 mod everything;
 mod filtered;
+mod firefox;
 mod garbage;
 mod interop;
 mod live;

@@ -21,7 +21,8 @@ use plan::{Machine, Plan};
 use requirement::Missing;
 
 pub(crate) use requirement::{
-    BROWSER, CC, CLIPPY, CXX, GZIP, KILL, LANGUAGES, MAKE, REDIS, RUSTFMT, Requirement, WASM_TARGET,
+    BROWSER, CC, CLIPPY, CXX, FIREFOX, GZIP, KILL, LANGUAGES, MAKE, REDIS, RUSTFMT, Requirement,
+    WASM_TARGET,
 };
 
 /// Checks requirements and installs those that are missing.

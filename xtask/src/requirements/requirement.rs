@@ -52,6 +52,8 @@ pub(crate) const REDIS: Requirement = program("redis-server", "redis-server");
 /// The browser of the tests, and its driver.
 pub(crate) const BROWSER: &[Requirement] =
     &[program("chromium", "chromium"), program("chromedriver", "chromium-driver")];
+/// A second browser, for pages with the script tag.
+pub(crate) const FIREFOX: Requirement = program("firefox-esr", "firefox-esr");
 
 /// Languages in which the documentation shows how a message is sent.
 pub(crate) const LANGUAGES: &[Requirement] = &[
