@@ -12,20 +12,16 @@ const VERBS = {[CREATED]: 'created', [UPDATED]: 'updated', [DESTROYED]: 'destroy
 // is in milliseconds. Returns a function that ends it.
 export function logFrames(socket, print, now) {
   const requests = new Map();
-  const {send, close, onmessage, onclose} = socket;
+  const {onmessage, onclose} = socket;
   let isOn = true;
   const log = (arrow, text) => {
     if (isOn) attemptToLog(() => print(`Backwire ${arrow}`, ...described(text, requests, now())));
   };
-  socket.send = function(text) {
-    log('→', text);
-    return send.call(socket, text);
-  };
-  socket.close = function() {
+  wrap(socket, 'send', text => log('→', text));
+  wrap(socket, 'close', () => {
     if (isOn) print('Backwire', 'close');
     isOn = false;
-    return close.call(socket);
-  };
+  });
   socket.onmessage = event => {
     log('←', event.data);
     onmessage.call(socket, event);
@@ -35,6 +31,17 @@ export function logFrames(socket, print, now) {
     onclose.call(socket, event);
   };
   return () => { isOn = false; };
+}
+
+// Calls `before` before each call of a method, also if the method is replaced later: long-polling
+// does that when its part is loaded.
+function wrap(socket, name, before) {
+  let method = socket[name];
+  const wrapped = (...args) => {
+    before(...args);
+    return method.apply(socket, args);
+  };
+  Object.defineProperty(socket, name, {configurable: true, get: () => wrapped, set(other) { method = other; }});
 }
 
 // A frame that cannot be described must not keep it from the client.

@@ -57,10 +57,12 @@ test('debug logs the frames of this connection and of later ones, until it is en
   const second = open();
   await null;
   second.send('3');
+  second.send = text => received.push(`replaced ${text}`);
+  second.send('3');
   Backwire.debug(false);
   second.send('3');
   second.onmessage({data: '2'});
-  assert.deepEqual(lines, ['Backwire → pong', 'Backwire ← ping', 'Backwire closed by the other side or the network', 'Backwire → pong']);
-  assert.deepEqual([sockets.map(({sent}) => sent), received], [[['3'], ['3', '3']], ['2', '2', 'closed', '2']]);
+  assert.deepEqual(lines, ['Backwire → pong', 'Backwire ← ping', 'Backwire closed by the other side or the network', 'Backwire → pong', 'Backwire → pong']);
+  assert.deepEqual([sockets.map(({sent}) => sent), received], [[['3'], ['3']], ['2', '2', 'closed', 'replaced 3', 'replaced 3', '2']]);
   log.mock.restore();
 });
