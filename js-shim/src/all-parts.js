@@ -5,6 +5,7 @@
 
 import extra from './extra-part.js';
 import live from './live-part.js';
+import polling from './polling-part.js';
 import queries from './queries-part.js';
 
-export const PARTS = {extra, live, queries};
+export const PARTS = {extra, live, polling, queries};
