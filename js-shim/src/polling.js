@@ -1,10 +1,13 @@
 // HTTP long-polling
 // -----------------
 //
-// A session of Engine.IO 4 over HTTP, with the interface of a WebSocket. One GET at a time receives
-// packets, and one POST at a time sends them, so packets arrive in the order in which they were
-// sent. A request that fails ends the session: nothing is sent twice, and the core resends what was
-// not answered. `upgrade.js` replaces the requests by a WebSocket, and the core does not notice.
+// A session of Engine.IO 4 over HTTP, with the interface of a WebSocket. A request that fails ends
+// the session, and the core resends what was not answered. `upgrade.js` replaces the requests by a
+// WebSocket, and the core does not notice.
+//
+// Invariant: one GET at a time receives packets, and one POST at a time sends them, and the
+// WebSocket is used when none is under way. So each side gets all packets once, in the order in
+// which they were sent.
 
 import {Upgrade} from './upgrade.js';
 
