@@ -9,7 +9,7 @@
 // - `script`: the tag's `src`
 // - `head` and `tail`: HTML before and after the scripts
 // - `sites`: sites of the push service
-// - `websockets`: what the line does with WebSockets from the beginning: allow, refuse, drop or hang
+// - `websockets`: what the line does with WebSockets: allow, refuse, drop or hang
 // - `host`: the host name of the page, if the page belongs to another site
 // - `ready: false`: the story does not wait until the page is online
 

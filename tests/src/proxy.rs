@@ -26,8 +26,7 @@ const LIVE_POST: &[u8] = b"POST /socket.io/";
 const WEBSOCKET: &str = "transport=websocket";
 
 /// The answer of a proxy that does not know WebSockets.
-const REFUSAL: &[u8] =
-    b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const REFUSAL: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// A line that can be interrupted. It closes all its connections when it is dropped.
 #[derive(Debug)]
