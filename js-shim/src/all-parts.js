@@ -6,7 +6,8 @@
 import debug from './debug-part.js';
 import extra from './extra-part.js';
 import live from './live-part.js';
+import polling from './polling-part.js';
 import queries from './queries-part.js';
 import status from './status-part.js';
 
-export const PARTS = {debug, extra, live, queries, status};
+export const PARTS = {debug, extra, live, polling, queries, status};

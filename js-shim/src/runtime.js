@@ -5,6 +5,7 @@
 // with a token. Calls from the core (answers, pushes, state changes) go to the `Receiver`, and are
 // queued until it is loaded.
 
+import {Connections} from './connections.js';
 import {Exchange} from './exchange.js';
 import {Kept, storageOf} from './kept.js';
 import {Outbox} from './outbox.js';
@@ -43,6 +44,7 @@ export class Runtime {
     this.outbox = new Outbox(this, kept, name);
     this.person = site ? {site, token, deviceId: this._device()} : null;
     this._setUpReceiver(core);
+    this._connections = new Connections(page, core.use);
     this.client = core.makeClient(this.server.socket, site ? undefined : '', this.outbox.session, random(1)[0], this);
     if (Object.keys({...bind, ...handlers}).length) this.handlersChanged();
     this._unlisten = listenToPage(page, this);
@@ -73,7 +75,7 @@ export class Runtime {
 
   // Opens a connection of the core.
   open(url) {
-    const socket = this.socket = new this.page.WebSocket(url);
+    const socket = this.socket = this._connections.open(url);
     // The core sets its listeners when this has returned.
     if (this._debugs) Promise.resolve().then(() => this._logFrames());
     return socket;

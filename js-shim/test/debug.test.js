@@ -32,8 +32,9 @@ test('debug logs the frames of this connection and of later ones, until it is en
   const lines = [];
   const log = mock.method(console, 'log', (...parts) => lines.push(parts.join(' ')));
   const sockets = [];
-  const page = Object.assign(fakePage(), {WebSocket: class {
+  const page = Object.assign(fakePage(), {WebSocket: class extends EventTarget {
     constructor() {
+      super();
       this.sent = [];
       sockets.push(this);
     }

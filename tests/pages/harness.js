@@ -9,6 +9,7 @@
 // - `script`: the tag's `src`
 // - `head` and `tail`: HTML before and after the scripts
 // - `sites`: sites of the push service
+// - `websockets`: what the line does with WebSockets: allow, refuse, drop or hang
 // - `host`: the host name of the page, if the page belongs to another site
 // - `ready: false`: the story does not wait until the page is online
 
@@ -92,7 +93,8 @@ async function http(method, path, body) {
   return response.json().catch(() => null);
 }
 
-const line = Object.fromEntries(['cut', 'mend', 'freeze', 'deafen'].map(name => [name, () => stories.ask(name)]));
+// `allow`, `refuse`, `drop` and `hang` are about WebSockets that are opened from now on.
+const line = Object.fromEntries(['cut', 'mend', 'freeze', 'deafen', 'allow', 'refuse', 'drop', 'hang'].map(name => [name, () => stories.ask(name)]));
 const server = Object.fromEntries(['kill', 'start', 'log'].map(name => [name, () => stories.ask(name)]));
 // Leaves the page for another one, which makes a record of `/left`, and returns by the back button.
 const away = () => stories.ask('leave');

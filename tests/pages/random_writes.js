@@ -9,16 +9,19 @@ const LOADS = 4;
 const CALLS = 14;
 const COUNT = 6;
 
-function program(random) {
-  return Array.from({length: LOADS}, () => Array.from({length: CALLS}, () => step(random)));
+// What a proxy may do with WebSockets.
+const CHANGES = ['allow', 'refuse', 'drop'].map(call => ({call}));
+
+function program(random, changes) {
+  return Array.from({length: LOADS}, () => Array.from({length: CALLS}, () => step(random, changes)));
 }
 
-function step(random) {
+function step(random, changes) {
   const model = random.below(3);
   return random.pick([
     {call: 'create'}, {call: 'create'}, {call: 'create and save'}, {call: 'create and destroy'}, {call: 'save', model}, {call: 'save', model}, {call: 'patch', model},
     {call: 'action', model}, {call: 'action', model}, {call: 'bulk'}, {call: 'wait'}, {call: 'disconnect'}, {call: 'connect'}, {call: 'connect'},
-    {call: 'cut'}, {call: 'mend'}, {call: 'mend'}, {call: 'deafen'}, {call: 'freeze'}
+    {call: 'cut'}, {call: 'mend'}, {call: 'mend'}, {call: 'deafen'}, {call: 'freeze'}, ...changes
   ]);
 }
 
@@ -49,7 +52,7 @@ class Ledger {
 
   async step({call, model}) {
     const token = this.next++;
-    if (/^(cut|mend|deafen|freeze)$/.test(call)) return line[call]();
+    if (/^(cut|mend|deafen|freeze|allow|refuse|drop)$/.test(call)) return line[call]();
     if (call === 'disconnect') return void Backwire.disconnect();
     if (call === 'connect') return void Backwire.connect();
     if (call === 'wait') return new Promise(resolve => { setTimeout(resolve, 5); });
@@ -130,14 +133,14 @@ async function back() {
 }
 
 // Programs run one after the other, so that the stored calls of one are there before the next.
-const load = index => async memory => {
+const load = (index, changes) => async memory => {
   const all = memory ?? seeds(COUNT).map(seed => ({seed}));
   const ledgers = all.map(({seed, ledger}) => new Ledger(seed, ledger));
   for (const ledger of ledgers) {
     if (index === 0) for (let n = 0; n < 3; n++) await http('POST', `${ledger.url}-model`, {n});
     for (const model of ledger.models) model.fetch();
     if (ledger.seed % 2) await line.mend();
-    for (const step of program(new Random(ledger.seed))[index]) await ledger.step(step);
+    for (const step of program(new Random(ledger.seed), changes)[index]) await ledger.step(step);
   }
   const isLast = index === LOADS - 1;
   if (isLast) await back();
@@ -151,4 +154,10 @@ const load = index => async memory => {
   if (faults.length) throw new Error(faults.join('\n'));
 };
 
-story('random_writes_are_committed_once_and_answered_once', ...Array.from({length: LOADS}, (_, index) => load(index)));
+const loads = (changes = []) => Array.from({length: LOADS}, (_, index) => load(index, changes));
+
+story('random_writes_are_committed_once_and_answered_once', ...loads());
+
+story('random_writes_are_committed_once_without_websockets', {websockets: 'refuse'}, ...loads());
+
+story('random_writes_are_committed_once_where_websockets_come_and_go', {websockets: 'refuse'}, ...loads(CHANGES));

@@ -12,6 +12,12 @@ const RECORD = `<script>{
     window.top.sent.push(frame);
     return send.call(this, frame);
   };
+  // After a fault the page may poll.
+  const {fetch} = window;
+  window.fetch = (url, options) => {
+    if (/transport=polling/.test(url) && options.body) window.top.sent.push(...options.body.split('\\x1e'));
+    return fetch(url, options);
+  };
 }</script>`;
 const WITHOUT_LOCKS = '<script>delete Navigator.prototype.locks</script>';
 

@@ -40,7 +40,7 @@ pub mod paths;
 
 pub use browser::{Browser, Device};
 pub use page::Page;
-pub use proxy::Proxy;
+pub use proxy::{Proxy, WebSockets};
 pub use server::{Server, Site};
 pub use stage::Stage;
 pub use todos::Window;

@@ -2,7 +2,9 @@
 //!
 //! A TCP proxy that does not interpret the data, and that a story can interrupt, freeze and repair.
 //! Its address does not change, so a browser that reconnects meets the current state of the line.
+//! It can also treat WebSockets as proxies do that do not know them.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +18,15 @@ use tokio::sync::watch::{self, error::RecvError};
 /// The beginning of the request line of a live connection. A browser sends the request line in one
 /// piece.
 const LIVE: &[u8] = b"GET /socket.io/";
+
+/// The same for packets that a page sends without a WebSocket.
+const LIVE_POST: &[u8] = b"POST /socket.io/";
+
+/// A part of the request line of a WebSocket. A browser opens a TCP connection for each of them.
+const WEBSOCKET: &str = "transport=websocket";
+
+/// The answer of a proxy that does not know WebSockets.
+const REFUSAL: &[u8] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// A line that can be interrupted. It closes all its connections when it is dropped.
 #[derive(Debug)]
@@ -38,6 +49,21 @@ enum Line {
     Cut,
 }
 
+/// What a line does with new WebSockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebSockets {
+    /// They work.
+    #[default]
+    Allow,
+    /// The proxy answers with an error.
+    Refuse,
+    /// The proxy closes the connection.
+    Drop,
+    /// The server gets the request and answers, and the browser gets nothing.
+    Hang,
+}
+
 /// The targets of a line, and what has happened on it.
 #[derive(Debug, Clone)]
 struct Ends {
@@ -47,11 +73,19 @@ struct Ends {
     faults: Arc<AtomicUsize>,
     /// The server of the last live connection.
     live: Arc<Mutex<Option<SocketAddr>>>,
+    websockets: Arc<Mutex<WebSockets>>,
 }
 
 impl Ends {
     async fn connect(&self) -> io::Result<TcpStream> {
         TcpStream::connect(&*self.servers).await
+    }
+
+    /// Returns what happens to this connection. All but WebSockets are allowed.
+    async fn treatment(&self, browser: &TcpStream) -> io::Result<WebSockets> {
+        let websockets = *self.websockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_concerned = websockets != WebSockets::Allow && is_websocket(browser).await?;
+        Ok(if is_concerned { websockets } else { WebSockets::Allow })
     }
 }
 
@@ -83,8 +117,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
         let address = listener.local_addr().expect("it is bound");
         let (line, state) = watch::channel(Line::Open);
-        let (faults, live) = Default::default();
-        let ends = Ends { servers: servers.into(), pages, faults, live };
+        let (faults, live, websockets) = Default::default();
+        let ends = Ends { servers: servers.into(), pages, faults, live, websockets };
         tokio::spawn(accept(listener, ends.clone(), state));
         Self { address, line, ends }
     }
@@ -118,6 +152,11 @@ impl Proxy {
     /// Forwards everything again, including data that was held back.
     pub fn repair(&self) {
         self.line.send_replace(Line::Open);
+    }
+
+    /// Sets what happens to WebSockets that are opened from now on.
+    pub fn set_websockets(&self, websockets: WebSockets) {
+        *self.ends.websockets.lock().unwrap_or_else(PoisonError::into_inner) = websockets;
     }
 
     /// Returns the number of connections that were closed or refused because the line was cut.
@@ -178,6 +217,15 @@ async fn connect(
         ends.faults.fetch_add(1, Ordering::SeqCst);
         return Ok(());
     }
+    let websockets = tokio::select! {
+        websockets = ends.treatment(&browser) => websockets?,
+        _ = becomes(&mut line, |line| line == Line::Cut) => return Ok(()),
+    };
+    match websockets {
+        WebSockets::Refuse => return browser.write_all(REFUSAL).await,
+        WebSockets::Drop => return Ok(()),
+        WebSockets::Allow | WebSockets::Hang => {}
+    }
     // Without a server, the proxy closes this end, and the browser sees that there is no server.
     let server = ends.connect().await?;
     server.set_nodelay(true)?;
@@ -190,11 +238,15 @@ async fn connect(
     let (from_browser, to_browser) = browser.into_split();
     let (from_server, to_server) = server.into_split();
     let mut state = line.clone();
+    let requests = carry(from_browser, to_server, Direction::ToServer, line.clone(), note_live);
+    let answers = async {
+        match websockets {
+            WebSockets::Hang => pending().await,
+            _ => carry(from_server, to_browser, Direction::ToBrowser, line, |_| ()).await,
+        }
+    };
     tokio::select! {
-        _ = async { tokio::join!(
-            carry(from_browser, to_server, Direction::ToServer, line.clone(), note_live),
-            carry(from_server, to_browser, Direction::ToBrowser, line, |_| ()),
-        ) } => {}
+        _ = async { tokio::join!(requests, answers) } => {}
         cut = becomes(&mut state, |line| line == Line::Cut) => {
             // Otherwise the proxy was dropped, which closes the connection.
             if cut.is_ok() {
@@ -206,18 +258,27 @@ async fn connect(
 }
 
 async fn is_live(browser: &TcpStream) -> io::Result<bool> {
-    let mut start = [0; LIVE.len()];
-    let length = browser.peek(&mut start).await?;
-    Ok(&start[..length] == LIVE)
+    let start = peek(browser).await?;
+    Ok([LIVE, LIVE_POST].iter().any(|live| start.as_bytes().starts_with(live)))
 }
 
 /// Returns whether a request is for records, which the server of the pages does not have.
 async fn is_for_records(browser: &TcpStream) -> io::Result<bool> {
-    let mut start = [0; 64];
-    let length = browser.peek(&mut start).await?;
-    let start = String::from_utf8_lossy(&start[..length]);
+    let start = peek(browser).await?;
     let path = start.split(' ').nth(1).unwrap_or_default();
     Ok(path.split(['/', '?']).nth(1) == Some("todo"))
+}
+
+async fn is_websocket(browser: &TcpStream) -> io::Result<bool> {
+    let start = peek(browser).await?;
+    Ok(start.lines().next().is_some_and(|line| line.contains(WEBSOCKET)))
+}
+
+/// Returns the beginning of the first request.
+async fn peek(browser: &TcpStream) -> io::Result<String> {
+    let mut start = [0; 128];
+    let length = browser.peek(&mut start).await?;
+    Ok(String::from_utf8_lossy(&start[..length]).into_owned())
 }
 
 /// Forwards the first request as the last of its connection, so the browser uses each one once.
@@ -334,6 +395,27 @@ mod tests {
         proxy.repair();
         let mut stream = TcpStream::connect(proxy.address).await.unwrap();
         assert_eq!(ask(&mut stream, 3).await.unwrap(), 4);
+    }
+
+    #[tokio::test]
+    async fn websockets_are_refused_dropped_or_not_answered_and_other_requests_are_forwarded() {
+        for websockets in [WebSockets::Refuse, WebSockets::Drop, WebSockets::Hang] {
+            let (proxy, mut stream) = line().await;
+            proxy.set_websockets(websockets);
+            assert_eq!(ask(&mut stream, 1).await.unwrap(), 2);
+            let mut websocket = TcpStream::connect(proxy.address).await.unwrap();
+            let request = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n";
+            websocket.write_all(request).await.unwrap();
+            match websockets {
+                WebSockets::Refuse => assert_eq!(websocket.read_u8().await.unwrap(), b'H'),
+                WebSockets::Drop => assert_eq!(websocket.read(&mut [0]).await.unwrap_or(0), 0),
+                _ => tokio::select! {
+                    biased;
+                    _ = websocket.read_u8() => panic!("a WebSocket that hangs was answered"),
+                    () = rounds(100) => {}
+                },
+            }
+        }
     }
 
     #[tokio::test]

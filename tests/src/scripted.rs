@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::browser::Browser;
 use crate::page::Page;
 use crate::paths;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, WebSockets};
 use crate::server::{Server, Site, place};
 
 /// A story and its options, as the page defines them.
@@ -50,6 +50,9 @@ struct Story {
     /// The host name of a separate server for the page.
     #[serde(default)]
     host: Option<String>,
+    /// What the line does with WebSockets from the beginning.
+    #[serde(default)]
+    websockets: WebSockets,
 }
 
 /// What stories need of a page in a browser.
@@ -275,6 +278,7 @@ impl Scene {
         }
         let server = Server::with_arguments(site.path(), &config, &arguments);
         let line = Proxy::to(server.address()).await;
+        line.set_websockets(story.websockets);
         let elsewhere = story.host.as_ref().map(|host| {
             let args = ["--allowed-host".to_owned(), host.clone()];
             (Server::with_arguments(site.path(), "", &args), host.clone())
@@ -295,6 +299,10 @@ impl Scene {
             "mend" => self.line.repair(),
             "freeze" => self.line.freeze(),
             "deafen" => self.line.hold_responses(),
+            "allow" => self.line.set_websockets(WebSockets::Allow),
+            "refuse" => self.line.set_websockets(WebSockets::Refuse),
+            "drop" => self.line.set_websockets(WebSockets::Drop),
+            "hang" => self.line.set_websockets(WebSockets::Hang),
             "kill" => self.server.kill(),
             "start" => self.server.start_again(),
             "log" => return json!(self.server.log()),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::browser::{Browser, Device};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, WebSockets};
 use crate::server::Server;
 use crate::todos::Window;
 
@@ -19,6 +19,7 @@ pub struct Stage {
     pages: Option<Server>,
     browser: Browser,
     windows: AtomicUsize,
+    websockets: WebSockets,
 }
 
 impl Stage {
@@ -30,13 +31,19 @@ impl Stage {
     /// Starts a browser for several servers with the same data. Each window prefers another one.
     pub fn over(server: Server, others: Vec<Server>) -> Self {
         let (browser, windows) = (Browser::start(), AtomicUsize::new(0));
-        Self { server, others, pages: None, browser, windows }
+        let websockets = WebSockets::Allow;
+        Self { server, others, pages: None, browser, windows, websockets }
     }
 
     /// Does the same with a separate server for pages that is always reachable. So a page can be
     /// loaded while its line or the server is down.
     pub fn with_pages_elsewhere() -> Self {
         Self { pages: Some(Server::start()), ..Self::set() }
+    }
+
+    /// Does the same, where each line treats WebSockets in this way.
+    pub fn with_websockets(self, websockets: WebSockets) -> Self {
+        Self { websockets, ..self }
     }
 
     /// Opens one more window on its own line, and waits until it is online.
@@ -57,6 +64,7 @@ impl Stage {
             Some(pages) => Proxy::beside(pages.address(), self.server.address()).await,
             None => Proxy::to_first_of(&servers).await,
         };
+        line.set_websockets(self.websockets);
         let page = self.browser.open_on(device, &line.origin()).await;
         Window::new(line, page).await
     }

@@ -76,6 +76,12 @@ impl BufferMemory {
     }
 }
 
+impl<Io> Drop for SentStream<Io> {
+    fn drop(&mut self) {
+        self.session.iter().for_each(|session| session.end());
+    }
+}
+
 impl<Io> SentStream<Io> {
     /// Creates a stream that writes the large packets of the session.
     pub(super) fn new(io: Io, session: Option<Arc<Session>>, buffer: BufferMemory) -> Self {

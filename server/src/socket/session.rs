@@ -86,6 +86,7 @@ pub(super) struct Session {
 #[derive(Debug, Default)]
 struct Progress {
     is_connected: bool,
+    has_ended: bool,
     /// CONNECTs that have not been decided on.
     pending: usize,
 }
@@ -226,7 +227,7 @@ impl Session {
 
     fn is_unconnected(&self) -> bool {
         let progress = self.progress.lock();
-        !progress.is_connected && progress.pending == 0
+        !progress.is_connected && !progress.has_ended && progress.pending == 0
     }
 
     /// Counts a CONNECT that has arrived.
@@ -237,6 +238,13 @@ impl Session {
     /// Marks the session as connected, so it needs no CONNECT any more.
     pub(super) fn mark_connected(&self) {
         self.progress.lock().is_connected = true;
+    }
+
+    /// Records that the WebSocket of the session has ended. A page that only checks whether
+    /// WebSockets work sends no CONNECT, and does not miss a deadline. socketioxide keeps the
+    /// session for a while.
+    pub(super) fn end(&self) {
+        self.progress.lock().has_ended = true;
     }
 }
 

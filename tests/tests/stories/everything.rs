@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use backwire_tests::{Stage, Window};
+use backwire_tests::{Stage, WebSockets, Window};
 
 /// The fault while the second person is disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,21 +18,36 @@ enum Fault {
 
 #[tokio::test]
 async fn page_and_server_stay_equal_with_a_cut_line() {
-    page_and_server_stay_equal(Fault::Cut).await;
+    page_and_server_stay_equal(Fault::Cut, WebSockets::Allow).await;
 }
 
 #[tokio::test]
 async fn page_and_server_stay_equal_with_a_killed_server() {
-    page_and_server_stay_equal(Fault::CutAndKill).await;
+    page_and_server_stay_equal(Fault::CutAndKill, WebSockets::Allow).await;
 }
 
 #[tokio::test]
 async fn page_and_server_stay_equal_with_a_frozen_line() {
-    page_and_server_stay_equal(Fault::Freeze).await;
+    page_and_server_stay_equal(Fault::Freeze, WebSockets::Allow).await;
 }
 
-async fn page_and_server_stay_equal(fault: Fault) {
-    let mut stage = Stage::with_pages_elsewhere();
+#[tokio::test]
+async fn page_and_server_stay_equal_with_a_cut_line_and_no_websockets() {
+    page_and_server_stay_equal(Fault::Cut, WebSockets::Refuse).await;
+}
+
+#[tokio::test]
+async fn page_and_server_stay_equal_with_a_killed_server_and_no_websockets() {
+    page_and_server_stay_equal(Fault::CutAndKill, WebSockets::Drop).await;
+}
+
+#[tokio::test]
+async fn page_and_server_stay_equal_with_a_frozen_line_and_websockets_that_hang() {
+    page_and_server_stay_equal(Fault::Freeze, WebSockets::Hang).await;
+}
+
+async fn page_and_server_stay_equal(fault: Fault, websockets: WebSockets) {
+    let mut stage = Stage::with_pages_elsewhere().with_websockets(websockets);
     let (a, b) = stage.two_windows().await;
     for title in ["Milk", "Eggs", "Bread"] {
         a.add(title).await;

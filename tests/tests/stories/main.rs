@@ -19,6 +19,7 @@ mod garbage;
 mod interop;
 mod live;
 mod live_queries;
+mod long_polling;
 mod members;
 mod offline;
 mod page_setup;

@@ -92,6 +92,17 @@ async fn unconnected_session_ends_at_its_deadline() {
 }
 
 #[tokio::test]
+async fn websocket_that_ends_before_its_connect_has_not_missed_the_deadline() {
+    let server = server(|limits| limits.connect_deadline = Duration::from_millis(200)).await;
+    drop(Socket::open(&server, &[]).await.unwrap());
+    // This session is opened later, so the deadline of the first one is before its own.
+    let polling = session(&server, "1.2.3.4").await;
+    while reqwest::get(&polling).await.unwrap().status() == 200 {}
+    assert_eq!(count(&server, Limit::ConnectDeadline).await, 1);
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn unread_answers_of_a_polling_client_are_limited() {
     const ANSWER: usize = 300_000;
     let begun = Arc::new(AtomicUsize::new(0));
