@@ -9,7 +9,6 @@ import {DELIVERED, PUSH, RESUME, UNSUBSCRIBE} from '../src/wire.js';
 // The runtime expects a ping at least this often, in milliseconds. The fake server sends none.
 const PING_INTERVAL = 1e9;
 const HANDSHAKE = {sid: 'fake', upgrades: [], pingInterval: PING_INTERVAL, pingTimeout: 1e6, maxPayload: 4 * 2 ** 20};
-// A client of another version of the protocol is refused by its own server, too.
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
 
 export class Connection {

@@ -8,7 +8,8 @@ import {makeStorage} from './storage.js';
 
 const IS_SOCKET = /^wss?:\/\/[^/]+\/socket\.io\//;
 
-// Replaces the globals. Returns a function that puts them back. Calls of other WebSockets go to the
+// Replaces the globals. `restore` of the result puts them back, and `wake` tells the runtime that
+// there is a network. Other WebSockets and requests go to the
 // original.
 export function replaceGlobals(server) {
   const {WebSocket, fetch} = globalThis;
