@@ -17,7 +17,7 @@ const WARN_AFTER = 10000;
 export class Deliveries {
   constructor({runtime, live}) {
     Object.assign(this, {_runtime: runtime, _live: live});
-    this._last = 0n;
+    this._last = BigInt(0);
     // No event is passed on before the page has set its first handler.
     this._tail = new Promise(resolve => { this.handlersChanged = resolve; });
   }

@@ -2,7 +2,8 @@
 
 // The first import, so that the wasm module comes first in the bundle: see `xtask/src/literal.rs`.
 import {makeCore} from './wasm.js';
+import {defineModule} from './amd.js';
 import {loadPart, startFromTag} from './script.js';
 
 const tag = document.currentScript;
-startFromTag(window, tag, makeCore((name, callback) => loadPart(window, tag.src, name, callback)));
+defineModule(startFromTag(window, tag, makeCore((name, callback) => loadPart(window, tag.src, name, callback))));

@@ -119,7 +119,13 @@ fn minify(workspace: &Workspace, scripts: &[Script]) -> Result<()> {
     Ok(())
 }
 
-fn esbuild(workspace: &Workspace, entry: &[&str], form: &[&str], output: &[&str]) -> Result<()> {
+/// Runs esbuild with an entry, the options of a form, and those of an output.
+pub(crate) fn esbuild(
+    workspace: &Workspace,
+    entry: &[&str],
+    form: &[&str],
+    output: &[&str],
+) -> Result<()> {
     run(npm::tool(workspace, "esbuild", COMMON).args(entry).args(form).args(output))
 }
 

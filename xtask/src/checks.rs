@@ -23,8 +23,8 @@ use crate::size::Size;
 use crate::stamp::files_under;
 use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
 use crate::{
-    build, comments, demo, demo_site, dependencies, fresh_rust, imports, links, npm, scripts,
-    small_disk, wire_constants,
+    build, comments, demo, demo_site, dependencies, fresh_rust, imports, links, npm, package,
+    scripts, small_disk, wire_constants,
 };
 
 /// The step that makes the scripts that the server embeds. After it, the build of the release
@@ -57,7 +57,7 @@ pub(crate) struct Step {
 }
 
 /// All of them, in order.
-pub(crate) const STEPS: [Step; 13] = [
+pub(crate) const STEPS: [Step; 14] = [
     Step {
         name: "format",
         about: "rustfmt has nothing to change, and comments are wrapped",
@@ -123,6 +123,12 @@ pub(crate) const STEPS: [Step; 13] = [
         about: "the release server is made, with backwire.js in it",
         requirements: &[build::RUNTIME, build::SERVER],
         run: server,
+    },
+    Step {
+        name: "package",
+        about: "the npm package works in projects with Vite, esbuild and require.js",
+        requirements: &[build::RUNTIME, build::SERVER, BROWSER],
+        run: package,
     },
     Step {
         name: "wasm",
@@ -197,6 +203,11 @@ fn server(workspace: &Workspace) -> Result<Outcome> {
     build::runtime(workspace)?;
     build::server(workspace, Profile::Release)?;
     Ok(1.into())
+}
+
+fn package(workspace: &Workspace) -> Result<Outcome> {
+    server(workspace)?;
+    package::test(workspace, &workspace.server(Profile::Release))
 }
 
 fn wasm(workspace: &Workspace) -> Result<Outcome> {

@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask build`, `demo`, `cluster`, `docs`, `test`, `bench`,
-//! `fuzz`, `crash` and `abuse`.
+//! The project's own commands: `cargo xtask build`, `demo`, `cluster`, `docs`, `package`, `test`,
+//! `bench`, `fuzz`, `crash` and `abuse`.
 //!
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads, which
@@ -38,6 +38,7 @@ mod modules;
 mod names;
 mod npm;
 mod outcome;
+mod package;
 mod panics;
 mod repository_files;
 mod requirements;
@@ -79,6 +80,7 @@ enum Task {
     Demo(demo::Demo),
     Cluster(cluster::Cluster),
     Docs(docs::Docs),
+    Package(package::Package),
     Test(test::Test),
     Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
@@ -104,6 +106,7 @@ impl Task {
             Self::Demo(_) => demo::REQUIREMENTS.concat(),
             Self::Cluster(_) => cluster::REQUIREMENTS.concat(),
             Self::Docs(_) => docs::REQUIREMENTS.concat(),
+            Self::Package(_) => package::REQUIREMENTS.concat(),
             Self::Test(test) => test.requirements(),
             Self::Bench(bench) => bench.requirements(),
             Self::Fuzz(_) => fuzz::REQUIREMENTS.concat(),
@@ -118,6 +121,7 @@ impl Task {
             Self::Demo(demo) => demo.run(workspace),
             Self::Cluster(cluster) => cluster.run(workspace),
             Self::Docs(docs) => docs.run(workspace),
+            Self::Package(package) => package.run(workspace),
             Self::Test(test) => test.run(workspace),
             Self::Bench(bench) => bench.run(workspace),
             Self::Fuzz(fuzz) => fuzz.run(workspace),
@@ -146,9 +150,10 @@ mod tests {
 
     #[test]
     fn every_command_that_compiles_the_client_checks_for_the_wasm_target() {
-        let compile = ["bundle", "js", "lint", "server", "wasm", "e2e", "setup"];
+        let compile = ["bundle", "js", "lint", "server", "package", "wasm", "e2e", "setup"];
         let steps = compile.map(|step| format!("test --only {step}"));
-        let commands = ["build", "demo", "cluster", "test", "bench", "abuse"].map(str::to_owned);
+        let commands =
+            ["build", "demo", "cluster", "package", "test", "bench", "abuse"].map(str::to_owned);
         for command in commands.into_iter().chain(steps) {
             assert!(requirements(&command).contains(&WASM_TARGET), "{command}");
         }

@@ -79,6 +79,16 @@ impl Workspace {
         self.root.join("js-shim/dist")
     }
 
+    /// The sources of the npm package that are not code.
+    pub(crate) fn npm(&self) -> PathBuf {
+        self.root.join("js-shim/npm")
+    }
+
+    /// The npm package.
+    pub(crate) fn package(&self) -> PathBuf {
+        self.target.join("package")
+    }
+
     /// The demo as it is written.
     pub(crate) fn demo(&self) -> PathBuf {
         self.root.join("demo")
