@@ -6,5 +6,6 @@
 import extra from './extra-part.js';
 import live from './live-part.js';
 import queries from './queries-part.js';
+import shared from './shared-part.js';
 
-export const PARTS = {extra, live, queries};
+export const PARTS = {extra, live, queries, shared};
