@@ -41,6 +41,11 @@ export interface InstallOptions {
    */
   fallback?: 'ajax';
   /**
+   * The tabs of a browser with the same server and identity share one connection. Without Web Locks
+   * (plain http), and with `site`, each tab has its own.
+   */
+  shared?: boolean;
+  /**
    * The names of stores of a `localStorage` plugin, and the urls that their models and collections
    * get: `{'todos-backbone': '/todos'}`. Records that the plugin has stored are not sent.
    */

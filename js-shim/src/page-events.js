@@ -13,7 +13,10 @@ export function listenToPage(page, runtime) {
     online: wake, pageshow: wake,
     visibilitychange: () => page.document.hidden || wake(),
     offline: () => runtime.client.reconnect(),
-    pagehide: () => runtime.client.park(),
+    pagehide: () => {
+      if (runtime.sharing) runtime.sharing.isLeft = true;
+      runtime.client.park();
+    },
     error: ({error}) => { if (runtime.isTrap(error) && !runtime.client.isWell()) runtime.fail(error); },
     // Some browsers report only the scheme or the origin of the blocked url.
     securitypolicyviolation: ({blockedURI}) => { if (runtime.server.socket.startsWith(blockedURI)) runtime.explain('blockedByPolicy'); }

@@ -12,6 +12,7 @@ import {Outbox} from './outbox.js';
 import {listenToPage} from './page-events.js';
 import {isPlain} from './records.js';
 import {requestOf} from './request.js';
+import {canShare, openShared} from './sharing.js';
 import {wrapSync} from './sync.js';
 import {Transport} from './transport.js';
 import {pathOf, plainPath, serverAt} from './url.js';
@@ -26,7 +27,7 @@ export class Runtime {
   // `core` makes the core's parts and loads the scripts (see `wasm.js`). `page` is the window.
   // `identity` names the user, for kept writes. `notify(event, about)` reports events to the app.
   // Backbone stays untouched if the core cannot be made.
-  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect, realtime, fallback, adopt}, page, notify) {
+  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect, realtime, fallback, adopt, shared}, page, notify) {
     Object.assign(this, {Backbone, page, notify, handlers, bind, adopt, identity: `${identity}`, use: core.use, error: null});
     this.isOptIn = realtime === 'optin';
     this._fallsBack = fallback === 'ajax';
@@ -43,6 +44,8 @@ export class Runtime {
     const kept = new Kept(storageOf(page), page.navigator?.locks, [this.server.origin, identity, name], error => console.warn('Backwire cannot keep writes:', error));
     this.outbox = new Outbox(this, kept, name);
     this.person = site ? {site, token, deviceId: this._device()} : null;
+    // What the shared connections of this tab remember.
+    this.sharing = canShare(page, {shared, site}) ? {term: 0, closedAt: 0} : null;
     this._setUpReceiver(core);
     this._connections = new Connections(page, core.use);
     this.client = core.makeClient(this.server.socket, site ? undefined : '', this.outbox.session, random(1)[0], this);
@@ -75,7 +78,8 @@ export class Runtime {
 
   // Opens a connection of the core.
   open(url) {
-    const socket = this.socket = this._connections.open(url);
+    const open = () => this._connections.open(url);
+    const socket = this.socket = this.sharing ? openShared(this, url, open) : open();
     // The core sets its listeners when this has returned.
     if (this._debugs) Promise.resolve().then(() => this._logFrames());
     return socket;

@@ -10,11 +10,12 @@ import {makeBackwire} from './backwire.js';
 // `data-url` is another server than the one that the script came from. `data-connect="false"` means
 // that the page calls `connect`. `data-realtime="optin"` keeps models on plain Ajax that do not set
 // `realtime: true`, and `data-fallback="ajax"` uses it while offline. `data-identity` is the user.
-// `data-site` and `data-token` are the site of the push service and the user's token.
+// `data-shared` lets the tabs of a browser share a connection. `data-site` and `data-token` are the
+// site of the push service and the user's token.
 export function startFromTag(page, tag, core) {
-  const {url, connect, ...rest} = tag?.dataset ?? {};
+  const {url, connect, shared = 'false', ...rest} = tag?.dataset ?? {};
   const backwire = page.Backwire = makeBackwire(core, page, url || tag?.src);
-  const install = Backbone => backwire.install(Backbone, {connect: connect !== 'false', ...rest});
+  const install = Backbone => backwire.install(Backbone, {connect: connect !== 'false', shared: shared !== 'false', ...rest});
   if (page.Backbone) {
     // Without jQuery the page's first call needs the part `extra`, so it is loaded before the
     // next script.

@@ -32,6 +32,7 @@ Backwire.install({default: Backbone}, {});
 Backwire.sync('read', todos, plain);
 Backwire.ajaxSync('read', todos);
 
+Backwire.install(Backbone, {shared: true, identity: 7});
 Backwire.install(Backbone, {realtime: 'optin', fallback: 'ajax', adopt: {'todos-backbone': '/todos'}});
 Backwire.on('queued', ({write, model}) => console.warn(write.url, model)).on('saved', ({write}) => console.warn(write.method));
 const once: LiveOption = {live: false};

@@ -11,7 +11,7 @@ const PING_INTERVAL = 1e9;
 const HANDSHAKE = {sid: 'fake', upgrades: [], pingInterval: PING_INTERVAL, pingTimeout: 1e6, maxPayload: 4 * 2 ** 20};
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
 
-export class Connection {
+export class Connection extends EventTarget {
   onopen = null;
   onmessage = null;
   onclose = null;
@@ -20,6 +20,7 @@ export class Connection {
 
   // `server` is the `FakeServer`.
   constructor(server, url) {
+    super();
     Object.assign(this, {url, _server: server});
     // The rooms that the connection is in, by name.
     this.rooms = new Map();
@@ -41,7 +42,7 @@ export class Connection {
   fail() {
     if (this.readyState === 3) return;
     this.close();
-    this.onclose?.({type: 'close', code: 1006, reason: '', wasClean: false});
+    this._fire('close', {code: 1006, reason: '', wasClean: false});
   }
 
   // Sends an event.
@@ -50,14 +51,20 @@ export class Connection {
   }
 
   _send(data) {
-    soon(() => this.readyState === 1 && this.onmessage?.({type: 'message', data}));
+    soon(() => this.readyState === 1 && this._fire('message', {data}));
+  }
+
+  _fire(type, fields) {
+    const event = Object.assign(new Event(type), fields);
+    this[`on${type}`]?.(event);
+    this.dispatchEvent(event);
   }
 
   _open() {
     if (this.readyState === 3) return;
     if (!this._server.isReachable) return this.fail();
     this.readyState = 1;
-    this.onopen?.({type: 'open'});
+    this._fire('open', {});
     this._send(`0${JSON.stringify(HANDSHAKE)}`);
   }
 

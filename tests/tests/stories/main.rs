@@ -31,6 +31,7 @@ mod refused;
 mod restart;
 mod script_tag;
 mod several_servers;
+mod shared;
 mod tutorial;
 mod users;
 mod versions;
