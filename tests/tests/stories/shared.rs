@@ -96,7 +96,7 @@ impl Tabs {
     }
 
     async fn set_state(&self, state: &str) {
-        let tools = ChromeDevTools::new(self.page.session().handle.clone());
+        let tools = ChromeDevTools::new(self.page.session().handle().clone());
         let state = json!({ "state": state });
         tools.execute_cdp_with_params("Page.setWebLifecycleState", state).await.unwrap();
     }
