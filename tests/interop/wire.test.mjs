@@ -68,7 +68,11 @@ for (const {name, request, answer, means: {ack, rooms}} of frames('resumes')) {
   test(`resume: ${name}`, () => {
     const asked = packetOf(request);
     assert.deepEqual([asked.type, asked.id], [PacketType.EVENT, ack]);
-    assert.deepEqual(asked.data, [RESUME, rooms.map(({room, epoch, offset, highest}) => [room, epoch, offset, highest])]);
+    const entry = ({room, epoch, offset, ahead}) => {
+      const own = ahead.find(([of]) => of === epoch)?.[1] ?? offset;
+      return [room, epoch, offset, own, ...ahead.filter(([of]) => of !== epoch).flat()];
+    };
+    assert.deepEqual(asked.data, [RESUME, rooms.map(entry)]);
     const answers = rooms.map(({room, answer: missed}) =>
       missed ? [room, missed.epoch, missed.head, missed.changes.map(list)] : [room, null]);
     const answered = packetOf(answer);

@@ -51,7 +51,7 @@ impl Screen {
                 Event::Changes(delivery) => {
                     delivery.changes.iter().for_each(|change| self.show(change))
                 }
-                Event::Status(_) => {}
+                Event::Status(_) | Event::Resumed(_) => {}
                 // The log contains all changes, so no position is out of reach.
                 event => panic!("{event:?}"),
             }
