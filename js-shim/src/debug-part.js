@@ -2,11 +2,15 @@
 // -------------------------------------------
 //
 // `Backwire.debug()` loads it. Each frame is one line on the console, with its data as an object
-// that the console can unfold. Tokens and other auth are not logged.
+// that the console can unfold. The auth of a CONNECT and the values of headers with credentials are
+// not logged.
 
 import {CREATED, DESTROYED, LEFT, UPDATED} from './wire.js';
 
 const VERBS = {[CREATED]: 'created', [UPDATED]: 'updated', [DESTROYED]: 'destroyed', [LEFT]: 'left'};
+
+// Headers with credentials.
+const SECRET = /^(authorization|proxy-authorization|cookie)$|token|csrf|xsrf|api-?key/i;
 
 // Logs what a socket sends and receives from now on. `print(...parts)` writes a line, and `now()`
 // is in milliseconds. Returns a function that ends it.
@@ -78,7 +82,11 @@ function describedEvent([name, ...args], ack, requests, now) {
   if (!about?.url) return [[ack, name].filter(Boolean).join(' '), ...args];
   const line = `${name.toUpperCase()} ${about.url}`;
   requests.set(ack, {name: line, at: now});
-  return [`${ack} ${line}`, ...[about.headers, about.data].filter(it => it !== undefined), ...rest];
+  return [`${ack} ${line}`, ...[withoutSecrets(about.headers), about.data].filter(it => it !== undefined), ...rest];
+}
+
+function withoutSecrets(headers) {
+  return headers && Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, SECRET.test(name) ? '(not logged)' : value]));
 }
 
 function describedPush(room, epoch, prev, changes) {

@@ -174,7 +174,7 @@ export class Runtime {
     if (isRealtime && method !== 'delete') this._watch(call);
     return () => {
       const made = call.pageXhr?.call(options);
-      // Something else than an XMLHttpRequest is left alone.
+      // An object that is no XMLHttpRequest is left alone.
       if (made && Object.hasOwn(made, 'send')) return made;
       return new Transport(made ?? new (this.page.XMLHttpRequest ?? EventTarget)(), this, call).xhr;
     };

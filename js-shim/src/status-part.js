@@ -54,7 +54,7 @@ export function showStatus(element, backwire) {
 // the texts; the last one may contain `{text}` and `{count}`.
 function textOf(element, state, unsent) {
   const own = name => element.getAttribute(`text-${name}`) ?? TEXTS[name];
-  return unsent ? own('unsent').replace('{text}', own(state)).replace('{count}', unsent) : own(state);
+  return unsent ? own('unsent').replace('{text}', () => own(state)).replace('{count}', unsent) : own(state);
 }
 
 export default {showStatus};

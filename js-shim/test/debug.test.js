@@ -16,6 +16,8 @@ for (const [text, expected] of [
   ['40{"sid":"b"}', ['connected']],
   ['44{"message":"E_SITE: no such site"}', ['refused', {message: 'E_SITE: no such site'}]],
   ['4212["post",{"url":"/todo","headers":{"a":"b"},"data":{"title":"Milk"}}]', ['12 POST /todo', {a: 'b'}, {title: 'Milk'}]],
+  ['4215["get",{"url":"/todo","headers":{"authorization":"Bearer secret","X-CSRF-Token":"secret","a":"b"}}]',
+    ['15 GET /todo', {authorization: '(not logged)', 'X-CSRF-Token': '(not logged)', a: 'b'}]],
   ['4312[{"statusCode":201,"body":{"id":1},"headers":{"c":"d"}}]', ['12 201 POST /todo (0 ms)', {c: 'd'}, {id: 1}]],
   ['4313[{"statusCode":404}]', ['13 404 request (0 ms)']],
   ['42["push","todo",7,5,[[6,1,3,{"title":"Eggs"},0],[7,3,3,null,0]]]', ['push todo', '6: created 3', {title: 'Eggs'}, '7: destroyed 3', null]],

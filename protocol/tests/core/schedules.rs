@@ -386,7 +386,7 @@ proptest! {
         acts in prop::collection::vec(act().prop_filter("it keeps the log", keeps_log), 1..80),
     ) {
         let mut run = Run::new(seed);
-        // What comes over HTTP does not show which log it is from.
+        // An answer over HTTP does not show of which log it is.
         run.pair.is_http_cut = true;
         acts.iter().for_each(|act| run.perform(act));
         run.pair.repair_link();
