@@ -29,9 +29,20 @@ const SCRIPT: [&str; 5] = [
     "--define:Symbol.dispose=undefined",
 ];
 /// Terser saves a few percent more than esbuild's minifier. It may assume that no code depends on
-/// the number of a function's parameters, and that reading a property has no effect.
+/// the number of a function's parameters, and that reading a property has no effect. It does not
+/// search for variables with one value (`reduce_vars`), because terser 5.51.4 takes this `isClosed`
+/// for always true, and removes the last statement:
+///
+/// ```js
+/// let socket, isClosed;
+/// const connection = {
+///   send: frame => socket?.send(frame),
+///   close() { isClosed = true; socket?.close(); }
+/// };
+/// open(opened => { if (isClosed) return opened.close(); socket = opened; });
+/// ```
 const TERSER: [&str; 5] = [
-    "--compress=passes=3,ecma=2020,unsafe_arrows=true,unsafe_methods=true,keep_fargs=false,pure_getters=true",
+    "--compress=passes=3,ecma=2020,unsafe_arrows=true,unsafe_methods=true,keep_fargs=false,pure_getters=true,reduce_vars=false",
     "--mangle",
     "--toplevel",
     "--ecma=2020",

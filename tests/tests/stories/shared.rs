@@ -3,7 +3,6 @@
 use backwire_tests::{Browser, Page, Server, Site};
 use serde_json::json;
 use thirtyfour::WindowHandle;
-use thirtyfour::extensions::cdp::ChromeDevTools;
 
 /// A page with a list that counts its connections.
 const PAGE: &str = r#"
@@ -96,9 +95,9 @@ impl Tabs {
     }
 
     async fn set_state(&self, state: &str) {
-        let tools = ChromeDevTools::new(self.page.session().handle().clone());
+        let tools = self.page.session().cdp();
         let state = json!({ "state": state });
-        tools.execute_cdp_with_params("Page.setWebLifecycleState", state).await.unwrap();
+        tools.send_raw("Page.setWebLifecycleState", state).await.unwrap();
     }
 }
 
