@@ -107,7 +107,7 @@ impl Proxy {
         Self::new(servers, None).await
     }
 
-    /// Creates a line for live connections. Pages come from another server, whatever the state of
+    /// Creates a line for live connections and requests for records. Pages come from another server, whatever the state of
     /// the line is, as from a CDN or a service worker.
     pub async fn beside(pages: SocketAddr, server: SocketAddr) -> Self {
         Self::new(&[server], Some(pages)).await
@@ -200,11 +200,8 @@ async fn connect(
 ) -> io::Result<()> {
     browser.set_nodelay(true)?;
     if let Some(pages) = ends.pages
-        && !is_live(&browser).await?
+        && !is_for_server(&browser).await?
     {
-        if is_for_records(&browser).await? {
-            return Ok(());
-        }
         let mut pages = TcpStream::connect(pages).await?;
         ask_once(&mut browser, &mut pages).await?;
         return tokio::select! {
@@ -257,16 +254,13 @@ async fn connect(
     Ok(())
 }
 
-async fn is_live(browser: &TcpStream) -> io::Result<bool> {
-    let start = peek(browser).await?;
-    Ok([LIVE, LIVE_POST].iter().any(|live| start.as_bytes().starts_with(live)))
-}
-
-/// Returns whether a request is for records, which the server of the pages does not have.
-async fn is_for_records(browser: &TcpStream) -> io::Result<bool> {
+/// Returns whether a request is live, or for records. The server of the pages has neither.
+async fn is_for_server(browser: &TcpStream) -> io::Result<bool> {
     let start = peek(browser).await?;
     let path = start.split(' ').nth(1).unwrap_or_default();
-    Ok(path.split(['/', '?']).nth(1) == Some("todo"))
+    let is_for_records = path.split(['/', '?']).nth(1) == Some("todo");
+    let is_live = [LIVE, LIVE_POST].iter().any(|live| start.as_bytes().starts_with(live));
+    Ok(is_live || is_for_records)
 }
 
 async fn is_websocket(browser: &TcpStream) -> io::Result<bool> {
