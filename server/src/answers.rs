@@ -55,7 +55,7 @@ impl Answers {
     /// Returns the answer to an event.
     pub(crate) async fn answer(&self, client: &Client, text: &str, turn: &Turn) -> Result<Answer> {
         // The claim is held until there is an answer.
-        let new_claim = if turn.is_first() { ParseClaim::new } else { ParseClaim::beside_others };
+        let new_claim = if turn.is_only() { ParseClaim::new } else { ParseClaim::beside_others };
         let parsed = new_claim(&self.parse_limits, client.address());
         let size = incoming::size(text, client.dialect(), self.parse_limits.max_values());
         match incoming::resume_bytes(text, client.dialect()) {

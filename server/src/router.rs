@@ -48,6 +48,11 @@ pub(crate) fn with_layers(router: Router, shared: &Arc<Shared>) -> Router {
     ))
 }
 
+/// Saves the session after the handler.
+fn with_session(handler: MethodRouter) -> MethodRouter {
+    handler.layer(from_fn(session::save_after_handler))
+}
+
 /// Routes of a user of the library.
 #[derive(Default)]
 pub(crate) struct Routes {
@@ -58,16 +63,23 @@ pub(crate) struct Routes {
 
 impl Routes {
     pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
-        // The router does not know what the handler reads and writes, and in which order.
-        let handler =
-            handler.layer(from_fn(session::save_after_handler)).layer(from_fn(turn::run_alone));
+        let handler = with_session(handler).layer(from_fn(turn::run_reads_concurrently));
         Self { router: self.router.route(path, handler), ..self }
     }
 
-    /// Overrides some methods of a resource. The resource still answers the others.
+    /// Adds handlers whose requests do not wait for each other, nor others for them.
+    pub(crate) fn add_concurrent(self, path: &str, handler: MethodRouter) -> Self {
+        let handler = with_session(handler).layer(from_fn(turn::run_concurrently));
+        Self { router: self.router.route(path, handler), ..self }
+    }
+
+    /// Overrides some methods of a resource. The resource still answers the others. Their requests
+    /// run alone, so that answers with records are sent in the order of the writes.
     pub(crate) fn add_override(mut self, path: &str, handlers: MethodRouter) -> Self {
         self.overridden.push(path.to_owned());
-        self.add(path, handlers.fallback_service(resources()))
+        let handlers = handlers.fallback_service(resources());
+        let handlers = with_session(handlers).layer(from_fn(turn::run_alone));
+        Self { router: self.router.route(path, handlers), ..self }
     }
 
     fn is_empty(&self) -> bool {

@@ -2,9 +2,9 @@
 //!
 //! `adapter` has the traits of what carries packets: sockets, rooms and namespaces. All decisions
 //! are above them and do not name socketioxide: who is in which room (`connection`, `memberships`),
-//! which requests are answered when (`requests`, `turn`), and the connections to sites (`site`,
-//! `site_connection`). Below them, `socket_io` is the implementation over the network. The other
-//! modules there change what it does to transports, sessions and frames.
+//! which requests are answered when (`requests`, `in_progress`, `turn`), and the connections to
+//! sites (`site`, `site_connection`). Below them, `socket_io` is the implementation over the
+//! network. The other modules there change what it does to transports, sessions and frames.
 //!
 //! This module works around these traps of socketioxide, each in one place:
 //!
@@ -42,6 +42,7 @@ mod engine_request;
 mod first_ping;
 #[expect(clippy::disallowed_methods, reason = "this is below the adapter")]
 pub(crate) mod frame_check;
+mod in_progress;
 mod inbox;
 mod incoming_memory;
 pub(crate) mod input;

@@ -107,8 +107,8 @@ impl Proxy {
         Self::new(servers, None).await
     }
 
-    /// Creates a line for live connections and requests for records. Pages come from another server, whatever the state of
-    /// the line is, as from a CDN or a service worker.
+    /// Creates a line for live connections and requests for records. Pages come from another
+    /// server, whatever the state of the line is, as from a CDN or a service worker.
     pub async fn beside(pages: SocketAddr, server: SocketAddr) -> Self {
         Self::new(&[server], Some(pages)).await
     }

@@ -169,8 +169,21 @@ impl Builder {
 
     /// Adds a route, over HTTP and sockets alike. Its handler may take a
     /// [`Context`](crate::Context).
+    ///
+    /// Requests of one socket begin in the order of their arrival, when all earlier writes have
+    /// been answered. Later requests do not wait for a handler of `GET` or `HEAD`, so a slow one
+    /// delays nothing, and it may see later writes; at most 16 run at a time for one socket. They
+    /// wait for a handler of any other method, see [`concurrent_route`](Self::concurrent_route).
     pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
         self.routes = self.routes.add(path, handler);
+        self
+    }
+
+    /// Adds a route like [`route`](Self::route), but no request of the same socket waits for its
+    /// handlers, whatever their methods. For a handler that takes long, such as one that sends mail
+    /// or asks another server. What it writes has no order with later writes of the socket.
+    pub fn concurrent_route(mut self, path: &str, handler: MethodRouter) -> Self {
+        self.routes = self.routes.add_concurrent(path, handler);
         self
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::input::Input;
 use super::limits::Limits;
@@ -17,12 +18,16 @@ pub(super) struct Inbox {
     /// What the client has sent and is not answered.
     input: Arc<Input>,
     queue: Mutex<Queue>,
+    arrived: Notify,
 }
 
 #[derive(Default)]
 struct Queue {
-    events: VecDeque<(QueuedEvent, Option<Claim>)>,
-    /// Bytes in the texts of all events.
+    /// The events that have not begun.
+    waiting: VecDeque<(QueuedEvent, Option<Claim>)>,
+    /// The number of events that are being answered.
+    begun: usize,
+    /// Bytes in the texts of all these events.
     bytes: usize,
     /// The events that did not fit.
     refused: RefusedEvents,
@@ -32,8 +37,13 @@ struct Queue {
     is_closed: bool,
 }
 
+/// An event that is being answered, and its claim on memory.
+pub(super) struct BegunEvent {
+    pub(super) event: QueuedEvent,
+    claim: Option<Claim>,
+}
+
 /// An event that waits to be answered.
-#[derive(Clone)]
 pub(super) struct QueuedEvent {
     text: Bytes,
     pub(super) ack: Option<i64>,
@@ -66,11 +76,12 @@ impl Queue {
     /// Checks whether there is room for an event. An error is the limit that refuses it.
     fn has_room_for(&self, event: &QueuedEvent, limits: Limits) -> Result<(), Limit> {
         let bytes = self.bytes + event.text.len();
-        if self.events.len() >= limits.in_flight {
+        let events = self.waiting.len() + self.begun;
+        if events >= limits.in_flight {
             return Err(Limit::RequestsInFlight);
         }
         // An event that is too large by itself gets an answer that says so.
-        if bytes > limits.request_bytes && !self.events.is_empty() {
+        if bytes > limits.request_bytes && events > 0 {
             return Err(Limit::RequestBytes);
         }
         Ok(())
@@ -79,7 +90,7 @@ impl Queue {
 
 impl Inbox {
     pub(super) fn new(input: Arc<Input>) -> Self {
-        Self { input, queue: Mutex::default() }
+        Self { input, queue: Mutex::default(), arrived: Notify::new() }
     }
 
     /// Adds an event that has arrived to the queue. `claim` claims bytes of the budget of all
@@ -103,7 +114,7 @@ impl Inbox {
         match room.and_then(|()| self.claim_event(event.text.len(), is_websocket, claim)) {
             Ok(claim) => {
                 queue.bytes += event.text.len();
-                queue.events.push_back((event, claim));
+                queue.waiting.push_back((event, claim));
             }
             Err(limit) if queue.refused.add(event.ack, limit) => {}
             Err(_) => {
@@ -112,9 +123,18 @@ impl Inbox {
             }
         }
         match std::mem::replace(&mut queue.is_being_emptied, true) {
-            true => EnqueueOutcome::Queued,
+            true => {
+                drop(queue);
+                self.arrived.notify_one();
+                EnqueueOutcome::Queued
+            }
             false => EnqueueOutcome::First,
         }
+    }
+
+    /// Waits until an event has arrived since the last call.
+    pub(super) async fn arrival(&self) {
+        self.arrived.notified().await;
     }
 
     /// Claims the memory of an event that waits for its answer, if it needs a claim. An error is
@@ -138,7 +158,7 @@ impl Inbox {
     /// Whether the inbox has events. If it has none, the caller no longer empties it.
     pub(super) fn has_more(&self) -> bool {
         let mut queue = self.queue.lock();
-        let has_more = !queue.events.is_empty() || !queue.refused.is_empty();
+        let has_more = !queue.waiting.is_empty() || !queue.refused.is_empty() || queue.begun > 0;
         if !has_more {
             // An idle connection does not keep the memory that a burst needed.
             *queue = Queue { is_closed: queue.is_closed, ..Queue::default() };
@@ -146,13 +166,19 @@ impl Inbox {
         has_more
     }
 
-    /// Returns the event after the first `begun` ones, which are being answered, unless other
-    /// events have to be refused first. It stays in the inbox, and counts there, until it is
-    /// [finished](Self::finish_first).
-    pub(super) fn peek(&self, begun: usize) -> Option<QueuedEvent> {
+    /// Whether an event can begin. Events that are refused come first.
+    pub(super) fn has_next(&self) -> bool {
         let queue = self.queue.lock();
-        let next = queue.events.get(begun).filter(|_| queue.refused.is_empty());
-        next.map(|(event, _)| event.clone())
+        !queue.waiting.is_empty() && queue.refused.is_empty()
+    }
+
+    /// Takes the next event to answer it. It counts in the inbox until it is
+    /// [finished](Self::finish).
+    pub(super) fn begin(&self) -> Option<BegunEvent> {
+        let mut queue = self.queue.lock();
+        let (event, claim) = queue.waiting.pop_front()?;
+        queue.begun += 1;
+        Some(BegunEvent { event, claim })
     }
 
     /// Drops all events that arrive from now on.
@@ -170,16 +196,15 @@ impl Inbox {
         std::mem::take(&mut self.queue.lock().refused)
     }
 
-    /// Removes the first event, which has been answered.
-    pub(super) fn finish_first(&self) {
+    /// Removes an event that has been answered.
+    pub(super) fn finish(&self, BegunEvent { event, claim }: BegunEvent) {
+        let bytes = event.text.len();
+        let claimed = claim.as_ref().map_or(0, Claim::bytes).min(bytes);
         let mut queue = self.queue.lock();
-        if let Some((event, claim)) = queue.events.pop_front() {
-            let bytes = event.text.len();
-            queue.bytes -= bytes;
-            let claimed = claim.as_ref().map_or(0, Claim::bytes).min(bytes);
-            drop((claim, queue));
-            self.input.remove_unclaimed(bytes - claimed);
-        }
+        queue.begun -= 1;
+        queue.bytes -= bytes;
+        drop((claim, queue));
+        self.input.remove_unclaimed(bytes - claimed);
     }
 }
 

@@ -151,10 +151,10 @@ impl Output {
         queued.packets.clear();
     }
 
-    /// All answers in progress have been made.
-    pub(super) fn finish_answers(&self) {
+    /// Sets the number of answers in progress after others have been made.
+    pub(super) fn set_answers_in_progress(&self, count: usize) {
         let mut queued = self.queued.lock();
-        queued.in_progress = 0;
+        queued.in_progress = count;
         queued.shrink();
     }
 }

@@ -1,5 +1,6 @@
 //! Answers the requests of connections to the main namespace.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,7 +8,7 @@ use backwire_engine::Environment;
 use backwire_protocol::wire::PROBE;
 use backwire_records::access::ExpiringPrincipal;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
+use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::consume_budget;
@@ -15,11 +16,12 @@ use tokio::task::consume_budget;
 use super::adapter::socket::Socket;
 use super::adapter::{ConnectionHandler, Event, Namespace};
 use super::connection::{Client, Connection};
-use super::inbox::{EnqueueOutcome, QueuedEvent};
+use super::in_progress::{InProgress, Progress, Reply};
+use super::inbox::{BegunEvent, EnqueueOutcome, QueuedEvent};
 use super::output::Pause;
 use super::site::{self, PendingConnection};
 use super::site_connection::SiteConnection;
-use super::turn::{Turn, Turns};
+use super::turn::Turn;
 use super::{Counters, Limits, SEND_BUFFER_POLL_INTERVAL, Sockets};
 use crate::answer::Answer;
 use crate::answers::{self, Answers};
@@ -208,42 +210,93 @@ impl SocketContext {
     /// Answers the events in the inbox, in arrival order, until the inbox is empty.
     ///
     /// The task begins as many events as it may, and then answers all of them before it begins
-    /// more. Events that arrive meanwhile make up the next commit, instead of several small ones.
+    /// more, except those that have left the order. Events that arrive meanwhile make up the next
+    /// commit, instead of several small ones.
     async fn process_inbox(self: Arc<Self>, client: Client) {
         let client = DisconnectOnPanic(client);
         let client = &client.0;
-        let (mut turns, mut answers) = (Turns::default(), FuturesOrdered::new());
-        let (mut unsent, mut pause) = (Vec::new(), Pause::default());
+        let (mut answers, mut unsent) = (InProgress::default(), Vec::new());
+        let mut pause = Pause::default();
         let budget = self.answers.output_budget();
         client.connected(&self.environment).await;
         while client.connection.inbox.has_more() {
-            while turns.can_begin()
-                && unsent.is_empty()
-                && let Some(event) = client.connection.inbox.peek(turns.len())
-                && client.begin_answer(self.limits, budget, turns.len()).is_ok()
+            let has_room = self.begin_events(client, &mut answers, &mut unsent).await;
+            while answers.has_ordered()
+                && let Some(progress) = answers.next().await
             {
-                answers.push_back(Box::pin(self.compute_answer(client, event, turns.begin())));
-                // This polls once. The engine decides whether that is enough for an answer.
-                while let Some(Some(reply)) = answers.next().now_or_never() {
-                    unsent.extend(self.finish(client, &mut turns, reply));
-                }
-                // Commits do not use the task's budget, see `Context::commit_and_pass_turn`, and
-                // other tasks have to run, too.
-                consume_budget().await;
+                self.finish(client, progress, &mut unsent);
             }
-            while let Some(reply) = answers.next().await {
-                unsent.extend(self.finish(client, &mut turns, reply));
+            client.connection.output.set_answers_in_progress(answers.len());
+            if !answers.is_empty() {
+                self.wait_beside(client, &mut answers, &mut unsent, has_room).await;
+                continue;
             }
             // No event is in progress now, so nothing waits for the events below.
             self.send_pending(client, unsent.drain(..)).await;
             self.refuse(client).await;
-            client.connection.output.finish_answers();
+            client.connection.output.set_answers_in_progress(0);
             match client.begin_answer(self.limits, budget, 0) {
                 Ok(()) => pause = Pause::default(),
                 Err(no_room) => budget.wait_for_room(&self.environment, no_room, &mut pause).await,
             }
         }
-        client.connection.output.finish_answers();
+        client.connection.output.set_answers_in_progress(0);
+    }
+
+    /// Begins as many events as it may. Returns `false` if there is no room for another answer.
+    async fn begin_events<'a>(
+        &'a self,
+        client: &'a Client,
+        answers: &mut InProgress<'a>,
+        unsent: &mut Vec<AckReply>,
+    ) -> bool {
+        let (inbox, budget) = (&client.connection.inbox, self.answers.output_budget());
+        while answers.can_begin() && unsent.is_empty() && inbox.has_next() {
+            if client.begin_answer(self.limits, budget, answers.len()).is_err() {
+                return false;
+            }
+            let Some(event) = inbox.begin() else { break };
+            answers.begin(|turn| Box::pin(self.compute_answer(client, event, turn)));
+            // This polls once. The engine decides whether that is enough for an answer.
+            while let Some(Some(progress)) = answers.next().now_or_never() {
+                self.finish(client, progress, unsent);
+            }
+            // Commits do not use the task's budget, see `Context::commit_and_pass_turn`, and
+            // other tasks have to run, too.
+            consume_budget().await;
+        }
+        true
+    }
+
+    /// Waits while events that have left the order are being answered: until one of them is, or
+    /// another event arrives, or it is time to check again whether there is room.
+    async fn wait_beside(
+        &self,
+        client: &Client,
+        answers: &mut InProgress<'_>,
+        unsent: &mut Vec<AckReply>,
+        has_room: bool,
+    ) {
+        let retry = async {
+            match has_room && unsent.is_empty() {
+                true => pending().await,
+                false => self.environment.sleep(SEND_BUFFER_POLL_INTERVAL).await,
+            }
+        };
+        let progress = tokio::select! {
+            biased;
+            progress = answers.next() => progress,
+            () = client.connection.inbox.arrival() => None,
+            () = retry => None,
+        };
+        for mut reply in std::mem::take(unsent) {
+            if !unsent.is_empty() || !self.try_send(client, &mut reply) {
+                unsent.push(reply);
+            }
+        }
+        if let Some(progress) = progress {
+            self.finish(client, progress, unsent);
+        }
     }
 
     /// Refuses the events that did not fit into the inbox, as fast as the client reads the
@@ -297,7 +350,8 @@ impl SocketContext {
         }
     }
 
-    async fn compute_answer(&self, client: &Client, event: QueuedEvent, turn: Turn) -> AckReply {
+    async fn compute_answer(&self, client: &Client, begun: BegunEvent, turn: Turn) -> Reply {
+        let event = &begun.event;
         let answer = match client.connection.refused_page() {
             Some(origin) => Err(Error::SitesOnly(origin.to_string())),
             None if event.is_binary => Err(Error::Binary),
@@ -307,16 +361,19 @@ impl SocketContext {
             self.answers.count_refusal(client, error);
         }
         turn.pass();
-        (event.ack, answer)
+        (begun, answer)
     }
 
-    /// Sends an answer and counts its event as finished. Returns the answer if it could not be sent
-    /// yet.
-    fn finish(&self, client: &Client, turns: &mut Turns, mut reply: AckReply) -> Option<AckReply> {
-        let is_sent = self.try_send(client, &mut reply);
-        client.connection.inbox.finish_first();
-        turns.end();
-        (!is_sent).then_some(reply)
+    /// Sends an answer, and counts its event as finished. If it cannot be sent yet, it becomes the
+    /// last of `unsent`.
+    fn finish(&self, client: &Client, progress: Progress, unsent: &mut Vec<AckReply>) {
+        let Progress::Answered((begun, answer)) = progress else { return };
+        let mut reply = (begun.event.ack, answer);
+        let is_sent = unsent.is_empty() && self.try_send(client, &mut reply);
+        client.connection.inbox.finish(begun);
+        if !is_sent {
+            unsent.push(reply);
+        }
     }
 
     /// Sends an answer. Returns `false` if the send buffer has no room for it.

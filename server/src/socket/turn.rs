@@ -5,6 +5,10 @@
 //! that writes in flight share a commit, and a push. Any other event keeps its turn until it is
 //! answered. Before it does anything, it waits until all events before it have been answered: a
 //! read sees exactly the writes that were sent before it.
+//!
+//! A route of the user that only reads, or is declared concurrent, may take long. It begins as any
+//! other event, and then leaves the order: no event waits for it, and its answer is sent when it is
+//! there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +29,10 @@ struct State {
     is_first: SetOnce<()>,
     /// Whether the next event may begin.
     has_passed: AtomicBool,
+    /// Whether the event has left the order.
+    has_left: AtomicBool,
+    /// Whether it began while events that have left the order were being answered.
+    is_beside_others: bool,
 }
 
 impl Turn {
@@ -33,9 +41,9 @@ impl Turn {
         self.0.has_passed.store(true, Ordering::Release);
     }
 
-    /// Whether all events before it have been answered.
-    pub(crate) fn is_first(&self) -> bool {
-        self.0.is_first.initialized()
+    /// Whether no event before it is being answered.
+    pub(crate) fn is_only(&self) -> bool {
+        self.0.is_first.initialized() && !self.0.is_beside_others
     }
 
     /// Waits until all events before it have been answered. The next event does not begin
@@ -47,18 +55,46 @@ impl Turn {
     fn has_passed(&self) -> bool {
         self.0.has_passed.load(Ordering::Acquire)
     }
+
+    /// Waits until all events before it have been answered, and leaves the order: later events do
+    /// not wait for this one.
+    async fn leave_order(&self) {
+        self.wait_until_alone().await;
+        self.0.has_left.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.0.has_left.load(Ordering::Acquire)
+    }
 }
 
 /// Runs a request alone. This is for routes whose behaviour is not known.
 pub(crate) async fn run_alone(request: Request, next: Next) -> Response {
-    if let Some(turn) = request.extensions().get::<Turn>().cloned() {
-        turn.wait_until_alone().await;
+    if let Some(turn) = request.extensions().get::<Turn>() {
+        turn.clone().wait_until_alone().await;
     }
     next.run(request).await
 }
 
-/// The turns of all events that have begun and have not been answered, in the order of their
-/// arrival.
+/// Runs a request beside later ones.
+pub(crate) async fn run_concurrently(request: Request, next: Next) -> Response {
+    if let Some(turn) = request.extensions().get::<Turn>() {
+        turn.clone().leave_order().await;
+    }
+    next.run(request).await
+}
+
+/// Runs a read beside later requests, and any other request alone.
+pub(crate) async fn run_reads_concurrently(request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        run_concurrently(request, next).await
+    } else {
+        run_alone(request, next).await
+    }
+}
+
+/// The turns of all events that have begun, and have neither been answered nor left the order, in
+/// the order of their arrival.
 #[derive(Debug, Default)]
 pub(super) struct Turns(VecDeque<Turn>);
 
@@ -75,15 +111,16 @@ impl Turns {
         self.0.back().is_none_or(Turn::has_passed)
     }
 
-    /// Begins an event. Returns its turn.
-    pub(super) fn begin(&mut self) -> Turn {
-        let turn = Turn::default();
+    /// Begins an event. Returns its turn. `is_beside_others` means that events that have left the
+    /// order are being answered.
+    pub(super) fn begin(&mut self, is_beside_others: bool) -> Turn {
+        let turn = Turn(Arc::new(State { is_beside_others, ..State::default() }));
         self.0.push_back(turn.clone());
         self.notify_first();
         turn
     }
 
-    /// Removes the turn of the first event, which has been answered.
+    /// Removes the turn of the first event, which has been answered or has left the order.
     pub(super) fn end(&mut self) {
         self.0.pop_front();
         self.notify_first();
@@ -112,11 +149,11 @@ mod tests {
     fn event_begins_after_the_event_ahead_has_passed_on_its_turn() {
         let mut turns = Turns::default();
         assert!(turns.can_begin());
-        let first = turns.begin();
+        let first = turns.begin(false);
         assert!(!turns.can_begin());
         first.pass();
         assert!(turns.can_begin());
-        turns.begin();
+        turns.begin(false);
         assert!(!turns.can_begin());
         turns.end();
         turns.end();
@@ -126,7 +163,7 @@ mod tests {
     #[test]
     fn event_is_alone_when_all_events_before_it_have_been_answered() {
         let mut turns = Turns::default();
-        let [first, second, third] = [(); 3].map(|()| turns.begin());
+        let [first, second, third] = [(); 3].map(|()| turns.begin(false));
         assert_eq!([&first, &second, &third].map(is_alone), [true, false, false]);
         turns.end();
         assert_eq!([&second, &third].map(is_alone), [true, false]);

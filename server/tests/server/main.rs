@@ -22,6 +22,7 @@ mod access;
 mod answer_memory;
 mod associations;
 mod bad_input;
+mod concurrent_requests;
 mod conformance;
 mod connections;
 mod constant_urls;

@@ -163,10 +163,10 @@ async fn writes_in_flight_wait_for_the_engine_together() {
     let pairwise = intercepted_by(&Arc::new(Pairwise(Barrier::new(2))));
     let gate = Arc::new(Notify::new());
     let wait = gate.clone();
-    let gated = get(async move |_: Context| wait.notified().await);
+    let gated = post(async move |_: Context| wait.notified().await);
     let server = start(builder().in_flight(3).route("/gate", gated).engine(pairwise)).await;
     let mut socket = Socket::runtime(&server).await;
-    let events = [json!(["get", { "url": "/gate" }]), create(1), create(2), create(3)];
+    let events = [json!(["post", { "url": "/gate" }]), create(1), create(2), create(3)];
     for (number, event) in (1..).zip(&events) {
         socket.send(format!("42{number}{event}")).await;
     }

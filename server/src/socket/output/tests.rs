@@ -37,7 +37,7 @@ fn unread_bytes_of_a_client_are_claimed_except_a_part_of_each_session() {
         }
         for (session, model) in sessions.iter().zip(&mut models) {
             read(session, model, model.end);
-            session.output.finish_answers();
+            session.output.set_answers_in_progress(0);
         }
         assert_eq!(budget.claimed(), 0);
     }
