@@ -1,24 +1,57 @@
-//! A chat room: `socket.get('/chat/lobby')` enters it, `socket.post('/chat/lobby', {text: 'Hi'})`
-//! says something to everybody else in it, who get it as the event `message`.
+//! A chat with presence: `io({query: {name: 'Ann'}})` connects, `socket.get('/chat/lobby')` enters
+//! a room and returns who is there, and `socket.post('/chat/lobby', {text: 'Hi'})` says something
+//! to everybody else in it.
+//!
+//! The others get the events `message`, `entered` and `left`: with `socket.on` of a stock client,
+//! or with `Backwire.socket.on`.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
-use axum::extract::Path;
-use axum::routing::get;
+use axum::extract::{Path, State};
+use axum::routing::{MethodRouter, get};
 use backwire::server::Builder;
-use backwire::{Context, Error, Server};
+use backwire::{Client, Context, Error, Server};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+/// The room and the name of each client that has entered one, by the id of the client.
+#[derive(Clone, Default)]
+struct Presence(Arc<Mutex<BTreeMap<Arc<str>, (String, String)>>>);
+
+impl Presence {
+    fn enter(&self, client: &Client, room: &str) -> Vec<String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(Arc::clone(client.id()), (room.to_owned(), name_of(client)));
+        all.values().filter(|(of, _)| of == room).map(|(_, name)| name.clone()).collect()
+    }
+
+    fn leave(&self, client: &Client) -> Option<(String, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(client.id())
+    }
+}
+
+fn name_of(client: &Client) -> String {
+    client.handshake().query("name").unwrap_or_else(|| "somebody".to_owned())
+}
 
 #[derive(Deserialize, Serialize)]
 struct Message {
     text: String,
 }
 
-async fn enter(cx: Context, Path(room): Path<String>) -> Json<Value> {
-    cx.listen(&room);
-    Json(json!({ "entered": room }))
+async fn enter(
+    cx: Context,
+    State(presence): State<Presence>,
+    Path(room): Path<String>,
+) -> Result<Json<Value>, Error> {
+    let Some(client) = cx.client() else { return Ok(Json(json!({ "entered": null }))) };
+    client.listen(&room);
+    let present = presence.enter(client, &room);
+    cx.broadcast(&room, "entered", &json!({ "room": room, "name": name_of(client) }))?;
+    Ok(Json(json!({ "entered": room, "present": present })))
 }
 
 /// A robot may talk over HTTP; only a socket can listen.
@@ -27,12 +60,36 @@ async fn say(
     Path(room): Path<String>,
     Json(message): Json<Message>,
 ) -> Result<Json<Message>, Error> {
-    cx.broadcast(&room, &json!({ "room": room, "text": message.text }))?;
+    let name = cx.client().map_or_else(|| "a robot".to_owned(), name_of);
+    cx.broadcast(&room, "message", &json!({ "room": room, "name": name, "text": message.text }))?;
     Ok(Json(message))
 }
 
+/// A name of a person who is in a room is theirs until they leave.
+async fn connect(client: Client, presence: Presence) -> Result<(), &'static str> {
+    let all = presence.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = client.handshake().query("name");
+    match name.is_some_and(|name| all.values().any(|(_, taken)| *taken == name)) {
+        true => Err("E_NAME: this name is taken"),
+        false => Ok(()),
+    }
+}
+
+async fn disconnect(client: Client, cx: Context, presence: Presence) {
+    if let Some((room, name)) = presence.leave(&client) {
+        let left = json!({ "room": room, "name": name });
+        cx.broadcast(&room, "left", &left).expect("the name of the event is allowed");
+    }
+}
+
 pub(crate) fn routes(server: Builder) -> Builder {
-    server.route("/chat/{room}", get(enter).post(say))
+    let presence = Presence::default();
+    let chat: MethodRouter = get(enter).post(say).with_state(presence.clone());
+    let (connecting, leaving) = (presence.clone(), presence);
+    server
+        .route("/chat/{room}", chat)
+        .on_connect(move |client, _| connect(client, connecting.clone()))
+        .on_disconnect(move |client, cx| disconnect(client, cx, leaving.clone()))
 }
 
 #[tokio::main]

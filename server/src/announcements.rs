@@ -17,10 +17,12 @@ use sha2::{Digest, Sha256};
 /// Something that all servers do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Announcement {
-    /// Data for the clients that listen to a named room.
+    /// An event for the clients that listen to a named room, or for all clients.
     Broadcast {
         /// The name of the room.
-        room: String,
+        room: Option<String>,
+        /// The name of the event.
+        event: String,
         /// The data.
         data: Box<RawValue>,
         /// The connection that does not get it.

@@ -40,6 +40,10 @@ impl Answers {
         Self { routes, shared, parse_limits }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Returns the budget of answers that wait to be read.
     pub(crate) fn output_budget(&self) -> &OutputBudget {
         &self.shared.output_budget

@@ -65,6 +65,24 @@ pub struct Context {
 }
 
 impl Context {
+    /// Returns the context of a client that has sent no request.
+    pub(crate) fn of_client(shared: &Arc<Shared>, client: &Client) -> Self {
+        let (address, time) = (client.address(), ReadTime::default());
+        let memory = AnswerMemory::default();
+        Self {
+            shared: Arc::clone(shared),
+            client: Some(client.clone()),
+            reads: ReadOptions { client: address, time, memory, ..shared.reads.clone() },
+            answer: None,
+            session: SessionHandle::default(),
+            key: None,
+            identity: Identity::default(),
+            turn: None,
+            address,
+            private_response: None,
+        }
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -96,7 +114,7 @@ impl Context {
 
     /// Returns the publish and subscribe methods of a resource; see [`pubsub`](crate::pubsub).
     pub fn pubsub(&self, resource: &str) -> Result<Pubsub> {
-        Publisher::of(&self.shared).pubsub(resource)
+        self.publisher().pubsub(resource)
     }
 
     /// Subscribes the caller to a room of any name. Without a socket this does nothing.
@@ -104,9 +122,20 @@ impl Context {
         self.client.iter().for_each(|client| client.listen(room));
     }
 
-    /// Sends data to all clients that listen to a room, except the caller, as the event `message`.
-    pub fn broadcast(&self, room: &str, data: &impl Serialize) -> Result<()> {
-        Publisher::of(&self.shared).broadcast(room, data, self.client())
+    /// Sends an event to all clients that listen to a room, except the caller: see
+    /// [`Publisher::broadcast`].
+    pub fn broadcast(&self, room: &str, event: &str, data: &impl Serialize) -> Result<()> {
+        self.publisher().broadcast(room, event, data, self.client())
+    }
+
+    /// Sends an event to all clients except the caller.
+    pub fn broadcast_to_all(&self, event: &str, data: &impl Serialize) -> Result<()> {
+        self.publisher().broadcast_to_all(event, data, self.client())
+    }
+
+    /// Returns the publisher, which sends events and changes to any client.
+    pub fn publisher(&self) -> Publisher {
+        Publisher::of(&self.shared)
     }
 
     /// Returns the caller's connection, if the request came over a socket.

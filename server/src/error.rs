@@ -263,6 +263,12 @@ pub enum Error {
     /// A handler's answer cannot be passed on over a socket.
     #[error("the answer cannot be passed on: {0}")]
     BadAnswer(String),
+    /// The client of a socket wants no session, and the handler needs one.
+    #[error("this needs a session: connect without the header nosession")]
+    NoSession,
+    /// A client has not acked an event of a handler.
+    #[error("{0}")]
+    NoAck(&'static str),
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] engine::Error),

@@ -23,7 +23,7 @@
 //! // Send a message to all clients that listen to a room of any name.
 //! async fn shout(cx: Context) -> Result<(), Error> {
 //!     cx.listen("off the wall chats");
-//!     cx.broadcast("off the wall chats", &json!({ "message": "This chat is off the wall!" }))
+//!     cx.broadcast("off the wall chats", "chat", &json!({ "text": "This chat is off the wall!" }))
 //! }
 //!
 //! # use axum::routing::{get, post};
@@ -37,7 +37,7 @@
 //! resource and do not change its records. So they reach every kind of client in the order of all
 //! changes, our runtime with positions, and a client that was away receives them when it comes
 //! back. [`publish`](Pubsub::publish) and [`broadcast`](Publisher::broadcast) are not stored: they
-//! are sent once, to the stock clients that are connected.
+//! are sent once, to the clients that are connected. `publish` is for stock clients alone.
 
 mod publisher;
 

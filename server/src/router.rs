@@ -21,6 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::blueprints;
 use crate::error::normalize_error;
+use crate::hooks::Hooks;
 use crate::route::Routing;
 use crate::session;
 use crate::shared::Shared;
@@ -53,12 +54,13 @@ fn with_session(handler: MethodRouter) -> MethodRouter {
     handler.layer(from_fn(session::save_after_handler))
 }
 
-/// Routes of a user of the library.
+/// The routes and hooks of a user of the library.
 #[derive(Default)]
 pub(crate) struct Routes {
     router: Router,
     /// Paths of the routes that override routes of resources.
     overridden: Vec<String>,
+    pub(crate) hooks: Hooks,
 }
 
 impl Routes {

@@ -46,12 +46,13 @@
 //! A session that is not used for [`session_age`](crate::Settings::session_age) is forgotten.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use backwire_engine::{SessionEdit, StoredSession};
@@ -298,14 +299,34 @@ impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        let cell =
-            parts.extensions.get::<SessionCell>().expect("each route has a cell for its session");
-        Ok(cell.0.get_or_init(|| session_of(parts)).clone())
+        of_request(parts).ok_or(Error::NoSession)
     }
 }
 
+/// The caller's session, or `None` if the client of a socket wants none: it has sent the header
+/// `nosession` with its handshake, as with Sails.
+impl<S: Sync> OptionalFromRequestParts<S> for Session {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &S,
+    ) -> std::result::Result<Option<Self>, Infallible> {
+        Ok(of_request(parts))
+    }
+}
+
+fn of_request(parts: &Parts) -> Option<Session> {
+    if parts.extensions.get::<Client>().is_some_and(Client::refuses_session) {
+        return None;
+    }
+    let cell =
+        parts.extensions.get::<SessionCell>().expect("each route has a cell for its session");
+    Some(cell.0.get_or_init(|| session_of(parts)).clone())
+}
+
 /// The id of the session of a request over HTTP, also after its handler has renewed the session.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct SessionHandle {
     id: Option<Arc<str>>,
     cell: Option<SessionCell>,

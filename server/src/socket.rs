@@ -38,6 +38,7 @@ mod drain;
 #[expect(clippy::disallowed_types, reason = "this is below the adapter")]
 mod emit;
 mod engine_request;
+mod events;
 #[expect(clippy::disallowed_methods, reason = "this is below the adapter")]
 mod first_ping;
 #[expect(clippy::disallowed_methods, reason = "this is below the adapter")]
@@ -103,8 +104,8 @@ use adapter::{Adapter, Recipients};
 use connection::PushError;
 use output::LARGE_PACKET;
 
-pub use connection::Client;
 pub(crate) use connection::address_of;
+pub use connection::{Client, Handshake};
 pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
 pub(crate) use legacy::CompatLayer;
 pub(crate) use limits::Limits;
@@ -113,9 +114,6 @@ pub(crate) use socket_io::SocketIoAdapter;
 
 /// How often a full send buffer is checked again. Nothing reports that it has room.
 pub(crate) const SEND_BUFFER_POLL_INTERVAL: Duration = Duration::from_millis(5);
-
-/// The name of the event that carries a broadcast to a named room.
-const MESSAGE: &str = "message";
 
 /// All connections.
 #[derive(Clone)]
@@ -308,12 +306,6 @@ impl Sockets {
         self.send_to_each(&audience, event, argument);
     }
 
-    /// Sends an argument to all connections that listen to a named room, except `origin`.
-    pub(crate) fn broadcast(&self, room: &str, origin: Option<&str>, argument: &RawValue) {
-        let audience = self.within(vec![rooms::custom_name(room)], origin);
-        self.send_to_each(&audience, MESSAGE, argument);
-    }
-
     /// Sends a packet to a connection and counts it. Returns `false` if it was not sent because the
     /// client has too much unread. `claimed` is the number of bytes that the packet takes in memory
     /// for this connection.
@@ -336,15 +328,24 @@ impl Sockets {
 
     fn send_to_each(&self, audience: &[Client], event: &str, argument: &RawValue) {
         let size = argument.get().len();
-        let shared =
-            (size >= LARGE_PACKET).then(|| Bytes::copy_from_slice(argument.get().as_bytes()));
+        let arguments = match size >= LARGE_PACKET {
+            true => Arguments::Text(Bytes::copy_from_slice(argument.get().as_bytes())),
+            false => Arguments::One(argument),
+        };
+        self.send_arguments_to_each(audience, event, &arguments, size);
+    }
+
+    /// Sends an event with arguments of this size in bytes.
+    fn send_arguments_to_each(
+        &self,
+        audience: &[Client],
+        event: &str,
+        arguments: &Arguments<'_>,
+        size: usize,
+    ) {
         self.counters.separate.fetch_add(audience.len(), Ordering::Relaxed);
         for client in audience {
-            let argument = match &shared {
-                Some(argument) => Arguments::Text(argument.clone()),
-                None => Arguments::One(argument),
-            };
-            let send = || client.socket.send(event, argument);
+            let send = || client.socket.send(event, arguments.clone());
             if !self.push(client, size, size, send) {
                 self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
                 client.disconnect();

@@ -62,8 +62,8 @@ pub(crate) async fn follow(
 /// Does what another server has announced.
 fn carry_out(shared: &Shared, announcement: Announcement) {
     match announcement {
-        Announcement::Broadcast { room, data, omit } => {
-            shared.sockets.broadcast(&room, omit.as_deref(), &data);
+        Announcement::Broadcast { room, event, data, omit } => {
+            shared.sockets.broadcast(room.as_deref(), &event, omit.as_deref(), &data);
         }
         Announcement::Publish { resource, id, data, omit } => {
             let Some(room) = room(&resource, id) else { return };

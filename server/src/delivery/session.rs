@@ -36,8 +36,8 @@ use super::service::DeliveryService;
 use super::site_client::{EventFormat, OutgoingEvent, SiteClient};
 use crate::sites::UserEvent;
 use crate::socket::SEND_BUFFER_POLL_INTERVAL;
-use crate::socket::adapter::socket::{AckFuture, SendError};
-use crate::socket::site_connection::SiteConnection;
+use crate::socket::adapter::socket::SendError;
+use crate::socket::site_connection::{Acked, SiteConnection};
 
 /// The size of one batch.
 const BATCH_SIZE: BatchLimits = BatchLimits { count: 200, bytes: 256 << 10 };
@@ -178,7 +178,7 @@ impl DeliverySession {
     }
 
     /// Sends an event that the client acks, as soon as the send buffer has room for it.
-    async fn send_for_ack(&mut self, event: &OutgoingEvent) -> Result<AckFuture, End> {
+    async fn send_for_ack(&mut self, event: &OutgoingEvent) -> Result<Acked, End> {
         loop {
             if let Some(acked) = sent_unless_full(self.handle.send_for_ack(event))? {
                 return Ok(acked);
@@ -370,7 +370,7 @@ impl DeliverySession {
 
     /// Waits for the ack of a sent event in the background. If too many events are unacked, the
     /// session stops waiting for the oldest.
-    fn track_ack(&mut self, id: Flake, acked: AckFuture, done: AckedDeliveries) {
+    fn track_ack(&mut self, id: Flake, acked: Acked, done: AckedDeliveries) {
         let (acked, give_up) = abortable(acked);
         let done = acked.map(move |is_acked| (id, is_acked.unwrap_or(false).then_some(done)));
         self.acks.push(done.boxed());

@@ -87,6 +87,8 @@ impl Error {
             }
             Self::Host(_) => (StatusCode::MISDIRECTED_REQUEST, "E_HOST", Some("host")),
             Self::BadAnswer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "E_BAD_ANSWER", None),
+            Self::NoSession => (StatusCode::BAD_REQUEST, "E_NO_SESSION", Some("nosession")),
+            Self::NoAck(_) => (StatusCode::GATEWAY_TIMEOUT, "E_NO_ACK", None),
             Self::Engine(engine::Error::DiskFull) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "E_DISK_FULL", None)
             }

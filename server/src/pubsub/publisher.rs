@@ -1,6 +1,7 @@
 //! The publisher, which also works without a request.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use backwire_engine::{self as engine, Engine, Environment};
@@ -9,10 +10,12 @@ use backwire_records::model::Models;
 use backwire_records::write::Write;
 use http::request::Parts;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::announcements::{Announcement, Announcer};
 use crate::error::{Error, Result};
+use crate::event_name;
 use crate::push_backlog::PushBacklog;
 use crate::shared::Shared;
 use crate::socket::{Client, Sockets};
@@ -42,19 +45,83 @@ impl Publisher {
         }
     }
 
-    /// Sends data to all clients that [`listen`](Client::listen) to a room, except the omitted one,
-    /// as the event `message`.
+    /// Sends an event to all clients that [`listen`](Client::listen) to a room, except the omitted
+    /// one, at all servers that share the store. The name of the event has 1 to 256 bytes, and is
+    /// none of those that Socket.IO clients emit themselves, such as `connect`.
+    ///
+    /// A stock client has `socket.on(event, …)` for it, and a page with our runtime
+    /// `Backwire.socket.on(event, …)`. The event is not stored: a client that is not connected does
+    /// not get it later.
     pub fn broadcast(
         &self,
         room: &str,
+        event: &str,
         data: &impl Serialize,
         omit: Option<&Client>,
     ) -> Result<()> {
+        self.broadcast_event(Some(room), event, data, omit)
+    }
+
+    /// Sends an event to all clients like [`broadcast`](Self::broadcast), whatever rooms they
+    /// listen to.
+    pub fn broadcast_to_all(
+        &self,
+        event: &str,
+        data: &impl Serialize,
+        omit: Option<&Client>,
+    ) -> Result<()> {
+        self.broadcast_event(None, event, data, omit)
+    }
+
+    fn broadcast_event(
+        &self,
+        room: Option<&str>,
+        event: &str,
+        data: &impl Serialize,
+        omit: Option<&Client>,
+    ) -> Result<()> {
+        event_name::check(event)?;
         let (data, omit) = (to_json(data)?, omit.map(|client| &**client.id()));
-        self.sockets.broadcast(room, omit, &data);
-        let (room, omit) = (room.to_owned(), omit.map(str::to_owned));
-        self.announcer.announce_later(Announcement::Broadcast { room, data, omit });
+        self.sockets.broadcast(room, event, omit, &data);
+        let [room, omit] = [room, omit].map(|it| it.map(str::to_owned));
+        let event = event.to_owned();
+        self.announcer.announce_later(Announcement::Broadcast { room, event, data, omit });
         Ok(())
+    }
+
+    /// Sends an event to one client, like [`broadcast`](Self::broadcast). A client that has too
+    /// much unread is disconnected.
+    pub fn emit(&self, client: &Client, event: &str, data: &impl Serialize) -> Result<()> {
+        event_name::check(event)?;
+        self.sockets.send_event(std::slice::from_ref(client), event, &*to_json(data)?);
+        Ok(())
+    }
+
+    /// Sends an event to a stock client, and returns the first value of its ack, or null if it has
+    /// none. It is an error if there is no ack in this time, or if the connection ends before.
+    ///
+    /// The runtime of Backwire acks no events, so a page that uses it has to send a request.
+    pub async fn emit_with_ack(
+        &self,
+        client: &Client,
+        event: &str,
+        data: &impl Serialize,
+        time: Duration,
+    ) -> Result<Value> {
+        event_name::check(event)?;
+        let data = to_json(data)?;
+        self.sockets.request(&self.environment, client, event, &data, time).await
+    }
+
+    /// Returns all clients of this server, except those of the push service that are in the
+    /// namespace of their site.
+    pub fn clients(&self) -> Vec<Client> {
+        self.sockets.all()
+    }
+
+    /// Returns the client of this server with this [id](Client::id).
+    pub fn client(&self, id: &str) -> Option<Client> {
+        self.sockets.all().into_iter().find(|client| **client.id() == *id)
     }
 
     pub(super) async fn commit(&self, write: Write) -> Result<Arc<Change>> {

@@ -1,5 +1,6 @@
 //! Configures a server.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use futures_util::FutureExt;
 use super::Server;
 use super::start::{OpenEngine, start};
 use super::start_error::StartError;
+use crate::context::Context;
 use crate::route::{Paths, Shortcuts};
 use crate::router::Routes;
 use crate::settings::{
@@ -20,6 +22,7 @@ use crate::settings::{
     Settings, SocketIo, Store, TrustedProxy, for_each_setting, open_blocking,
 };
 use crate::sites::{InvalidSite, Site};
+use crate::socket::Client;
 
 /// A server that has not been started.
 #[derive(Default)]
@@ -184,6 +187,46 @@ impl Builder {
     /// or asks another server. What it writes has no order with later writes of the socket.
     pub fn concurrent_route(mut self, path: &str, handler: MethodRouter) -> Self {
         self.routes = self.routes.add_concurrent(path, handler);
+        self
+    }
+
+    /// Sets a function that is called for each client that connects over a socket, before it can
+    /// send a request. An error refuses the client: its text is the message of the client's
+    /// `connect_error`. The client can be sent events as soon as the function has returned.
+    ///
+    /// ```
+    /// use backwire::{Client, Context, Server};
+    ///
+    /// async fn connect(client: Client, _: Context) -> Result<(), String> {
+    ///     match client.handshake().query("room") {
+    ///         Some(room) => Ok(client.listen(&room)),
+    ///         None => Err("name a room".to_owned()),
+    ///     }
+    /// }
+    ///
+    /// let server = Server::builder().on_connect(connect).on_disconnect(async |client, cx| {
+    ///     // An error would mean that the name of the event is not allowed.
+    ///     let _ = cx.broadcast_to_all("left", &**client.id());
+    /// });
+    /// ```
+    pub fn on_connect<F, O, E>(mut self, hook: F) -> Self
+    where
+        F: Fn(Client, Context) -> O + Send + Sync + 'static,
+        O: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display,
+    {
+        self.routes.hooks.set_connect(hook);
+        self
+    }
+
+    /// Sets a function that is called once for each client that was accepted, when its connection
+    /// has ended, for whatever reason.
+    pub fn on_disconnect<F, O>(mut self, hook: F) -> Self
+    where
+        F: Fn(Client, Context) -> O + Send + Sync + 'static,
+        O: Future<Output = ()> + Send + 'static,
+    {
+        self.routes.hooks.set_disconnect(hook);
         self
     }
 

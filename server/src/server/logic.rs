@@ -158,9 +158,10 @@ impl Logic {
             ignored_parameters: LogOnce::new(MAX_IGNORED_PARAMETERS),
         });
         let parse_limits = ParseLimits::new(environment, &settings.limits);
+        let hooks = routes.hooks.clone();
         let routes = SocketRoutes::new(routes, Files::new(settings), &shared);
         let answers = Answers::new(routes, Arc::clone(&shared), Arc::clone(&parse_limits));
-        sockets.open(answers, delivery_service.clone());
+        sockets.open(answers, hooks, delivery_service.clone());
         let searched_bytes = settings.limits.searched_bytes;
         Ok(Self { shared, budgets, delivery_service, parse_limits, searched_bytes })
     }

@@ -268,7 +268,7 @@ impl Connection {
             self.network.0.connected.lock().remove(&self.id);
             self.acks.lock().expected.clear();
             if let Some(handler) = self.handler.get() {
-                handler.disconnected(true);
+                handler.disconnected(Arc::clone(self) as _, true);
             }
             let _ = self.ended.set(());
         }
@@ -339,7 +339,7 @@ impl Socket for Connection {
         acks.expected.insert(id, sender);
         drop(acks);
         self.push(format!("2{id}{}", event_text(event, arguments)))?;
-        Ok(acked.map(|acked| acked.is_ok()).boxed())
+        Ok(acked.map(|acked| acked.ok().map(|()| serde_json::Value::Null)).boxed())
     }
 
     fn answer(

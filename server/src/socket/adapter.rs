@@ -81,7 +81,7 @@ pub(crate) trait ConnectionHandler: Send + Sync + 'static {
     fn received(&self, socket: Arc<dyn Socket>, event: Event);
 
     /// Called when the connection has ended. Its session may go on without it.
-    fn disconnected(&self, ends_session: bool);
+    fn disconnected(&self, socket: Arc<dyn Socket>, ends_session: bool);
 }
 
 /// An event as it was received.

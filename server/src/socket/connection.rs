@@ -11,8 +11,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backwire_engine::Environment;
-use backwire_records::access::ExpiringPrincipal;
+use backwire_records::access::{ExpiringPrincipal, Principal};
+use backwire_records::change::ToId;
 use backwire_records::messages::flake::Flake;
+use backwire_records::write::WriteError;
 use http::request::Parts;
 use parking_lot::Mutex;
 use tokio::sync::{SetOnce, oneshot};
@@ -24,12 +26,15 @@ use super::input::Input;
 use super::memberships::Memberships;
 use super::output::Output;
 use crate::dialect::Dialect;
+use crate::error::Error;
 use crate::http::address::client_address;
 use crate::incoming;
 use crate::limit_monitor::LimitMonitor;
 use crate::rooms::Presence;
 use crate::settings::Origin;
 
+pub use handshake::Handshake;
+pub(super) use handshake::auth_to_keep;
 pub(super) use sending::{PushError, count_unread};
 
 /// How long a connection may take until the server can send to it.
@@ -46,6 +51,8 @@ pub(crate) struct Connection {
     limits_reached: Arc<LimitMonitor>,
     /// The origin of its page, if pages of that origin may not use resources.
     refused_page: Option<Origin>,
+    /// The auth of its CONNECT.
+    auth: Option<Box<str>>,
     /// The id of its session. It is set at its first use.
     session: OnceLock<Arc<str>>,
     /// The user of the connection, as far as it is known.
@@ -87,6 +94,7 @@ impl Connection {
         presence: Arc<Presence>,
         limits_reached: Arc<LimitMonitor>,
         refused_page: Option<Origin>,
+        auth: Option<Box<str>>,
         address: Option<IpAddr>,
         (input, output): (Arc<Input>, Arc<Output>),
     ) -> Self {
@@ -96,6 +104,7 @@ impl Connection {
             presence,
             limits_reached,
             refused_page,
+            auth,
             session: OnceLock::new(),
             principal: Mutex::default(),
             unacked: Mutex::default(),
@@ -238,6 +247,22 @@ impl Client {
             principal.known = Some(known.clone());
         }
         is_up_to_date
+    }
+
+    /// Signs the client in as this person with these roles, which the rules of
+    /// [`access`](backwire_records::access) use, until the connection ends. It is for a function of
+    /// [`on_connect`](crate::server::Builder::on_connect) that checks what the client has sent in
+    /// its handshake. The session of the client stays as it is.
+    pub fn sign_in(
+        &self,
+        person: impl ToId,
+        roles: impl IntoIterator<Item: Into<String>>,
+    ) -> Result<(), Error> {
+        let person = Some(person.to_id().ok_or(WriteError::BadId)?);
+        let principal = Principal { person, roles: roles.into_iter().map(Into::into).collect() };
+        let until = ExpiringPrincipal::NEVER;
+        self.connection.set_principal(ExpiringPrincipal { principal, until });
+        Ok(())
     }
 
     /// Forgets the user, so that it is determined again, unless a site has authenticated it.

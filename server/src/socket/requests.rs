@@ -15,7 +15,7 @@ use tokio::task::consume_budget;
 
 use super::adapter::socket::Socket;
 use super::adapter::{ConnectionHandler, Event, Namespace};
-use super::connection::{Client, Connection};
+use super::connection::{Client, Connection, auth_to_keep};
 use super::in_progress::{InProgress, Progress, Reply};
 use super::inbox::{BegunEvent, EnqueueOutcome, QueuedEvent};
 use super::output::Pause;
@@ -29,6 +29,7 @@ use crate::delivery::service::DeliveryService;
 use crate::delivery::site_client::ConnectRequest;
 use crate::dialect::Dialect;
 use crate::error::Error;
+use crate::hooks::{ConnectionHooks, Hooks};
 use crate::http::address::client_address;
 use crate::http::origin::SiteOrigin;
 use crate::limit_monitor::LimitMonitor;
@@ -42,12 +43,13 @@ type AckReply = (Option<i64>, Result<Answer, Error>);
 impl Sockets {
     /// Accepts connections, whose requests are answered by `answers`. The sockets drop `answers`
     /// when they are closed.
-    pub(crate) fn open(&self, answers: Answers, delivery_service: DeliveryService) {
+    pub(crate) fn open(&self, answers: Answers, hooks: Hooks, delivery_service: DeliveryService) {
         let sockets = self.clone();
         let Sockets { presence, counters, limits, limits_reached, requests, .. } = sockets;
         let context = SocketContext {
             environment: delivery_service.environment().clone(),
             answers,
+            hooks,
             delivery_service,
             limits,
             requests,
@@ -69,6 +71,7 @@ struct RequestHandler {
     /// The site that the CONNECT names, until it is decided on.
     site: Mutex<Option<SiteRequest>>,
     pending: PendingConnection,
+    hooks: Arc<ConnectionHooks>,
 }
 
 /// The name of a site, the client that connects to it, and a receiver that ends when the connection
@@ -79,6 +82,7 @@ type SiteRequest = (String, ConnectRequest, oneshot::Receiver<()>);
 struct SocketContext {
     environment: Environment,
     answers: Answers,
+    hooks: Hooks,
     /// Knows the sites, and delivers messages to the devices that are connected.
     delivery_service: DeliveryService,
     limits: Limits,
@@ -115,6 +119,7 @@ impl Namespace for MainNamespace {
             presence,
             limits_reached,
             refused_page,
+            auth_to_keep(auth)?,
             client_address(&socket.handshake().extensions),
             socket.buffers(),
         ));
@@ -124,6 +129,7 @@ impl Namespace for MainNamespace {
             connection,
             site: Mutex::new(site),
             pending: PendingConnection::default(),
+            hooks: Arc::default(),
         }))
     }
 }
@@ -159,15 +165,18 @@ impl ConnectionHandler for RequestHandler {
     fn admit(&self, socket: Arc<dyn Socket>) -> BoxFuture<'_, Result<(), String>> {
         let site = self.site.lock().take();
         Box::pin(async move {
-            match site {
-                Some(site) => self.admit_to_site(&socket, site).await,
-                None => Ok(()),
+            if let Some(site) = site {
+                self.admit_to_site(&socket, site).await?;
             }
+            let SocketContext { hooks, answers, .. } = &*self.context;
+            self.hooks.connect(hooks, answers.shared(), self.client(socket)).await
         })
     }
 
     fn connected(&self, socket: Arc<dyn Socket>) {
-        let connection = SiteConnection::Runtime(self.client(socket));
+        let client = self.client(socket);
+        self.hooks.begin(&self.context.hooks, &client);
+        let connection = SiteConnection::Runtime(client);
         self.pending.start_delivery(&self.context.delivery_service, connection);
     }
 
@@ -196,8 +205,10 @@ impl ConnectionHandler for RequestHandler {
         }
     }
 
-    fn disconnected(&self, ends_session: bool) {
+    fn disconnected(&self, socket: Arc<dyn Socket>, ends_session: bool) {
         self.connection.mark_gone();
+        let SocketContext { hooks, answers, .. } = &*self.context;
+        self.hooks.end(hooks, answers.shared(), self.client(socket));
         // Packets that were sent wait in the queue of the session, which may go on without the
         // namespace.
         if ends_session {

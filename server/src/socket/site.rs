@@ -147,7 +147,7 @@ impl ConnectionHandler for SiteHandler {
 
     fn received(&self, _: Arc<dyn Socket>, _: Event) {}
 
-    fn disconnected(&self, _: bool) {
+    fn disconnected(&self, _: Arc<dyn Socket>, _: bool) {
         // The delivery task is notified by this.
         drop(self.gone_sender.lock().take());
     }

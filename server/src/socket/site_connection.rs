@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
-use super::adapter::socket::{AckFuture, Arguments, SendError, Socket};
+use super::adapter::socket::{Arguments, SendError, Socket};
 use super::connection::Client;
 use super::output::LARGE_PACKET;
 use crate::delivery::site_client::OutgoingEvent;
 use crate::rooms;
 use crate::sites::Name;
+
+/// Resolves when a delivery has been acked: to `true`, or to `false` if the connection has ended.
+pub(crate) type Acked = BoxFuture<'static, bool>;
 
 /// A connection to a site.
 #[derive(Clone)]
@@ -56,9 +60,12 @@ impl SiteConnection {
     pub(crate) fn send_for_ack(
         &self,
         OutgoingEvent { event, arguments, last }: &OutgoingEvent,
-    ) -> Result<AckFuture, SendError> {
+    ) -> Result<Acked, SendError> {
         match self {
-            Self::Stock(socket) => socket.send_for_ack(event, packed(arguments)),
+            Self::Stock(socket) => {
+                let acked = socket.send_for_ack(event, packed(arguments))?;
+                Ok(acked.map(|ack| ack.is_some()).boxed())
+            }
             Self::Runtime(client) => {
                 // The ack may arrive as soon as the event is sent.
                 let done = client.expect_ack(*last);
@@ -76,7 +83,7 @@ impl SiteConnection {
 }
 
 /// Returns the arguments of a packet, as text if they are large.
-fn packed(arguments: &[Box<RawValue>]) -> Arguments<'_> {
+pub(super) fn packed(arguments: &[Box<RawValue>]) -> Arguments<'_> {
     let size = arguments.iter().map(|argument| argument.get().len()).sum();
     let list = Arguments::List(arguments);
     let text = (size >= LARGE_PACKET).then(|| list.to_text(size).ok()).flatten();

@@ -279,8 +279,13 @@ impl Socket for IoSocket {
             }
             arguments => self.emit_with_ack::<_, Json>(event, &arguments),
         }?;
-        // An ack without a value is an ack.
-        Ok(acked.map(|ack| matches!(ack, Ok(_) | Err(AckError::Decode(_)))).boxed())
+        let value = |ack| match ack {
+            Ok(value) => Some(value),
+            // An ack without a value is an ack.
+            Err(AckError::Decode(_)) => Some(Json::Null),
+            Err(_) => None,
+        };
+        Ok(acked.map(value).boxed())
     }
 
     fn answer(
@@ -436,7 +441,8 @@ impl handler::DisconnectHandler<LocalAdapter, ConnectHandler> for DisconnectHand
         defer: fn(Arc<IoSocket>),
     ) {
         use DisconnectReason::{ClientNSDisconnect, ServerNSDisconnect};
-        self.0.disconnected(!matches!(reason, ClientNSDisconnect | ServerNSDisconnect));
+        let ends_session = !matches!(reason, ClientNSDisconnect | ServerNSDisconnect);
+        self.0.disconnected(Arc::clone(&socket) as _, ends_session);
         defer(socket);
     }
 }

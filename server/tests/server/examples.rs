@@ -10,6 +10,9 @@ mod chat;
 #[path = "../../examples/echo.rs"]
 mod echo;
 #[allow(dead_code, reason = "their main functions are for people")]
+#[path = "../../examples/handshake.rs"]
+mod handshake;
+#[allow(dead_code, reason = "their main functions are for people")]
 #[path = "../../examples/session.rs"]
 mod session;
 
@@ -17,7 +20,7 @@ use backwire::Server;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::client::{Socket, builder, refusal, start};
+use crate::client::{RUNTIME, Socket, builder, refusal, start};
 
 async fn over_http(server: &Server, url: &str) -> Value {
     let url = format!("http://{}{url}", server.addr());
@@ -60,21 +63,53 @@ async fn visits_are_counted_across_both_transports() {
 }
 
 #[tokio::test]
-async fn chat_message_reaches_the_room_but_not_its_sender() {
+async fn chat_tells_who_enters_speaks_and_leaves() {
     let server = start(chat::routes(builder())).await;
-    let (mut ann, mut bob) = (Socket::stock(&server).await, Socket::runtime(&server).await);
+    let named = async |name: &str, auth: &str| {
+        Socket::connect_with(&server, &format!("&name={name}"), &[], auth).await
+    };
+    let (mut ann, mut bob) = (named("Ann", "").await, named("Bob", RUNTIME).await);
     let mut elsewhere = Socket::stock(&server).await;
-    assert_eq!(ann.get("/chat/lobby").await["body"], json!({ "entered": "lobby" }));
+    let entered = ann.get("/chat/lobby").await;
+    assert_eq!(entered["body"], json!({ "entered": "lobby", "present": ["Ann"] }));
     bob.get("/chat/lobby").await;
+    assert_eq!(ann.event().await, json!(["entered", { "room": "lobby", "name": "Bob" }]));
     elsewhere.get("/chat/kitchen").await;
     let reply = ann.post("/chat/lobby", json!({ "text": "Hi" })).await;
     assert_eq!(reply["body"], json!({ "text": "Hi" }));
-    assert_eq!(bob.event().await, json!(["message", { "room": "lobby", "text": "Hi" }]));
+    let message = json!({ "room": "lobby", "name": "Ann", "text": "Hi" });
+    assert_eq!(
+        bob.event().await,
+        json!(["push", "", 0, 0, [[0, 0, null, ["message", message], 0]]])
+    );
     let url = format!("http://{}/chat/lobby", server.addr());
     let robot = Client::new().post(url).json(&json!({ "text": "Beep" })).send().await.unwrap();
     assert_eq!(robot.status(), 200);
     assert_eq!(ann.event().await[1]["text"], "Beep");
+    let mut second = Socket::open_with_query(&server, "&name=Bob").await;
+    second.send("40").await;
+    assert_eq!(second.next_frame().await, r#"44{"message":"E_NAME: this name is taken"}"#);
+    drop(bob);
+    assert_eq!(ann.event().await, json!(["left", { "room": "lobby", "name": "Bob" }]));
     assert!(elsewhere.pushes().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn token_of_the_handshake_identifies_the_person() {
+    let server = start(handshake::routes(builder()).unwrap()).await;
+    let of = async |auth: &str| Socket::connect_with(&server, "", &[], auth).await;
+    let mut ann = of(r#"{"token":"ann-secret"}"#).await;
+    let mut bob = of(r#"{"backwire":1,"token":"bob-secret"}"#).await;
+    let mut guest = Socket::stock(&server).await;
+    let note = ann.post("/note", json!({ "text": "Milk" })).await;
+    assert_eq!(note["body"]["author"], "ann");
+    assert_eq!(bob.get("/note").await["body"][0]["text"], "Milk");
+    assert_eq!(refusal(&bob.delete("/note/1").await), json!([404, "E_NOT_FOUND"]));
+    assert_eq!(guest.get("/note").await["statusCode"], 401);
+    let mut stranger = Socket::open_with_query(&server, "").await;
+    stranger.send(r#"40{"token":"guess"}"#).await;
+    assert_eq!(stranger.next_frame().await, r#"44{"message":"E_TOKEN: the token is not known"}"#);
     server.shutdown().await;
 }
 

@@ -62,6 +62,7 @@ mod sails09;
 mod sails_mode;
 mod sessions;
 mod sites;
+mod socket_events;
 mod sockets;
 mod subscribing;
 mod subscription_limits;

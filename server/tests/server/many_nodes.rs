@@ -274,7 +274,7 @@ async fn messages_of_handlers_reach_the_clients_of_all_servers_once() {
         socket.post("/listen", json!({})).await;
     }
     let publisher = one.publisher();
-    publisher.broadcast("lobby", &json!(1), None).unwrap();
+    publisher.broadcast("lobby", "message", &json!(1), None).unwrap();
     let todos = publisher.pubsub("todo").unwrap();
     todos.publish(&json!(2), None).unwrap();
     todos.publish_to([7], &json!(3), None).unwrap();

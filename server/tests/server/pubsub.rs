@@ -375,5 +375,5 @@ async fn publisher_returns_an_error_after_the_server_has_stopped() {
     let users = publisher.pubsub("user").unwrap();
     assert!(users.publish_destroy(3, None).await.is_err());
     assert!(users.class_subscribers().is_empty());
-    publisher.broadcast("anywhere", &1, None).unwrap();
+    publisher.broadcast("anywhere", "message", &1, None).unwrap();
 }

@@ -292,6 +292,6 @@ async fn listen(cx: Context) -> Json<&'static str> {
 }
 
 async fn broadcast(cx: Context) -> Result<Json<&'static str>, Error> {
-    cx.broadcast("r1", &json!({ "chatterer": "Joe" }))?;
+    cx.broadcast("r1", "message", &json!({ "chatterer": "Joe" }))?;
     Ok(Json("bc"))
 }

@@ -32,6 +32,7 @@ mod restart;
 mod script_tag;
 mod several_servers;
 mod shared;
+mod socket_events;
 mod tutorial;
 mod users;
 mod versions;

@@ -6,17 +6,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
+use crate::event_name::{self, MAX_NAME_BYTES};
 use crate::sites::EventNames;
 
 /// How many rooms one message may have.
 const MAX_ROOMS: usize = 1000;
-
-/// How many bytes the name of a room or an event may have.
-const MAX_NAME_BYTES: usize = 256;
-
-/// Events that Socket.IO clients emit themselves.
-const RESERVED: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// A message before its fields are checked. Unknown fields are ignored, because senders have their
 /// own.
@@ -94,11 +88,8 @@ fn name(value: Value) -> Option<String> {
 }
 
 fn event(value: Option<Value>, names: EventNames) -> Result<String> {
-    let event = value.and_then(name).filter(|event| matches!(event.len(), 1..=MAX_NAME_BYTES));
-    let event = event.ok_or(Error::BadField("event", "it has to be a name of 1 to 256 bytes"))?;
-    if RESERVED.contains(&event.as_str()) {
-        return Err(Error::BadField("event", "Socket.IO clients reserve this event"));
-    }
+    let event = value.and_then(name).unwrap_or_default();
+    event_name::check(&event)?;
     if names.own().contains(&event.as_str()) {
         return Err(Error::BadField("event", "this is an event of the push service itself"));
     }

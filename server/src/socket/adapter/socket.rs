@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::answer::Answer;
@@ -113,8 +114,9 @@ impl Serialize for Arguments<'_> {
     }
 }
 
-/// Resolves when a delivery has been acked: to `true`, or to `false` if the connection has ended.
-pub(crate) type AckFuture = BoxFuture<'static, bool>;
+/// Resolves when an event has been acked: to the first value of the ack or null, or to `None` if
+/// the connection has ended.
+pub(crate) type AckFuture = BoxFuture<'static, Option<Value>>;
 
 /// Why a packet was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,20 +3,75 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
+use serde_json::Value;
 
 use super::Client;
 use crate::http::cookies::Cookies;
 
+/// The maximum size of the auth of a CONNECT that handlers can read, in bytes.
+const MAX_AUTH_BYTES: usize = 8 << 10;
+
+/// Returns the auth of a CONNECT to keep, or the message of the refusal.
+pub(in crate::socket) fn auth_to_keep(auth: Option<&str>) -> Result<Option<Box<str>>, String> {
+    match auth {
+        Some(auth) if auth.len() > MAX_AUTH_BYTES => {
+            let size = auth.len();
+            Err(format!(
+                "E_TOO_LARGE: the auth has {size} bytes, and the limit is {MAX_AUTH_BYTES}"
+            ))
+        }
+        auth => Ok(auth.map(Into::into)),
+    }
+}
+
+/// What a client has sent when it connected.
+#[derive(Clone, Copy)]
+pub struct Handshake<'a>(&'a Client);
+
+impl<'a> Handshake<'a> {
+    /// Returns the headers of the request that opened the connection.
+    pub fn headers(self) -> &'a HeaderMap {
+        &self.0.socket.handshake().headers
+    }
+
+    /// Returns the decoded value of a parameter in the query of that request: the option `query` of
+    /// `socket.io-client`. If it is there several times, the first one counts.
+    pub fn query(self, name: &str) -> Option<String> {
+        let query = self.0.socket.handshake().uri.query()?;
+        let mut parameters = url::form_urlencoded::parse(query.as_bytes());
+        parameters.find_map(|(key, value)| (key == name).then(|| value.into_owned()))
+    }
+
+    /// Returns the auth of the client's CONNECT, up to 8 KiB: the option `auth` of
+    /// `socket.io-client` 3 and later.
+    pub fn auth(self) -> Option<Value> {
+        serde_json::from_str(self.0.connection.auth.as_deref()?).ok()
+    }
+}
+
 impl Client {
+    /// Returns what the client has sent when it connected. Clients choose these values, so they
+    /// prove nothing by themselves.
+    pub fn handshake(&self) -> Handshake<'_> {
+        Handshake(self)
+    }
+
     /// Returns the id of the session in the cookie of the handshake, or else of a session that ends
     /// with the connection: the server cannot set a cookie on a socket.
     pub(crate) fn session(&self, cookies: &Cookies) -> Arc<str> {
-        let from_handshake = || cookies.id_in(&self.socket.handshake().headers);
+        let from_handshake =
+            || cookies.id_in(&self.socket.handshake().headers).filter(|_| !self.refuses_session());
         let id = self
             .connection
             .session
             .get_or_init(|| from_handshake().unwrap_or_else(|| cookies.new_session_id()));
         id.clone()
+    }
+
+    /// Whether the client wants no session: it has sent the header `nosession` with its handshake,
+    /// whatever its value is, as with Sails.
+    pub(crate) fn refuses_session(&self) -> bool {
+        self.socket.handshake().headers.contains_key("nosession")
     }
 
     /// Replaces the headers of a request that identify its client by those of the handshake. A

@@ -19,7 +19,8 @@ impl Client {
         self.socket.rooms().into_iter().map(Into::into).collect()
     }
 
-    /// Joins a named room. Its broadcasts arrive as the event `message`.
+    /// Joins a named room, to which [`Publisher::broadcast`](crate::Publisher::broadcast) sends
+    /// events.
     pub fn listen(&self, room: &str) {
         let memberships = self.connection.memberships.lock();
         if memberships.is_some() {
