@@ -153,7 +153,24 @@ async fn update(cx: Context, of: Target, input: Input, operation: Operation) -> 
 async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
     let Target { route: Route { resource, id, .. }, model, query } = of;
     let requested = input.attributes_with_query(query)?;
-    write(&cx, resource, Action::Destroy(one_id(id, &requested, &model.key)?)).await
+    let id = one_id(id, &requested, &model.key)?;
+    if !model.conventions.are_of_sails() {
+        return write(&cx, resource, Action::Destroy(id)).await;
+    }
+    // The answer has the associated records, which the destroy may change.
+    cx.wait_for_earlier_requests().await;
+    let record = subscription::find_one_without_subscription(&cx, &resource, &id).await?;
+    let populate = model.default_populate();
+    let populator = Populator::new(&cx, &resource, &populate);
+    let populated = match record {
+        Some(record) => Some(Box::pin(populator.populate_written(record)).await?),
+        None => None,
+    };
+    let change = cx.commit_and_pass_turn(resource, Action::Destroy(id)).await?;
+    match populated {
+        Some(populated) => Ok(Reply::destroyed(&populated, &change)),
+        None => Reply::written(&cx, &change).await,
+    }
 }
 
 /// Commits the only write of a request, and returns its answer.

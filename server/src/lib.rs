@@ -45,6 +45,7 @@ mod store_events;
 mod subscription;
 
 mod address_quota;
+mod all_params;
 pub mod context;
 pub mod duration;
 pub mod error;
@@ -94,6 +95,7 @@ pub mod settings;
 pub mod sites;
 mod yaml;
 
+pub use all_params::AllParams;
 pub use backwire_engine as engine;
 pub use backwire_records::{access, change, criteria, messages, model, write};
 pub use context::Context;

@@ -7,10 +7,11 @@
 mod populated_record;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use backwire_engine::{ReadOptions, Record};
 use backwire_environment::HashMap;
-use backwire_records::change::{Id, Resource};
+use backwire_records::change::{Attributes, Id, Resource};
 use backwire_records::criteria::{Criteria, Language, MAX_CRITERIA_SIZE, Parameters, Window};
 use backwire_records::model::{Association, Link, Model, Populate};
 
@@ -55,6 +56,19 @@ impl<'a> Populator<'a> {
         let (records, rest) = read.split();
         let populated = self.populate_records(records).await?;
         Ok(rest.map(|()| populated))
+    }
+
+    /// Populates the record of a write. The write is committed, so if the answer would be too
+    /// large, the record is not populated.
+    pub(crate) async fn populate_written(
+        &self,
+        record: Arc<Attributes>,
+    ) -> Result<PopulatedRecord> {
+        match self.populate_records(vec![Arc::clone(&record).into()]).await {
+            Ok(mut populated) if populated.len() == 1 => Ok(populated.remove(0)),
+            Err(Error::Engine(error)) if !error.is_limit_of_read() => Err(error.into()),
+            _ => Ok(PopulatedRecord::new(record.into())),
+        }
     }
 
     /// Populates records. The futures are boxed: most reads need none of them, and should not

@@ -203,6 +203,15 @@ pub(crate) async fn find_association_end(
     if cx.client().is_some_and(|client| client.dialect().is_stock()) {
         return Ok(find_one(cx, resource, id).await?.snapshot.value);
     }
+    find_one_without_subscription(cx, resource, id).await
+}
+
+/// Returns one record, if the caller may read it.
+pub(crate) async fn find_one_without_subscription(
+    cx: &Context,
+    resource: &Resource,
+    id: &Id,
+) -> Result<Option<Arc<Attributes>>> {
     let access_scope = cx.access_scope(resource, Operation::Read).await?;
     let record = cx.engine().find_one(resource, id).await?.value;
     Ok(record.filter(|record| access_scope.includes(record)))

@@ -111,15 +111,17 @@ impl AssociationRequest {
         if access_scope.includes(record) { Ok(()) } else { Err(Error::Forbidden) }
     }
 
-    /// Returns the answer to a change of the association: the record, with its current members.
+    /// Returns the answer to a change of the association: the record with its current members, and
+    /// in Sails with all that a read of it has.
     async fn reply_with_members(self, record: Arc<Attributes>) -> Result<Reply> {
-        let populate = Populate::These(BTreeSet::from([self.nested.attribute.clone()]));
-        let populator = Populator::new(&self.cx, &self.resource, &populate);
-        let populated = match populator.populate_records(vec![Arc::clone(&record).into()]).await {
-            Ok(mut populated) => Reply::within_limits(&populated.pop(), self.cx.reads()),
-            Err(error) => Err(error),
+        let model = self.cx.model(&self.resource)?;
+        let populate = match model.conventions.are_of_sails() {
+            true => model.default_populate(),
+            false => Populate::These(BTreeSet::from([self.nested.attribute.clone()])),
         };
-        match populated {
+        let populator = Populator::new(&self.cx, &self.resource, &populate);
+        let populated = populator.populate_written(Arc::clone(&record)).await?;
+        match Reply::within_limits(&populated, self.cx.reads()) {
             // The change is committed, so an answer that would be too large leaves out the members.
             Err(Error::Engine(error)) if error.is_limit_of_read() => Ok(Reply::ok(Json(record))),
             reply => reply,

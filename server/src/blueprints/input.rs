@@ -94,7 +94,7 @@ impl Input {
 
     /// Returns the attributes of the body. Without a body there are none: a create makes a record
     /// of defaults, as in Sails.
-    pub(super) fn attributes(&self) -> Result<Attributes> {
+    pub(crate) fn attributes(&self) -> Result<Attributes> {
         if self.0.is_empty() {
             return Ok(Attributes::new());
         }

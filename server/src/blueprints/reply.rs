@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::populate::Populator;
 use crate::subscription::{self, Read};
 
 /// The response of a built-in route: one or more records, and their position in the log.
@@ -51,16 +52,31 @@ impl Reply {
             .with_query(cx, &query))
     }
 
-    /// Returns the answer to a write.
+    /// Returns the answer to a write. In Sails it is populated as a read is.
     pub(crate) async fn written(cx: &Context, change: &Change) -> Result<Self> {
-        let reply = match change.verb {
-            Verb::Create => {
-                Self::created(cx, Json(subscription::record_after_write(cx, change).await?))
+        let record = match change.verb {
+            Verb::Create | Verb::Update => subscription::record_after_write(cx, change).await?,
+            Verb::Destroy => change.before.clone(),
+        };
+        let model = cx.model(&change.resource)?;
+        let body = match record {
+            Some(record) if model.conventions.are_of_sails() => {
+                let populate = model.default_populate();
+                let populator = Populator::new(cx, &change.resource, &populate);
+                Json(Box::pin(populator.populate_written(record)).await?).into_response()
             }
-            Verb::Update => Self::ok(Json(subscription::record_after_write(cx, change).await?)),
-            Verb::Destroy => Self::ok(Json(change.before.clone())),
+            record => Json(record).into_response(),
+        };
+        let reply = match change.verb {
+            Verb::Create => Self::created(cx, body),
+            Verb::Update | Verb::Destroy => Self(body),
         };
         Ok(reply.with_change(change))
+    }
+
+    /// Returns the answer to a destroy of a record that was read before it.
+    pub(super) fn destroyed(record: &impl Serialize, change: &Change) -> Self {
+        Self::ok(Json(record)).with_change(change)
     }
 
     pub(super) fn within_limits(body: &impl Serialize, options: &ReadOptions) -> Result<Self> {

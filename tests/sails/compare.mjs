@@ -1,0 +1,216 @@
+// Sails 1.5 and Backwire with `compat: sails`, step by step
+// ---------------------------------------------------------
+//
+// Random requests over HTTP and over the sockets of an unmodified sails.io.js go to both servers.
+// Statuses, answers and pushes are compared. Each difference has to be one of `differences.mjs`.
+//
+// `BACKWIRE_SEED` repeats a run. `STEPS` is the number of steps, and `SHOW=1` prints all differences.
+
+import {spawn} from 'node:child_process';
+import {createRequire} from 'node:module';
+import {createServer} from 'node:net';
+import {fileURLToPath} from 'node:url';
+import {isDeepStrictEqual} from 'node:util';
+import {differences} from './differences.mjs';
+import {Random} from './random.mjs';
+import {nextStep} from './steps.mjs';
+
+const require = createRequire(import.meta.url);
+const sailsClient = require('sails.io.js')(require('socket.io-client-2'));
+sailsClient.sails.autoConnect = false;
+sailsClient.sails.environment = 'production';
+
+const STEPS_PER_STORY = 40;
+
+// A server has ended by itself: some requests crash Sails.
+class Ended extends Error {}
+
+// A server under test, with two sockets and a plain HTTP client.
+class Party {
+  static async start(name, command, args, env, ready) {
+    const party = new Party();
+    const child = spawn(command, args, {env: {...process.env, ...env}, stdio: ['ignore', 'pipe', process.env.SHOW ? 'inherit' : 'ignore']});
+    Object.assign(party, {name, child, sockets: []});
+    await new Promise((resolve, reject) => {
+      child.stdout.on('data', data => {
+        party.url ??= ready(String(data));
+        if (party.url) resolve();
+      });
+      child.once('exit', code => reject(new Error(`${name} has ended with code ${code}`)));
+    });
+    child.removeAllListeners('exit');
+    party.ended = new Promise(resolve => child.once('exit', resolve)).then(() => { throw new Ended(name); });
+    party.ended.catch(() => {});
+    return party;
+  }
+
+  async connect() {
+    for (let at = 0; at < 2; at++) {
+      const socket = sailsClient.sails.connect(this.url, {transports: ['websocket'], multiplex: false, reconnection: false});
+      await new Promise((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));
+      const pushes = [];
+      for (const model of MODELS) socket.on(model, message => pushes.push([model, message]));
+      this.sockets.push({socket, pushes});
+    }
+  }
+
+  disconnect() {
+    for (const {socket} of this.sockets) if (socket.isConnected()) socket.disconnect();
+    this.sockets = [];
+  }
+
+  // The status, the body and the pushes of a step.
+  run(step) {
+    const late = new Promise((_, reject) => {
+      this._timer = setTimeout(() => reject(new Error(`${this.name} does not answer ${JSON.stringify(step)}`)), 10_000);
+    });
+    return Promise.race([this._run(step), this.ended, late]).finally(() => clearTimeout(this._timer));
+  }
+
+  async _run({by, method, url, data, form}) {
+    for (const {pushes} of this.sockets) pushes.length = 0;
+    const answer = by === 'http' ? await this._overHttp(method, url, data, form) : await this._overSocket(by, method, url, data);
+    await this._settle();
+    return {...answer, pushes: this.sockets.map(({pushes}) => pushes.slice())};
+  }
+
+  async _overHttp(method, url, data, form) {
+    const json = {'content-type': 'application/json'};
+    const coded = {'content-type': 'application/x-www-form-urlencoded'};
+    const body = data === undefined ? {} : form ? {headers: coded, body: data} : {headers: json, body: JSON.stringify(data)};
+    const response = await fetch(this.url + encodeURI(url), {method: method.toUpperCase(), ...body});
+    const text = await response.text();
+    return {status: response.status, body: parsed(text)};
+  }
+
+  _overSocket(by, method, url, data) {
+    return new Promise(resolve => this.sockets[by].socket.request({method, url, data}, (body, jwr) => resolve({
+      status: jwr.statusCode, body: typeof jwr.body === 'string' ? parsed(jwr.body) : jwr.body
+    })));
+  }
+
+  // Pushes are sent before the answer to a later request of the same socket.
+  async _settle() {
+    for (let at = 0; at < 2; at++) for (const by of this.sockets.keys()) await this._overSocket(by, 'get', '/hello');
+  }
+}
+
+const MODELS = ['user', 'pet', 'userprofile', 'person', 'animal', 'article', 'tag'];
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+// What is compared: times and the words of errors are not.
+function comparable({status, body, pushes}) {
+  const isError = status >= 400;
+  return plain({status, body: isError ? errorOf(body) : body, pushes: pushes.map(each => each.map(([model, push]) => [model, push]))});
+}
+
+function errorOf(body) {
+  return typeof body === 'object' && body ? body.code : undefined;
+}
+
+function plain(value) {
+  if (Array.isArray(value)) return value.map(plain);
+  if (!value || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.keys(value).sort().map(name => [name, /^(created|updated)At$/.test(name) && value[name] > 1e12 ? 'a time' : plain(value[name])]));
+}
+
+// The first place where two values differ: its path, and both values there.
+function difference(a, b, path = '') {
+  if (isDeepStrictEqual(a, b)) return null;
+  const isPair = [a, b].every(it => it && typeof it === 'object') && Array.isArray(a) === Array.isArray(b);
+  if (!isPair) return {path, sails: a, backwire: b};
+  for (const name of new Set([...Object.keys(a), ...Object.keys(b)])) {
+    const found = difference(a[name], b[name], `${path}/${name}`);
+    if (found) return found;
+  }
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise(resolve => server.listen(0, resolve));
+  const {port} = server.address();
+  await new Promise(resolve => server.close(resolve));
+  return port;
+}
+
+async function sails() {
+  const port = await freePort();
+  const app = fileURLToPath(new URL('app.cjs', import.meta.url));
+  return Party.start('Sails', process.execPath, [app], {PORT: port}, text => text.includes('READY') && `http://localhost:${port}`);
+}
+
+const backwire = () => Party.start('Backwire', process.env.BACKWIRE_FIXTURES, [], {}, text => /http:\S+/.exec(text)?.[0]);
+
+async function main() {
+  const seed = Number(process.env.BACKWIRE_SEED ?? Math.floor(Math.random() * 2 ** 32));
+  const count = Number(process.env.STEPS ?? 800);
+  console.log(`BACKWIRE_SEED=${seed}`);
+  const random = new Random(seed);
+  const totals = {steps: 0, distinct: new Set(), same: 0, known: new Map(), unknown: [], crashes: 0};
+  let theirs = await sails();
+  try {
+    while (totals.steps < count) {
+      try {
+        await story(random, theirs, totals);
+      } catch (error) {
+        if (!(error instanceof Ended && error.message === 'Sails')) throw error;
+        totals.crashes++;
+        theirs = await sails();
+      }
+    }
+  } finally {
+    theirs.child.kill('SIGKILL');
+  }
+  report(totals);
+}
+
+async function story(random, sails, totals) {
+  await fetch(`${sails.url}/_fixture/reset`, {method: 'POST'});
+  const ours = await backwire();
+  const parties = [sails, ours];
+  try {
+    for (const party of parties) await party.connect();
+    const world = {random, ids: {}};
+    for (let step = 0; step < STEPS_PER_STORY; step++) {
+      const next = nextStep(world);
+      const [theirs, mine] = [comparable(await sails.run(next)), comparable(await ours.run(next))];
+      totals.steps++;
+      totals.distinct.add(JSON.stringify([next.by === 'http', next.method, next.url, next.data]));
+      // The errors of Sails that are text have no code.
+      if (theirs.status >= 400 && theirs.body === undefined) delete mine.body;
+      const found = difference(theirs, mine);
+      if (!found) {
+        totals.same++;
+        continue;
+      }
+      const known = differences.find(({is}) => is(next, found, theirs, mine));
+      if (known) totals.known.set(known, (totals.known.get(known) ?? 0) + 1);
+      else totals.unknown.push({next, found, theirs, mine});
+      // Later steps would differ because of this one.
+      if (found.path.startsWith('/status') && [theirs.status, mine.status].some(it => it < 400) && next.method !== 'get') break;
+    }
+  } finally {
+    for (const party of parties) party.disconnect();
+    ours.child.kill('SIGKILL');
+  }
+}
+
+function report({steps, distinct, same, known, unknown, crashes}) {
+  console.log(`${steps} steps, ${distinct.size} of them distinct: ${same} the same, ${steps - same - unknown.length} of known differences, ${unknown.length} of others; Sails has crashed ${crashes} times`);
+  for (const [{about}, count] of known) console.log(`  ${count} × ${about}`);
+  for (const {next, found, theirs, mine} of unknown.slice(0, process.env.SHOW ? Infinity : 20)) {
+    console.log(JSON.stringify(next));
+    console.log('   ', found.path, 'Sails', JSON.stringify(found.sails), 'Backwire', JSON.stringify(found.backwire));
+    if (process.env.SHOW === '2') console.log('    Sails', JSON.stringify(theirs), '\n    Backwire', JSON.stringify(mine));
+  }
+  if (unknown.length || (steps - same) > steps * 0.05 || distinct.size < Math.min(400, steps / 2)) process.exitCode = 1;
+}
+
+await main();
