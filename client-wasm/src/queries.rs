@@ -5,11 +5,15 @@
 //! action. `js-shim/src/queries.js` gives names to the operations. Texts are joined by U+0001, the
 //! items of a list by U+0000.
 
-use backwire_protocol::live::{Answer, Output, Queries as Core};
+use backwire_protocol::live::{Answer, Output, Queries as Core, next_item};
 use backwire_protocol::wire::ChangeVerb;
 use wasm_bindgen::prelude::*;
 
-const SEPARATOR: char = '\u{1}';
+const SEPARATOR: u8 = 1;
+
+/// The operation that takes a push. Each change has two texts: the digit of its verb with the id,
+/// and the names.
+const CHANGED: u32 = 6;
 
 /// The live queries of a page. `act` only records events. Afterwards the page calls `poll` until it
 /// returns undefined.
@@ -36,7 +40,20 @@ impl Queries {
         texts: &str,
     ) -> bool {
         let mut texts = texts;
-        let [first, second, ids, changed] = [(); 4].map(|()| next(&mut texts));
+        let first = next(&mut texts);
+        if operation == CHANGED {
+            let mut batch = self.0.batch(first);
+            while !texts.is_empty() {
+                let (change, names) = (next(&mut texts), next(&mut texts));
+                let digit = change.bytes().next().unwrap_or_default();
+                if let Some(verb) = ChangeVerb::from_number(u32::from(digit & 7)) {
+                    batch.add(verb, change.get(1..).unwrap_or_default(), names);
+                }
+            }
+            batch.end();
+            return false;
+        }
+        let [second, ids, changed] = [(); 3].map(|()| next(&mut texts));
         let answer = Answer { room: first, description: second, ids, changed };
         let has = |flag| flags & flag != 0;
         match operation {
@@ -46,11 +63,6 @@ impl Queries {
             3 => self.0.answered(number, answer),
             4 => self.0.failed(number, has(1)),
             5 => self.0.retry(),
-            6 => {
-                if let Some(change) = ChangeVerb::from_number(number) {
-                    self.0.changed(first, change, second, ids);
-                }
-            }
             7 => self.0.refresh(first),
             8 => self.0.refresh_all(),
             9 => self.0.stop(number),
@@ -65,7 +77,7 @@ impl Queries {
         let mut text = String::new();
         let mut add = |item: &str| {
             text.push_str(item);
-            text.push(SEPARATOR);
+            text.push(char::from(SEPARATOR));
         };
         match self.0.poll()? {
             Output::Ask(query) => {
@@ -80,7 +92,7 @@ impl Queries {
                 add("show");
                 push_number(&mut text, target);
                 for ids in [Some(added), Some(removed), order].into_iter().flatten() {
-                    text.push(SEPARATOR);
+                    text.push(char::from(SEPARATOR));
                     text.push_str(&ids);
                 }
             }
@@ -91,10 +103,7 @@ impl Queries {
 
 /// Removes the first text and the separator after it, and returns the text.
 fn next<'a>(texts: &mut &'a str) -> &'a str {
-    let text = *texts;
-    let end = text.bytes().position(|byte| byte == SEPARATOR as u8).unwrap_or(text.len());
-    *texts = text.get(end + 1..).unwrap_or_default();
-    text.get(..end).unwrap_or_default()
+    next_item(texts, SEPARATOR).unwrap_or_default()
 }
 
 /// Appends a number. The formatting of the standard library would take a tenth of the module's
@@ -118,7 +127,7 @@ mod tests {
         queries.act(2, 7, 1, 1, "todo\x01whole;sort=n\x011\0ä\x01");
         assert_eq!(queries.poll(), None);
         assert!(queries.act(10, 0, 0, 0, "todo"));
-        queries.act(6, 2, 0, 0, "todo\x011\x01m\0n");
+        queries.act(6, 0, 0, 0, "todo\x0119\x01\x0139\x01\x0121\x01m\0n");
         assert_eq!(queries.poll().as_deref(), Some("ask\x017"));
         queries.act(3, 7, 0, 0, "todo\x01whole;sort=n\x012\0ä\x001\x01");
         assert_eq!(queries.poll().as_deref(), Some("show\x011\x012\x01\x012\0ä\x001"));

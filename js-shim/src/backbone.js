@@ -24,6 +24,17 @@ export function isHeld(model) {
   return listeners.some(it => it && (!model.listenTo || isCollection(it.context)));
 }
 
+// Whether the collection has this model, and not another one of the same record. Backbone's `get`
+// makes a text of a model, which takes longer than all the rest.
+export function isIn(collection, model) {
+  return collection._byId?.[model.id] === model || collection.get(model) === model;
+}
+
+// Whether `collection.get` finds the same model by a record as by its id.
+export function isFoundById(collection, id, record) {
+  return record.cid == null && String(collection.modelId ? collection.modelId(record) : record.id) === String(id);
+}
+
 // Makes `collection.get` find the model by its id.
 export function indexModel(collection, model) {
   collection._byId[model.id] = model;

@@ -5,7 +5,7 @@
 // of that record. Local edits of other attributes stay.
 
 import {attempt} from './attempt.js';
-import {isCollection, triggerSort} from './backbone.js';
+import {isIn, triggerSort} from './backbone.js';
 import {copy, stateOf} from './records.js';
 
 export class ModelChanges {
@@ -20,26 +20,35 @@ export class ModelChanges {
     if (this._runtime.hasOwnParse(model)) this._parsed.set(model, statesOf(model.attributes));
   }
 
-  // The record was `before` (undefined if unknown) and is now `after`.
-  update(model, before, after) {
+  // The record was `before` (undefined if unknown) and is now `after`. The attributes that differ
+  // are in `data`. Returns what has changed, or undefined.
+  update(model, before, after, data = after) {
+    if (this._runtime.hasOwnParse(model)) return this._updateParsed(model, after);
+    const was = before || model.attributes;
+    const names = Object.keys(data);
+    // The events of a model have the order of its record.
+    const ordered = names.length > 1 ? Object.keys(after).filter(name => Object.hasOwn(data, name)) : names;
+    return this._set(model, ordered, name => stateOf(was[name]), data, copy);
+  }
+
+  _updateParsed(model, after) {
     const is = model.parse(copy(after), {parse: true, realtime: true}) || {};
-    const hasOwnParse = this._runtime.hasOwnParse(model);
-    const was = hasOwnParse ? this._parsed.get(model) : before && statesOf(before);
-    if (hasOwnParse) this._parsed.set(model, statesOf(is));
-    return this._set(model, was ?? statesOf(model.attributes), is);
+    const was = this._parsed.get(model) ?? statesOf(model.attributes);
+    this._parsed.set(model, statesOf(is));
+    return this._set(model, Object.keys(is), name => was[name], is, value => value);
   }
 
   // While a save is pending, the attributes that it edits stay. Its reply has their final values.
-  _set(model, was, is) {
-    const isWriting = this._runtime.isWriting(model);
-    const changes = {};
-    for (const name of Object.keys(is)) {
-      const isEdited = isWriting && stateOf(model.get(name)) !== was[name];
-      if (stateOf(is[name]) !== was[name] && !isEdited) changes[name] = is[name];
+  _set(model, names, was, is, take) {
+    let changes, isWriting;
+    for (const name of names) {
+      const state = was(name);
+      if (stateOf(is[name]) === state) continue;
+      isWriting ??= this._runtime.isWriting(model);
+      if (!isWriting || stateOf(model.get(name)) === state) (changes ??= {})[name] = take(is[name]);
     }
-    if (!Object.keys(changes).length) return changes;
     // Before 0.9.9 `hasChanged` is false once the events were fired.
-    return model.set(changes, {realtime: true}) === false ? {} : changes;
+    return changes && model.set(changes, {realtime: true}) !== false ? changes : undefined;
   }
 }
 
@@ -56,9 +65,10 @@ export class CollectionEvents {
   }
 
   // Notes the collections of a changed model, and whether its place in them may have changed.
-  note(model, changes, targets) {
-    for (const collection of Object.keys(changes).length ? targets : []) {
-      if (!isCollection(collection) || collection.get(model) !== model) continue;
+  // `changes` is undefined if nothing has changed.
+  note(model, changes, collections) {
+    for (const collection of changes ? collections : []) {
+      if (!isIn(collection, model)) continue;
       const {comparator} = collection;
       const changed = this._changed.get(collection) || {models: new Set(), isMoved: false};
       changed.models.add(model);
@@ -75,8 +85,10 @@ export class CollectionEvents {
 
 function fireEvents(collection, {models, isMoved}) {
   const options = {realtime: true, changes: {added: [], removed: [], merged: [...models]}};
-  const order = collection.models.slice();
-  if (isMoved) collection.sort({silent: true});
-  if (order.some((model, index) => model !== collection.models[index])) triggerSort(collection);
+  if (isMoved) {
+    const order = collection.models.slice();
+    collection.sort({silent: true});
+    if (order.some((model, index) => model !== collection.models[index])) triggerSort(collection);
+  }
   collection.trigger('update', collection, options);
 }

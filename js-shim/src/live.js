@@ -13,7 +13,7 @@
 
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt} from './attempt.js';
-import {isCollection, isHeld} from './backbone.js';
+import {isCollection, isHeld, isIn} from './backbone.js';
 import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
 import {RecordStore} from './record-store.js';
@@ -92,9 +92,7 @@ export class Live {
 
   // Reports the changes of an answer to the queries of other rooms. The core does not push them.
   _report({resource, changed}, changes) {
-    this.decide(() => {
-      for (const {verb, id} of changes) if (verb !== CREATED) this.queries.changed(resource, verb, String(id), changed);
-    });
+    this.decide(() => this.queries.changed(resource, changes.filter(({verb}) => verb !== CREATED), changed));
   }
 
   read(query, replaces, answer, ids) {
@@ -168,9 +166,7 @@ export class Live {
   applyChanges(resource, room, changes, except) {
     if (!this.store.records.has(resource)) return;
     this.updateRecords(resource, changes, except);
-    this.decide(() => {
-      for (const {verb, id, data} of changes) this.queries.changed(room, verb, String(id), Object.keys(data ?? {}));
-    });
+    this.decide(() => this.queries.changed(room, changes));
   }
 
   // Updates records and their models. The queries are updated afterwards, so that they add the
@@ -178,18 +174,21 @@ export class Live {
   updateRecords(resource, changes, except) {
     const records = this.store.records.get(resource);
     const events = new CollectionEvents();
-    const targets = this.targets.of(resource);
-    const mapped = [...targets.keys()].filter(target => this.targets.isMapped(target));
-    for (const {offset, verb, id, data, before = records.get(id)} of changes) {
-      if (verb === LEFT || records.isNewer(id, offset)) continue;
+    const targets = [...this.targets.of(resource)];
+    const collections = targets.map(([target]) => target).filter(isCollection);
+    const others = [...collections.filter(target => this.targets.isMapped(target)), except].filter(isCollection);
+    for (const {offset, verb, id, data, before: former} of changes) {
+      const entry = records.entry(id);
+      if (verb === LEFT || entry?.offset > offset) continue;
+      const before = former === undefined ? entry?.record : former;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
-      const models = this._modelsOf(resource, id, data ?? before, {targets, mapped, except, isWithParts: !after});
-      if (isWhole || !after) records.put(id, after, offset);
+      const models = this._modelsOf(resource, id, data ?? before, !after, targets, others, except);
+      if (isWhole || !after) records.put(id, after, offset, entry);
       if (!after) this.store.models.delete(resource, id);
       for (const model of models) {
         if (!after) this.destroy(model);
-        else attempt(() => events.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}), targets.keys()));
+        else attempt(() => events.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}, data), collections));
       }
     }
     events.fire();
@@ -198,15 +197,17 @@ export class Live {
 
   // The models of a record, in all collections and outside. The target of the request is left out,
   // and so are the models of a collection that made it. Models that show part of their record, or
-  // belong to a mapped collection, are read again instead.
-  _modelsOf(resource, id, record, {targets, mapped, except, isWithParts}) {
-    const models = new Set(this.store.models.of(resource, id));
+  // belong to a mapped collection, are read again instead. `others` are the collections whose
+  // models are left out.
+  _modelsOf(resource, id, record, isWithParts, targets, others, except) {
+    const known = this.store.models.of(resource, id);
+    let models = known;
     for (const [target, isWhole] of targets) {
-      if (isWhole || isWithParts) models.add(this.store.find(target, resource, id, record));
+      const model = isWhole || isWithParts ? this.store.find(target, resource, id, record, known) : undefined;
+      if (model && !models.includes(model)) models = [...models, model];
     }
-    const isIn = model => collection => isCollection(collection) && collection.get(model) === model;
-    for (const model of models) if (!model || model === except || [...mapped, except].some(isIn(model))) models.delete(model);
-    return models;
+    if (!except && !others.length) return models;
+    return models.filter(model => model !== except && !others.some(collection => isIn(collection, model)));
   }
 
   destroy(model) {
@@ -259,13 +260,14 @@ export class Live {
   show(target, changes, source) {
     const resource = this.targets.resourceOf(target);
     const recordOf = id => this.store.records.get(resource)?.get(id);
+    const isWhole = this.targets.of(resource).get(target);
     show(target, changes, {
       find: (id, record = recordOf(id)) => this.store.find(target, resource, id, record),
       itemOf: id => source?.itemFor(target, id) ?? copy(recordOf(id)),
       onGone: model => this.destroy(model),
       // A model that shows a part of its record is not updated by pushes.
       onAdded: (id, model) => {
-        if (this.targets.of(resource).get(target)) this.store.models.add(resource, id, model);
+        if (isWhole) this.store.models.add(resource, id, model);
         this.changes.wasSet(model);
       }
     });

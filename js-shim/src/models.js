@@ -17,16 +17,21 @@ export class Models {
     if (id == null) return;
     if (!this._resources.has(resource)) this._resources.set(resource, new Map());
     const ids = this._resources.get(resource);
-    const known = (ids.get(String(id)) ?? []).filter(reference => reference.deref());
+    const known = ids.get(String(id))?.filter(reference => reference.deref()) ?? [];
     if (!known.some(reference => reference.deref() === model)) known.push(new WeakRef(model));
     ids.set(String(id), known);
     this._shown.set(model, {resource, id: String(id), modelId: model.id});
   }
 
   of(resource, id) {
-    const references = this._resources.get(resource)?.get(String(id)) ?? [];
-    const models = references.flatMap(reference => reference.deref() ?? []);
-    return models.filter(model => this.resourceOf(model) === resource && this.idOf(model) === String(id));
+    const key = String(id);
+    const models = [];
+    for (const reference of this._resources.get(resource)?.get(key) ?? []) {
+      const model = reference.deref();
+      const shown = model && this._shown.get(model);
+      if (shown?.resource === resource && shown.id === key && shown.modelId === model.id) models.push(model);
+    }
+    return models;
   }
 
   // Stops the updates of a model.

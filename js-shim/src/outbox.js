@@ -236,6 +236,11 @@ export class Outbox {
     return this._exchanges.get(token);
   }
 
+  isWriting(model) {
+    for (const exchange of this._exchanges.values()) if (model && exchange.model === model && !exchange.isRead) return true;
+    return false;
+  }
+
   // The unanswered requests of a model.
   requestsOf(model) {
     return this.all.filter(exchange => model && exchange.model === model);

@@ -43,10 +43,12 @@ export class Queries {
     this._act(5);
   }
 
-  // A record has changed. `verb` is as on the wire; `names` are the attributes that an update has
-  // changed.
-  changed(room, verb, id, names) {
-    this._act(6, verb, 0, 0, room, id, names);
+  // Records of a room have changed. `verb` is as on the wire. `names` are the attributes that an
+  // update has changed, if these are not the ones of its `data`.
+  changed(room, changes, names) {
+    let text = room;
+    for (const {verb, id, data} of changes) text += TEXTS + verb + id + TEXTS + [...names ?? Object.keys(data ?? {})].join(ITEMS);
+    this._core.act(6, 0, 0, 0, text);
   }
 
   // The room has lost its position in the log.

@@ -203,7 +203,7 @@ export class Receiver {
   // -------------------
 
   isWriting(model) {
-    return this.outbox.requestsOf(model).some(({isRead}) => !isRead);
+    return this.outbox.isWriting(model);
   }
 
   hasOwnParse(target, parse = target.parse) {

@@ -4,7 +4,7 @@
 // The records of all live resources, and the models that show them. Answers to reads and changes
 // are compared with these records: a record never goes back to an earlier state.
 
-import {isCollection} from './backbone.js';
+import {isCollection, isFoundById, isIn} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {Models} from './models.js';
 import {Records, copy, isSame} from './records.js';
@@ -126,10 +126,13 @@ export class RecordStore {
 
   // The model of a target that shows a record. A collection with its own `modelId` finds it by the
   // record.
-  find(target, resource, id, record) {
-    const isOfRecord = model => model && (this.models.idOf(model) ?? String(id)) === String(id);
+  find(target, resource, id, record, models = this.models.of(resource, id)) {
     if (!isCollection(target)) return String(this.models.idOf(target) ?? target.id) === String(id) ? target : undefined;
-    return this.models.of(resource, id).find(model => target.get(model) === model) ?? [target.get(id), record && target.get(record)].find(isOfRecord);
+    for (const model of models) if (isIn(target, model)) return model;
+    const isOfRecord = model => model && (this.models.idOf(model) ?? String(id)) === String(id);
+    const model = target.get(id);
+    if (isOfRecord(model)) return model;
+    return record && !isFoundById(target, id, record) ? [target.get(record)].find(isOfRecord) : undefined;
   }
 }
 

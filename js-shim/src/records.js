@@ -23,19 +23,25 @@ export class Records {
   }
 
   get(id) {
-    return this._known.get(String(id))?.record;
+    return this.entry(id)?.record;
+  }
+
+  // `{record, offset}`, if the record is known or was destroyed.
+  entry(id) {
+    return this._known.get(String(id));
   }
 
   // `record` is undefined if it is destroyed. An older change from another room must not restore
   // it.
-  put(id, record, offset) {
-    this._known.set(String(id), {record, offset});
+  put(id, record, offset, entry = this.entry(id)) {
+    if (entry) Object.assign(entry, {record, offset});
+    else this._known.set(String(id), {record, offset});
   }
 
   // Whether a state of the record is known that is newer than this offset. A record never goes back
   // to an earlier state.
   isNewer(id, offset) {
-    return this._known.get(String(id))?.offset > offset;
+    return this.entry(id)?.offset > offset;
   }
 
   // The ids of the records that are not in `ids`.
@@ -56,7 +62,7 @@ export function copy(value) {
   if (!isPlain(value)) return value;
   // With `__proto__` among its own keys: an assignment to another's would replace the prototype.
   const result = {...value};
-  for (const key of Object.keys(result)) result[key] = copy(result[key]);
+  for (const key of Object.keys(result)) if (typeof result[key] === 'object') result[key] = copy(result[key]);
   return result;
 }
 

@@ -32,7 +32,7 @@ mod symbols;
 mod target;
 
 pub use answer::Answer;
-pub use names::SEPARATOR;
+pub use names::{SEPARATOR, next_item};
 pub use output::Output;
 
 use answer::Snapshot;
@@ -148,13 +148,21 @@ impl Queries {
     /// The caller does not report a state that a later change has ended: it does not report a
     /// destroyed record as existing, nor a record that was created again as destroyed.
     pub fn changed(&mut self, room: &str, change: ChangeVerb, id: &str, names: &str) {
-        let record = Some((change, self.symbols.intern(id)));
-        self.apply(room, record, names);
+        let mut batch = self.batch(room);
+        batch.add(change, id, names);
+        batch.end();
+    }
+
+    /// Begins a push in this room.
+    pub fn batch<'a>(&mut self, room: &str) -> Batch<'_, 'a> {
+        let change = RoomChange::new(room, None, &mut self.symbols);
+        Batch { queries: self, change, changes: Vec::new() }
     }
 
     /// Records an event in a room that cannot be applied as changes of records.
     pub fn announced(&mut self, room: &str) {
-        self.apply(room, None, "");
+        let change = RoomChange::new(room, None, &mut self.symbols);
+        self.apply(&[(change, "")]);
     }
 
     /// Records that the core has lost its position in a room, and sends all queries of the room
@@ -231,11 +239,10 @@ impl Queries {
         self.any(&|query| query.room == room)
     }
 
-    fn apply(&mut self, room: &str, record: Option<(ChangeVerb, Symbol)>, names: &str) {
-        let change = RoomChange::new(room, record, &mut self.symbols);
-        let names = names::hash_list(names);
+    /// Applies events of one room. Only the last one may destroy a record.
+    fn apply(&mut self, batch: &[(RoomChange, &str)]) {
         for target in &mut self.targets {
-            target.changed(&change, &names, &mut self.left);
+            target.changed(batch, &mut self.left, &mut self.symbols);
         }
     }
 
@@ -248,7 +255,7 @@ impl Queries {
 
     /// Updates all queries in the room of an answer, except for the query that has taken the
     /// answer. Also updates the order of other queries of the resource.
-    fn share(&mut self, taken_by: Option<u32>, answer: &Snapshot, is_current: bool) {
+    fn share(&mut self, taken_by: Option<u32>, answer: &Snapshot<'_>, is_current: bool) {
         for target in &mut self.targets {
             target.learn(taken_by, answer, is_current, &mut self.symbols);
         }
@@ -320,5 +327,32 @@ impl Queries {
             }
             self.symbols.forget_others();
         }
+    }
+}
+
+/// The changes of a push, which are faster to apply together than one by one.
+#[derive(Debug)]
+pub struct Batch<'q, 'a> {
+    queries: &'q mut Queries,
+    /// An event in the room.
+    change: RoomChange,
+    changes: Vec<(RoomChange, &'a str)>,
+}
+
+impl<'a> Batch<'_, 'a> {
+    /// Adds a change: see [`Queries::changed`].
+    pub fn add(&mut self, change: ChangeVerb, id: &str, names: &'a str) {
+        let record = Some((change, self.queries.symbols.intern(id)));
+        self.changes.push((RoomChange { record, ..self.change }, names));
+        // It ends queries, which must not get later changes.
+        if change == ChangeVerb::Destroyed {
+            self.end();
+        }
+    }
+
+    /// Applies the changes. The caller calls this after the last one.
+    pub fn end(&mut self) {
+        self.queries.apply(&self.changes);
+        self.changes.clear();
     }
 }

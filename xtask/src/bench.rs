@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the server beside its peers under the same load, `Backbone.sync` beside
-//! plain Ajax, and the size of what a page downloads.
+//! plain Ajax, pushes beside `collection.set`, the start of a page, and the size of what it
+//! downloads.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +15,10 @@ use crate::workspace::{Profile, Workspace};
 use crate::{build, demo_site, scripts};
 
 const BENCH: &str = "backwire-bench";
+
+/// The benchmarks that Node runs, and their scripts in `bench/page`.
+const PAGE_SCRIPTS: [(Benchmark, &str); 2] =
+    [(Benchmark::Pushes, "pushes.mjs"), (Benchmark::StartUp, "startup.mjs")];
 
 /// Measure the server beside a bare socketioxide program, npm's Socket.IO and lists in Redis.
 ///
@@ -34,7 +39,8 @@ pub(crate) struct Bench {
     only: Vec<Benchmark>,
 }
 
-/// The benchmarks. All but the last two are those of the crate `backwire-bench`, by the same names.
+/// The benchmarks. All but the last four are those of the crate `backwire-bench`, by the same
+/// names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Benchmark {
     /// Durable creates, updates and destroys with ack
@@ -63,6 +69,10 @@ enum Benchmark {
     RedisMessages,
     /// `Backbone.sync` in Chromium
     Sync,
+    /// 1,000 pushes to a page, beside `collection.set`
+    Pushes,
+    /// The start of a page, beside Socket.IO's own client
+    StartUp,
     /// The size of the scripts
     Download,
 }
@@ -86,10 +96,18 @@ impl Bench {
     /// Runs the command.
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
         build::runtime(workspace)?;
-        build::server(workspace, Profile::Release)?;
+        if self.includes(Benchmark::Sync) || !self.of_servers().is_empty() {
+            build::server(workspace, Profile::Release)?;
+        }
         self.measure_servers(workspace)?;
         if self.includes(Benchmark::Sync) {
             self.measure_sync(workspace)?;
+        }
+        for (benchmark, script) in PAGE_SCRIPTS {
+            if self.includes(benchmark) {
+                let script = workspace.root().join("bench/page").join(script);
+                run(program(workspace, "node").arg(script).arg(self.rounds.to_string()))?;
+            }
         }
         if self.includes(Benchmark::Download) {
             print_sizes(workspace)?;
@@ -130,7 +148,7 @@ impl Bench {
 
     /// The selected benchmarks that the crate runs.
     fn of_servers(&self) -> Vec<Benchmark> {
-        let of_servers = |it: &Benchmark| !matches!(it, Benchmark::Sync | Benchmark::Download);
+        let of_servers = |it: &Benchmark| !it.is_of_pages();
         let all = Benchmark::value_variants().iter().copied();
         all.filter(|it| self.includes(*it)).filter(of_servers).collect()
     }
@@ -150,6 +168,10 @@ impl Bench {
 }
 
 impl Benchmark {
+    const fn is_of_pages(self) -> bool {
+        matches!(self, Self::Sync | Self::Pushes | Self::StartUp | Self::Download)
+    }
+
     fn needs_redis(self) -> bool {
         let with_redis = [
             Self::PushService,
@@ -209,7 +231,8 @@ mod tests {
 
     #[test]
     fn benchmarks_of_servers_are_selected_by_name() {
-        let selected = bench(&[Benchmark::Sync, Benchmark::ManyListeners]).of_servers();
+        let selected = [Benchmark::Sync, Benchmark::Pushes, Benchmark::ManyListeners];
+        let selected = bench(&selected).of_servers();
         assert_eq!(selected.iter().map(|it| it.name()).collect::<Vec<_>>(), ["many-listeners"]);
         assert_eq!(bench(&[]).of_servers().len(), 12);
     }

@@ -1,7 +1,7 @@
 //! Answers to queries.
 
 use super::description::Description;
-use super::names::{hash_list, resource_of};
+use super::names::resource_of;
 use super::symbols::{Symbol, Symbols};
 
 /// The answer to a query. Lists are joined by [`SEPARATOR`](super::SEPARATOR).
@@ -19,25 +19,25 @@ pub struct Answer<'a> {
     pub changed: &'a str,
 }
 
-/// An answer with interned ids and hashed names.
+/// An answer with interned ids.
 #[derive(Debug)]
-pub(super) struct Snapshot {
+pub(super) struct Snapshot<'a> {
     pub(super) room: Symbol,
     pub(super) resource: Symbol,
     pub(super) description: Description,
     pub(super) ids: Vec<Symbol>,
-    /// Hashes of the attributes that have changed.
-    pub(super) changed: Vec<u32>,
+    /// The attributes that have changed.
+    pub(super) changed: &'a str,
 }
 
-impl Snapshot {
-    pub(super) fn of(answer: Answer<'_>, symbols: &mut Symbols) -> Self {
+impl<'a> Snapshot<'a> {
+    pub(super) fn of(answer: Answer<'a>, symbols: &mut Symbols) -> Self {
         Self {
             room: symbols.intern(answer.room),
             resource: symbols.intern(resource_of(answer.room)),
             description: Description::parse(answer.description),
             ids: symbols.intern_list(answer.ids),
-            changed: hash_list(answer.changed),
+            changed: answer.changed,
         }
     }
 }

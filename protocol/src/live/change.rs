@@ -30,7 +30,7 @@ impl RoomChange {
     }
 
     /// Returns whether the answer may lack this change, if its request was sent before the change.
-    pub(super) fn is_missing_in(&self, answer: &Snapshot) -> bool {
+    pub(super) fn is_missing_in(&self, answer: &Snapshot<'_>) -> bool {
         let is_in_room = self.room == answer.room;
         match self.record {
             Some((ChangeVerb::Updated, id)) => {

@@ -1,6 +1,6 @@
 //! The response header `backwire-query`, which describes how the server understood a read.
 
-use super::names::{hash_encoded, next_item};
+use super::names::{SEPARATOR, hash, hash_encoded, next_item};
 use crate::join::join;
 use crate::wire::query;
 
@@ -51,7 +51,13 @@ impl Description {
     }
 
     /// Returns whether an update of these attributes may change the order.
-    pub(super) fn is_sorted_by(&self, names: &[u32]) -> bool {
-        names.iter().any(|name| self.sort.contains(name))
+    pub(super) fn is_sorted_by(&self, names: &str) -> bool {
+        let mut rest = names;
+        while let Some(name) = next_item(&mut rest, SEPARATOR) {
+            if self.sort.contains(&hash(name)) {
+                return true;
+            }
+        }
+        false
     }
 }

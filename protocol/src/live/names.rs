@@ -42,18 +42,9 @@ fn value_of(digit: u8) -> u8 {
     (digit & 15) + if digit > b'9' { 9 } else { 0 }
 }
 
-/// Returns the hashes of the names in a joined list.
-pub(super) fn hash_list(joined: &str) -> Vec<u32> {
-    let mut hashes = Vec::new();
-    let mut rest = joined;
-    while let Some(name) = next_item(&mut rest, SEPARATOR) {
-        hashes.push(hash(name));
-    }
-    hashes
-}
-
-/// Removes the first item and the separator after it from a list, and returns the item.
-pub(super) fn next_item<'a>(list: &mut &'a str, separator: u8) -> Option<&'a str> {
+/// Removes the first item and the separator after it from a list, and returns the item unless it is
+/// empty.
+pub fn next_item<'a>(list: &mut &'a str, separator: u8) -> Option<&'a str> {
     let text = *list;
     let end = text.bytes().position(|byte| byte == separator).unwrap_or(text.len());
     *list = text.get(end + 1..).unwrap_or_default();

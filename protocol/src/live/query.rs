@@ -14,6 +14,8 @@ pub(super) struct Query {
     pub(super) resource: Symbol,
     description: Description,
     pub(super) ids: Vec<Symbol>,
+    /// The set of symbols that contains the ids and no others, if it is still the current one.
+    set: u32,
     /// The result may differ from `ids`.
     is_stale: bool,
     /// The result has these ids, but their order may differ.
@@ -34,13 +36,14 @@ enum Request {
 
 impl Query {
     /// Creates a query without a result.
-    pub(super) fn new(id: u32, answer: &Snapshot) -> Self {
+    pub(super) fn new(id: u32, answer: &Snapshot<'_>) -> Self {
         Self {
             id,
             room: answer.room,
             resource: answer.resource,
             description: answer.description.clone(),
             ids: Vec::new(),
+            set: 0,
             is_stale: true,
             is_unsorted: false,
             has_changed_in_flight: false,
@@ -96,11 +99,12 @@ impl Query {
     }
 
     /// Takes the answer to a request of this query.
-    pub(super) fn accept(&mut self, answer: &Snapshot, is_current: bool) {
+    pub(super) fn accept(&mut self, answer: &Snapshot<'_>, is_current: bool) {
         self.room = answer.room;
         self.resource = answer.resource;
         self.description = answer.description.clone();
         self.ids = answer.ids.clone();
+        self.set = 0;
         self.is_stale = !is_current;
         self.is_unsorted = false;
         self.request = Request::None;
@@ -108,10 +112,11 @@ impl Query {
 
     /// Takes the answer to another query of the same room. If this query waits for an answer, that
     /// answer is newer, so this one does not make it stale.
-    pub(super) fn learn(&mut self, answer: &Snapshot, is_current: bool, symbols: &mut Symbols) {
+    pub(super) fn learn(&mut self, answer: &Snapshot<'_>, is_current: bool, symbols: &mut Symbols) {
         if self.is_part() != (answer.description.kind == Kind::Part) {
             return;
         }
+        self.set = 0;
         if self.is_part() {
             self.ids = answer.ids.clone();
         } else {
@@ -141,36 +146,54 @@ impl Query {
     }
 
     /// Applies a change in the room of the query. An updated record is a member of the list, even
-    /// if its creation was never reported because a write of the page came first.
-    pub(super) fn changed(&mut self, record: Option<(ChangeVerb, Symbol)>, names: &[u32]) {
+    /// if its creation was never reported because a write of the page came first. Returns false if
+    /// the change makes no difference.
+    pub(super) fn changed(
+        &mut self,
+        record: Option<(ChangeVerb, Symbol)>,
+        names: &str,
+        symbols: &mut Symbols,
+    ) -> bool {
         match record {
             _ if self.is_part() => self.invalidate(),
             None => self.invalidate(),
-            Some((ChangeVerb::Created, id)) => self.gain(id, true),
-            Some((ChangeVerb::Updated, id)) => self.gain(id, self.description.is_sorted_by(names)),
+            Some((verb @ (ChangeVerb::Created | ChangeVerb::Updated), id)) => {
+                let is_moved = verb == ChangeVerb::Created || self.description.is_sorted_by(names);
+                return self.gain(id, is_moved, symbols);
+            }
             Some((ChangeVerb::Destroyed | ChangeVerb::Left, id)) => {
                 self.has_changed_in_flight = true;
+                self.set = 0;
                 remove(&mut self.ids, id);
             }
         }
+        true
     }
 
-    /// Adds a record to a list, or marks it as moved.
-    fn gain(&mut self, id: Symbol, is_moved: bool) {
-        let is_new = self.description.kind == Kind::List && !self.ids.contains(&id);
-        if is_new {
-            self.ids.push(id);
+    /// Adds a record to a list, or marks it as moved. For the changes of one push this takes one
+    /// pass over the ids.
+    fn gain(&mut self, id: Symbol, is_moved: bool, symbols: &mut Symbols) -> bool {
+        if self.set != symbols.current() {
+            symbols.clear();
+            symbols.add(&self.ids);
+            self.set = symbols.current();
         }
-        if is_new || is_moved {
+        let count = self.ids.len();
+        if self.description.kind == Kind::List {
+            symbols.add_to(&mut self.ids, &[id]);
+        }
+        let has_changed = is_moved || self.ids.len() > count;
+        if has_changed {
             self.has_changed_in_flight = true;
             self.is_unsorted |= self.description.is_sorted_list();
         }
+        has_changed
     }
 
     /// Marks the order as unknown after another room has reported new values of these attributes.
     /// The room of the query may never report them, if an answer covers the change. If the query
     /// waits for an answer, changes that the answer lacks are reported after it.
-    pub(super) fn reordered(&mut self, names: &[u32]) {
+    pub(super) fn reordered(&mut self, names: &str) {
         let may_move = self.description.is_sorted_list() && self.description.is_sorted_by(names);
         self.is_unsorted |= may_move && !self.is_in_flight();
     }
@@ -183,6 +206,7 @@ impl Query {
 
     /// Removes a destroyed record. Returns whether the query ends with it.
     pub(super) fn destroyed(&mut self, id: Symbol) -> bool {
+        self.set = 0;
         remove(&mut self.ids, id) && self.description.kind == Kind::One
     }
 }

@@ -116,6 +116,11 @@ impl Symbols {
         self.set += 1;
     }
 
+    /// Returns the number of the current set, which no later set has.
+    pub(super) const fn current(&self) -> u32 {
+        self.set
+    }
+
     /// Adds symbols to the set.
     pub(super) fn add(&mut self, symbols: &[Symbol]) {
         for symbol in symbols {

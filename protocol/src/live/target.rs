@@ -66,7 +66,7 @@ impl Target {
 
     /// Returns whether an answer to the page has all changes that arrived since its request was
     /// sent.
-    pub(super) fn is_current(&self, answer: &Snapshot) -> bool {
+    pub(super) fn is_current(&self, answer: &Snapshot<'_>) -> bool {
         !self.changed_in_flight.iter().any(|change| change.is_missing_in(answer))
     }
 
@@ -81,7 +81,7 @@ impl Target {
     pub(super) fn read(
         &mut self,
         query: u32,
-        answer: &Snapshot,
+        answer: &Snapshot<'_>,
         has_own_order: bool,
         symbols: &mut Symbols,
     ) {
@@ -118,7 +118,7 @@ impl Target {
     pub(super) fn learn(
         &mut self,
         taken_by: Option<u32>,
-        answer: &Snapshot,
+        answer: &Snapshot<'_>,
         is_current: bool,
         symbols: &mut Symbols,
     ) {
@@ -132,26 +132,40 @@ impl Target {
                 query.learn(answer, is_current, symbols);
             }
             if query.resource == answer.resource {
-                query.reordered(&answer.changed);
+                query.reordered(answer.changed);
             }
         }
     }
 
-    /// Applies an event in a room. Appends the rooms of queries that end with it to `left`.
-    pub(super) fn changed(&mut self, change: &RoomChange, names: &[u32], left: &mut Vec<Symbol>) {
-        if self.is_reading() {
-            self.changed_in_flight.push(*change);
-        }
-        for query in self.queries.iter_mut().filter(|query| query.resource == change.resource) {
-            if query.room == change.room {
-                query.changed(change.record, names);
-                self.is_dirty = true;
-            } else if change.has_attributes_of_any(&query.ids) {
-                query.reordered(names);
+    /// Applies events in a room, of which only the last may destroy a record. Appends the rooms of
+    /// queries that end with it to `left`. One query after the other gets all events, because there
+    /// is only one set of symbols at a time.
+    pub(super) fn changed(
+        &mut self,
+        batch: &[(RoomChange, &str)],
+        left: &mut Vec<Symbol>,
+        symbols: &mut Symbols,
+    ) {
+        for (change, _) in batch {
+            if self.is_reading() {
+                self.changed_in_flight.push(*change);
             }
         }
-        if let Some((ChangeVerb::Destroyed, id)) = change.record {
-            self.destroyed(change.resource, id, left);
+        for query in &mut self.queries {
+            for (change, names) in batch {
+                if query.room == change.room {
+                    self.is_dirty |= query.changed(change.record, names, symbols);
+                } else if query.resource == change.resource
+                    && change.has_attributes_of_any(&query.ids)
+                {
+                    query.reordered(names);
+                }
+            }
+        }
+        for (change, _) in batch {
+            if let Some((ChangeVerb::Destroyed, id)) = change.record {
+                self.destroyed(change.resource, id, left);
+            }
         }
     }
 

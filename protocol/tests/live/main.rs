@@ -5,6 +5,7 @@ mod criteria;
 mod json;
 mod order;
 mod page;
+mod pushes;
 mod queries;
 mod reading;
 mod records;
