@@ -52,16 +52,24 @@ pub(crate) fn with_layers(router: Router, shared: &Arc<Shared>) -> Router {
 #[derive(Default)]
 pub(crate) struct Routes {
     router: Router,
+    /// Paths of all routes.
+    paths: Vec<String>,
     /// Paths of the routes that override routes of resources.
     overridden: Vec<String>,
 }
 
 impl Routes {
-    pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
+    pub(crate) fn add(mut self, path: &str, handler: MethodRouter) -> Self {
         // The router does not know what the handler reads and writes, and in which order.
         let handler =
             handler.layer(from_fn(session::save_after_handler)).layer(from_fn(turn::run_alone));
+        self.paths.push(path.to_owned());
         Self { router: self.router.route(path, handler), ..self }
+    }
+
+    /// Returns the paths of all routes.
+    pub(crate) fn paths(&self) -> &[String] {
+        &self.paths
     }
 
     /// Overrides some methods of a resource. The resource still answers the others.

@@ -1,11 +1,15 @@
 //! What requests of a socket take from its handshake.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
 
 use super::Client;
+use crate::dialect::Dialect;
+use crate::error::{Error, Result};
 use crate::http::cookies::Cookies;
+use crate::http::mount_path::MountPath;
 
 impl Client {
     /// Returns the id of the session in the cookie of the handshake, or else of a session that ends
@@ -17,6 +21,18 @@ impl Client {
             .session
             .get_or_init(|| from_handshake().unwrap_or_else(|| cookies.new_session_id()));
         id.clone()
+    }
+
+    /// Returns the url of a request as the router expects it: without the path that the router is
+    /// nested at. An error means that the url is not below that path.
+    pub(crate) fn url_in_router<'a>(&self, url: Cow<'a, str>) -> Result<Cow<'a, str>> {
+        let mount_path = MountPath::of(&self.socket.handshake().extensions);
+        // A client of Node names a resource, and no url.
+        if mount_path.is_empty() || self.dialect() == Dialect::Node {
+            return Ok(url);
+        }
+        let stripped = MountPath::strip(mount_path, &url).map(Cow::into_owned);
+        stripped.map(Cow::Owned).ok_or_else(|| Error::HttpOnly(url.into_owned()))
     }
 
     /// Replaces the headers of a request that identify its client by those of the handshake. A
