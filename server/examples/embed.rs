@@ -53,6 +53,7 @@ pub(crate) async fn app(server: Builder) -> Result<(Router, Handle), StartError>
     Ok((app, handle))
 }
 
+#[expect(clippy::disallowed_types, reason = "the app has a listener of its own")]
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let (app, handle) = app(Server::builder()).await?;

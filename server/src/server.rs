@@ -8,6 +8,7 @@
 mod app;
 mod builder;
 mod entry;
+#[expect(clippy::disallowed_types, reason = "this serves on a listener of the caller")]
 mod handle;
 pub(crate) mod logic;
 #[expect(

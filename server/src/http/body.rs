@@ -25,9 +25,11 @@ struct BodyTimeout;
 struct BodyAborted;
 
 /// The body of a response. When it is dropped, the connection waits for the next request.
-pub(super) struct ResponseBody {
+pub(super) struct ResponseBody<G = ()> {
     body: Body,
     handle: ConnectionHandle,
+    /// Dropped with the body.
+    _guard: G,
 }
 
 impl<B> RequestBody<B>
@@ -100,13 +102,13 @@ impl fmt::Display for BodyAborted {
 
 impl std::error::Error for BodyAborted {}
 
-impl ResponseBody {
-    pub(super) fn new(body: Body, handle: ConnectionHandle) -> Self {
-        Self { body, handle }
+impl<G> ResponseBody<G> {
+    pub(super) fn new(body: Body, handle: ConnectionHandle, guard: G) -> Self {
+        Self { body, handle, _guard: guard }
     }
 }
 
-impl HttpBody for ResponseBody {
+impl<G: Unpin> HttpBody for ResponseBody<G> {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -130,7 +132,7 @@ impl HttpBody for ResponseBody {
     }
 }
 
-impl Drop for ResponseBody {
+impl<G> Drop for ResponseBody<G> {
     fn drop(&mut self) {
         self.handle.activity().response_ends();
         if self.handle.is_embedded() && !self.handle.is_upgraded() {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use axum::Router;
-use axum::body::HttpBody;
+use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::extract::connect_info::{ConnectInfo, MockConnectInfo};
 use axum::response::{IntoResponse, Response};
@@ -31,6 +31,11 @@ use super::uploads::UploadMemory;
 use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::settings::Limit;
+
+/// Whether another server has accepted a request.
+pub(crate) fn is_embedded(request: &Request) -> bool {
+    request.extensions().get::<ConnectInfo<ConnectionHandle>>().is_none()
+}
 
 /// Passes requests of other servers on.
 #[derive(Debug)]
@@ -50,12 +55,14 @@ impl Embedding {
         Self { deadlines, requests, limits, has_warned: AtomicBool::default() }
     }
 
-    /// Answers a request, which this or another server may have accepted.
-    pub(crate) async fn answer(&self, mut request: Request, app: Router) -> Response {
-        if request.extensions().get::<ConnectInfo<ConnectionHandle>>().is_some() {
-            let Ok(response) = app.oneshot(request).await;
-            return response;
-        }
+    /// Answers a request that another server has accepted. `guard` is dropped when the answer has been
+    /// taken.
+    pub(crate) async fn answer<G: Send + Unpin + 'static>(
+        &self,
+        mut request: Request,
+        app: Router,
+        guard: G,
+    ) -> Response {
         let handle = ConnectionHandle::embedded(self.peer(request.extensions()));
         let unanswered = CloseOnDrop(Some(handle.clone()));
         handle.activity().request_begins();
@@ -73,7 +80,7 @@ impl Embedding {
             handle.activity().upgraded();
         }
         unanswered.disarm();
-        response.map(|body| axum::body::Body::new(ResponseBody::new(body, handle)))
+        response.map(|body| Body::new(ResponseBody::new(body, handle, guard)))
     }
 
     /// Answers a request whose body must arrive in time.

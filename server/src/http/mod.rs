@@ -6,8 +6,8 @@ pub(crate) mod activity;
 pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod assets;
-#[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 mod body;
+#[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 pub(crate) mod budget;
 mod caller;
 pub(crate) mod client_address;
@@ -48,11 +48,7 @@ pub(crate) mod socket_path;
     reason = "this is the edge to clients"
 )]
 pub(crate) mod tcp_connection;
-#[expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "this is the edge to clients"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 pub(crate) mod upgraded_stream;
 pub(crate) mod uploads;
 pub(crate) mod values;

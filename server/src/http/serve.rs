@@ -220,7 +220,7 @@ impl HttpServer {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             handle.activity().upgraded();
         }
-        Ok(response.map(|body| ResponseBody::new(body, handle.clone())))
+        Ok(response.map(|body| ResponseBody::new(body, handle.clone(), ())))
     }
 }
 

@@ -1,25 +1,25 @@
 //! The entry of the router: every request passes it, over whichever server it came.
 //!
-//! It counts the requests that are being answered, so that a shutdown can wait for them. After the
-//! shutdown it holds nothing of the server, although the router of an embedding app still exists.
+//! It counts the requests of other servers, and the listeners, so that a shutdown can wait for them.
+//!
+//! Invariant: after the shutdown it holds nothing of the server, although the router of an app that
+//! embeds it still exists. So the store is closed, and can be opened again.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any_service;
 use backwire_engine as engine;
-use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tower::service_fn;
+use tower::{ServiceExt, service_fn};
 
 use crate::error::Error;
-use crate::http::embedded::Embedding;
+use crate::http::embedded::{self, Embedding};
 use crate::http::mount_path::MountPath;
 
 /// The entry of the router.
@@ -31,7 +31,7 @@ pub(super) struct Entry {
     work: Work,
 }
 
-/// What a shutdown has to wait for: requests, and listeners with their connections.
+/// What a shutdown has to wait for: requests of other servers, and listeners with their connections.
 #[derive(Debug)]
 pub(super) struct Work {
     is_stopping: watch::Sender<bool>,
@@ -73,18 +73,17 @@ impl Entry {
     }
 
     async fn answer(&self, mut request: Request) -> Response {
-        let guard = self.work.begin();
-        let app = self.app.lock().clone();
-        let (Some(guard), Some(app)) = (guard, app) else { return stopped() };
+        let Some(app) = self.app.lock().clone() else { return stopped() };
         MountPath::attach(&mut request);
-        let response = self.embedding.answer(request, app).await;
-        // A request is in progress until its answer is sent.
-        response.map(|body| {
-            Body::new(body.map_frame(move |frame| {
-                let _ = &guard;
-                frame
-            }))
-        })
+        if !embedded::is_embedded(&request) {
+            // The listener waits for its connections.
+            let Ok(response) = app.oneshot(request).await;
+            return response;
+        }
+        match self.work.begin() {
+            Some(guard) => self.embedding.answer(request, app, guard).await,
+            None => stopped(),
+        }
     }
 
     /// Releases everything of the server. The router answers 503 from now on.

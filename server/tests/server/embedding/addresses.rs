@@ -111,7 +111,10 @@ async fn own_listener_limits_connections_and_tells_the_routes_of_the_app_the_add
     assert!(refusal.starts_with("HTTP/1.1 429 "), "{refusal}");
     assert_eq!(log.lines_of(Limit::ConnectionsPerAddress).len(), 1);
     drop(socket);
-    let peer = async || reqwest::get(format!("http://{addr}/peer")).await.ok();
+    let peer = async || {
+        let answer = reqwest::get(format!("http://{addr}/peer")).await.ok();
+        answer.filter(|answer| answer.status() == 200)
+    };
     let answer = poll("the address has room", WAIT, peer).await;
     assert_eq!(answer.text().await.unwrap(), "127.0.0.1");
     handle.shutdown().await;
