@@ -1,9 +1,10 @@
 //! Requests that another server has accepted, such as `axum::serve` or a server with TLS.
 //!
-//! The TCP connection of such a request is not known. So a [handle](ConnectionHandle) of the request
-//! stands for it: the body of the request has a deadline and can be ended, and the bytes are counted
-//! that the other server takes. The limits that need the TCP connection itself do not apply: those
-//! of the number of connections, and the deadlines of heads, of idle connections and of responses.
+//! The TCP connection of such a request is not known. So a [handle](ConnectionHandle) of the
+//! request stands for it: the body of the request has a deadline and can be ended, and the bytes
+//! are counted that the other server takes. The limits that need the TCP connection itself do not
+//! apply: those of the number of connections, and the deadlines of heads, of idle connections and
+//! of responses.
 //!
 //! The address of the client is that of a `ConnectInfo<SocketAddr>`. Without one, all clients count
 //! as one for the limits of an address.
@@ -55,8 +56,8 @@ impl Embedding {
         Self { deadlines, requests, limits, has_warned: AtomicBool::default() }
     }
 
-    /// Answers a request that another server has accepted. `guard` is dropped when the answer has been
-    /// taken.
+    /// Answers a request that another server has accepted. `guard` is dropped when the answer has
+    /// been taken.
     pub(crate) async fn answer<G: Send + Unpin + 'static>(
         &self,
         mut request: Request,

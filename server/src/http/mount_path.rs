@@ -3,7 +3,8 @@
 //! Invariant: a request over a socket has the url that it has over HTTP.
 //!
 //! axum removes the path from the url of a request. The url of a request over a socket still begins
-//! with it, and so do the urls that the server sends: the path of the session cookie, and redirects.
+//! with it, and so do the urls that the server sends: the path of the session cookie, and
+//! redirects.
 
 use std::borrow::Cow;
 use std::sync::Arc;

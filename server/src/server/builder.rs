@@ -65,8 +65,8 @@ macro_rules! define_methods {
 for_each_setting!(define_methods);
 
 impl Builder {
-    /// Reads a configuration file, as the command line program does. Its values replace those of the
-    /// builder, and later calls replace its values. Warnings about keys that have no effect are
+    /// Reads a configuration file, as the command line program does. Its values replace those of
+    /// the builder, and later calls replace its values. Warnings about keys that have no effect are
     /// logged.
     ///
     /// If the file has sections, this reads the one that the variable `BACKWIRE_ENV` names, or else
@@ -253,21 +253,21 @@ impl Builder {
     /// Lets the router of [`build`](Self::build) answer only the server's own paths: those of
     /// Socket.IO, of the scripts, of [`route`](Self::route) and of declared resources (each in its
     /// own spelling), and `/health`, `/metrics`, `/publish`, `/send`, `/revoke` and `/__getcookie`
-    /// with what is below `/health`. It serves neither undeclared resources nor files. Such a router
-    /// can be merged with one that has a fallback, if none of the paths is in both.
+    /// with what is below `/health`. It serves neither undeclared resources nor files. Such a
+    /// router can be merged with one that has a fallback, if none of the paths is in both.
     pub fn without_fallback(mut self) -> Self {
         self.has_no_fallback = true;
         self
     }
 
-    /// Starts the server without a listener. Returns its router, to be nested, merged and layered in
-    /// an app of yours, and its handle. The tasks of the server run in the background until
+    /// Starts the server without a listener. Returns its router, to be nested, merged and layered
+    /// in an app of yours, and its handle. The tasks of the server run in the background until
     /// [`Handle::shutdown`].
     ///
     /// The router has a fallback and nothing else. So the routes of an app that it is merged with
     /// come first, and all other requests are answered by the server: a path that names no resource
-    /// gets a 404. axum allows one fallback in merged routers; nested, the router answers only below
-    /// its path. [`without_fallback`](Self::without_fallback) gives it routes instead.
+    /// gets a 404. axum allows one fallback in merged routers; nested, the router answers only
+    /// below its path. [`without_fallback`](Self::without_fallback) gives it routes instead.
     ///
     /// Serve the app with [`Handle::serve`], or with another server for axum. `host` and `port` of
     /// the settings have no effect. Call this in the runtime of tokio that the server shall run in.

@@ -1,6 +1,7 @@
 //! The entry of the router: every request passes it, over whichever server it came.
 //!
-//! It counts the requests of other servers, and the listeners, so that a shutdown can wait for them.
+//! It counts the requests of other servers, and the listeners, so that a shutdown can wait for
+//! them.
 //!
 //! Invariant: after the shutdown it holds nothing of the server, although the router of an app that
 //! embeds it still exists. So the store is closed, and can be opened again.
@@ -31,7 +32,8 @@ pub(super) struct Entry {
     work: Work,
 }
 
-/// What a shutdown has to wait for: requests of other servers, and listeners with their connections.
+/// What a shutdown has to wait for: requests of other servers, and listeners with their
+/// connections.
 #[derive(Debug)]
 pub(super) struct Work {
     is_stopping: watch::Sender<bool>,

@@ -113,8 +113,8 @@ impl Handle {
     /// TLS.
     ///
     /// Nothing happens until the returned value is awaited. It resolves after a
-    /// [`shutdown`](Self::shutdown), when all connections have ended. An error means that the server
-    /// had been shut down before.
+    /// [`shutdown`](Self::shutdown), when all connections have ended. An error means that the
+    /// server had been shut down before.
     pub fn serve(&self, listener: TcpListener, app: Router) -> Serve {
         Serve { handle: self.clone(), listener, app, tells_peer: true, signal: None }
     }
