@@ -16,9 +16,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any_service;
 use backwire_engine as engine;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tower::{ServiceExt, service_fn};
 
+use crate::delivery::delivery_queue::SendRequest;
 use crate::error::Error;
 use crate::http::embedded::{self, Embedding};
 use crate::http::mount_path::MountPath;
@@ -27,9 +28,17 @@ use crate::http::mount_path::MountPath;
 #[derive(Debug)]
 pub(super) struct Entry {
     /// `None` after the shutdown.
-    app: Mutex<Option<Router>>,
+    app: Mutex<Option<App>>,
     embedding: Embedding,
     work: Work,
+}
+
+/// What the router needs of the server.
+#[derive(Debug)]
+struct App {
+    router: Router,
+    /// The server accepts messages of back ends until this is dropped.
+    _message_sender: mpsc::Sender<SendRequest>,
 }
 
 /// What a shutdown has to wait for: requests of other servers, and listeners with their
@@ -48,10 +57,15 @@ pub(super) struct WorkGuard(
 );
 
 impl Entry {
-    pub(super) fn new(app: Router, embedding: Embedding) -> Arc<Self> {
+    pub(super) fn new(
+        router: Router,
+        message_sender: mpsc::Sender<SendRequest>,
+        embedding: Embedding,
+    ) -> Arc<Self> {
+        let app = Mutex::new(Some(App { router, _message_sender: message_sender }));
         let work =
             Work { is_stopping: watch::Sender::new(false), in_progress: watch::Sender::new(()) };
-        Arc::new(Self { app: Mutex::new(Some(app)), embedding, work })
+        Arc::new(Self { app, embedding, work })
     }
 
     pub(super) fn work(&self) -> &Work {
@@ -75,7 +89,8 @@ impl Entry {
     }
 
     async fn answer(&self, mut request: Request) -> Response {
-        let Some(app) = self.app.lock().clone() else { return stopped() };
+        let app = self.app.lock().as_ref().map(|app| app.router.clone());
+        let Some(app) = app else { return stopped() };
         MountPath::attach(&mut request);
         if !embedded::is_embedded(&request) {
             // The listener waits for its connections.

@@ -12,11 +12,10 @@ use backwire_environment::Task;
 use futures_util::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{SetOnce, mpsc};
+use tokio::sync::SetOnce;
 
 use super::entry::Entry;
 use super::logic::Tasks;
-use crate::delivery::delivery_queue::SendRequest;
 use crate::http::connections::Connections;
 use crate::http::serve::HttpServer;
 use crate::pubsub::Publisher;
@@ -68,8 +67,6 @@ struct Running {
 /// What a shutdown ends.
 pub(super) struct Parts {
     pub(super) engine: Arc<dyn Engine>,
-    /// The server accepts messages of back ends until this is dropped.
-    pub(super) message_sender: mpsc::Sender<SendRequest>,
     pub(super) tasks: Tasks,
 }
 
@@ -154,7 +151,7 @@ impl Handle {
 impl Running {
     async fn shut_down(&self, parts: Parts) {
         let Self { environment, entry, sockets, shutdown_time, .. } = self;
-        let Parts { engine, message_sender, tasks } = parts;
+        let Parts { engine, tasks } = parts;
         entry.work().stop();
         if tasks.store_events.is_some() {
             sockets.drain(environment, *shutdown_time / 2, *shutdown_time / 4).await;
@@ -165,7 +162,6 @@ impl Running {
         sockets.close(DISCONNECT_TIMEOUT).await;
         wait_for(environment, "http", entry.work().done()).await;
         entry.close();
-        drop(message_sender);
         wait_for(environment, "delivery", tasks.delivery).await;
         // Until then, other servers wait for its answers.
         tasks.store_events.iter().for_each(Task::abort);

@@ -69,9 +69,9 @@ pub(super) async fn start(
     let app = assemble(&settings, routes, &logic, delivery_queue, addresses, socket_layer);
     let tasks = logic.start(&settings, changes, messages);
     let Shared { sockets, engine, .. } = &*logic.shared;
-    let parts = Parts { engine: Arc::clone(engine), message_sender, tasks };
+    let parts = Parts { engine: Arc::clone(engine), tasks };
     let clients = (sockets.clone(), Publisher::of(&logic.shared));
-    let entry = Entry::new(app, embedding);
+    let entry = Entry::new(app, message_sender, embedding);
     let paths = (!has_fallback).then(|| own_paths(&settings, routes));
     let router = entry.router(paths);
     tracing::info!(

@@ -7,9 +7,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get as get_route;
 use backwire::settings::Store;
+use backwire::sites::Site;
+use reqwest::Method;
+use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 
-use super::{WAIT, build, builder, get, listen, serve};
+use super::{WAIT, ask, build, builder, get, listen, serve};
 use crate::client::Socket;
 use crate::polling::poll;
 
@@ -52,6 +55,18 @@ async fn shutdown_waits_for_requests_and_refuses_new_ones() {
     finish.notify_one();
     assert_eq!(asking.await.unwrap(), (200, "done".to_owned()));
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn server_without_a_handle_runs_on_and_takes_messages_of_back_ends() {
+    let shop = Site::new("http://127.0.0.1:1/rooms".parse().unwrap(), "54321".parse().unwrap());
+    let (router, handle) = build(builder().site("shop", shop).unwrap()).await;
+    drop(handle);
+    let addr = serve(router).await;
+    let message = json!({ "rooms": ["news"], "event": "hello", "args": [] });
+    let path = "/send?site=shop&apiKey=54321";
+    assert_eq!(ask(Method::POST, addr, path, message).await.0, 200);
+    assert_eq!(ask(Method::POST, addr, "/todo", json!({})).await.0, 201);
 }
 
 /// The router still exists, and holds nothing of the server.
