@@ -15,7 +15,7 @@ for (const transport of ['websocket', 'polling']) {
     await new Promise((resolve, reject) => socket.once('connect', resolve).once('connect_error', reject));
     const client = new Client(socket);
     const created = await client.request('post', '/live/todo', {title: transport});
-    assert.equal(created.statusCode, 201);
+    assert.equal(created.statusCode, 200);
     const read = await fetch(`${server}/live/todo/${created.body.id}`);
     assert.equal((await read.json()).title, transport);
     assert.equal((await client.request('get', '/todo')).statusCode, 404);
