@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 
 use super::Server;
 use super::handle::Handle;
-use super::start::{self, OpenEngine, start};
+use super::start::{self, OpenEngine, Started};
 use super::start_error::StartError;
 use crate::config::{Config, FileProblem};
 use crate::route::{Paths, Shortcuts};
@@ -272,6 +272,12 @@ impl Builder {
     /// Serve the app with [`Handle::serve`], or with another server for axum. `host` and `port` of
     /// the settings have no effect. Call this in the runtime of tokio that the server shall run in.
     pub async fn build(self) -> Result<(Router, Handle), StartError> {
+        let started = self.start().await?;
+        started.log(None);
+        Ok((started.router, started.handle))
+    }
+
+    async fn start(self) -> Result<Started, StartError> {
         let Self { mut settings, routes, open, has_no_fallback } = self;
         settings.models.follow(settings.compat);
         settings.models.associate()?;
@@ -279,13 +285,13 @@ impl Builder {
             Some(open) => ("custom".to_owned(), open),
             None => (settings.store.to_string(), open_store(&settings)),
         };
-        start(settings, &routes, (&engine_name, open), !has_no_fallback).await
+        start::start(settings, &routes, (engine_name, open), !has_no_fallback).await
     }
 
     /// Starts the server on the `host` and the `port` of the settings.
     pub async fn bind(self) -> Result<Server, StartError> {
         let address = SocketAddr::new(self.settings.host, self.settings.port);
-        start::bind(address, self.build().await?).await
+        start::bind(address, self.start().await?).await
     }
 }
 

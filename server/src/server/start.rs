@@ -35,14 +35,38 @@ pub(super) type OpenEngine = Box<dyn FnOnce(Tail) -> OpeningEngine + Send>;
 /// The engine when it is open.
 type OpeningEngine = BoxFuture<'static, Result<Arc<dyn Engine>, engine::Error>>;
 
+/// A server that has been started, without a listener.
+pub(super) struct Started {
+    pub(super) router: Router,
+    pub(super) handle: Handle,
+    engine: String,
+    sites: String,
+    open: String,
+}
+
+impl Started {
+    /// Logs the start.
+    pub(super) fn log(&self, addr: Option<SocketAddr>) {
+        let Self { engine, sites, open, .. } = self;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            addr = addr.map(tracing::field::display),
+            engine,
+            sites,
+            open,
+            "the server has started"
+        );
+    }
+}
+
 /// Starts a server without a listener. The name of the engine is for the log. The router has only
 /// the routes of the server's own paths if it is to have no fallback.
 pub(super) async fn start(
     mut settings: Settings,
     routes: &Routes,
-    (engine_name, open): (&str, OpenEngine),
+    (engine_name, open): (String, OpenEngine),
     has_fallback: bool,
-) -> Result<(Router, Handle), StartError> {
+) -> Result<Started, StartError> {
     let environment = Environment::tokio();
     let (engine, changes) = open_engine(&mut settings, open).await?;
     let (message_sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
@@ -74,30 +98,23 @@ pub(super) async fn start(
     let entry = Entry::new(app, message_sender, embedding);
     let paths = (!has_fallback).then(|| own_paths(&settings, routes));
     let router = entry.router(paths);
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        engine = engine_name,
-        sites = settings.site_names(),
-        open = settings.access_summary().join("; "),
-        "the server has started"
-    );
+    let (sites, open) = (settings.site_names(), settings.access_summary().join("; "));
     let environment = (environment, settings.shutdown_time);
     let handle = Handle::new(environment, entry, (connections, settings.limits), clients, parts);
-    Ok((router, handle))
+    Ok(Started { router, handle, engine: engine_name, sites, open })
 }
 
 /// Serves the router alone on a port.
-pub(super) async fn bind(
-    address: SocketAddr,
-    (router, handle): (Router, Handle),
-) -> Result<Server, StartError> {
+pub(super) async fn bind(address: SocketAddr, started: Started) -> Result<Server, StartError> {
     let (listener, addr) = match listen(address).await {
         Ok(listening) => listening,
         Err(error) => {
-            handle.shutdown().await;
+            started.handle.shutdown().await;
             return Err(error);
         }
     };
+    started.log(Some(addr));
+    let Started { router, handle, .. } = started;
     // A task runs on if its handle is dropped.
     let serve = handle.serve_alone(listener, router).into_future();
     tokio::spawn(async move {
@@ -105,7 +122,6 @@ pub(super) async fn bind(
             tracing::debug!(%error, "the server stopped before it began to serve");
         }
     });
-    tracing::info!(%addr, "the server listens");
     Ok(Server { addr, handle })
 }
 
