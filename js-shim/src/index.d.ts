@@ -16,6 +16,11 @@ export interface InstallOptions {
    * of the page for the ES module.
    */
   url?: string;
+  /**
+   * The path of Socket.IO, if the server has another one than `/socket.io/`: its setting `io.path`,
+   * or `/api/socket.io/` if its router is nested at `/api`.
+   */
+  path?: string;
   /** `false`: stay offline until `connect()`. */
   connect?: boolean;
   /**

@@ -56,7 +56,7 @@ export class Notices {
     if (status === 403 && body?.code === 'E_ORIGIN') refuse(`E_ORIGIN: ${body.message}`);
     else if (!status && wasOnline) this._warn(`the connection to ${this._server} is lost. Writes wait, and are sent when the server is back.`);
     else if (!status) this._error(`the server at ${this._server} cannot be reached. Start it, or correct data-url. Writes wait until it is there.`);
-    else if (status === 404 || status === 405) this._error(`${this._server} answers ${status} at /socket.io/. Correct data-url, or let the proxy before Backwire pass this path on.`);
+    else if (status === 404 || status === 405) this._error(`${this._server} answers ${status} at ${new URL(socketUrl).pathname}. Correct data-url or data-path, or let the proxy before Backwire pass this path on.`);
     else if (status >= 500) this._warn(`${this._server} answers ${status} at the moment. Backwire goes on to connect. If this lasts, look at the logs of the server and of the proxy before it.`);
   }
 

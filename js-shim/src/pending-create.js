@@ -8,7 +8,10 @@
 import {listen, unlisten} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {Exchange} from './exchange.js';
-import {CREATE, ownUrl} from './kinds.js';
+import {CREATE, SAVE, ownUrl} from './kinds.js';
+import {isPlain} from './records.js';
+import {isSuccess} from './request.js';
+import {partsOf} from './url.js';
 
 export class PendingCreate {
   // `create` is the exchange of the create. `onDestroy` is called after its model was destroyed,
@@ -55,11 +58,40 @@ export class PendingCreate {
     };
   }
 
-  // Called when the create is answered (see `follow-ups.js`) or given up. Returns the saves that
-  // waited for it.
+  // Called when the create is answered or given up. Returns the saves that waited for it.
   end() {
     const {model} = this.create;
     if (model) unlisten(model, 'destroy', this._watch);
     return this.delayed;
+  }
+
+  // Called when the create is answered. Sends the saves that waited for the answer, as updates if
+  // the create succeeded and unchanged if it failed. Sends a delete instead if the model was
+  // destroyed meanwhile.
+  sendFollowUps(status, record) {
+    const {create: {model, headers, body}, isDestroyed, runtime: {outbox}} = this;
+    const delayed = this.end();
+    const id = isPlain(record) ? record[model?.idAttribute] ?? record.id : undefined;
+    if (!isSuccess(status) || id == null) return delayed.forEach(exchange => outbox.send(exchange));
+    const url = this._urlOf(id);
+    if (isDestroyed) return outbox.sendEdits(outbox.makeExchange({kind: SAVE, method: 'delete', url, headers, model}));
+    let former = body;
+    for (const exchange of delayed) {
+      const base = attributesOf(former);
+      former = exchange.body;
+      if (exchange.isMade) exchange.made = former;
+      outbox.sendEdits(Object.assign(exchange, {kind: SAVE, method: 'put', url}), base);
+    }
+  }
+
+  // The url of the created model. If the page has changed the url of the create, for example by a
+  // prefilter that adds a prefix, this url is changed in the same way.
+  _urlOf(id) {
+    const {create: {model, url}, createPath} = this;
+    const own = model && !model.isNew() && this.modelPath();
+    const {path, query} = partsOf(url);
+    const {path: former} = partsOf(createPath ?? url);
+    if (own && path.endsWith(former)) return path.slice(0, path.length - former.length) + own;
+    return `${path}/${encodeURIComponent(id)}${query}`;
   }
 }

@@ -9,7 +9,6 @@ import {attempt} from './attempt.js';
 import {isCollection} from './backbone.js';
 import {changesOfPush} from './change.js';
 import {withEdits} from './edits.js';
-import {sendFollowUps} from './follow-ups.js';
 import {Live} from './live.js';
 import {SENT_BY_PAGE, NEW} from './outbox.js';
 import {withPendingWrites} from './pending-writes.js';
@@ -73,7 +72,7 @@ export class Receiver {
     if (exchange.isQueued && status) attempt(() => this.runtime.tell(isSuccess(status) ? 'saved' : 'rejected', exchange, status));
     // An answer to a read may have brought the record before.
     if (pendingCreate && model?.collection) this.findDuplicates(model.collection, model);
-    if (pendingCreate) sendFollowUps(pendingCreate, status, body);
+    pendingCreate?.sendFollowUps(status, body);
     if (status >= 400 && (waited || exchange.isShownOnTop) || isRestored && !isSuccess(status) || body === 'outdated') {
       this._useExtra(extras => extras.waitedWriteFailed(this.outbox, exchange, status, body));
     }

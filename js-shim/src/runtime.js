@@ -27,7 +27,7 @@ export class Runtime {
   // `core` makes the core's parts and loads the scripts (see `wasm.js`). `page` is the window.
   // `identity` names the user, for kept writes. `notify(event, about)` reports events to the app.
   // Backbone stays untouched if the core cannot be made.
-  constructor(Backbone, core, {url, identity = '', site, token, bind, handlers, connect, realtime, fallback, adopt, shared}, page, notify) {
+  constructor(Backbone, core, {url, path, identity = '', site, token, bind, handlers, connect, realtime, fallback, adopt, shared}, page, notify) {
     Object.assign(this, {Backbone, page, notify, handlers, bind, adopt, identity: `${identity}`, use: core.use, error: null});
     this.isOptIn = realtime === 'optin';
     this._fallsBack = fallback === 'ajax';
@@ -35,7 +35,7 @@ export class Runtime {
     this._readOffline = new Map();
     // Evaluated at each use, because the page may change its base url.
     this._base = {toString: () => page.document?.baseURI || page.location?.href || url};
-    this.server = serverAt(url, this._base);
+    this.server = serverAt(url, this._base, path);
     // The state that the core reported last; before that, the state it begins with.
     this.state = connect === false ? 'offline' : 'connecting';
     // Paths that the server serves over HTTP only.

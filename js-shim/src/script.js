@@ -7,7 +7,8 @@
 
 import {makeBackwire} from './backwire.js';
 
-// `data-url` is another server than the one that the script came from. `data-connect="false"` means
+// `data-url` is another server than the one that the script came from. `data-path` is its path of
+// Socket.IO. `data-connect="false"` means
 // that the page calls `connect`. `data-realtime="optin"` keeps models on plain Ajax that do not set
 // `realtime: true`, and `data-fallback="ajax"` uses it while offline. `data-identity` is the user.
 // `data-shared` lets the tabs of a browser share a connection. `data-site` and `data-token` are the

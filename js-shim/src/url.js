@@ -6,10 +6,11 @@ const ABSOLUTE = /^\s*([a-z][a-z\d+.-]*:|[/\\]{2})/i;
 // Urls that resolving leaves unchanged for every page. Nearly all urls match.
 const SIMPLE = /^\/(?!\/)[\w~%/?=&,:@+-]*$/;
 
-// The origin and the web socket address of a server, from any url of it.
-export function serverAt(url, page) {
+// The origin and the web socket address of a server, from any url of it and its path of Socket.IO.
+export function serverAt(url, page, path = '/socket.io') {
   const {origin} = new URL(url, page);
-  return {origin, socket: origin.replace(/^http/, 'ws') + '/socket.io/?EIO=4&transport=websocket'};
+  const {pathname} = new URL(`/${path}/`.replace(/\/{2,}/g, '/'), origin);
+  return {origin, socket: `${origin.replace(/^http/, 'ws')}${pathname}?EIO=4&transport=websocket`};
 }
 
 // The path and query of a url of the server, or `null`. A relative url is resolved against the

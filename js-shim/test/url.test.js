@@ -14,6 +14,12 @@ test('the socket is at the origin of any url of the server', () => {
   assert.equal(serverAt('/', 'http://page.test/a/b').origin, 'http://page.test');
 });
 
+test('the socket is at the path of Socket.IO, with or without slashes at its ends', () => {
+  for (const path of ['/api/socket.io', '/api/socket.io/', 'api/socket.io', '//api/socket.io/']) {
+    assert.equal(serverAt('http://host/', 'http://page.test/', path).socket, 'ws://host/api/socket.io/?EIO=4&transport=websocket');
+  }
+});
+
 test('paths are resolved as the document resolves them', () => {
   const path = url => pathOf(url, 'http://page.test/a/b?c#d', 'http://server.test');
   assert.deepEqual(['todo', '/todo/', './x?y=1#z', '../../todo', '/a:b', '/ä ö', '?x=1'].map(path),

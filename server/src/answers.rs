@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use axum::response::{IntoResponse, Response};
 use backwire_records::change::Room;
 use backwire_records::json_size::JsonSize;
 use http_body_util::BodyExt;
@@ -135,7 +136,11 @@ impl Answers {
         turn: &Turn,
         (memory, parsed): (&AnswerClaim, &ParseClaim),
     ) -> Result<Arguments> {
-        let mut request = request.into_http()?;
+        let url = match client.url_in_router(request.url) {
+            Ok(url) => url,
+            Err(error) => return to_arguments(client, error.into_response()).await,
+        };
+        let mut request = Request { url, ..request }.into_http()?;
         client.copy_handshake_headers(request.headers_mut());
         request.extensions_mut().insert(client.clone());
         request.extensions_mut().insert(turn.clone());
@@ -143,12 +148,17 @@ impl Answers {
         request.extensions_mut().insert(parsed.clone());
         let request = emulation::rewrite(request, self.shared.body_limit).await?;
         let response = self.routes.answer(request).await;
-        let (parts, body) = response.into_parts();
-        self.shared.limits.refused(&parts.extensions, client.address());
-        let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;
-        let body = body.to_bytes();
-        client.dialect().ack(parts.status, &parts.headers, body)
+        self.shared.limits.refused(response.extensions(), client.address());
+        to_arguments(client, response).await
     }
+}
+
+/// Returns a response in the dialect of a client.
+async fn to_arguments(client: &Client, response: Response) -> Result<Arguments> {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| Error::BadAnswer(error.to_string()))?;
+    let body = body.to_bytes();
+    client.dialect().ack(parts.status, &parts.headers, body)
 }
 
 /// Returns the answer to a resume of no rooms.

@@ -24,6 +24,9 @@
 //! println!("listening on {}", server.url());
 //! # Ok(()) }
 //! ```
+//!
+//! [`Builder::build`](server::Builder::build) returns a router instead, for an app of your own with
+//! [axum], which this crate exports.
 
 #![cfg_attr(
     test,
@@ -96,12 +99,13 @@ pub mod sites;
 mod yaml;
 
 pub use all_params::AllParams;
+pub use axum;
 pub use backwire_engine as engine;
 pub use backwire_records::{access, change, criteria, messages, model, write};
 pub use context::Context;
 pub use error::Error;
 pub use pubsub::{Publisher, Pubsub};
-pub use server::Server;
+pub use server::{Handle, Server};
 pub use session::Session;
 pub use settings::Settings;
 pub use socket::Client;
@@ -161,6 +165,8 @@ mod documentation {
     mod authenticate_users {}
     #[doc = include_str!("../../docs/how-to/restrict-who-sees-what.md")]
     mod restrict_who_sees_what {}
+    #[doc = include_str!("../../docs/how-to/use-the-crate.md")]
+    mod use_the_crate {}
     #[doc = include_str!("../../docs/how-to/write-a-handler-in-rust.md")]
     mod write_a_handler_in_rust {}
 }

@@ -1,6 +1,7 @@
 //! Parses a path into the resource and record that it names: `/todo`, `/todo/7`, `/todo/find/7`.
 //! Pure.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -120,6 +121,19 @@ impl Routing {
         let id = path.strip_suffix('/').unwrap_or(path).rsplit('/').next();
         let id = id.filter(|_| route.id.is_some()).map(|id| format!("/{id}")).unwrap_or_default();
         Some(format!("{prefix}{rest_prefix}/{name}{id}"))
+    }
+
+    /// Returns the paths of the declared resources.
+    pub(crate) fn declared_paths(&self) -> BTreeSet<String> {
+        let Paths { prefix, rest_prefix, .. } = &self.paths;
+        let [prefix, rest_prefix] = [prefix, rest_prefix].map(|it| it.trim_end_matches('/'));
+        let names = self.models.declared().map(|(resource, model)| {
+            model.plural.clone().unwrap_or_else(|| resource.as_str().to_owned())
+        });
+        // Shortcuts are not below the second prefix.
+        let paths = names
+            .flat_map(|name| [format!("{prefix}/{name}"), format!("{prefix}{rest_prefix}/{name}")]);
+        paths.collect()
     }
 
     /// Parses a path. Upper and lower case are the same, except in an id. A slash at the end is

@@ -58,6 +58,8 @@ fn with_session(handler: MethodRouter) -> MethodRouter {
 #[derive(Default)]
 pub(crate) struct Routes {
     router: Router,
+    /// Paths of all routes.
+    paths: Vec<String>,
     /// Paths of the routes that override routes of resources.
     overridden: Vec<String>,
     pub(crate) hooks: Hooks,
@@ -65,14 +67,22 @@ pub(crate) struct Routes {
 
 impl Routes {
     pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
-        let handler = with_session(handler).layer(from_fn(turn::run_reads_concurrently));
-        Self { router: self.router.route(path, handler), ..self }
+        self.add_handler(path, with_session(handler).layer(from_fn(turn::run_reads_concurrently)))
     }
 
     /// Adds handlers whose requests do not wait for each other, nor others for them.
     pub(crate) fn add_concurrent(self, path: &str, handler: MethodRouter) -> Self {
-        let handler = with_session(handler).layer(from_fn(turn::run_concurrently));
+        self.add_handler(path, with_session(handler).layer(from_fn(turn::run_concurrently)))
+    }
+
+    fn add_handler(mut self, path: &str, handler: MethodRouter) -> Self {
+        self.paths.push(path.to_owned());
         Self { router: self.router.route(path, handler), ..self }
+    }
+
+    /// Returns the paths of all routes.
+    pub(crate) fn paths(&self) -> &[String] {
+        &self.paths
     }
 
     /// Overrides some methods of a resource. The resource still answers the others. Their requests
@@ -80,8 +90,7 @@ impl Routes {
     pub(crate) fn add_override(mut self, path: &str, handlers: MethodRouter) -> Self {
         self.overridden.push(path.to_owned());
         let handlers = handlers.fallback_service(resources());
-        let handlers = with_session(handlers).layer(from_fn(turn::run_alone));
-        Self { router: self.router.route(path, handlers), ..self }
+        self.add_handler(path, with_session(handlers).layer(from_fn(turn::run_alone)))
     }
 
     fn is_empty(&self) -> bool {

@@ -1,11 +1,15 @@
 //! The server: engine, router, sockets, pages, and the tasks that run all the time.
 //!
 //! In reading order: `builder` configures it; `logic` assembles what answers requests and sends
-//! changes; `app` assembles the layers and routes of requests over HTTP; `start` opens the engine
-//! and listens; `start_error` has the errors.
+//! changes; `app` assembles the layers and routes of requests over HTTP, and `entry` passes
+//! requests to it; `start` opens the engine, starts the tasks and listens; `handle` serves apps and
+//! shuts the server down; `start_error` has the errors.
 
 mod app;
 mod builder;
+mod entry;
+#[expect(clippy::disallowed_types, reason = "this serves on a listener of the caller")]
+mod handle;
 pub(crate) mod logic;
 #[expect(
     clippy::disallowed_methods,
@@ -16,44 +20,18 @@ mod start;
 mod start_error;
 
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
-use backwire_engine::{Engine, Environment};
-use backwire_environment::Task;
-use tokio::sync::{mpsc, oneshot};
-
-use crate::delivery::delivery_queue::SendRequest;
 use crate::pubsub::Publisher;
-use crate::socket::Sockets;
-use logic::Tasks;
 
 pub use builder::Builder;
+pub use handle::{Handle, Serve};
 pub use start_error::StartError;
-
-/// How long it may take to end the connections: half of it is for clients that are notified, the
-/// other half for those whose TCP connections are then aborted.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// How long each other step of a shutdown may take.
-const SHUTDOWN_STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running server. It stops when [`shutdown`](Self::shutdown) is called; dropping it lets it run.
 pub struct Server {
-    environment: Environment,
     addr: SocketAddr,
-    sockets: Sockets,
-    publisher: Publisher,
-    engine: Arc<dyn Engine>,
-    /// How long a shutdown may take.
-    shutdown_time: Duration,
-    stop: oneshot::Sender<()>,
-    /// The server accepts messages of back ends until this is dropped.
-    message_sender: mpsc::Sender<SendRequest>,
-    serving: Task,
-    tasks: Tasks,
+    handle: Handle,
 }
 
 impl Server {
@@ -88,7 +66,12 @@ impl Server {
     /// # Ok(()) }
     /// ```
     pub fn publisher(&self) -> Publisher {
-        self.publisher.clone()
+        self.handle.publisher()
+    }
+
+    /// Returns the handle, which has the rest of what a running server offers.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Stops accepting connections, ends all connections, and returns when all committed changes
@@ -99,38 +82,7 @@ impl Server {
     /// of that time, each when its requests are answered: the clients connect to the other servers.
     /// A server alone ends all of them at once.
     pub async fn shutdown(self) {
-        let (environment, time) = (self.environment.clone(), self.shutdown_time);
-        if environment.timeout(time, self.shut_down()).await.is_err() {
-            tracing::warn!("the server did not stop within {time:?} (shutdown_time)");
-        }
-    }
-
-    async fn shut_down(self) {
-        let Self { environment, sockets, engine, shutdown_time, stop, tasks, .. } = self;
-        // An error means that the server has already stopped.
-        let _ = stop.send(());
-        if tasks.store_events.is_some() {
-            sockets.drain(&environment, shutdown_time / 2, shutdown_time / 4).await;
-        }
-        tasks.session_watch.abort();
-        tasks.site_updates.abort();
-        tasks.cascades.abort();
-        sockets.close(DISCONNECT_TIMEOUT).await;
-        wait_for(&environment, "http", self.serving).await;
-        drop(self.message_sender);
-        wait_for(&environment, "delivery", tasks.delivery).await;
-        // Until then, other servers wait for its answers.
-        tasks.store_events.iter().for_each(Task::abort);
-        wait_for(&environment, "the store", engine.close()).await;
-        // The fan-out ends with the engine.
-        drop(engine);
-        wait_for(&environment, "fan-out", tasks.fanout).await;
-    }
-}
-
-async fn wait_for(environment: &Environment, step: &str, done: impl Future) {
-    if environment.timeout(SHUTDOWN_STEP_TIMEOUT, done).await.is_err() {
-        tracing::warn!("{step} did not stop in time");
+        self.handle.shutdown().await;
     }
 }
 

@@ -355,7 +355,8 @@ fn session_of(parts: &Parts) -> Session {
     }
     PrivateResponse::mark(&parts.extensions);
     let existing = parts.extensions.get::<Visitor>().cloned();
-    let visitor = existing.unwrap_or_else(|| Visitor::of(cookies, &parts.headers));
+    let visitor =
+        existing.unwrap_or_else(|| Visitor::of(cookies, &parts.headers, &parts.extensions));
     Session::new(parts, visitor.id.clone(), Some(visitor))
 }
 

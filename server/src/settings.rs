@@ -74,8 +74,8 @@ macro_rules! define_settings {
             /// Files among the pages that are never served. The files of the store are not served
             /// either.
             pub private_files: Vec<PathBuf>,
-            /// The address of a Redis server in a file of a SocketIO Web Service. The library does
-            /// not use it: its engine is [`store`](Self::store), which the command sets to it.
+            /// The address of a Redis server in a file of a SocketIO Web Service. It has no effect
+            /// before [`select_redis`](Self::select_redis).
             pub redis: Option<Redis>,
             /// The apps that share this server. Each has its own namespace.
             pub sites: Sites,
@@ -120,6 +120,30 @@ impl Settings {
         settings
     }
 
+    /// Uses the Redis of a SocketIO Web Service as the engine, unless another one is set, as the
+    /// argument tells. If the server has a database already, it is an error: its data would be
+    /// missing.
+    pub fn select_redis(&mut self, has_engine: bool) -> Result<(), String> {
+        let Some(redis) = &self.redis else { return Ok(()) };
+        let store = redis.store().map_err(|reason| format!("redis: {reason}"))?;
+        if has_engine {
+            tracing::warn!("redis: the setting has no effect, because `engine` is set");
+            return Ok(());
+        }
+        if let Store::Sqlite(file) = &self.store
+            && file.exists()
+        {
+            let (file, former) = (file.display(), &self.store);
+            return Err(format!(
+                "redis: the setting selects the engine {store}, but this server has the database {file}: set \
+                 `engine: {former}` to go on with it, or copy it with `backwire migrate {former} {store}` and move \
+                 it away"
+            ));
+        }
+        self.store = store;
+        Ok(())
+    }
+
     /// Returns how much of each log and of the ledger is kept.
     pub(crate) fn window(&self) -> Window {
         Window {
@@ -150,5 +174,24 @@ impl Settings {
     pub(crate) fn node(&self) -> Node {
         let Flake { datacenter, worker, epoch } = self.flake;
         Node::new(datacenter.into(), worker.into()).unwrap_or_default().since(epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redis_of_a_web_service_does_not_replace_a_database() {
+        let database = tempfile::NamedTempFile::new().unwrap();
+        let store = Store::Sqlite(database.path().into());
+        let redis = Redis { host: "h".to_owned(), ..Redis::default() };
+        let mut settings =
+            Settings { store: store.clone(), redis: Some(redis), ..Settings::default() };
+        let refused = settings.select_redis(false).unwrap_err();
+        let migrate = format!("`backwire migrate {store} redis://h:6379`");
+        assert!(refused.contains(&migrate) && refused.contains(&format!("`engine: {store}`")));
+        settings.select_redis(true).unwrap();
+        assert_eq!(settings.store, store);
     }
 }

@@ -6,11 +6,12 @@
 //! enough. There is no deadline while the server works on a request. There is none after an upgrade
 //! either: Engine.IO has deadlines of its own.
 
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::settings::{Limit, Limits};
 
@@ -170,6 +171,27 @@ impl Activity {
             Phase::Busy | Phase::Upgraded => return None,
         };
         Some((state.since + within, limit))
+    }
+
+    /// Resolves to the limit that a client has reached because it was too slow. The timer is reset
+    /// only when it ends or when the deadline is earlier: most connections act long before it ends.
+    pub(super) fn poll_overdue(
+        &self,
+        deadlines: &Deadlines,
+        mut timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Limit> {
+        let Some((deadline, limit)) = self.deadline(deadlines) else { return Poll::Pending };
+        if deadline < timer.deadline() || timer.is_elapsed() {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(limit);
+            }
+            timer.as_mut().reset(deadline);
+        }
     }
 
     /// Returns since when the connection waits for its client, as a key for sorting. Connections

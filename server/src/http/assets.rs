@@ -46,6 +46,11 @@ pub(crate) fn router() -> Router {
     })
 }
 
+/// Returns the paths of these routes.
+pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+    SCRIPTS.iter().map(|(path, _)| *path).chain([GET_COOKIE])
+}
+
 /// Answers the script that `sails.io.js` loads before it connects from a page of another origin.
 /// [`cookies`](super::cookies) adds the cookie to the response.
 async fn get_cookie() -> impl IntoResponse {

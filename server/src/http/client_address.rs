@@ -41,7 +41,9 @@ pub(crate) async fn attach(
         // A session that polls is not among the counted TCP connections.
         let engine = request.extensions().get::<EngineRequest>();
         let is_session = engine.is_some_and(|it| it.is_handshake() && !it.is_websocket());
-        if (is_forwarded || is_session && !addresses.is_proxy(peer))
+        // The connections of another server are not counted either, so each of its requests is.
+        let is_uncounted = (is_session || handle.is_embedded()) && !addresses.is_proxy(peer);
+        if (is_forwarded || is_uncounted)
             && let Err(LimitReached(limit, max)) =
                 addresses.attach(client, request.extensions_mut())
         {

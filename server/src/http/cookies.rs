@@ -10,9 +10,10 @@ use axum::middleware::Next;
 use axum::response::Response;
 use backwire_engine::Environment;
 use cookie::{Cookie, CookieJar, Key, SameSite};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, header};
 
 use crate::http::assets::GET_COOKIE;
+use crate::http::mount_path::MountPath;
 use crate::settings::SessionSecret;
 
 /// The name of the cookie.
@@ -55,25 +56,25 @@ impl Cookies {
     }
 
     /// Sets a session cookie in the answer, unless the answer already sets one.
-    fn set_cookie(&self, response: &mut Response, id: &str, over_tls: bool) {
+    fn set_cookie(&self, response: &mut Response, id: &str, visitor: &Visitor) {
         let headers = response.headers_mut();
         let is_session_cookie = |value: &HeaderValue| value.as_bytes().starts_with(NAME.as_bytes());
         if headers.get_all(header::SET_COOKIE).iter().any(is_session_cookie) {
             return;
         }
-        headers.append(header::SET_COOKIE, self.build(id, over_tls));
+        headers.append(header::SET_COOKIE, self.build(id, &visitor.path, visitor.over_tls));
         // The cookie is for this visitor only, so shared caches must not store the answer.
         let cache_control = headers.entry(header::CACHE_CONTROL);
         cache_control.or_insert(HeaderValue::from_static("private"));
     }
 
-    fn build(&self, id: &str, over_tls: bool) -> HeaderValue {
+    fn build(&self, id: &str, path: &str, over_tls: bool) -> HeaderValue {
         // Browsers accept `None` only together with `Secure`, and `Secure` only over TLS.
         let same_site = match self.are_for_other_sites && over_tls {
             true => SameSite::None,
             false => SameSite::Lax,
         };
-        let cookie = Cookie::build((NAME, id.to_owned())).path("/").http_only(true);
+        let cookie = Cookie::build((NAME, id.to_owned())).path(path.to_owned()).http_only(true);
         let cookie = cookie.same_site(same_site).secure(over_tls).build();
         let mut jar = CookieJar::new();
         jar.signed_mut(&self.key).add(cookie);
@@ -89,16 +90,19 @@ pub(crate) struct Visitor {
     pub(crate) id: Arc<str>,
     is_known: bool,
     over_tls: bool,
+    /// The path that the router is nested at, or `/`.
+    path: Arc<str>,
 }
 
 impl Visitor {
     /// Reads the session cookie of a request. A visitor without a cookie gets a new id.
-    pub(crate) fn of(cookies: &Arc<Cookies>, headers: &HeaderMap) -> Self {
+    pub(crate) fn of(cookies: &Arc<Cookies>, headers: &HeaderMap, extensions: &Extensions) -> Self {
         let known = cookies.id_in(headers);
         let is_known = known.is_some();
         let over_tls = is_over_tls(headers);
         let id = known.unwrap_or_else(|| cookies.new_session_id());
-        Self { cookies: cookies.clone(), id, is_known, over_tls }
+        let path = cookie_path(MountPath::of(extensions)).into();
+        Self { cookies: cookies.clone(), id, is_known, over_tls, path }
     }
 
     /// Whether the visitor sent a session cookie, whose id others may know as well.
@@ -108,14 +112,25 @@ impl Visitor {
 
     /// Sets a cookie with another id.
     pub(crate) fn replace_cookie(&self, response: &mut Response, id: &str) {
-        self.cookies.set_cookie(response, id, self.over_tls);
+        self.cookies.set_cookie(response, id, self);
     }
 
     /// Sets a cookie, unless the visitor already has one.
     pub(crate) fn set_cookie_if_new(&self, response: &mut Response) {
         if !self.is_known {
-            self.cookies.set_cookie(response, &self.id, self.over_tls);
+            self.cookies.set_cookie(response, &self.id, self);
         }
+    }
+}
+
+/// Returns the path of the cookie of a router that is nested at a path. The text of a cookie cannot
+/// have every path.
+fn cookie_path(mount_path: &str) -> &str {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte);
+    match mount_path {
+        "" => "/",
+        path if path.bytes().all(is_plain) => path,
+        _ => "/",
     }
 }
 
@@ -136,7 +151,7 @@ pub(crate) async fn set_cookies(
     if !needs_cookie(&request) {
         return next.run(request).await;
     }
-    let visitor = Visitor::of(&cookies, request.headers());
+    let visitor = Visitor::of(&cookies, request.headers(), request.extensions());
     // A handler that opens a session of this visitor uses the id of this cookie.
     request.extensions_mut().insert(visitor.clone());
     let mut response = next.run(request).await;
@@ -166,7 +181,7 @@ mod tests {
     }
 
     fn value(cookies: &Cookies, id: &str) -> String {
-        let made = cookies.build(id, false);
+        let made = cookies.build(id, "/", false);
         made.to_str().unwrap().split(';').next().unwrap().to_owned()
     }
 
@@ -200,6 +215,12 @@ mod tests {
     }
 
     #[test]
+    fn path_of_a_cookie_cannot_add_attributes() {
+        assert_eq!(["", "/api", "/a/b-1"].map(cookie_path), ["/", "/api", "/a/b-1"]);
+        assert_eq!(["/a;Domain=b", "/a b", "/a,b"].map(cookie_path), ["/"; 3]);
+    }
+
+    #[test]
     fn first_proxy_decides_whether_a_request_is_over_tls() {
         let forwarded = |proxies: &'static str| {
             let name = header::HeaderName::from_static("x-forwarded-proto");
@@ -213,7 +234,7 @@ mod tests {
     #[test]
     fn cookie_is_http_only_and_cross_site_only_over_tls_when_allowed() {
         let attributes = |are_for_other_sites, over_tls| {
-            let made = cookies("s", are_for_other_sites).build("abc", over_tls);
+            let made = cookies("s", are_for_other_sites).build("abc", "/", over_tls);
             made.to_str().unwrap().split_once("; ").unwrap().1.to_owned()
         };
         assert_eq!(attributes(false, false), "HttpOnly; SameSite=Lax; Path=/");

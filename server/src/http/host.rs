@@ -12,15 +12,16 @@
 //! of the server forwards the name and the port that its visitors use. Addresses are not names, so
 //! DNS cannot rebind them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
 use http::{Version, header};
 
+use super::connection_handle::ConnectionHandle;
 use crate::error::Error;
 use crate::settings::{AllowedHost, without_port};
 
@@ -28,25 +29,22 @@ use crate::settings::{AllowedHost, without_port};
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts {
     allowed: Arc<[AllowedHost]>,
-    /// The port that a request must not combine with another name. It is set if no other machine
-    /// can send requests.
-    own_port: Option<u16>,
 }
 
 impl Hosts {
-    /// Creates the rule of a server that listens on `addr`.
-    pub(crate) fn new(allowed: &[AllowedHost], addr: SocketAddr) -> Self {
-        let own_port = addr.ip().is_loopback().then(|| addr.port());
-        Self { allowed: allowed.into(), own_port }
+    pub(crate) fn new(allowed: &[AllowedHost]) -> Self {
+        Self { allowed: allowed.into() }
     }
 
-    fn allow(&self, host: &str) -> bool {
+    /// Whether a request may name this host. `own_port` is the port that it must not combine with
+    /// another name. It is set if no other machine can send requests.
+    fn allow(&self, host: &str, own_port: Option<u16>) -> bool {
         let name = without_port(host).trim_end_matches('.').to_ascii_lowercase();
         if is_local_or_address(&name) || self.allowed.iter().any(|allowed| allowed.matches(&name)) {
             return true;
         }
         let port = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        self.allowed.is_empty() && (port.is_none() || port != self.own_port)
+        self.allowed.is_empty() && (port.is_none() || port != own_port)
     }
 }
 
@@ -64,8 +62,13 @@ pub(crate) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
     let header = request.headers().get(header::HOST).map(|host| host.as_bytes());
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let host = header.or(authority).map(String::from_utf8_lossy);
+    let connection = request.extensions().get::<ConnectInfo<ConnectionHandle>>();
+    // It is not known where another server, which has accepted the request, listens.
+    let own_port = connection.and_then(|ConnectInfo(connection)| connection.loopback_port());
     match host {
-        Some(host) if !hosts.allow(&host) => Error::Host(host.into_owned()).into_response(),
+        Some(host) if !hosts.allow(&host, own_port) => {
+            Error::Host(host.into_owned()).into_response()
+        }
         // Browsers always send the host.
         _ => next.run(request).await,
     }
@@ -114,9 +117,20 @@ mod tests {
         assert!(!names_one(Version::HTTP_11, &[]));
     }
 
-    fn hosts(named: &[&str], addr: &str) -> Hosts {
+    /// The hosts that a server allows that listens on an address.
+    struct Listening(Hosts, Option<u16>);
+
+    impl Listening {
+        fn allow(&self, host: &str) -> bool {
+            self.0.allow(host, self.1)
+        }
+    }
+
+    fn hosts(named: &[&str], addr: &str) -> Listening {
         let named: Vec<_> = named.iter().map(|name| name.parse().unwrap()).collect();
-        Hosts::new(&named, addr.parse().unwrap())
+        let connection = ConnectionHandle::closed_for_test();
+        connection.set_listener(addr.parse().unwrap());
+        Listening(Hosts::new(&named), connection.loopback_port())
     }
 
     #[test]

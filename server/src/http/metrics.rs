@@ -24,6 +24,9 @@ use crate::push_backlog::PushBacklog;
 use crate::settings::ApiKey;
 use crate::socket::OutputBudget;
 
+/// The path of the metrics.
+pub(crate) const PATH: &str = "/metrics";
+
 /// The content type of the format.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -40,7 +43,7 @@ pub(crate) struct MetricsSources {
 
 /// Creates the route, for callers that show this key.
 pub(crate) fn router(key: Option<ApiKey>, sources: MetricsSources) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state((key, sources))
+    Router::new().route(PATH, get(metrics)).with_state((key, sources))
 }
 
 async fn metrics(

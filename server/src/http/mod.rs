@@ -2,10 +2,11 @@
 //! resources.
 
 #[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
-mod activity;
+pub(crate) mod activity;
 pub(crate) mod address;
 pub(crate) mod admission;
 pub(crate) mod assets;
+mod body;
 #[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 pub(crate) mod budget;
 mod caller;
@@ -15,6 +16,8 @@ pub(crate) mod connection_handle;
 #[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 pub(crate) mod connections;
 pub(crate) mod cookies;
+#[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
+pub(crate) mod embedded;
 pub(crate) mod emulation;
 mod encoding;
 pub(crate) mod handshake;
@@ -25,6 +28,7 @@ pub(crate) mod http_client;
 pub(crate) mod idempotency_key;
 pub(crate) mod limit;
 pub(crate) mod metrics;
+pub(crate) mod mount_path;
 pub(crate) mod origin;
 pub(crate) mod publish;
 mod raw_response;
@@ -44,6 +48,8 @@ pub(crate) mod socket_path;
     reason = "this is the edge to clients"
 )]
 pub(crate) mod tcp_connection;
+#[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
+pub(crate) mod upgraded_stream;
 pub(crate) mod uploads;
 pub(crate) mod values;
 pub(crate) mod websocket;

@@ -21,7 +21,7 @@ use crate::http::caller::Caller;
 use crate::parse_claim::parse;
 use crate::settings::ApiKey;
 
-pub(super) const PATH: &str = "/publish";
+pub(crate) const PATH: &str = "/publish";
 
 /// The only site.
 const SITE: &str = "/";

@@ -20,7 +20,7 @@ use crate::parse_claim::parse;
 use crate::sites::Sites;
 
 /// The path of the route.
-pub(super) const PATH: &str = "/revoke";
+pub(crate) const PATH: &str = "/revoke";
 
 /// Creates the route, for back ends of these sites.
 pub(crate) fn router(sites: Sites, delivery_service: DeliveryService) -> Router {

@@ -40,7 +40,7 @@ use bodies::Body;
 use compressed::decompressed;
 use raw_message::{RawMessage, parse_bool};
 
-pub(super) const PATH: &str = "/send";
+pub(crate) const PATH: &str = "/send";
 
 /// A message of a site that waits to be stored.
 #[derive(Debug)]

@@ -3,36 +3,34 @@
 //! It does what `axum::serve` does, and more: it [counts connections](super::connections), and it
 //! applies [deadlines](super::activity) while it waits for clients.
 
-mod body;
-
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use backwire_engine::Environment;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt;
 
-use self::body::{RequestBody, ResponseBody};
 use super::activity::Deadlines;
+use super::body::{RequestBody, ResponseBody};
 use super::connection_handle::ConnectionHandle;
 use super::connections::{Connections, LimitReached};
+use super::embedded::body_overdue;
 use super::head_memory::MAX_HEAD_BYTES;
 use super::raw_response::raw_response;
 use super::tcp_connection::TcpConnection;
@@ -55,6 +53,8 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 /// The state that all connections share.
 pub(crate) struct HttpServer {
     app: Router,
+    /// Whether handlers of the app may ask for the address of the peer.
+    tells_peer: bool,
     connections: Arc<Connections>,
     limits: Arc<LimitMonitor>,
     deadlines: Deadlines,
@@ -67,7 +67,7 @@ pub(crate) struct HttpServer {
 impl HttpServer {
     pub(crate) fn new(
         environment: Environment,
-        app: Router,
+        (app, tells_peer): (Router, bool),
         connections: Arc<Connections>,
         settings: &Limits,
     ) -> Arc<Self> {
@@ -76,6 +76,7 @@ impl HttpServer {
         let limits = Arc::clone(limits);
         Arc::new(Self {
             app,
+            tells_peer,
             heads: UploadMemory::new(environment, heads, speed, Arc::clone(&limits)),
             limits,
             connections,
@@ -87,6 +88,7 @@ impl HttpServer {
 
     /// Serves until `stop` resolves, and then until all requests are answered.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future) {
+        let addr = listener.local_addr().ok();
         let (stopping, is_stopping) = watch::channel(());
         let (done, is_done) = watch::channel(());
         let mut stop = pin!(stop);
@@ -100,7 +102,7 @@ impl HttpServer {
             match accepted {
                 Ok((stream, peer)) => {
                     errors.pause = Duration::ZERO;
-                    self.clone().admit(stream, peer, (stopping.clone(), is_done.clone()));
+                    self.clone().admit(stream, (peer, addr), (stopping.clone(), is_done.clone()));
                 }
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
@@ -116,18 +118,19 @@ impl HttpServer {
     fn admit(
         self: Arc<Self>,
         stream: TcpStream,
-        peer: SocketAddr,
+        (peer, addr): (SocketAddr, Option<SocketAddr>),
         (stopping, is_done): (watch::Sender<()>, watch::Receiver<()>),
     ) {
         let limits = Some(Arc::clone(&self.limits));
         let mut connection = TcpConnection::new(stream, self.write_deadline, limits);
         let handle = connection.handle();
+        addr.into_iter().for_each(|addr| handle.set_listener(addr));
         match self.connections.admit(&handle, peer.ip()) {
             Ok(registration) => {
                 connection.register(registration);
                 connection.count_heads(&self.heads);
                 tokio::spawn(async move {
-                    self.serve_connection(connection, handle, stopping).await;
+                    self.serve_connection(connection, (handle, peer), stopping).await;
                     drop(is_done);
                 });
             }
@@ -153,10 +156,10 @@ impl HttpServer {
     async fn serve_connection(
         &self,
         connection: TcpConnection,
-        handle: ConnectionHandle,
+        (handle, peer): (ConnectionHandle, SocketAddr),
         stopping: watch::Sender<()>,
     ) {
-        let service = service_fn(|request| self.answer(&handle, request));
+        let service = service_fn(|request| self.answer((&handle, peer), request));
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD_BYTES);
         let connection = TokioIo::new(connection);
@@ -175,7 +178,8 @@ impl HttpServer {
                 if connection.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                match std::task::ready!(self.poll_overdue(&handle, timer.as_mut(), cx)) {
+                let overdue = handle.activity().poll_overdue(&self.deadlines, timer.as_mut(), cx);
+                match ready!(overdue) {
                     // The reader of the body answers, so that the client learns why.
                     Limit::BodyDeadline => handle.activity().body_is_overdue(),
                     limit => {
@@ -186,29 +190,6 @@ impl HttpServer {
             }
         })
         .await;
-    }
-
-    /// Resolves to the limit that a client has reached because it was too slow. The timer is reset
-    /// only when it ends or when the deadline is earlier: most connections act long before it ends.
-    fn poll_overdue(
-        &self,
-        handle: &ConnectionHandle,
-        mut timer: Pin<&mut Sleep>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Limit> {
-        let Some((deadline, limit)) = handle.activity().deadline(&self.deadlines) else {
-            return Poll::Pending;
-        };
-        if deadline < timer.deadline() || timer.is_elapsed() {
-            timer.as_mut().reset(deadline);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return Poll::Ready(limit);
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
     }
 
     /// Ends a connection on which no request is in progress.
@@ -223,30 +204,23 @@ impl HttpServer {
 
     async fn answer(
         &self,
-        handle: &ConnectionHandle,
+        (handle, peer): (&ConnectionHandle, SocketAddr),
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         handle.activity().request_begins();
         let mut request = request.map(|body| RequestBody::attach(body, handle));
         request.extensions_mut().insert(ConnectInfo(handle.clone()));
+        if self.tells_peer {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
         let Ok(mut response) = self.app.clone().oneshot(request).await;
         if handle.activity().has_overdue_body() {
-            response = self.body_overdue(handle);
+            response = body_overdue(&self.limits, handle, &self.deadlines);
         }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             handle.activity().upgraded();
         }
-        Ok(response.map(|body| ResponseBody::new(body, handle.clone())))
-    }
-
-    fn body_overdue(&self, handle: &ConnectionHandle) -> Response<Body> {
-        let limit = Limit::BodyDeadline;
-        self.limits.reached(limit, handle.client());
-        let error = Error::RequestTimeout { limit, deadline: self.deadlines.body };
-        let mut response = error.into_response();
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-        response
+        Ok(response.map(|body| ResponseBody::new(body, handle.clone(), ())))
     }
 }
 

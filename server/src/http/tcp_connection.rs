@@ -110,7 +110,7 @@ impl TcpConnection {
     }
 
     pub(super) fn handle(&self) -> ConnectionHandle {
-        ConnectionHandle { stream: Arc::downgrade(&self.stream), state: Arc::clone(&self.state) }
+        ConnectionHandle::of_tcp(Arc::downgrade(&self.stream), Arc::clone(&self.state))
     }
 
     /// Counts the connection as open until it is dropped.
@@ -131,8 +131,7 @@ impl TcpConnection {
 
 impl Drop for TcpConnection {
     fn drop(&mut self) {
-        self.state.is_closed.store(true, Ordering::SeqCst);
-        self.state.closing.notify_waiters();
+        self.handle().mark_closed();
     }
 }
 
@@ -164,8 +163,7 @@ impl TcpConnection {
     /// Is ready when there is memory for more of a head.
     fn poll_head_memory(&mut self, cx: &mut Context<'_>, part: RequestPart) -> Poll<()> {
         let (stream, state) = (&self.stream, &self.state);
-        let handle =
-            || ConnectionHandle { stream: Arc::downgrade(stream), state: Arc::clone(state) };
+        let handle = || ConnectionHandle::of_tcp(Arc::downgrade(stream), Arc::clone(state));
         match &mut self.heads {
             Some(heads) => heads.poll_claim(cx, part, handle),
             None => Poll::Ready(()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use percent_encoding::percent_decode_str;
@@ -18,6 +18,7 @@ use tower_http::services::ServeDir;
 use super::private::PrivateFiles;
 use crate::dialect::Dialect;
 use crate::error::Error;
+use crate::http::mount_path::MountPath;
 use crate::settings::{Settings, Store};
 use crate::socket::Client;
 
@@ -59,7 +60,7 @@ impl Files {
     pub(crate) fn serve(self, fallback: Router) -> Router {
         let service = self.service.clone().call_fallback_on_method_not_allowed(true);
         let layer = from_fn_with_state((self, fallback.clone()), skip_private_files);
-        let layers = (map_response(keep_redirect_on_host), layer);
+        let layers = (from_fn(keep_redirect_on_host), layer);
         Router::new().fallback_service(service.fallback(fallback)).layer(layers)
     }
 
@@ -113,11 +114,15 @@ impl Files {
     }
 }
 
-/// Keeps a redirect to a directory on this host: a browser takes `//name/` for another host.
-async fn keep_redirect_on_host(mut response: Response) -> Response {
+/// Keeps a redirect to a directory on this host, and below the path that the router is nested at: a
+/// browser takes `//name/` for another host.
+async fn keep_redirect_on_host(request: Request, next: Next) -> Response {
+    let mount_path = request.extensions().get::<MountPath>().cloned();
+    let mut response = next.run(request).await;
     let Some(place) = response.headers().get(header::LOCATION) else { return response };
     let path = place.to_str().unwrap_or_default().trim_start_matches(['/', '\\']);
-    if let Ok(place) = HeaderValue::from_str(&format!("/{path}")) {
+    let mount_path = mount_path.as_ref().map_or("", MountPath::as_str);
+    if let Ok(place) = HeaderValue::from_str(&format!("{mount_path}/{path}")) {
         response.headers_mut().insert(header::LOCATION, place);
     }
     response

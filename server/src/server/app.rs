@@ -1,6 +1,6 @@
 //! Assembles the layers, routes and services that requests pass through, in their order.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::routing::get;
@@ -21,10 +21,34 @@ use crate::http::{
     security_headers, send, socket_path, values, websocket,
 };
 use crate::limit_monitor;
+use crate::route::Routing;
 use crate::router::{self, Files, Routes};
-use crate::settings::Settings;
+use crate::settings::{Settings, SocketPath};
 use crate::shared::Shared;
 use crate::socket::{CompatLayer, Limits};
+
+/// The paths of the services beside resources and scripts.
+const SERVICES: [&str; 6] =
+    ["/health", "/health/live", metrics::PATH, publish::PATH, revoke::PATH, send::PATH];
+
+/// Returns the paths that the server answers, of a router that has no fallback.
+pub(super) fn own_paths(settings: &Settings, routes: &Routes) -> BTreeSet<String> {
+    let routing = Routing::new(settings.paths(), Arc::new(settings.models.clone()));
+    let mut roots = routing.declared_paths();
+    roots.extend([SocketPath::DEFAULT, settings.socket_io.path.as_str()].map(str::to_owned));
+    // A route of the user that is below one of these is in it.
+    let is_below = |path: &str, root: &String| {
+        path.strip_prefix(&**root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let services = SERVICES.into_iter().chain(assets::paths()).map(str::to_owned);
+    let single = routes.paths().iter().cloned().chain(services);
+    let single = single.filter(|path| !roots.iter().any(|root| is_below(path, root)));
+    let mut paths: BTreeSet<_> = single.collect();
+    for root in roots {
+        paths.extend([format!("{root}/"), format!("{root}/{{*rest}}"), root]);
+    }
+    paths
+}
 
 /// Returns the whole app. A request passes, in this order: another path of Socket.IO, the check of
 /// the host, the layer that detaches handshakes from their buffer, CORS, the origin check, the
@@ -32,7 +56,6 @@ use crate::socket::{CompatLayer, Limits};
 /// gets to the server's own routes, the user's routes, files and resources.
 pub(super) fn assemble(
     settings: &Settings,
-    addr: SocketAddr,
     routes: &Routes,
     logic: &Logic,
     delivery_queue: DeliveryQueue,
@@ -72,7 +95,7 @@ pub(super) fn assemble(
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check))
         .layer(middleware::from_fn_with_state(Arc::clone(output), budget::claim_answer))
         .layer(middleware::from_fn_with_state(admission, admission::check));
-    let hosts = Hosts::new(&settings.allowed_hosts, addr);
+    let hosts = Hosts::new(&settings.allowed_hosts);
     let headers = SecurityHeaders::new(&settings.frame_ancestors);
     let addresses = (Arc::clone(addresses), Arc::clone(limits));
     let origins = Origins::new(&settings.origins, settings.sites.clone());

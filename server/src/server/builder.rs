@@ -1,19 +1,22 @@
 //! Configures a server.
 
 use std::fmt::Display;
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::routing::MethodRouter;
 use backwire_engine::{self as engine, Engine, Tail, Window};
 use backwire_records::model::{Conventions, Model, ModelError, Undeclared};
 use futures_util::FutureExt;
 
 use super::Server;
-use super::start::{OpenEngine, start};
+use super::handle::Handle;
+use super::start::{self, OpenEngine, Started};
 use super::start_error::StartError;
+use crate::config::{Config, FileProblem};
 use crate::context::Context;
 use crate::route::{Paths, Shortcuts};
 use crate::router::Routes;
@@ -30,6 +33,7 @@ pub struct Builder {
     settings: Settings,
     routes: Routes,
     open: Option<OpenEngine>,
+    has_no_fallback: bool,
 }
 
 impl Server {
@@ -64,6 +68,37 @@ macro_rules! define_methods {
 for_each_setting!(define_methods);
 
 impl Builder {
+    /// Reads a configuration file, as the command line program does. Its values replace those of
+    /// the builder, and later calls replace its values. Warnings about keys that have no effect are
+    /// logged.
+    ///
+    /// If the file has sections, this reads the one that the variable `BACKWIRE_ENV` names, or else
+    /// `NODE_ENV`, or else `production`. An error names the line and the column of what is invalid.
+    /// For an unknown key it suggests the closest valid one.
+    ///
+    /// ```
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(&file, "port: 80\nsesion_age: 1d")?;
+    /// # let path = file.path();
+    /// let error = backwire::Server::builder().config_file(path).err().unwrap();
+    /// let problem = ":2:1: unknown key sesion_age; did you mean session_age?";
+    /// assert!(error.to_string().ends_with(problem), "{error}");
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    pub fn config_file(mut self, file: impl AsRef<Path>) -> Result<Self, StartError> {
+        let file = file.as_ref();
+        let config = Config::read(file)?;
+        for warning in config.warnings(file) {
+            tracing::warn!("{warning}");
+        }
+        let has_engine = config.has_engine();
+        self.settings = config.apply_to(self.settings)?;
+        self.settings.private_files.push(file.to_owned());
+        let selected = self.settings.select_redis(has_engine);
+        selected.map_err(|problem| FileProblem::new(problem).in_file(file))?;
+        Ok(self)
+    }
+
     /// Replaces all settings.
     pub fn settings(self, settings: Settings) -> Self {
         Self { settings, ..self }
@@ -271,16 +306,48 @@ impl Builder {
         self
     }
 
-    /// Starts the server.
-    pub async fn bind(self) -> Result<Server, StartError> {
-        let Self { mut settings, routes, open } = self;
+    /// Lets the router of [`build`](Self::build) answer only the server's own paths: those of
+    /// Socket.IO, of the scripts, of [`route`](Self::route) and of declared resources (each in its
+    /// own spelling), and `/health`, `/metrics`, `/publish`, `/send`, `/revoke` and `/__getcookie`
+    /// with what is below `/health`. It serves neither undeclared resources nor files. Such a
+    /// router can be merged with one that has a fallback, if none of the paths is in both.
+    pub fn without_fallback(mut self) -> Self {
+        self.has_no_fallback = true;
+        self
+    }
+
+    /// Starts the server without a listener. Returns its router, to be nested, merged and layered
+    /// in an app of yours, and its handle. The tasks of the server run in the background until
+    /// [`Handle::shutdown`].
+    ///
+    /// The router has a fallback and nothing else. So the routes of an app that it is merged with
+    /// come first, and all other requests are answered by the server: a path that names no resource
+    /// gets a 404. axum allows one fallback in merged routers; nested, the router answers only
+    /// below its path. [`without_fallback`](Self::without_fallback) gives it routes instead.
+    ///
+    /// Serve the app with [`Handle::serve`], or with another server for axum. `host` and `port` of
+    /// the settings have no effect. Call this in the runtime of tokio that the server shall run in.
+    pub async fn build(self) -> Result<(Router, Handle), StartError> {
+        let started = self.start().await?;
+        started.log(None);
+        Ok((started.router, started.handle))
+    }
+
+    async fn start(self) -> Result<Started, StartError> {
+        let Self { mut settings, routes, open, has_no_fallback } = self;
         settings.models.follow(settings.compat);
         settings.models.associate()?;
         let (engine_name, open) = match open {
             Some(open) => ("custom".to_owned(), open),
             None => (settings.store.to_string(), open_store(&settings)),
         };
-        start(settings, &routes, &engine_name, open).await
+        start::start(settings, &routes, (engine_name, open), !has_no_fallback).await
+    }
+
+    /// Starts the server on the `host` and the `port` of the settings.
+    pub async fn bind(self) -> Result<Server, StartError> {
+        let address = SocketAddr::new(self.settings.host, self.settings.port);
+        start::bind(address, self.start().await?).await
     }
 }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer};
 use super::{AllowedOrigin, ApiKey, RedisUrl, Store};
 use crate::yaml::{self, Options};
 
-/// The address of a Redis server in a file of a SocketIO Web Service. The command uses it if no
-/// engine is set, and no database of the default engine exists.
+/// The address of a Redis server in a file of a SocketIO Web Service; see
+/// [`Settings::select_redis`](super::Settings::select_redis).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {

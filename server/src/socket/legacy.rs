@@ -30,6 +30,7 @@ mod sessions;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
@@ -66,6 +67,7 @@ use super::session::{ConnectLimits, Session};
 use super::transport::{Serve, Transports};
 use crate::http::address::client_address;
 use crate::http::connection_handle::ConnectionHandle;
+use crate::http::upgraded_stream::{Embedded, UpgradedStream};
 use crate::http::uploads::UploadMemory;
 use crate::limit_monitor::LimitMonitor;
 
@@ -84,6 +86,8 @@ pub(crate) struct CompatLayer {
     /// Bytes in the attachments of an event.
     max_attachments: usize,
     connect: ConnectLimits,
+    /// How long a client may read nothing of its output.
+    write_deadline: Duration,
     /// The memory of everything that clients send.
     requests: Arc<UploadMemory>,
     /// The memory budget of everything that is sent to clients.
@@ -97,6 +101,7 @@ pub(crate) struct CompatService {
     inner: Inner,
     largest: usize,
     max_attachments: usize,
+    write_deadline: Duration,
     transports: Arc<Transports>,
     sessions: Arc<Sessions>,
     requests: Arc<UploadMemory>,
@@ -129,11 +134,20 @@ impl CompatLayer {
     pub(super) fn new(
         socket_io: SocketIoLayer,
         (largest, max_attachments): (usize, usize),
-        connect: ConnectLimits,
+        (connect, write_deadline): (ConnectLimits, Duration),
         (requests, output): (Arc<UploadMemory>, Arc<OutputBudget>),
         limits_reached: Arc<LimitMonitor>,
     ) -> Self {
-        Self { socket_io, largest, max_attachments, connect, requests, output, limits_reached }
+        Self {
+            socket_io,
+            largest,
+            max_attachments,
+            connect,
+            write_deadline,
+            requests,
+            output,
+            limits_reached,
+        }
     }
 }
 
@@ -151,11 +165,12 @@ impl Layer<Route> for CompatLayer {
         let transports = Transports::new(serve, self.connect, Arc::clone(&limits_reached));
         let (largest, requests) = (self.largest, Arc::clone(&self.requests));
         let (sessions, output) = (Arc::default(), Arc::clone(&self.output));
-        let max_attachments = self.max_attachments;
+        let (max_attachments, write_deadline) = (self.max_attachments, self.write_deadline);
         CompatService {
             inner,
             largest,
             max_attachments,
+            write_deadline,
             transports,
             sessions,
             requests,
@@ -237,13 +252,18 @@ impl CompatService {
         let limits_reached = Arc::clone(&self.limits_reached);
         let requests = Arc::clone(&self.requests);
         let outgoing = BufferMemory::new(Arc::clone(&self.output), Arc::clone(&limits_reached));
+        let handle = request.extensions().get::<ConnectInfo<ConnectionHandle>>();
+        let handle = handle.map(|ConnectInfo(handle)| handle);
+        let embedded = Embedded::of(handle, &limits_reached, self.write_deadline);
         let incoming = IncomingMemory::new(requests, client, session.clone(), limits_reached);
-        Connection { incoming, outgoing, session }
+        Connection { embedded, incoming, outgoing, session }
     }
 }
 
 /// The memory and the session of a WebSocket.
 struct Connection {
+    /// Set if another server has accepted the connection.
+    embedded: Option<Embedded>,
     /// The memory of messages that the client sends.
     incoming: IncomingMemory,
     outgoing: BufferMemory,
@@ -435,14 +455,15 @@ async fn open(
 /// Serves a WebSocket: gives Socket.IO the checked and rewritten stream.
 async fn serve(
     inner: Inner,
-    (upgrade, Connection { incoming, outgoing, session }): (OnUpgrade, Connection),
+    (upgrade, Connection { embedded, incoming, outgoing, session }): (OnUpgrade, Connection),
     handshake: http::Request<()>,
     sizes: (usize, usize),
 ) {
     let engine = handshake.extensions().get().copied();
     // A client that is gone already needs nothing.
     let (Some::<EngineRequest>(engine), Ok(stream)) = (engine, upgrade.await) else { return };
-    let (stream, dropped) = CheckedStream::new(TokioIo::new(stream), sizes, incoming);
+    let stream = UpgradedStream::new(TokioIo::new(stream), embedded);
+    let (stream, dropped) = CheckedStream::new(stream, sizes, incoming);
     let stream = SentStream::new(stream, session, outgoing);
     let service = inner.clone();
     let served = match engine {

@@ -94,7 +94,7 @@ impl SocketIoAdapter {
         let compat_layer = CompatLayer::new(
             layer,
             (largest, settings.body_limit),
-            limits.connect,
+            (limits.connect, settings.limits.write_deadline),
             (requests, output),
             limits_reached,
         );

@@ -82,6 +82,13 @@ impl Socket {
         Self::connected(server.addr(), "").await
     }
 
+    /// Connects a runtime to a server with another path of Socket.IO, which ends with a slash.
+    pub(crate) async fn runtime_below(addr: SocketAddr, path: &str) -> Self {
+        let request = format!("ws://{addr}{path}?EIO=4&transport=websocket");
+        let (stream, _) = connect_async_with_config(request, None, true).await.unwrap();
+        Self::opened(stream).await.joined(RUNTIME).await
+    }
+
     /// Connects a client whose receive buffer is very small.
     pub(crate) async fn with_small_buffer(server: &Server, auth: &str) -> Self {
         Self::open_with_small_buffer(server.addr(), handshake(server.addr(), "", &[]))

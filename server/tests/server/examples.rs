@@ -10,6 +10,9 @@ mod chat;
 #[path = "../../examples/echo.rs"]
 mod echo;
 #[allow(dead_code, reason = "their main functions are for people")]
+#[path = "../../examples/embed.rs"]
+mod embed;
+#[allow(dead_code, reason = "their main functions are for people")]
 #[path = "../../examples/handshake.rs"]
 mod handshake;
 #[allow(dead_code, reason = "their main functions are for people")]
@@ -44,6 +47,29 @@ async fn echo_answers_over_http_and_over_sockets() {
     let echo = r#"431[null,{"success":true,"message":"hi","over":"a socket"}]"#;
     assert_eq!(node.next_frame().await, echo);
     server.shutdown().await;
+}
+
+#[tokio::test]
+async fn app_has_its_own_routes_and_a_layer_beside_the_nested_server() {
+    let server = Server::builder().store(backwire::settings::Store::Memory);
+    let (app, handle) = embed::app(server).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let serving = tokio::spawn(std::future::IntoFuture::into_future(handle.serve(listener, app)));
+    let mut socket = Socket::runtime_below(addr, "/live/socket.io/").await;
+    socket.get("/live/todo").await;
+    let reminded = Client::new().post(format!("http://{addr}/remind")).send().await.unwrap();
+    assert_eq!(reminded.status(), 204);
+    assert_eq!(socket.event().await[4][0][3]["title"], "Buy milk");
+    for path in ["/", "/live/todo"] {
+        let answer = reqwest::get(format!("http://{addr}{path}")).await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["server"]),
+            (200, &"my app".parse().unwrap())
+        );
+    }
+    handle.shutdown().await;
+    serving.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod constant_urls;
 mod criteria;
 mod deliveries;
 mod edges;
+mod embedding;
 mod emulation;
 mod examples;
 mod filtered;

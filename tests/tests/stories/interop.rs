@@ -54,6 +54,20 @@ fn sails_0_9_page_with_a_custom_sync_needs_one_more_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stock_client_uses_a_server_below_a_path_of_an_app() {
+    let server = backwire::Server::builder().store(Store::Memory);
+    let (router, handle) = server.build().await.expect("a store in memory opens");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let addr = listener.local_addr().expect("it listens");
+    let app = Router::new().nest("/live", router);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    spawn_blocking(move || pass_at(&format!("http://{addr}"), "embedded.test.mjs"))
+        .await
+        .expect("node says which of its tests failed");
+    handle.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stock_clients_use_sessions() {
     let server = session::routes(backwire::Server::builder()).port(0).store(Store::Memory);
     let server = server.bind().await.expect("there is a free port");

@@ -12,6 +12,7 @@ mod ajax_layer;
 mod comparison;
 mod deliveries;
 mod documentation;
+mod embedded;
 mod everything;
 mod filtered;
 mod firefox;

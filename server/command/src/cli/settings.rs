@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use backwire::config::{self, Config};
-use backwire::settings::{Settings, Store};
+use backwire::settings::Settings;
 use backwire::sites::{self, Sites};
 use clap::Args;
 
@@ -32,7 +32,7 @@ impl SettingsArgs {
     /// defaults.
     pub(super) fn settings(self) -> io::Result<Settings> {
         let (mut settings, has_engine) = self.read()?;
-        select_redis(&mut settings, has_engine)?;
+        settings.select_redis(has_engine).map_err(io::Error::other)?;
         Ok(settings)
     }
 
@@ -57,29 +57,6 @@ impl SettingsArgs {
         self.options.apply_to(&mut settings);
         Ok((settings, has_engine))
     }
-}
-
-/// Uses the Redis of a SocketIO Web Service as the engine, unless another one is set. If the server
-/// has a database already, it is an error: its data would be missing.
-fn select_redis(settings: &mut Settings, has_engine: bool) -> io::Result<()> {
-    let Some(redis) = &settings.redis else { return Ok(()) };
-    let store = redis.store().map_err(|reason| io::Error::other(format!("redis: {reason}")))?;
-    if has_engine {
-        tracing::warn!("redis: the setting has no effect, because `engine` is set");
-        return Ok(());
-    }
-    if let Store::Sqlite(file) = &settings.store
-        && file.exists()
-    {
-        let (file, former) = (file.display(), &settings.store);
-        return Err(io::Error::other(format!(
-            "redis: the setting selects the engine {store}, but this server has the database {file}: set \
-             `engine: {former}` to go on with it, or copy it with `backwire migrate {former} {store}` and move \
-             it away"
-        )));
-    }
-    settings.store = store;
-    Ok(())
 }
 
 /// Returns the port in the variable `PORT`, which hosting platforms set.
@@ -121,7 +98,7 @@ mod tests {
     use std::time::Duration;
 
     use backwire::route::Shortcuts;
-    use backwire::settings::Redis;
+    use backwire::settings::Store;
     use clap::Parser;
 
     use super::*;
@@ -190,20 +167,6 @@ mod tests {
         assert_eq!(store, Store::Memory);
         write("redis: {}\nengine: memory\n");
         assert_eq!(settings(["--config", config]).store, Store::Memory);
-    }
-
-    #[test]
-    fn redis_of_a_web_service_does_not_replace_a_database() {
-        let database = tempfile::NamedTempFile::new().unwrap();
-        let store = Store::Sqlite(database.path().into());
-        let redis = Redis { host: "h".to_owned(), ..Redis::default() };
-        let mut settings =
-            Settings { store: store.clone(), redis: Some(redis), ..Settings::default() };
-        let refused = select_redis(&mut settings, false).unwrap_err().to_string();
-        let migrate = format!("`backwire migrate {store} redis://h:6379`");
-        assert!(refused.contains(&migrate) && refused.contains(&format!("`engine: {store}`")));
-        select_redis(&mut settings, true).unwrap();
-        assert_eq!(settings.store, store);
     }
 
     #[test]

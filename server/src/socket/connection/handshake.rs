@@ -1,18 +1,24 @@
 //! What requests of a socket take from its handshake.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, header};
 use serde_json::Value;
 
 use super::Client;
+use crate::dialect::Dialect;
+use crate::error::{Error, Result};
 use crate::http::cookies::Cookies;
+use crate::http::mount_path::MountPath;
 
 /// The maximum size of the auth of a CONNECT that handlers can read, in bytes.
 const MAX_AUTH_BYTES: usize = 8 << 10;
 
 /// Returns the auth of a CONNECT to keep, or the message of the refusal.
-pub(in crate::socket) fn auth_to_keep(auth: Option<&str>) -> Result<Option<Box<str>>, String> {
+pub(in crate::socket) fn auth_to_keep(
+    auth: Option<&str>,
+) -> std::result::Result<Option<Box<str>>, String> {
     match auth {
         Some(auth) if auth.len() > MAX_AUTH_BYTES => {
             let size = auth.len();
@@ -72,6 +78,18 @@ impl Client {
     /// whatever its value is, as with Sails.
     pub(crate) fn refuses_session(&self) -> bool {
         self.socket.handshake().headers.contains_key("nosession")
+    }
+
+    /// Returns the url of a request as the router expects it: without the path that the router is
+    /// nested at. An error means that the url is not below that path.
+    pub(crate) fn url_in_router<'a>(&self, url: Cow<'a, str>) -> Result<Cow<'a, str>> {
+        let mount_path = MountPath::of(&self.socket.handshake().extensions);
+        // A client of Node names a resource, and no url.
+        if mount_path.is_empty() || self.dialect() == Dialect::Node {
+            return Ok(url);
+        }
+        let stripped = MountPath::strip(mount_path, &url).map(Cow::into_owned);
+        stripped.map(Cow::Owned).ok_or_else(|| Error::HttpOnly(url.into_owned()))
     }
 
     /// Replaces the headers of a request that identify its client by those of the handshake. A

@@ -6,13 +6,13 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::http::connection_handle::ConnectionHandle;
+use super::connection_handle::{ConnectionHandle, Direction};
 
 /// The body of a request. It fails if the client sends no part of it for too long.
-pub(super) struct RequestBody {
-    incoming: Incoming,
+pub(super) struct RequestBody<B> {
+    incoming: B,
     handle: ConnectionHandle,
 }
 
@@ -20,14 +20,24 @@ pub(super) struct RequestBody {
 #[derive(Debug)]
 struct BodyTimeout;
 
+/// The server has ended the request, because the memory for requests is short.
+#[derive(Debug)]
+struct BodyAborted;
+
 /// The body of a response. When it is dropped, the connection waits for the next request.
-pub(super) struct ResponseBody {
+pub(super) struct ResponseBody<G = ()> {
     body: Body,
     handle: ConnectionHandle,
+    /// Dropped with the body.
+    _guard: G,
 }
 
-impl RequestBody {
-    pub(super) fn attach(incoming: Incoming, handle: &ConnectionHandle) -> Body {
+impl<B> RequestBody<B>
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    pub(super) fn attach(incoming: B, handle: &ConnectionHandle) -> Body {
         if incoming.is_end_stream() {
             return Body::empty();
         }
@@ -35,7 +45,11 @@ impl RequestBody {
     }
 }
 
-impl HttpBody for RequestBody {
+impl<B> HttpBody for RequestBody<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<axum::BoxError>,
+{
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -45,7 +59,13 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
             self.handle.activity().body_progresses();
+            if let Some(Ok(frame)) = &frame {
+                self.handle.add_embedded_received(frame.data_ref().map_or(0, Bytes::len));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        if self.handle.poll_aborted(Direction::Read, cx).is_ready() {
+            return Poll::Ready(Some(Err(BodyAborted.into())));
         }
         let overdue = self.handle.activity().poll_body_overdue(cx);
         overdue.map(|()| Some(Err(BodyTimeout.into())))
@@ -60,7 +80,7 @@ impl HttpBody for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
+impl<B> Drop for RequestBody<B> {
     fn drop(&mut self) {
         self.handle.activity().body_progresses();
     }
@@ -74,13 +94,21 @@ impl fmt::Display for BodyTimeout {
 
 impl std::error::Error for BodyTimeout {}
 
-impl ResponseBody {
-    pub(super) fn new(body: Body, handle: ConnectionHandle) -> Self {
-        Self { body, handle }
+impl fmt::Display for BodyAborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the memory for requests is short, and the body arrived slowly")
     }
 }
 
-impl HttpBody for ResponseBody {
+impl std::error::Error for BodyAborted {}
+
+impl<G> ResponseBody<G> {
+    pub(super) fn new(body: Body, handle: ConnectionHandle, guard: G) -> Self {
+        Self { body, handle, _guard: guard }
+    }
+}
+
+impl<G: Unpin> HttpBody for ResponseBody<G> {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -88,7 +116,11 @@ impl HttpBody for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            self.handle.add_embedded_written(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -100,8 +132,11 @@ impl HttpBody for ResponseBody {
     }
 }
 
-impl Drop for ResponseBody {
+impl<G> Drop for ResponseBody<G> {
     fn drop(&mut self) {
         self.handle.activity().response_ends();
+        if self.handle.is_embedded() && !self.handle.is_upgraded() {
+            self.handle.mark_closed();
+        }
     }
 }
