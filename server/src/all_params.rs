@@ -9,12 +9,12 @@ use backwire_records::change::Attributes;
 use crate::blueprints::Input;
 use crate::error::Error;
 
-/// The parameters in the path, in the body and in the query of a request. If a name is in several of
-/// them, the path takes precedence, and then the body.
+/// The parameters in the path, in the body and in the query of a request. If a name is in several
+/// of them, the path takes precedence, and then the body.
 ///
-/// Parameters of the path and of the query are strings; `tags[]=a` and `user[name]=Ann` in the query
-/// are lists and objects. The body is a JSON object or a form; what a socket sends as the data of a
-/// request is its body.
+/// Parameters of the path and of the query are strings; `tags[]=a` and `user[name]=Ann` in the
+/// query are lists and objects. The body is a JSON object or a form; what a socket sends as the
+/// data of a request is its body.
 ///
 /// ```
 /// use axum::routing::get;

@@ -8,13 +8,14 @@
 //! is for handlers of the user.
 
 mod associated;
+mod associated_values;
 mod custom_handlers;
 mod dispatch;
 mod input;
 mod reply;
 mod target;
+mod writes;
 
-use axum::Json;
 use backwire_records::change::{Attributes, Id, Resource};
 use backwire_records::criteria::{Criteria, Language, Parameters};
 use backwire_records::model::{Model, Populate};
@@ -24,10 +25,9 @@ use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::populate::Populator;
-use crate::route::{Operation, Route};
+use crate::route::Route;
 use crate::socket::Client;
 use crate::subscription;
-use input::Records;
 
 pub(crate) use dispatch::answer;
 pub(crate) use input::Input;
@@ -119,58 +119,6 @@ async fn read_one(
     let read = subscription::find_one_with(cx, &resource, &id, criteria).await?;
     let read = populator.populate_read(read.map(|record| record.into_iter().collect())).await?;
     Reply::record(cx, (resource, id), read.map(|mut records| records.pop()), cx.reads())
-}
-
-/// `POST /todo`, with a record or a list of them
-async fn create(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let Target { route: Route { resource, .. }, query, .. } = of;
-    match input.records_with_query(query)? {
-        Records::One(record) => write(&cx, resource, Action::Create(record)).await,
-        Records::Many(records) => {
-            let changes = cx.create_each(resource, records).await?;
-            let records: Vec<_> = changes.iter().map(|change| &change.after).collect();
-            let reply = Reply::created(&cx, Json(records));
-            Ok(changes
-                .last()
-                .map_or_else(Reply::nothing_created, |last| reply.with_position(last.position)))
-        }
-    }
-}
-
-/// `PUT` and `PATCH /todo/7`, or `/todo` with the id in the body
-async fn update(cx: Context, of: Target, input: Input, operation: Operation) -> Result<Reply> {
-    let Target { route: Route { resource, id, .. }, model, query } = of;
-    let set = input.attributes_with_query(query)?;
-    let id = one_id(id, &set, &model.key)?;
-    let action = match operation {
-        Operation::Put if model.upsert => Action::Upsert(id, set),
-        _ => Action::Update(id, set),
-    };
-    write(&cx, resource, action).await
-}
-
-/// `DELETE /todo/7`, or `/todo` with the id in the body
-async fn destroy(cx: Context, of: Target, input: Input) -> Result<Reply> {
-    let Target { route: Route { resource, id, .. }, model, query } = of;
-    let requested = input.attributes_with_query(query)?;
-    let id = one_id(id, &requested, &model.key)?;
-    if !model.conventions.are_of_sails() {
-        return write(&cx, resource, Action::Destroy(id)).await;
-    }
-    // The answer has the associated records, which the destroy may change.
-    cx.wait_for_earlier_requests().await;
-    let record = subscription::find_one_without_subscription(&cx, &resource, &id).await?;
-    let populate = model.default_populate();
-    let populator = Populator::new(&cx, &resource, &populate);
-    let populated = match record {
-        Some(record) => Some(Box::pin(populator.populate_written(record)).await?),
-        None => None,
-    };
-    let change = cx.commit_and_pass_turn(resource, Action::Destroy(id)).await?;
-    match populated {
-        Some(populated) => Ok(Reply::destroyed(&populated, &change)),
-        None => Reply::written(&cx, &change).await,
-    }
 }
 
 /// Commits the only write of a request, and returns its answer.

@@ -67,11 +67,20 @@ pub struct Context {
 impl Context {
     /// Returns the context of a client that has sent no request.
     pub(crate) fn of_client(shared: &Arc<Shared>, client: &Client) -> Self {
-        let (address, time) = (client.address(), ReadTime::default());
+        Self::without_request(shared, Some(client))
+    }
+
+    /// Returns the context of the server itself, which may read what everyone may.
+    pub(crate) fn of_server(shared: &Arc<Shared>) -> Self {
+        Self::without_request(shared, None)
+    }
+
+    fn without_request(shared: &Arc<Shared>, client: Option<&Client>) -> Self {
+        let (address, time) = (client.and_then(Client::address), ReadTime::default());
         let memory = AnswerMemory::default();
         Self {
             shared: Arc::clone(shared),
-            client: Some(client.clone()),
+            client: client.cloned(),
             reads: ReadOptions { client: address, time, memory, ..shared.reads.clone() },
             answer: None,
             session: SessionHandle::default(),

@@ -12,11 +12,12 @@
 //! push is disconnected. The same is done for all clients of a resource if changes of it did not
 //! reach this server: a gap.
 
+mod populated;
 mod search_budget;
 mod stock;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use backwire_engine::{Environment, Gap};
@@ -32,6 +33,7 @@ use crate::limit_monitor::LimitMonitor;
 use crate::push_backlog::{MAX_STOCK_CHANGES, PushBacklog};
 use crate::rooms::{Candidates, FollowedFilter};
 use crate::settings::Limit;
+use crate::shared::Shared;
 use crate::socket::{Audience, Sockets};
 use search_budget::SearchBudget;
 
@@ -65,30 +67,28 @@ pub(crate) struct Fanout {
     /// The bytes that filters have searched so far.
     searched: usize,
     backlog: Arc<PushBacklog>,
+    /// For the records in pushes to clients of Sails. The fan-out does not keep the engine open.
+    shared: Weak<Shared>,
     /// When the positions of `rooms_behind` are announced; has no meaning while there are none.
     announce_at: Instant,
 }
 
 impl Fanout {
-    pub(crate) fn new(
-        environment: Environment,
-        sockets: Sockets,
-        models: Arc<Models>,
-        limits: Arc<LimitMonitor>,
-        backlog: Arc<PushBacklog>,
-    ) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        let Shared { environment, sockets, models, limits, backlog, .. } = &**shared;
         Self {
-            sockets,
-            models,
+            sockets: sockets.clone(),
+            models: Arc::clone(models),
             rooms_behind: HashMap::default(),
             recipients: 0,
             stock_changes: 0,
-            limits,
+            limits: Arc::clone(limits),
             searched_bytes: usize::MAX,
             searched: 0,
-            backlog,
+            backlog: Arc::clone(backlog),
+            shared: Arc::downgrade(shared),
             announce_at: environment.now(),
-            environment,
+            environment: environment.clone(),
         }
     }
 

@@ -50,6 +50,7 @@ mod subscription;
 mod address_quota;
 mod all_params;
 pub mod context;
+mod destroyed_records;
 pub mod duration;
 pub mod error;
 mod event_name;

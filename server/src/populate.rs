@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use backwire_engine::{ReadOptions, Record};
 use backwire_environment::HashMap;
-use backwire_records::change::{Attributes, Id, Resource};
+use backwire_records::change::{Attributes, Id, Resource, Room};
 use backwire_records::criteria::{Criteria, Language, MAX_CRITERIA_SIZE, Parameters, Window};
 use backwire_records::model::{Association, Link, Model, Populate};
 
 use crate::context::Context;
+use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::subscription::{self, Read};
 use populated_record::Content;
@@ -54,6 +55,9 @@ impl<'a> Populator<'a> {
         read: Read<Vec<Record>>,
     ) -> Result<Read<Vec<PopulatedRecord>>> {
         let (records, rest) = read.split();
+        if !records.is_empty() {
+            watch_associated_resources(self.cx, self.resource)?;
+        }
         let populated = self.populate_records(records).await?;
         Ok(rest.map(|()| populated))
     }
@@ -96,6 +100,25 @@ impl<'a> Populator<'a> {
         }
         Ok(records)
     }
+}
+
+/// Subscribes a client of Sails to the new records of the associated resources, as Sails does when
+/// such a client reads a record, whether it populates them or not.
+pub(crate) fn watch_associated_resources(cx: &Context, resource: &Resource) -> Result<()> {
+    let model = cx.model(resource)?;
+    let client = cx.client().filter(|client| client.dialect() == Dialect::Sails);
+    let Some(client) = client.filter(|_| model.conventions.are_of_sails()) else {
+        return Ok(());
+    };
+    for (_, association) in cx.associations().of(resource) {
+        let class = Room::class(association.target.clone());
+        if cx.model(&association.target)?.access.is_open()
+            && subscription::may_join(cx.shared(), client, &class)
+        {
+            client.join([class]);
+        }
+    }
+    Ok(())
 }
 
 /// Reads the associated records of one association.

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::address_quota::AddressQuota;
 use crate::announcements::Announcer;
+use crate::destroyed_records::DestroyedRecords;
 use crate::error::{Error, Result};
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: SessionPolicy,
     /// Wakes the task that removes references to destroyed records.
     pub(crate) cascades: Notify,
+    pub(crate) destroyed: DestroyedRecords,
     pub(crate) limits: Arc<LimitMonitor>,
     pub(crate) output_budget: Arc<OutputBudget>,
     /// Parts of logs, read once for several clients that resume at the same time.

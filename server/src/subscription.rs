@@ -17,7 +17,7 @@ use backwire_engine::{ChangesSince, ReadOptions, Record, Snapshot};
 use backwire_environment::HashSet;
 use backwire_records::access::{AccessScope, Operation};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
-use backwire_records::criteria::{Criteria, Filter, Language, Projection, QuerySummary, Scope};
+use backwire_records::criteria::{Criteria, Filter, Projection, QuerySummary, Scope};
 
 use crate::caller;
 use crate::context::Context;
@@ -48,12 +48,8 @@ fn room(
 ) -> Option<Room> {
     let scope = match client.dialect() {
         Dialect::Runtime => Scope::of(criteria),
-        // The changes that a stock client receives have no order and no end.
-        dialect => Scope::Whole(match dialect.language() {
-            Language::Current => criteria.within.clone().and(criteria.filter.clone()),
-            // In Sails 0.9, criteria never filtered the changes that a client receives.
-            Language::Sails09 => criteria.within.clone(),
-        }),
+        // As in Sails, criteria do not filter the changes that a stock client receives.
+        _ => Scope::Whole(criteria.within.clone()),
     };
     let room = Room::scoped(resource.clone(), scope).filter(|room| may_join(room));
     let may_follow_all = client.dialect().is_stock() && criteria.within == Filter::default();

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
 use backwire::change::Attributes;
 use backwire::error::Result;
-use backwire::model::{Conventions, Model, ModelError};
+use backwire::model::{Conventions, Model, ModelError, Undeclared};
 use backwire::server::Builder;
 use backwire::settings::Store;
 use backwire::{AllParams, Client, Publisher, Server, Session};
@@ -102,6 +102,7 @@ pub(crate) fn app(server: Builder) -> std::result::Result<Builder, ModelError> {
     let hello = get("ok!").post("posted!").put("putted!").patch("patched!").delete("deleted!");
     let mut server = server
         .compat(Conventions::Sails)
+        .undeclared(Undeclared::Refuse)
         .route("/hello", hello)
         .route("/someJSON", get(async || Json(json!({ "foo": "bar" }))))
         .route("/someNull", get(async || Json(Value::Null)))

@@ -88,14 +88,6 @@ const routes = {
   'POST /_fixture/blast'(req, res) {
     sails.sockets.blast(req.param('event'), req.param('data'));
     res.send('ok');
-  },
-  // Ids begin at 1 again. `sails-disk` keeps the last one of each table.
-  async 'POST /_fixture/reset'(req, res) {
-    for (const model of Object.values(sails.models)) await model.destroy({}).meta({cascade: false});
-    for (const {sequences} of Object.values(require('sails-disk').datastores)) {
-      for (const table in sequences) sequences[table] = 0;
-    }
-    res.send('ok');
   }
 };
 

@@ -23,7 +23,7 @@ use super::target::Target;
 use super::{one_id, parameters, read_one, write};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::populate::{Populator, pairs};
+use crate::populate::{Populator, pairs, watch_associated_resources};
 use crate::route::{NestedRoute, Operation, Route};
 use crate::subscription;
 
@@ -51,6 +51,7 @@ pub(super) async fn answer(
         (Operation::Find, _) => {
             let (data, model) = (input.attributes()?, request.model()?);
             let parameters = parameters(&request.cx, request.target(), &model, query, data)?;
+            watch_associated_resources(&request.cx, &request.resource)?;
             return request.find(&record, parameters).await;
         }
         (Operation::Create, _) => return request.create(input.attributes()?).await,
@@ -70,11 +71,11 @@ pub(super) async fn answer(
 }
 
 /// A request for an association of one record.
-struct AssociationRequest {
-    cx: Context,
-    resource: Resource,
-    id: Id,
-    nested: NestedRoute,
+pub(super) struct AssociationRequest {
+    pub(super) cx: Context,
+    pub(super) resource: Resource,
+    pub(super) id: Id,
+    pub(super) nested: NestedRoute,
 }
 
 impl AssociationRequest {
@@ -218,14 +219,22 @@ impl AssociationRequest {
 
     /// Returns the ids of the records that the criteria pick and that the caller may know of.
     async fn ids_of(&self, model: &Model, criteria: Criteria) -> Result<BTreeSet<Id>> {
-        let projection = Projection::Select(BTreeSet::from([model.key.clone()]));
-        let (criteria, options) =
-            (Criteria { projection, ..criteria }, self.cx.reads().unbounded());
-        let all = subscription::find_associated(&self.cx, self.target(), &criteria, &options)
-            .await?
-            .value;
-        Ok(all.iter().filter_map(|it| it.id(&model.key)).collect())
+        ids_of(&self.cx, self.target(), model, criteria).await
     }
+}
+
+/// Returns the ids of the records of a resource that the criteria pick and that the caller may know
+/// of.
+pub(super) async fn ids_of(
+    cx: &Context,
+    resource: &Resource,
+    model: &Model,
+    criteria: Criteria,
+) -> Result<BTreeSet<Id>> {
+    let projection = Projection::Select(BTreeSet::from([model.key.clone()]));
+    let (criteria, options) = (Criteria { projection, ..criteria }, cx.reads().unbounded());
+    let all = subscription::find_associated(cx, resource, &criteria, &options).await?.value;
+    Ok(all.iter().filter_map(|it| it.id(&model.key)).collect())
 }
 
 impl AssociationRequest {
@@ -317,12 +326,15 @@ impl AssociationRequest {
         parameter.map_or(input, |(_, ids)| Input(ids.into())).ids()
     }
 
-    /// Replaces the members. If a record does not exist, nothing is changed.
-    async fn replace(&self, wanted: BTreeSet<Id>) -> Result<()> {
+    /// Replaces the members. If a record does not exist, nothing is changed, or in Sails only the
+    /// others count.
+    async fn replace(&self, mut wanted: BTreeSet<Id>) -> Result<()> {
         let model = self.model()?;
         let existing =
             self.ids_of(&model, Criteria::with_attribute_in(&model, &model.key, &wanted)).await?;
-        if let Some(id) = wanted.difference(&existing).next() {
+        if model.conventions.are_of_sails() {
+            wanted = existing;
+        } else if let Some(id) = wanted.difference(&existing).next() {
             let (resource, id) = (self.target().clone(), id.clone());
             return Err(WriteError::NotFound { resource, id }.into());
         }
@@ -331,6 +343,18 @@ impl AssociationRequest {
         let additions = wanted.difference(&members).map(|id| self.write_to_add(id));
         let writes = removals.chain(additions).collect::<Result<_>>()?;
         self.commit_each(writes).await
+    }
+
+    /// Makes the collection have these members, as a part of the write of its record. Others are
+    /// removed only if they may be.
+    pub(super) async fn set_members(&self, wanted: &BTreeSet<Id>, may_remove: bool) -> Result<()> {
+        let members = self.members().await?;
+        for id in wanted.difference(&members) {
+            let (part, write) = (format!("{}+{id}", self.nested.attribute), self.write_to_add(id)?);
+            self.ignore_pair_conflict(self.cx.commit_part(&part, write.0, write.1).await)?;
+        }
+        let removals = members.difference(wanted).filter(|_| may_remove);
+        self.commit_each(removals.map(|id| self.write_to_remove(id)).collect::<Result<_>>()?).await
     }
 
     /// Returns the write that adds a record to the collection.

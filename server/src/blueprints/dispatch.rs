@@ -7,7 +7,8 @@ use http::{Method, header};
 
 use super::input::Input;
 use super::target::Target;
-use super::{associated, create, destroy, find, find_one, update};
+use super::writes::{create, destroy, update};
+use super::{associated, find, find_one};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::route::Operation;
@@ -52,8 +53,13 @@ pub(crate) async fn answer(
     }
 }
 
-/// Whether a resource may have a record with this id. Sails refuses a url with another one.
+/// Whether a resource may have a record with this id. Sails refuses a url with another one. Of
+/// numbers that are no ids, such as 1.5, it finds no record.
 fn may_have(model: &Model, id: Option<&Id>) -> bool {
-    let is_text = matches!(id, Some(Id::Text(_)));
-    !(is_text && model.id_source() == Ids::Integer)
+    match id {
+        Some(Id::Text(text)) if model.id_source() == Ids::Integer => {
+            text.parse().is_ok_and(f64::is_finite)
+        }
+        _ => true,
+    }
 }

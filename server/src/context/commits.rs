@@ -33,6 +33,20 @@ impl Context {
         self.commit_prepared(permit, write).await
     }
 
+    /// Commits a write that is a part of the request, besides its main write. A repeat of the
+    /// request returns the outcome of the first write of this part.
+    pub(crate) async fn commit_part(
+        &self,
+        part: &str,
+        resource: Resource,
+        action: Action,
+    ) -> Result<Arc<Change>> {
+        let key = self.key.as_ref().map(|key| key::part(key, part));
+        let write = self.prepare(key, resource, action).await?;
+        let permit = self.push_permit(&write.resource, 1).await;
+        self.commit_prepared(permit, write).await
+    }
+
     /// Returns the change of an earlier write of the caller if this is a repeat of it. When the log
     /// no longer has the change, it has only the id of the record.
     pub(crate) async fn recall(

@@ -43,6 +43,9 @@ impl Error {
             Self::Engine(engine::Error::Refused(WriteError::Exists { resource, .. })) => {
                 not_unique(&message, resource, &[])
             }
+            Self::BadCriteria(bad) if bad.at == "populate" => {
+                bad_parameters("E_INVALID_POPULATES", &message, Some(&bad.at))
+            }
             Self::BadCriteria(bad) => invalid_criteria(&message, Some(&bad.at)),
             Self::Engine(engine::Error::Refused(WriteError::WrongId(_))) => {
                 bad_parameters("E_INVALID_NEW_RECORD", &message, Some("id"))

@@ -10,6 +10,7 @@ use backwire_records::change::{Attributes, Change, Room, Verb};
 use backwire_records::criteria::Case;
 
 use super::Fanout;
+use super::populated::populated;
 use super::search_budget::SearchBudget;
 use crate::dialect::Dialect;
 use crate::limit_monitor::LimitMonitor;
@@ -32,6 +33,7 @@ struct StockPush<'a> {
     sockets: &'a Sockets,
     limits: &'a LimitMonitor,
     dialect: Dialect,
+    /// The change, with what it shows of associated records.
     change: &'a Change,
     class: &'a Room,
     instance: &'a Room,
@@ -61,7 +63,8 @@ impl Fanout {
         let class = &Room::class(of.clone());
         let instance = &Room::instance(of.clone(), change.id.clone());
         let (sockets, limits) = (&self.sockets, &*self.limits);
-        let push = StockPush { sockets, limits, dialect, change, class, instance };
+        let shown = &*populated(&self.shared, dialect, change).await;
+        let push = StockPush { sockets, limits, dialect, change: shown, class, instance };
         push.send(&parts).await;
         if change.verb == Verb::Destroy {
             // Stock clients never leave by themselves, so the rooms of destroyed records would

@@ -19,6 +19,11 @@ pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Arc<str>>> {
     }
 }
 
+/// Returns the key of a write that a request makes besides its main write.
+pub(crate) fn part(key: &Arc<str>, part: &str) -> Arc<str> {
+    format!("{key}/{part}").into()
+}
+
 /// Returns the key of one of several writes of a request, counted from 0. The first write has the
 /// key of the request, so that the server detects if another request uses the same key.
 pub(crate) fn nth(key: &Arc<str>, index: usize) -> Arc<str> {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use backwire_protocol::wire::header;
 use backwire_records::change::Attributes;
 use http::Method;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -94,13 +95,14 @@ pub(super) fn method(name: &str) -> Option<Method> {
     })
 }
 
-/// Returns the url as a browser would send it: clients of sockets put JSON in a query without
-/// escapes.
+/// The characters that a browser escapes in a url, and those that it does not but that no url has.
+const ESCAPED: AsciiSet =
+    CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'\\').add(b'^').add(b'|');
+
+/// Returns the url as a browser would send it: clients of sockets put JSON and other texts in a
+/// query without escapes. Blanks at the end are dropped.
 fn escape_url(url: &str) -> Cow<'_, str> {
-    if !url.contains(['"', '<', '>']) {
-        return url.into();
-    }
-    url.replace('"', "%22").replace('<', "%3C").replace('>', "%3E").into()
+    utf8_percent_encode(url.trim_end(), &ESCAPED).into()
 }
 
 impl Request<'_> {

@@ -21,6 +21,7 @@ use crate::caller;
 use crate::cascade;
 use crate::delivery::delivery_queue::SendRequest;
 use crate::delivery::service::DeliveryService;
+use crate::destroyed_records::DestroyedRecords;
 use crate::fanout::Fanout;
 use crate::http::cookies::Cookies;
 use crate::http::uploads::UploadMemory;
@@ -137,6 +138,7 @@ impl Logic {
             routing: routes.register_overrides(routing),
             sessions,
             cascades: Notify::new(),
+            destroyed: DestroyedRecords::default(),
             limits,
             output_budget: output,
             shared_logs: SharedLogs::new(environment.clone(), &settings.limits),
@@ -173,15 +175,8 @@ impl Logic {
         changes: mpsc::Receiver<Arc<Change>>,
         messages: mpsc::Receiver<SendRequest>,
     ) -> Tasks {
-        let Shared { environment, engine, sockets, models, limits, backlog, .. } = &*self.shared;
-        let fanout = Fanout::new(
-            environment.clone(),
-            sockets.clone(),
-            Arc::clone(models),
-            Arc::clone(limits),
-            Arc::clone(backlog),
-        );
-        let fanout = fanout.with_searched_bytes(self.searched_bytes);
+        let Shared { environment, engine, sockets, models, backlog, .. } = &*self.shared;
+        let fanout = Fanout::new(&self.shared).with_searched_bytes(self.searched_bytes);
         engine.set_interest(interest(sockets, Arc::clone(models), Arc::clone(backlog)));
         let delivery_service = &self.delivery_service;
         let site_updates =

@@ -38,6 +38,8 @@ impl Window {
 fn count(name: &str, value: &Value) -> Result<usize, CriteriaError> {
     let count = match value {
         Value::Number(number) => number.as_u64(),
+        // As in Sails.
+        Value::String(text) if text.is_empty() => Some(0),
         Value::String(text) => text.parse().ok(),
         _ => None,
     };

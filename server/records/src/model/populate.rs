@@ -36,6 +36,8 @@ impl Populate {
     ) -> Result<Option<Self>, CriteriaError> {
         let names: Vec<String> = match parameters.take(AT) {
             None => return Ok(None),
+            // As in Sails.
+            Some(Value::String(text)) if text.is_empty() => return Ok(None),
             Some(Value::Bool(true)) => return Ok(Some(Self::All)),
             Some(Value::Bool(false)) => return Ok(Some(Self::none())),
             Some(Value::String(text)) if text == "true" => return Ok(Some(Self::All)),

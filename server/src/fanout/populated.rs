@@ -1,0 +1,67 @@
+//! Populated records in the pushes for clients of Sails: with its conventions, a push has the
+//! associated records where a read has them.
+//!
+//! They are read when the push is sent. Those of a destroyed record may be changed by then, so the
+//! request that destroys it keeps them before (see `destroyed_records`).
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+
+use backwire_records::change::{Attributes, Change, Resource, Verb};
+use backwire_records::model::Populate;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::dialect::Dialect;
+use crate::populate::Populator;
+use crate::shared::Shared;
+
+/// Returns the change with populated records, for a push to clients of this dialect.
+pub(super) async fn populated(
+    shared: &Weak<Shared>,
+    dialect: Dialect,
+    change: &Arc<Change>,
+) -> Arc<Change> {
+    let Some(shared) = shared.upgrade().filter(|_| dialect == Dialect::Sails) else {
+        return Arc::clone(change);
+    };
+    let names = populated_names(&shared, &change.resource);
+    if names.is_empty() || change.published {
+        return Arc::clone(change);
+    }
+    let populate = Populate::These(names);
+    let cx = Context::of_server(&shared);
+    let populator = Populator::new(&cx, &change.resource, &populate);
+    let populated = async |record: &Option<Arc<Attributes>>| {
+        let record = record.clone()?;
+        let populated = Box::pin(populator.populate_written(Arc::clone(&record))).await.ok();
+        let populated = populated.and_then(|record| serde_json::to_value(record).ok());
+        match populated {
+            Some(Value::Object(populated)) => Some(Arc::new(populated)),
+            _ => Some(record),
+        }
+    };
+    let mut shown = Change::clone(change);
+    match change.verb {
+        Verb::Create => shown.after = populated(&change.after).await,
+        Verb::Update => shown.before = populated(&change.before).await,
+        Verb::Destroy => {
+            let known = shared.destroyed.take(change);
+            shown.before = if known.is_some() { known } else { populated(&change.before).await };
+        }
+    }
+    Arc::new(shown)
+}
+
+/// Returns the associations that pushes are populated with: those that everyone may read.
+fn populated_names(shared: &Shared, resource: &Resource) -> BTreeSet<String> {
+    let Ok(model) = shared.model(resource) else { return BTreeSet::new() };
+    if !model.conventions.are_of_sails() {
+        return BTreeSet::new();
+    }
+    let populate = model.default_populate();
+    let is_open = |target| shared.model(target).is_ok_and(|model| model.access.is_open());
+    let all = shared.models.associations().of(resource);
+    let shown = all.filter(|(name, of)| populate.has(name) && is_open(&of.target));
+    shown.map(|(name, _)| name.clone()).collect()
+}
