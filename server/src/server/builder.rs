@@ -244,7 +244,7 @@ impl Builder {
     /// async fn connect(client: Client, _: Context) -> Result<(), String> {
     ///     match client.handshake().query("room") {
     ///         Some(room) => Ok(client.listen(&room)),
-    ///         None => Err("E_ROOM: the query has no room".to_owned()),
+    ///         None => Err("E_BAD_URL: the query has no room".to_owned()),
     ///     }
     /// }
     ///
