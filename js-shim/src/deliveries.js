@@ -63,7 +63,7 @@ export class Deliveries {
 
   // Resolves when the page has a handler for the event, or ignores it.
   _handlerFor(event) {
-    const warning = setTimeout(() => console.warn(`Backwire: "${event}" was sent to this page, which has no handler for it. ` +
+    const warning = setTimeout(() => console.warn(`Backwire: the event "${event}" has no handler on this page. ` +
       `It waits, and so do the events after it: call Backwire.socket.on("${event}", handler), or Backwire.socket.ignore("${event}").`), WARN_AFTER);
     return new Promise(resolve => {
       this.handlersChanged = () => {

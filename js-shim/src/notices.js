@@ -11,21 +11,21 @@ export class Notices {
     this._logged = new Set();
   }
 
-  // An undeclared list is empty. Another back end may be meant to serve it.
+  // The list of an undeclared resource is empty. Perhaps another back end should serve it.
   emptyList(resource, path) {
     this._info(`the list at ${path} is empty. Backwire's own store answers it, and has no records of "${resource}". If another ` +
-      `back end of yours answers ${path}: start Backwire with --prefix (such as --prefix /live), so that only urls below ` +
-      'it are Backwire\'s, or set `realtime: false` on the collection to keep it on plain Ajax.', `empty ${resource}`);
+      `back end of yours has these records: start Backwire with --prefix (such as --prefix /live), so that it answers only urls ` +
+      'below /live, or set `realtime: false` on the collection to keep it on plain Ajax.', `empty ${resource}`);
   }
 
   // A model with its own `sync` sends no requests to Backwire.
   ownSync(path) {
-    this._info(`the model of ${path} has its own \`sync\`, which stays in charge: its requests do not go through Backwire.`);
+    this._info(`the model of ${path} has its own \`sync\`, so its requests do not go through Backwire. To make it live, set \`sync: Backwire.sync\`.`);
   }
 
   ownAjax() {
-    this._info('Backbone.ajax of this page does not use `settings.xhr`. From its second call on Backwire replaces it for realtime ' +
-      'models; set `realtime: false` where it must stay.');
+    this._info('Backbone.ajax of this page does not use `settings.xhr`, so from now on Backwire does not call it for realtime models. ' +
+      'Set `realtime: false` on models that need it.');
   }
 
   refused(reason) {
@@ -35,14 +35,14 @@ export class Notices {
 
   // Without a site the server does not know what a token means.
   tokenWithoutSite() {
-    this._error('`token` has no effect without `site`. Name the site of the server that checks the token, with `site` or ' +
-      'data-site; or leave the token out, and sign users in with a session.');
+    this._error('`token` has no effect without `site`. Set `site` (or data-site) to the name of the site that checks the token, or ' +
+      'remove the token and sign users in with a session.');
   }
 
   blockedByPolicy() {
     this._isRefused = true;
     this._error(`the page's content security policy does not let it connect to ${this._server}: add ` +
-      `${this._server.replace(/^http/, 'ws')} to its connect-src.`);
+      `${this._server} and ${this._server.replace(/^http/, 'ws')} to its connect-src.`);
   }
 
   // The browser does not report why a socket cannot be opened. A request to the same url gets the
@@ -54,10 +54,10 @@ export class Notices {
     const {status, body} = await sendOverHttp(page, '', {method: 'get', url: socketUrl.replace(/^ws/, 'http')});
     if (this._isRefused) return;
     if (status === 403 && body?.code === 'E_ORIGIN') refuse(`E_ORIGIN: ${body.message}`);
-    else if (!status && wasOnline) this._warn(`the connection to ${this._server} is lost. Writes wait, and are sent when the server is back.`);
-    else if (!status) this._error(`the server at ${this._server} cannot be reached. Start it, or correct data-url. Writes wait until it is there.`);
-    else if (status === 404 || status === 405) this._error(`${this._server} answers ${status} at ${new URL(socketUrl).pathname}. Correct data-url or data-path, or let the proxy before Backwire pass this path on.`);
-    else if (status >= 500) this._warn(`${this._server} answers ${status} at the moment. Backwire goes on to connect. If this lasts, look at the logs of the server and of the proxy before it.`);
+    else if (!status && wasOnline) this._warn(`the connection to ${this._server} is lost. Writes wait, and are sent when it is restored.`);
+    else if (!status) this._error(`the server at ${this._server} cannot be reached. Start it, or correct data-url (\`url\` of install). Writes wait until it answers.`);
+    else if (status === 404 || status === 405) this._error(`${this._server} answers ${status} at ${new URL(socketUrl).pathname}. Correct data-url or data-path (\`url\` or \`path\` of install), or let the proxy pass this path on to Backwire.`);
+    else if (status >= 500) this._warn(`${this._server} answers ${status} at the moment. Backwire tries again. If this lasts, look at the logs of the server and of its proxy.`);
   }
 
   _error(text) {

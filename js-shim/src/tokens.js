@@ -34,7 +34,7 @@ export class Tokens {
       this._runtime.client.authenticate(JSON.stringify({...person, token}));
     } catch (error) {
       if (!isCurrent()) return;
-      console.error('Backwire: the token function of the page failed, and is called again later:', error);
+      console.error('Backwire: the token function of the page failed. It is called again later:', error);
       this._runtime.client.reconnect();
     }
   }

@@ -32,7 +32,7 @@ function startWithServer(status, body = {}, options = {}) {
 for (const [name, wasOnline, status, body, expected] of [
   ['a server that cannot be reached', false, 0, {}, /^error: Backwire: the server at http:\/\/app.test cannot be reached\. Start it, or correct data-url/],
   ['a lost server', true, 0, {}, /^warn: Backwire: the connection to http:\/\/app.test is lost\. Writes wait/],
-  ['another server at this address', false, 404, {}, /^error: .* answers 404 at \/socket.io\/\. Correct data-url or data-path, or let the proxy/],
+  ['another server at this address', false, 404, {}, /^error: .* answers 404 at \/socket.io\/\. Correct data-url or data-path .*, or let the proxy/],
   ['a proxy without a server', true, 502, {}, /^warn: .* answers 502 at the moment/]
 ]) {
   test(`one message tells about ${name}`, async () => {

@@ -67,8 +67,8 @@ export class Store {
     if (method === 'POST') return this._post(resource, id, body, key);
     if (body !== undefined && !isObject(body)) throw new Refusal(400, 'E_BAD_BODY', 'the body has to be a JSON object', 'body');
     const about = id ?? body?.id;
-    if (about == null) throw new Refusal(400, 'E_NO_ID', 'this is about one record: its id has to be in the url, or as "id" in the body', 'id');
-    if (body?.id != null && String(body.id) !== String(about)) throw new Refusal(400, 'E_BAD_ID', `the url is about ${about} and the body about ${body.id}`, 'id');
+    if (about == null) throw new Refusal(400, 'E_NO_ID', 'the id of the record is missing: send it in the url, or as "id" in the body', 'id');
+    if (body?.id != null && String(body.id) !== String(about)) throw new Refusal(400, 'E_BAD_ID', `the url has the id ${about}, but the body has ${body.id}: send one id`, 'id');
     const identity = method === 'DELETE' ? ['destroy', resource.name, about] : ['update', resource.name, about, ownAttributes(body ?? {})];
     return this._once(key, identity, mark => {
       const record = method === 'DELETE' ? this.destroy(resource, about, mark) : this.update(resource, about, body ?? {}, mark);
@@ -77,7 +77,7 @@ export class Store {
   }
 
   _post(resource, id, body = {}, key) {
-    if (id !== undefined) throw new Refusal(405, 'E_UNKNOWN_VERB', 'POST is not understood here');
+    if (id !== undefined) throw new Refusal(405, 'E_UNKNOWN_VERB', 'POST is not supported here');
     if (Array.isArray(body)) return this._postAll(resource, body, key);
     return this._once(key, ['create', resource.name, body], mark => this._written(201, resource, this.create(resource, body, mark)));
   }

@@ -1,6 +1,8 @@
-//! Everyone has notes of their own, and editors may do everything. A page says who it is with
-//! `fetch('/door?person=ann', {method: 'POST'})` and connects again, `Backwire.disconnect()` and
-//! `Backwire.connect()`: its session is another one then. A real one would ask for a password.
+//! Access rules: everyone may read and write their own notes, and editors may do everything.
+//!
+//! A page signs in with `fetch('/login?person=ann', {method: 'POST'})`. Then it connects again,
+//! with `Backwire.disconnect()` and `Backwire.connect()`, because its session is another one. A
+//! real app would check a password.
 
 use std::io;
 
@@ -14,36 +16,37 @@ use backwire::{Server, Session};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-struct Papers {
+struct Credentials {
     person: String,
     role: Option<String>,
 }
 
-async fn enter(session: Session, Query(Papers { person, role }): Query<Papers>) -> Result<()> {
+async fn sign_in(session: Session, Query(credentials): Query<Credentials>) -> Result<()> {
+    let Credentials { person, role } = credentials;
     session.sign_in(&*person, role).await
 }
 
-async fn leave(session: Session) -> Result<()> {
+async fn sign_out(session: Session) -> Result<()> {
     session.sign_out().await
 }
 
 fn notes() -> Model {
     let editor = || Grant::Role("editor".to_owned());
-    let theirs = || Some(Rule(vec![Grant::Owner, editor()]));
+    let owner_or_editor = || Some(Rule(vec![Grant::Owner, editor()]));
     let access = Access {
         owner: Some("userId".to_owned()),
         assign: Some(Rule(vec![editor()])),
-        read: theirs(),
-        create: theirs(),
-        update: theirs(),
-        destroy: theirs(),
+        read: owner_or_editor(),
+        create: owner_or_editor(),
+        update: owner_or_editor(),
+        destroy: owner_or_editor(),
         ..Access::default()
     };
     Model { access, ..Model::default() }
 }
 
 pub(crate) fn routes(server: Builder) -> std::result::Result<Builder, ModelError> {
-    server.route("/door", post(enter).delete(leave)).resource("note", notes())
+    server.route("/login", post(sign_in).delete(sign_out)).resource("note", notes())
 }
 
 #[tokio::main]

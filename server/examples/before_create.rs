@@ -1,6 +1,9 @@
-//! A resource with a say in what is created: `POST /ticket` is ours, all other verbs are
-//! ready-made, and what is created is pushed like anything else. A second resource gets an entry of
-//! its own: the news of records that are kept nowhere.
+//! A handler of its own for `POST /ticket` checks and completes each new record, as `beforeCreate`
+//! of Sails does. The other methods keep their built-in handlers, and the new record is pushed to
+//! subscribers as usual.
+//!
+//! The handler also publishes a change of the resource `dashboard`, whose records are not stored in
+//! the server.
 
 use std::io;
 
@@ -13,17 +16,17 @@ use backwire::server::Builder;
 use backwire::{Context, Error, Server};
 use serde_json::json;
 
-/// Refuses a ticket without a title, fills in what was left out, and tells whoever watches the
-/// desk.
+/// Refuses a ticket without a title, sets the default state, and publishes the title to the
+/// subscribers of the dashboard.
 async fn open_ticket(cx: Context, Json(mut ticket): Json<Attributes>) -> Result<Response, Error> {
     if ticket.get("title").is_none_or(|title| title == "") {
         let reason = json!({ "code": "E_NO_TITLE", "message": "a ticket has a title" });
         return Ok((StatusCode::BAD_REQUEST, Json(reason)).into_response());
     }
     ticket.entry("state").or_insert("open".into());
-    let bell = json!({ "rung_for": ticket["title"] });
+    let latest = json!({ "title": ticket["title"] });
     let reply = cx.create("ticket", ticket).await?;
-    cx.pubsub("desk")?.publish_update("bell", bell, None).await?;
+    cx.pubsub("dashboard")?.publish_update("latest_ticket", latest, None).await?;
     Ok(reply.into_response())
 }
 

@@ -1,9 +1,9 @@
-//! A chat with presence: `io({query: {name: 'Ann'}})` connects, `socket.get('/chat/lobby')` enters
-//! a room and returns who is there, and `socket.post('/chat/lobby', {text: 'Hi'})` says something
-//! to everybody else in it.
+//! A chat with presence. A client connects with its name: `io({query: {name: 'Ann'}})`. Over the
+//! socket, `GET /chat/lobby` enters a room and returns the names of those who are in it, and
+//! `POST /chat/lobby` with `{text: 'Hi'}` sends a message to all others in the room.
 //!
-//! The others get the events `message`, `entered` and `left`: with `socket.on` of a stock client,
-//! or with `Backwire.socket.on`.
+//! The others get the events `message`, `entered` and `left`: with `socket.on` of
+//! `socket.io-client`, or with `Backwire.socket.on` in a page with Backwire's runtime.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -54,7 +54,7 @@ async fn enter(
     Ok(Json(json!({ "entered": room, "present": present })))
 }
 
-/// A robot may talk over HTTP; only a socket can listen.
+/// Sends a message. A client without a socket may send one over HTTP, but cannot receive any.
 async fn say(
     cx: Context,
     Path(room): Path<String>,
@@ -65,7 +65,7 @@ async fn say(
     Ok(Json(message))
 }
 
-/// A name of a person who is in a room is theirs until they leave.
+/// Refuses a client whose name belongs to another one that is in a room.
 async fn connect(client: Client, presence: Presence) -> Result<(), &'static str> {
     let all = presence.0.lock().unwrap_or_else(PoisonError::into_inner);
     let name = client.handshake().query("name");

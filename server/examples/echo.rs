@@ -1,5 +1,5 @@
-//! One handler for HTTP and sockets: `socket.get('/echo', {message: 'hi there!'}, console.log)` and
-//! `curl 'localhost:1337/echo?message=hi'` are answered alike.
+//! One handler for HTTP and sockets. It answers `curl 'localhost:1337/echo?message=hi'`, and
+//! `io.socket.get('/echo', {message: 'hi there!'}, console.log)` of `sails.io.js`.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use backwire::{Client, Server};
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
-struct Said {
+struct Parameters {
     message: Option<String>,
 }
 
@@ -24,11 +24,11 @@ struct Echo {
 
 /// The data of a request over a socket is its body, as over HTTP.
 async fn echo(
-    Query(in_url): Query<Said>,
+    Query(in_url): Query<Parameters>,
     socket: Option<Client>,
-    in_body: Option<Json<Said>>,
+    in_body: Option<Json<Parameters>>,
 ) -> Json<Echo> {
-    let message = in_body.and_then(|Json(said)| said.message).or(in_url.message);
+    let message = in_body.and_then(|Json(body)| body.message).or(in_url.message);
     let over = if socket.is_some() { "a socket" } else { "HTTP" };
     Json(Echo { success: true, message, over })
 }

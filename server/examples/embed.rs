@@ -1,7 +1,7 @@
 //! An axum app with routes of its own, a layer, and Backwire below `/live`.
 //!
 //! A page of the app loads `/live/backwire.js` with `data-path="/live/socket.io/"`, and has models
-//! with urls like `/live/todo`. `POST /remind` shows how the app itself publishes.
+//! with urls like `/live/todo`. The route `POST /remind` publishes a change from the app itself.
 
 use std::io;
 

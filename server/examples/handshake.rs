@@ -1,4 +1,5 @@
-//! Who a client is, by a token that it sends when it connects: `io({auth: {token: 'ann-secret'}})`.
+//! Identifies a client by a token that it sends when it connects:
+//! `io({auth: {token: 'ann-secret'}})`.
 //!
 //! Members read all notes and write their own. A client without a token reads nothing, and a client
 //! with a wrong token is refused.
@@ -10,7 +11,7 @@ use backwire::model::{Model, ModelError};
 use backwire::server::Builder;
 use backwire::{Client, Context, Server};
 
-/// The person of each token. An app would ask its own store, or check a signature.
+/// The person of each token. A real app would look in its own store, or check a signature.
 const PERSONS: [(&str, &str); 2] = [("ann-secret", "ann"), ("bob-secret", "bob")];
 
 async fn connect(client: Client, _: Context) -> Result<(), String> {

@@ -1,5 +1,5 @@
-//! A session: the same count over HTTP and over the sockets of the same browser, until it is
-//! deleted. `socket.get('/visits', console.log)`, `curl -c jar -b jar localhost:1337/visits`.
+//! A session: `GET /visits` counts the visits of a browser, over HTTP and over its sockets.
+//! `DELETE /visits` begins again at zero. With curl: `curl -c jar -b jar localhost:1337/visits`.
 
 use std::io;
 

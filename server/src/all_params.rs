@@ -1,4 +1,4 @@
-//! All parameters of a request: Sails' `req.allParams()`, as an axum extractor.
+//! All parameters of a request, as an axum extractor: `req.allParams()` of Sails.
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::response::IntoResponse;
@@ -9,22 +9,25 @@ use backwire_records::change::Attributes;
 use crate::blueprints::Input;
 use crate::error::Error;
 
-/// The parameters in the path, in the body and in the query of a request. If a name is in several
-/// of them, the path takes precedence, and then the body.
+/// An axum extractor of all parameters of a request: those in the path, the body and the query. If
+/// a name is in several of them, the value in the path takes precedence, then that in the body.
 ///
-/// Parameters of the path and of the query are strings; `tags[]=a` and `user[name]=Ann` in the
-/// query are lists and objects. The body is a JSON object or a form; what a socket sends as the
-/// data of a request is its body.
+/// Parameters in the path and the query are strings; `tags[]=a` and `user[name]=Ann` in the query
+/// are a list and an object. The body is a JSON object or a form. The data of a request over a
+/// socket is its body.
+///
+/// If the query or the body cannot be read, the request is refused without a call of the handler.
 ///
 /// ```
 /// use axum::routing::get;
 /// use backwire::{AllParams, Server};
 ///
+/// // Answers `/greet/Ann`, `/greet?name=Ann`, and `/greet` with the data `{"name": "Ann"}`.
 /// async fn greet(AllParams(params): AllParams) -> String {
-///     format!("Hello {}!", params["name"].as_str().unwrap_or("you"))
+///     let name = params.get("name").and_then(|name| name.as_str());
+///     format!("Hello {}!", name.unwrap_or("you"))
 /// }
 ///
-/// // `/greet/Ann`, and over a socket or HTTP: `{"name": "Ann"}` to `/greet`.
 /// let server = Server::builder().route("/greet/{name}", get(greet)).route("/greet", get(greet));
 /// ```
 #[derive(Debug, Clone, Default)]

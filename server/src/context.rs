@@ -126,7 +126,8 @@ impl Context {
         self.publisher().pubsub(resource)
     }
 
-    /// Subscribes the caller to a room of any name. Without a socket this does nothing.
+    /// Adds the caller's socket to a room of any name, to which [`broadcast`](Self::broadcast)
+    /// sends events. A request over HTTP has no socket, and then this does nothing.
     pub fn listen(&self, room: &str) {
         self.client.iter().for_each(|client| client.listen(room));
     }
@@ -137,7 +138,7 @@ impl Context {
         self.publisher().broadcast(room, event, data, self.client())
     }
 
-    /// Sends an event to all clients except the caller.
+    /// Sends an event to all clients except the caller: see [`Publisher::broadcast_to_all`].
     pub fn broadcast_to_all(&self, event: &str, data: &impl Serialize) -> Result<()> {
         self.publisher().broadcast_to_all(event, data, self.client())
     }
@@ -152,7 +153,9 @@ impl Context {
         self.client.as_ref()
     }
 
-    /// Returns the identity that the caller has proved by [signing in](crate::Session::sign_in).
+    /// Returns the person and the roles of the caller: those of its session after
+    /// [`Session::sign_in`](crate::Session::sign_in), of [`Client::sign_in`], or of the token of a
+    /// site. `person` is `None` if the caller has not signed in.
     pub async fn principal(&self) -> Result<Principal> {
         self.private_response.iter().for_each(PrivateResponse::set);
         match (&self.client, self.session.id()) {
@@ -171,7 +174,7 @@ impl Context {
         caller::sign_out_everywhere(&self.shared, &person).await
     }
 
-    /// Returns which records of a resource the caller may access. No access is an error.
+    /// Returns which records of a resource the caller may access. It is an error if there are none.
     pub async fn access_scope(
         &self,
         resource: &Resource,
@@ -183,7 +186,7 @@ impl Context {
         caller::access_scope(&self.shared, resource, &self.principal().await?, operation)
     }
 
-    /// Returns the request's `Idempotency-Key`.
+    /// Returns the idempotency key of the request: its header `Idempotency-Key`.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }

@@ -66,16 +66,20 @@ pub enum Error {
         supported: &'static str,
     },
     /// A name that cannot be the name of a resource.
-    #[error("{0:?} cannot be a resource")]
+    #[error(
+        "{0:?} cannot be the name of a resource: use up to 64 of a-z, 0-9, _ and -, a letter first, and not the name of a route of the server"
+    )]
     InvalidResourceName(String),
     /// A request over a socket without a valid url.
-    #[error("a request has a url, and it starts with /")]
+    #[error(
+        "the url of the request is missing or invalid: it has to be a string that starts with /"
+    )]
     BadUrl,
     /// A request for Socket.IO with an ambiguous parameter.
     #[error("the parameter {0:?} of the query is repeated or encoded; give it once, as plain text")]
     AmbiguousQuery(&'static str),
-    /// A verb or an event that the server does not handle.
-    #[error("{0} is not understood here")]
+    /// A method or an event that the server does not support here.
+    #[error("{0} is not supported here")]
     UnknownVerb(String),
     /// An event with attachments.
     #[error(
@@ -83,7 +87,7 @@ pub enum Error {
     )]
     Binary,
     /// An update or a destroy without the id of a record.
-    #[error("this is about one record: its id has to be in the url, or as {0:?} in the body")]
+    #[error("the id of the record is missing: send it in the url, or as {0:?} in the body")]
     MissingId(String),
     /// A record is not associated with the named one.
     #[error("{}", not_associated(resource, id, attribute, member.as_ref()))]
@@ -101,7 +105,7 @@ pub enum Error {
     #[error(transparent)]
     BadCriteria(#[from] criteria::CriteriaError),
     /// The url and the body name different records.
-    #[error("the url is about {url} and the body about {body}")]
+    #[error("the url has the id {url}, but the body has {body}: send one id")]
     BadId {
         /// The id in the url.
         url: Id,
@@ -138,7 +142,7 @@ pub enum Error {
         limit: usize,
     },
     /// An invalid idempotency key.
-    #[error("an idempotency key is 1 to 255 visible ASCII characters")]
+    #[error("the idempotency key is invalid: it has to be 1 to 255 visible ASCII characters")]
     BadKey,
     /// One connection has too many requests in flight.
     #[error(
@@ -207,7 +211,7 @@ pub enum Error {
         limit: usize,
     },
     /// Publishing over HTTP is not enabled.
-    #[error("POST /publish is off: the server was started without --api-key")]
+    #[error("POST /publish is off: set --api-key, or `api_key` in the configuration, to allow it")]
     NoApiKey,
     /// A request of a back end without a site or without a key.
     #[error("Missing query param 'site' or 'apiKey'.")]
@@ -217,27 +221,27 @@ pub enum Error {
     BadApiKey,
     /// A caller that is not the operator of the server.
     #[error(
-        "this is for the operator: show the key of --api-key, or call from the server's machine"
+        "only the operator of the server may do this: send the key of --api-key as `Authorization: Bearer KEY`, or call from the server's machine"
     )]
     OperatorOnly,
     /// A session cannot store this value, or stores a value of another type than requested.
-    #[error("{0:?} of the session: {1}")]
+    #[error("the session value {0:?} cannot be read or stored: {1}")]
     Session(String, String),
     /// A page that may not use this server.
     #[error(
-        "pages of {0} may not use this server: --origin {0}, or `origins` in its configuration, allows them. \
-         For a site of the push service, name the origin in `origins` of the site"
+        "pages of {0} may not use this server: allow them with --origin {0}, or `origins` in its configuration. \
+         For a site of the push service, add the origin to `origins` of the site"
     )]
     Origin(String),
     /// A page that may use only the sites that allow its origin.
     #[error(
-        "pages of {0} may connect to their site, and use nothing else of this server: --origin {0}, or \
-         `origins` in its configuration, allows them everything"
+        "pages of {0} may connect to their site, and use nothing else of this server: allow them everything with \
+         --origin {0}, or `origins` in its configuration"
     )]
     SitesOnly(String),
     /// A request for a host that the server does not allow.
     #[error(
-        "the host {0} is not allowed: --allowed-host {0}, or `allowed_hosts` in the configuration, allows it"
+        "the host {0} is not allowed: allow it with --allowed-host {0}, or `allowed_hosts` in the configuration"
     )]
     Host(String),
     /// A request without a valid host, or with two hosts.
@@ -260,11 +264,11 @@ pub enum Error {
     /// A record with an id, of a resource whose ids the server generates.
     #[error("the server generates the ids of {0}: send the record without an id")]
     GeneratedId(Resource),
-    /// A handler's answer cannot be passed on over a socket.
-    #[error("the answer cannot be passed on: {0}")]
+    /// A handler's answer or event cannot be sent over a socket.
+    #[error("the answer or event of the handler cannot be sent: {0}")]
     BadAnswer(String),
     /// The client of a socket wants no session, and the handler needs one.
-    #[error("this needs a session: connect without the header nosession")]
+    #[error("this request needs a session: connect without the header nosession")]
     NoSession,
     /// A client has not acked an event of a handler.
     #[error("{0}")]

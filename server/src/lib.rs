@@ -1,5 +1,9 @@
 //! The push server that makes Backbone apps live.
 //!
+//! In this documentation the *runtime* is Backwire's client in a page (`backwire.js`), and a *stock
+//! client* is any other client, such as `socket.io-client` or `sails.io.js`. A *handler* is a
+//! handler of axum.
+//!
 //! Modules in reading order:
 //!
 //! - the crate `backwire-records`, here as [`change`], [`mod@write`], [`model`], [`criteria`],

@@ -35,9 +35,9 @@
 //!
 //! `publish_create`, `publish_update` and `publish_destroy` append an entry to the log of the
 //! resource and do not change its records. So they reach every kind of client in the order of all
-//! changes, our runtime with positions, and a client that was away receives them when it comes
-//! back. [`publish`](Pubsub::publish) and [`broadcast`](Publisher::broadcast) are not stored: they
-//! are sent once, to the clients that are connected. `publish` is for stock clients alone.
+//! changes, and a page with Backwire's runtime that was away receives them when it comes back.
+//! [`publish`](Pubsub::publish) and [`broadcast`](Publisher::broadcast) are not stored: they are
+//! sent once, to the clients that are connected. `publish` is for stock clients alone.
 
 mod publisher;
 

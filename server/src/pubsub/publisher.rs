@@ -1,4 +1,4 @@
-//! The publisher, which also works without a request.
+//! The publisher, which works inside and outside of requests.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,8 +20,11 @@ use crate::push_backlog::PushBacklog;
 use crate::shared::Shared;
 use crate::socket::{Client, Sockets};
 
-/// Publishes to clients, also without a request: see
-/// [`Server::publisher`](crate::Server::publisher). It does not keep a server from stopping.
+/// Publishes changes and sends events to clients, inside and outside of requests.
+///
+/// A handler takes it as an argument or from [`Context::publisher`](crate::Context::publisher).
+/// Other code gets it from [`Server::publisher`](crate::Server::publisher) or
+/// [`Handle::publisher`](crate::Handle::publisher). It does not keep a server from stopping.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     engine: Weak<dyn Engine>,
@@ -46,12 +49,14 @@ impl Publisher {
     }
 
     /// Sends an event to all clients that [`listen`](Client::listen) to a room, except the omitted
-    /// one, at all servers that share the store. The name of the event has 1 to 256 bytes, and is
-    /// none of those that Socket.IO clients emit themselves, such as `connect`.
+    /// one, at all servers that share the store. The event is not stored: a client that is not
+    /// connected does not get it later.
     ///
-    /// A stock client has `socket.on(event, …)` for it, and a page with our runtime
-    /// `Backwire.socket.on(event, …)`. The event is not stored: a client that is not connected does
-    /// not get it later.
+    /// A stock client receives it with `socket.on(event, …)`, and a page with Backwire's runtime
+    /// with `Backwire.socket.on(event, …)`.
+    ///
+    /// It is an error if the name of the event does not have 1 to 256 bytes, if Socket.IO clients
+    /// emit that event themselves (such as `connect`), or if the data cannot be JSON.
     pub fn broadcast(
         &self,
         room: &str,
@@ -89,37 +94,39 @@ impl Publisher {
         Ok(())
     }
 
-    /// Sends an event to one client, like [`broadcast`](Self::broadcast). A client that has too
-    /// much unread is disconnected.
+    /// Sends an event to one client, like [`broadcast`](Self::broadcast). A client that reads too
+    /// slowly, so that too much output waits for it, is disconnected.
     pub fn emit(&self, client: &Client, event: &str, data: &impl Serialize) -> Result<()> {
         event_name::check(event)?;
         self.sockets.send_event(std::slice::from_ref(client), event, &*to_json(data)?);
         Ok(())
     }
 
-    /// Sends an event to a stock client, and returns the first value of its ack, or null if it has
-    /// none. It is an error if there is no ack in this time, or if the connection ends before.
+    /// Sends an event to a stock client, and returns the first value of its ack, or null if the ack
+    /// has no value. It is an error if no ack arrives within the timeout, or if the connection ends
+    /// before.
     ///
-    /// The runtime of Backwire acks no events, so a page that uses it has to send a request.
+    /// Backwire's runtime acks no events, so this is an error for a page that uses it. Such a page
+    /// has to send a request instead.
     pub async fn emit_with_ack(
         &self,
         client: &Client,
         event: &str,
         data: &impl Serialize,
-        time: Duration,
+        timeout: Duration,
     ) -> Result<Value> {
         event_name::check(event)?;
         let data = to_json(data)?;
-        self.sockets.request(&self.environment, client, event, &data, time).await
+        self.sockets.request(&self.environment, client, event, &data, timeout).await
     }
 
-    /// Returns all clients of this server, except those of the push service that are in the
-    /// namespace of their site.
+    /// Returns the clients that are connected to this server now, except those of the push service
+    /// that are in the namespace of their site.
     pub fn clients(&self) -> Vec<Client> {
         self.sockets.all()
     }
 
-    /// Returns the client of this server with this [id](Client::id).
+    /// Returns the client with this [id](Client::id), if it is connected to this server.
     pub fn client(&self, id: &str) -> Option<Client> {
         self.sockets.all().into_iter().find(|client| **client.id() == *id)
     }

@@ -27,7 +27,8 @@ use crate::settings::{
 use crate::sites::{InvalidSite, Site};
 use crate::socket::Client;
 
-/// A server that has not been started.
+/// Configures and starts a server. [`Server::builder`] creates it. [`bind`](Self::bind) starts the
+/// server on its own listener, and [`build`](Self::build) returns a router for an axum app.
 #[derive(Default)]
 pub struct Builder {
     settings: Settings,
@@ -52,7 +53,8 @@ macro_rules! define_methods {
             $($facets:tt)*
         }
     )+) => {
-        /// The settings with one value or a list. A configuration file has them as well.
+        /// The methods for settings that are a value or a list. A configuration file has a key for
+        /// each.
         impl Builder {
             $(
                 #[doc = concat!($verb, " [`", stringify!($name), "`](Settings::", stringify!($name), ").")]
@@ -104,7 +106,8 @@ impl Builder {
         Self { settings, ..self }
     }
 
-    /// Sets how much of each log and of the ledger is kept.
+    /// Sets how much is kept of the log of each resource, and of the ledger, which has the
+    /// idempotency keys.
     pub fn window(mut self, window: Window) -> Self {
         let Window { count, bytes, age, ledger_age, ledger_bytes } = window;
         let settings = &mut self.settings;
@@ -157,7 +160,7 @@ impl Builder {
         self
     }
 
-    /// Sets whether undeclared resources exist.
+    /// Sets whether resources that are not declared exist.
     pub fn undeclared(mut self, undeclared: Undeclared) -> Self {
         self.settings.models.undeclared(undeclared);
         self
@@ -175,7 +178,8 @@ impl Builder {
         self
     }
 
-    /// Sets the number of this server in the ids of messages.
+    /// Sets the number of this server in the ids of messages: `flakeid` in a configuration file.
+    /// Servers that share a store need different numbers.
     pub fn flake(mut self, flake: Flake) -> Self {
         self.settings.flake = flake;
         self
@@ -187,19 +191,19 @@ impl Builder {
         self
     }
 
-    /// Sets how many requests one connection may have in flight.
+    /// Sets how many requests one connection may have in flight (`requests_in_flight`).
     pub fn in_flight(mut self, requests: usize) -> Self {
         self.settings.limits.requests_in_flight = requests;
         self
     }
 
-    /// Sets how many packets may wait for one client to read them.
+    /// Sets how many packets may wait until one client reads them (`unread_packets`).
     pub fn unread(mut self, packets: usize) -> Self {
         self.settings.limits.unread_packets = packets;
         self
     }
 
-    /// Sets how long a client may read nothing of its output.
+    /// Sets how long a client may read nothing while output waits for it. Then it is disconnected.
     pub fn write_deadline(mut self, deadline: Duration) -> Self {
         self.settings.limits.write_deadline = deadline;
         self
@@ -208,26 +212,31 @@ impl Builder {
     /// Adds a route, over HTTP and sockets alike. Its handler may take a
     /// [`Context`](crate::Context).
     ///
-    /// Requests of one socket begin in the order of their arrival, when all earlier writes have
-    /// been answered. Later requests do not wait for a handler of `GET` or `HEAD`, so a slow one
-    /// delays nothing, and it may see later writes; at most 16 run at a time for one socket. They
-    /// wait for a handler of any other method, see [`concurrent_route`](Self::concurrent_route).
+    /// The server begins the requests of one socket in the order of their arrival. Later requests
+    /// do not wait for a handler of `GET` or `HEAD`. So a slow one delays no other request, and may
+    /// see later writes; at most 16 run at a time for one socket. Later requests wait for a handler
+    /// of any other method; [`concurrent_route`](Self::concurrent_route) avoids that.
     pub fn route(mut self, path: &str, handler: MethodRouter) -> Self {
         self.routes = self.routes.add(path, handler);
         self
     }
 
     /// Adds a route like [`route`](Self::route), but no request of the same socket waits for its
-    /// handlers, whatever their methods. For a handler that takes long, such as one that sends mail
-    /// or asks another server. What it writes has no order with later writes of the socket.
+    /// handlers, whatever their methods. It is for handlers that take long, such as one that sends
+    /// mail or requests another server. Their writes may be committed after later writes of the
+    /// socket.
     pub fn concurrent_route(mut self, path: &str, handler: MethodRouter) -> Self {
         self.routes = self.routes.add_concurrent(path, handler);
         self
     }
 
     /// Sets a function that is called for each client that connects over a socket, before it can
-    /// send a request. An error refuses the client: its text is the message of the client's
-    /// `connect_error`. The client can be sent events as soon as the function has returned.
+    /// send a request. Events can be sent to the client as soon as the function has returned.
+    ///
+    /// An error refuses the client. Its text is the message of the `connect_error` of a stock
+    /// client. Begin it with a code, such as `E_TOKEN: …`: for a text that begins with `E_` a page
+    /// with Backwire's runtime stops and fires `refused`. After any other text it tries to connect
+    /// again.
     ///
     /// ```
     /// use backwire::{Client, Context, Server};
@@ -235,7 +244,7 @@ impl Builder {
     /// async fn connect(client: Client, _: Context) -> Result<(), String> {
     ///     match client.handshake().query("room") {
     ///         Some(room) => Ok(client.listen(&room)),
-    ///         None => Err("name a room".to_owned()),
+    ///         None => Err("E_BAD_URL: the query has no room".to_owned()),
     ///     }
     /// }
     ///
@@ -265,9 +274,9 @@ impl Builder {
         self
     }
 
-    /// Replaces the handlers of some verbs of a resource or its records: `/todo`, `/todo/{id}`. The
-    /// other verbs keep their handlers. The new handlers also answer the url with another spelling,
-    /// such as `/Todo/`.
+    /// Replaces the handlers of some HTTP methods of a resource or its records: `/todo`,
+    /// `/todo/{id}`. The other methods keep their handlers. The new handlers also answer other
+    /// spellings of the url, such as `/Todo/`.
     ///
     /// A commit of a handler is logged and pushed like every other write:
     ///
@@ -287,17 +296,18 @@ impl Builder {
     /// let server = Server::builder().override_route("/todo", post(create));
     /// ```
     ///
-    /// An update may arrive as `PUT` and as `PATCH`, which our runtime sends: give both a handler.
-    /// The resource has no shortcuts, which would bypass its handlers.
+    /// An update arrives as `PUT` or, from Backwire's runtime, as `PATCH`: give both a handler. The
+    /// resource has no shortcuts, such as `/todo/create`, because they would bypass its handlers.
     ///
-    /// A request with an `Idempotency-Key` may arrive again. The handler should make the same write
-    /// of it each time, or the repeat is refused as another request.
+    /// A request with an `Idempotency-Key` may arrive again. If the handler then makes another
+    /// write than the first time, the request is refused.
     pub fn override_route(mut self, path: &str, handlers: MethodRouter) -> Self {
         self.routes = self.routes.add_override(path, handlers);
         self
     }
 
-    /// Sets a custom engine. The function gets the sender that the engine sends each change to.
+    /// Stores the records in an engine of your own instead of the [`store`](Self::store). The
+    /// function opens the engine. The engine has to send each committed change to the [`Tail`].
     pub fn engine<F>(mut self, open: F) -> Self
     where
         F: FnOnce(Tail) -> Result<Arc<dyn Engine>, engine::Error> + Send + 'static,
@@ -320,13 +330,13 @@ impl Builder {
     /// in an app of yours, and its handle. The tasks of the server run in the background until
     /// [`Handle::shutdown`].
     ///
-    /// The router has a fallback and nothing else. So the routes of an app that it is merged with
-    /// come first, and all other requests are answered by the server: a path that names no resource
-    /// gets a 404. axum allows one fallback in merged routers; nested, the router answers only
-    /// below its path. [`without_fallback`](Self::without_fallback) gives it routes instead.
+    /// The router is a fallback and has no routes. If it is merged with an app, the routes of the
+    /// app come first, and the server answers all other requests: a path that names no resource is
+    /// a 404. If it is nested, it answers only below its path. axum allows one fallback in merged
+    /// routers; [`without_fallback`](Self::without_fallback) gives the router routes instead.
     ///
     /// Serve the app with [`Handle::serve`], or with another server for axum. `host` and `port` of
-    /// the settings have no effect. Call this in the runtime of tokio that the server shall run in.
+    /// the settings have no effect. The server runs in the runtime of tokio that this is called in.
     pub async fn build(self) -> Result<(Router, Handle), StartError> {
         let started = self.start().await?;
         started.log(None);

@@ -29,9 +29,9 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long each other step of a shutdown may take.
 const SHUTDOWN_STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A running server without a listener of its own: its [`Builder::build`](super::Builder::build)
-/// returns it beside the router. Clones are handles of the same server. If all are dropped, the
-/// server runs on.
+/// A handle of a running server. [`Builder::build`](super::Builder::build) returns it with the
+/// router, and [`Server::handle`](super::Server::handle) returns that of a server with a listener.
+/// Clones are handles of the same server. If all are dropped, the server goes on.
 ///
 /// ```
 /// use axum::Router;
@@ -97,21 +97,20 @@ impl Handle {
         self.0.publisher.clone()
     }
 
-    /// Returns the clients that are connected to this server now. Clients of sites are not among
-    /// them.
+    /// Returns the clients that are connected to this server now, as
+    /// [`Publisher::clients`] does.
     pub fn sockets(&self) -> Vec<Client> {
         self.0.sockets.all()
     }
 
-    /// Serves an app that contains the router, with all limits on connections of a Backwire server:
-    /// the numbers of connections in total and of each address, the deadlines of heads, bodies,
-    /// answers and idle connections, and the memory of heads. They are for the routes of the app as
-    /// well. Its handlers may extract a `ConnectInfo<SocketAddr>`. The protocol is HTTP/1.1 without
-    /// TLS.
+    /// Serves an app that contains the router, over HTTP/1.1 without TLS. All limits on connections
+    /// apply, also to the routes of the app: the numbers of connections in total and of each
+    /// address, the deadlines of request heads, bodies, responses and idle connections, and the
+    /// memory of request heads. Handlers of the app may extract a `ConnectInfo<SocketAddr>`.
     ///
     /// Nothing happens until the returned value is awaited. It resolves after a
     /// [`shutdown`](Self::shutdown), when all connections have ended. An error means that the
-    /// server had been shut down before.
+    /// server was shut down before.
     pub fn serve(&self, listener: TcpListener, app: Router) -> Serve {
         Serve { handle: self.clone(), listener, app, tells_peer: true, signal: None }
     }
@@ -130,7 +129,7 @@ impl Handle {
     /// of that time, each when its requests are answered: the clients connect to the other servers.
     /// A server alone ends all of them at once.
     ///
-    /// It goes on if the future is dropped. Later calls wait for the first.
+    /// The shutdown goes on if the future is dropped. Later calls wait for the first one.
     pub async fn shutdown(&self) {
         if let Some(parts) = self.0.parts.lock().take() {
             let running = Arc::clone(&self.0);
@@ -190,7 +189,7 @@ pub struct Serve {
     handle: Handle,
     listener: TcpListener,
     app: Router,
-    /// Whether handlers of the app may ask for the address of the peer.
+    /// Whether handlers of the app may extract the address of the peer.
     tells_peer: bool,
     signal: Option<BoxFuture<'static, ()>>,
 }

@@ -60,7 +60,7 @@ async fn write_without_an_id_is_refused_and_the_message_names_the_places_for_it(
     for verb in ["PUT", "PATCH", "DELETE"] {
         let (status, body) = ask(&server, verb, "/todo", json!({ "done": true })).await;
         let message =
-            "this is about one record: its id has to be in the url, or as \"id\" in the body";
+            "the id of the record is missing: send it in the url, or as \"id\" in the body";
         let refused = json!({ "code": "E_NO_ID", "message": message, "field": "id" });
         assert_eq!((status, body), (400, refused), "{verb}");
     }

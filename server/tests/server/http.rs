@@ -316,7 +316,7 @@ async fn foreign_host_name_is_refused() {
     let evil = format!("evil.example:{}", server.addr().port());
     let refusal = json!({
         "code": "E_HOST",
-        "message": format!("the host {evil} is not allowed: --allowed-host {evil}, or `allowed_hosts` in the configuration, allows it"),
+        "message": format!("the host {evil} is not allowed: allow it with --allowed-host {evil}, or `allowed_hosts` in the configuration"),
         "field": "host",
     });
     assert_eq!(asked_as(&server, &evil).await, (421, refusal));

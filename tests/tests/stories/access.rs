@@ -22,16 +22,16 @@ fn page(server: &str) -> String {
       let done = 0;
       notes.on('add remove', (note, list, {{add}}) => events.push((add ? '+' : '-') + note.get('text')));
       one.on('destroy', () => events.push('gone'));
-      const door = (method, papers) =>
-        fetch('{server}/door?' + papers, {{method, credentials: 'include'}}).then(() => {{ done += 1; }});
+      const login = (method, query) =>
+        fetch('{server}/login?' + query, {{method, credentials: 'include'}}).then(() => {{ done += 1; }});
       const texts = () => notes.pluck('text').sort().join();
     </script>"#
     )
 }
 
-async fn enter(page: &Page, papers: &str) {
-    page.run(&format!("done = 0; door('POST', '{papers}')")).await;
-    page.until("done === 1", "the door to open".to_owned()).await;
+async fn sign_in(page: &Page, credentials: &str) {
+    page.run(&format!("done = 0; login('POST', '{credentials}')")).await;
+    page.until("done === 1", "the sign-in".to_owned()).await;
     page.run("Backwire.disconnect(); Backwire.connect(); notes.fetch()").await;
 }
 
@@ -50,9 +50,9 @@ async fn page_shows_only_notes_that_its_user_may_read() {
     let url = format!("{}/index.html", pages.origin());
     let (ann, bob) = tokio::join!(browser.open(&url), browser.open(&url));
     let eve = browser.open(&url).await;
-    enter(&ann, "person=ann").await;
-    enter(&bob, "person=bob").await;
-    enter(&eve, "person=eve&role=editor").await;
+    sign_in(&ann, "person=ann").await;
+    sign_in(&bob, "person=bob").await;
+    sign_in(&eve, "person=eve&role=editor").await;
     ann.run("notes.create({text: 'Milk'}); notes.create({text: 'Eggs'})").await;
     bob.run("notes.create({text: 'Beer'})").await;
     shows(&ann, "Eggs,Milk").await;
@@ -65,9 +65,9 @@ async fn page_shows_only_notes_that_its_user_may_read() {
     shows(&ann, "Eggs").await;
     ann.until("events.includes('gone')", "the one note to be gone".to_owned()).await;
     shows(&bob, "Beer,Milk").await;
-    eve.run("door('POST', 'person=eve')").await;
+    eve.run("login('POST', 'person=eve')").await;
     shows(&eve, "").await;
-    ann.run("door('DELETE')").await;
+    ann.run("login('DELETE')").await;
     shows(&ann, "").await;
     let events = ann.value("events.join()").await;
     assert_eq!(events, "+Milk,+Eggs,-Milk,gone,-Eggs");

@@ -1,4 +1,4 @@
-//! What requests of a socket take from its handshake.
+//! The handshake of a client, and what the requests of its socket take from it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(in crate::socket) fn auth_to_keep(
         Some(auth) if auth.len() > MAX_AUTH_BYTES => {
             let size = auth.len();
             Err(format!(
-                "E_TOO_LARGE: the auth has {size} bytes, and the limit is {MAX_AUTH_BYTES}"
+                "E_TOO_LARGE: the auth has {size} bytes, at most {MAX_AUTH_BYTES} are allowed"
             ))
         }
         auth => Ok(auth.map(Into::into)),
@@ -41,15 +41,17 @@ impl<'a> Handshake<'a> {
     }
 
     /// Returns the decoded value of a parameter in the query of that request: the option `query` of
-    /// `socket.io-client`. If it is there several times, the first one counts.
+    /// `socket.io-client`. If the parameter is repeated, the first one counts.
     pub fn query(self, name: &str) -> Option<String> {
         let query = self.0.socket.handshake().uri.query()?;
         let mut parameters = url::form_urlencoded::parse(query.as_bytes());
         parameters.find_map(|(key, value)| (key == name).then(|| value.into_owned()))
     }
 
-    /// Returns the auth of the client's CONNECT, up to 8 KiB: the option `auth` of
-    /// `socket.io-client` 3 and later.
+    /// Returns the auth of the client's CONNECT packet: the option `auth` of `socket.io-client` 3
+    /// and later. A client whose auth has more than 8 KiB is refused.
+    ///
+    /// A page with Backwire's runtime that belongs to no site has no values of its own in it.
     pub fn auth(self) -> Option<Value> {
         serde_json::from_str(self.0.connection.auth.as_deref()?).ok()
     }

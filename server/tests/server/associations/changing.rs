@@ -51,9 +51,9 @@ async fn members_are_added_removed_and_replaced() {
             413,
             "the body has 1001 ids, at most 1000 are allowed: send less at a time",
         ),
-        ("PATCH", "/user/1/pets", json!([1]), 405, "PATCH is not understood here"),
-        ("DELETE", "/user/1/pets", json!([1]), 405, "DELETE is not understood here"),
-        ("PUT", "/pet/1/owner", json!([1]), 405, "PUT is not understood here"),
+        ("PATCH", "/user/1/pets", json!([1]), 405, "PATCH is not supported here"),
+        ("DELETE", "/user/1/pets", json!([1]), 405, "DELETE is not supported here"),
+        ("PUT", "/pet/1/owner", json!([1]), 405, "PUT is not supported here"),
     ] {
         let (actual, refused) = ask(&server, verb, path, data).await;
         assert_eq!((actual, &refused["message"]), (status, &json!(message)), "{verb} {path}");
