@@ -73,9 +73,12 @@ fn parameters(
     cx: &Context,
     resource: &Resource,
     model: &Model,
-    query: Vec<(String, String)>,
-    data: Attributes,
+    mut query: Vec<(String, String)>,
+    mut data: Attributes,
 ) -> Result<Parameters> {
+    if model.conventions.are_of_sails() {
+        read_limit_of_sails(&mut query, &mut data);
+    }
     let parameters = Parameters::read(query, data)?;
     for name in model.ignored(&parameters) {
         if cx.shared().ignored_parameters.is_new((resource.clone(), name.to_owned())) {
@@ -87,6 +90,14 @@ fn parameters(
         }
     }
     Ok(parameters)
+}
+
+/// Replaces the limit -1, which means none in Sails.
+fn read_limit_of_sails(query: &mut [(String, String)], data: &mut Attributes) {
+    let in_query = query.iter_mut().filter(|(name, limit)| name == "limit" && limit == "-1");
+    in_query.for_each(|(_, limit)| *limit = u32::MAX.to_string());
+    let in_data = data.get_mut("limit").filter(|limit| limit.as_i64() == Some(-1));
+    in_data.into_iter().for_each(|limit| *limit = u32::MAX.into());
 }
 
 /// Returns the associations to populate: those of the request, or else those of the model.

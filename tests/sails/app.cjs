@@ -1,7 +1,7 @@
 // A small Sails 1.5 app, started with `PORT=… node tests/sails/app.cjs`
 // --------------------------------------------------------------------
 //
-// `tests/examples/sails_fixtures.rs` is the same app with Backwire. `compare.mjs` starts both.
+// `tests/tests/stories/sails/fixtures.rs` is the same app with Backwire. `compare.mjs` starts both.
 
 'use strict';
 

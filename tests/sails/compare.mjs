@@ -4,8 +4,8 @@
 // Random requests over HTTP and over the sockets of an unmodified sails.io.js go to both servers.
 // Statuses, answers and pushes are compared. Each difference has to be one of `differences.mjs`.
 //
-// `BACKWIRE_SEED` repeats a run. `STEPS` is the number of steps. `SHOW=1` prints all differences, and
-// `SHOW=2` whole answers.
+// `BACKWIRE_SEED` repeats a run. `STEPS` is the number of steps. `SHOW=1` prints all differences,
+// and `SHOW=2` whole answers.
 
 import {spawn} from 'node:child_process';
 import {createRequire} from 'node:module';
@@ -28,21 +28,8 @@ class Ended extends Error {}
 
 // A server under test, with two sockets and a plain HTTP client.
 class Party {
-  static async start(name, command, args, env, ready) {
-    const party = new Party();
-    const child = spawn(command, args, {env: {...process.env, ...env}, stdio: ['ignore', 'pipe', process.env.SHOW ? 'inherit' : 'ignore']});
-    Object.assign(party, {name, child, sockets: []});
-    await new Promise((resolve, reject) => {
-      child.stdout.on('data', data => {
-        party.url ??= ready(String(data));
-        if (party.url) resolve();
-      });
-      child.once('exit', code => reject(new Error(`${name} has ended with code ${code}`)));
-    });
-    child.removeAllListeners('exit');
-    party.ended = new Promise(resolve => child.once('exit', resolve)).then(() => { throw new Ended(name); });
-    party.ended.catch(() => {});
-    return party;
+  constructor(name, url) {
+    Object.assign(this, {name, url, sockets: [], ended: new Promise(() => {})});
   }
 
   async connect() {
@@ -146,14 +133,26 @@ async function freePort() {
 async function sails() {
   const port = await freePort();
   const app = fileURLToPath(new URL('app.cjs', import.meta.url));
-  return Party.start('Sails', process.execPath, [app], {PORT: port}, text => text.includes('READY') && `http://localhost:${port}`);
+  const stdio = ['ignore', 'pipe', process.env.SHOW ? 'inherit' : 'ignore'];
+  const child = spawn(process.execPath, [app], {env: {...process.env, PORT: port}, stdio});
+  const party = new Party('Sails', `http://localhost:${port}`);
+  party.ended = new Promise(resolve => child.once('exit', resolve)).then(() => { throw new Ended(party.name); });
+  party.ended.catch(() => {});
+  party.kill = () => child.kill('SIGKILL');
+  const started = new Promise(resolve => child.stdout.on('data', data => String(data).includes('READY') && resolve()));
+  await Promise.race([started, party.ended]);
+  return party;
 }
 
-const backwire = () => Party.start('Backwire', process.env.BACKWIRE_FIXTURES, [], {}, text => /http:\S+/.exec(text)?.[0]);
+// The story that runs this script starts the server.
+async function backwire() {
+  const answer = await fetch(process.env.BACKWIRE_STARTER, {method: 'POST'});
+  return new Party('Backwire', await answer.text());
+}
 
 async function main() {
   const seed = Number(process.env.BACKWIRE_SEED ?? Math.floor(Math.random() * 2 ** 32));
-  const count = Number(process.env.STEPS ?? 800);
+  const count = Number(process.env.STEPS ?? 520);
   console.log(`BACKWIRE_SEED=${seed}`);
   const random = new Random(seed);
   const totals = {steps: 0, distinct: new Set(), same: 0, known: new Map(), unknown: [], crashes: 0};
@@ -195,7 +194,7 @@ async function story(random, totals) {
   } finally {
     for (const party of parties) {
       party.disconnect();
-      party.child.kill('SIGKILL');
+      party.kill?.();
     }
   }
 }

@@ -58,8 +58,12 @@ export const differences = [
     is: (step, found, {status}, backwire) => status === 404 && backwire.status === 400
   },
   {
-    about: 'A limit of -1 is none in Sails, and refused by Backwire',
-    is: ({url}, found, {status}, backwire) => url.includes('limit=-1') && isOk(status) && backwire.status === 400
+    about: 'Sails refuses to omit the key, and Backwire ignores it',
+    is: ({url}, found, {body}) => /omit=(\w+_)?id/.test(url) && body === 'E_INVALID_CRITERIA'
+  },
+  {
+    about: 'Sails compares any JSON values with < and >, and Backwire refuses objects and lists there',
+    is: ({url}, found, {status}, backwire) => /[<>]=?":[{[]/.test(url) && isOk(status) && backwire.status === 400
   },
   {
     about: 'A list of associated ids for a url without a record is E_INVALID_TARGET_RECORD_IDS in Sails, and 404 in Backwire',

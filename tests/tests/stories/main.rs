@@ -30,6 +30,7 @@ mod random_live;
 mod random_writes;
 mod refused;
 mod restart;
+mod sails;
 mod script_tag;
 mod several_servers;
 mod shared;

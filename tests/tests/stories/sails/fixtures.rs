@@ -1,7 +1,5 @@
-//! The app of `tests/sails/app.cjs` with Backwire, written with nothing but its public API: the
-//! comparison with Sails starts both.
+//! The app of `tests/sails/app.cjs` with Backwire, written with nothing but its public API.
 
-use std::io;
 use std::time::Duration;
 
 use axum::Json;
@@ -13,8 +11,7 @@ use backwire::change::Attributes;
 use backwire::error::Result;
 use backwire::model::{Conventions, Model, ModelError, Undeclared};
 use backwire::server::Builder;
-use backwire::settings::Store;
-use backwire::{AllParams, Client, Publisher, Server, Session};
+use backwire::{AllParams, Client, Publisher, Session};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -98,7 +95,7 @@ async fn fail() -> Json<Attributes> {
     panic!("this handler fails")
 }
 
-pub(crate) fn app(server: Builder) -> std::result::Result<Builder, ModelError> {
+pub(super) fn app(server: Builder) -> std::result::Result<Builder, ModelError> {
     let hello = get("ok!").post("posted!").put("putted!").patch("patched!").delete("deleted!");
     let mut server = server
         .compat(Conventions::Sails)
@@ -129,14 +126,4 @@ pub(crate) fn app(server: Builder) -> std::result::Result<Builder, ModelError> {
         server = server.resource(name, model)?;
     }
     Ok(server)
-}
-
-#[tokio::main]
-async fn main() -> io::Result<()> {
-    let server = app(Server::builder().port(0).store(Store::Memory)).map_err(io::Error::other)?;
-    let server = server.bind().await?;
-    println!("{}", server.url());
-    tokio::signal::ctrl_c().await?;
-    server.shutdown().await;
-    Ok(())
 }

@@ -1,0 +1,54 @@
+//! Backwire with `compat: sails` beside Sails 1.5 itself.
+
+mod fixtures;
+
+use std::process::Command;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::post;
+use backwire::Server;
+use backwire::settings::Store;
+use backwire_tests::paths;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+async fn start() -> Server {
+    let builder = Server::builder().port(0).store(Store::Memory);
+    let builder = fixtures::app(builder).expect("the models are valid");
+    builder.bind().await.expect("there is a free port")
+}
+
+/// Starts a service that starts a new server for each request, and stops the one before. It answers
+/// with the address of the server.
+async fn starter() -> String {
+    let current = Arc::new(Mutex::new(None::<Server>));
+    let restart = async move || {
+        let server = start().await;
+        let url = format!("http://{}", server.addr());
+        if let Some(former) = current.lock().await.replace(server) {
+            former.shutdown().await;
+        }
+        url
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let address = listener.local_addr().expect("it listens");
+    tokio::spawn(async { axum::serve(listener, Router::new().route("/", post(restart))).await });
+    format!("http://{address}/")
+}
+
+/// The app of `fixtures` and `tests/sails/app.cjs` get the same random requests. Their answers and
+/// pushes are the same, except those of known kinds.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_answers_and_pushes_as_sails_does() {
+    let starter = starter().await;
+    let mut script = Command::new("node");
+    script.arg("tests/sails/compare.mjs").current_dir(paths::root());
+    script.env("BACKWIRE_STARTER", starter);
+    let output = spawn_blocking(move || script.output()).await.expect("it does not panic");
+    let output = output.expect("Node.js 20 or later is installed, as the README asks");
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "the script prints the differences above");
+}
