@@ -6,7 +6,7 @@ use std::str::FromStr;
 use backwire_protocol::wire::header;
 use backwire_records::change::Attributes;
 use http::Method;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -95,9 +95,16 @@ pub(super) fn method(name: &str) -> Option<Method> {
     })
 }
 
-/// The characters that a browser escapes in a url, and those that it does not but that no url has.
-const ESCAPED: AsciiSet =
-    CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'\\').add(b'^').add(b'|');
+/// The characters that no url has, except control characters, which are refused.
+const ESCAPED: AsciiSet = AsciiSet::EMPTY
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'|');
 
 /// Returns the url as a browser would send it: clients of sockets put JSON and other texts in a
 /// query without escapes. Blanks at the end are dropped.

@@ -6,6 +6,7 @@ mod events;
 mod pairs;
 mod reading;
 mod subscriptions;
+mod values;
 
 use backwire::Server;
 use backwire::config::Config;

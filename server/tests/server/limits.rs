@@ -30,7 +30,7 @@ async fn every_refusal_over_a_socket_is_sent_as_the_ack() {
         (json!(["get"]), 400, "E_BAD_URL"),
         (json!(["get", { "url": 7 }]), 400, "E_BAD_URL"),
         (json!(["get", { "url": "todo" }]), 400, "E_BAD_URL"),
-        (json!(["get", { "url": "/to do" }]), 400, "E_BAD_URL"),
+        (json!(["get", { "url": "http://localhost/todo" }]), 400, "E_BAD_URL"),
         (json!(["fly", { "url": "/todo" }]), 405, "E_UNKNOWN_VERB"),
         (json!(["trace", { "url": "/todo" }]), 405, "E_UNKNOWN_VERB"),
         (json!(["put", { "url": "/todo", "data": {} }]), 400, "E_NO_ID"),

@@ -39,7 +39,7 @@ async fn send(server: &Server, method: &str, url: &str, body: Value) -> (u16, Va
 #[tokio::test]
 async fn create_is_200_and_missing_values_are_filled_in() {
     let server = sails().await;
-    let empty = json!({ "id": 1, "name": "", "email": "", "age": 0, "admin": false, "meta": null });
+    let empty = json!({ "id": 1, "name": "", "email": "", "age": 0, "admin": false, "meta": null, "pets": [] });
     assert_eq!(send(&server, "POST", "/person", json!({ "nope": 1 })).await, (200, empty));
     let rex = json!({ "name": "rex" });
     let whole =
@@ -47,8 +47,7 @@ async fn create_is_200_and_missing_values_are_filled_in() {
     assert_eq!(send(&server, "POST", "/animal", rex).await, (200, whole));
     let coerced = json!({ "id": "07", "age": "05", "admin": 1, "name": 5, "email": "" });
     let (status, record) = send(&server, "POST", "/person", coerced).await;
-    let stored =
-        json!({ "id": 7, "age": 5, "admin": true, "name": "5", "email": "", "meta": null });
+    let stored = json!({ "id": 7, "age": 5, "admin": true, "name": "5", "email": "", "meta": null, "pets": [] });
     assert_eq!((status, record), (200, stored));
     server.shutdown().await;
 }
