@@ -17,18 +17,25 @@ use backwire::{Client, Context, Error, Server};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The room and the name of each client that has entered one, by the id of the client.
+/// A client that has entered a room.
+struct Present {
+    room: String,
+    name: String,
+}
+
+/// The clients that have entered a room, by their ids.
 #[derive(Clone, Default)]
-struct Presence(Arc<Mutex<BTreeMap<Arc<str>, (String, String)>>>);
+struct Presence(Arc<Mutex<BTreeMap<Arc<str>, Present>>>);
 
 impl Presence {
     fn enter(&self, client: &Client, room: &str) -> Vec<String> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(Arc::clone(client.id()), (room.to_owned(), name_of(client)));
-        all.values().filter(|(of, _)| of == room).map(|(_, name)| name.clone()).collect()
+        let present = Present { room: room.to_owned(), name: name_of(client) };
+        all.insert(Arc::clone(client.id()), present);
+        all.values().filter(|it| it.room == room).map(|it| it.name.clone()).collect()
     }
 
-    fn leave(&self, client: &Client) -> Option<(String, String)> {
+    fn leave(&self, client: &Client) -> Option<Present> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(client.id())
     }
 }
@@ -69,14 +76,14 @@ async fn say(
 async fn connect(client: Client, presence: Presence) -> Result<(), &'static str> {
     let all = presence.0.lock().unwrap_or_else(PoisonError::into_inner);
     let name = client.handshake().query("name");
-    match name.is_some_and(|name| all.values().any(|(_, taken)| *taken == name)) {
+    match name.is_some_and(|name| all.values().any(|it| it.name == name)) {
         true => Err("E_NAME: this name is taken"),
         false => Ok(()),
     }
 }
 
 async fn disconnect(client: Client, cx: Context, presence: Presence) {
-    if let Some((room, name)) = presence.leave(&client) {
+    if let Some(Present { room, name }) = presence.leave(&client) {
         let left = json!({ "room": room, "name": name });
         cx.broadcast(&room, "left", &left).expect("the name of the event is allowed");
     }

@@ -98,7 +98,7 @@ impl Publisher {
     /// slowly, so that too much output waits for it, is disconnected.
     pub fn emit(&self, client: &Client, event: &str, data: &impl Serialize) -> Result<()> {
         event_name::check(event)?;
-        self.sockets.send_event(std::slice::from_ref(client), event, &*to_json(data)?);
+        self.sockets.send_event(std::slice::from_ref(client), event, &to_json(data)?);
         Ok(())
     }
 

@@ -93,8 +93,7 @@ impl Connection {
         dialect: Option<Dialect>,
         presence: Arc<Presence>,
         limits_reached: Arc<LimitMonitor>,
-        refused_page: Option<Origin>,
-        auth: Option<Box<str>>,
+        (refused_page, auth): (Option<Origin>, Option<Box<str>>),
         address: Option<IpAddr>,
         (input, output): (Arc<Input>, Arc<Output>),
     ) -> Self {

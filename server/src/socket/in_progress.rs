@@ -22,12 +22,8 @@ const MAX_CONCURRENT: usize = 16;
 /// An event and its answer.
 pub(super) type Reply = (BegunEvent, Result<Answer, Error>);
 
-/// What happened to an event.
-pub(super) enum Progress {
-    Answered(Reply),
-    /// The event has left the order.
-    LeftOrder,
-}
+/// The answer of an event, or `None` if the event has left the order.
+pub(super) type Progress = Option<Reply>;
 
 #[derive(Default)]
 pub(super) struct InProgress<'a> {
@@ -72,10 +68,10 @@ impl Stream for InProgress<'_> {
         if let Poll::Ready(Some(outcome)) = self.ordered.poll_next_unpin(cx) {
             self.turns.end();
             return Poll::Ready(Some(match outcome {
-                Outcome::Answered(reply) => Progress::Answered(reply),
-                Outcome::LeftOrder(answer) => {
+                Ok(reply) => Some(reply),
+                Err(answer) => {
                     self.concurrent.push(answer);
-                    Progress::LeftOrder
+                    None
                 }
             }));
         }
@@ -83,7 +79,7 @@ impl Stream for InProgress<'_> {
             Poll::Ready(None) if self.has_ordered() => Poll::Pending,
             reply => reply,
         };
-        Poll::Ready(ready!(reply).map(Progress::Answered))
+        Poll::Ready(ready!(reply).map(Some))
     }
 }
 
@@ -94,10 +90,8 @@ struct OrderedEvent<'a> {
     turn: Turn,
 }
 
-enum Outcome<'a> {
-    Answered(Reply),
-    LeftOrder(BoxFuture<'a, Reply>),
-}
+/// The answer of an event, or the future of the answer if the event has left the order.
+type Outcome<'a> = Result<Reply, BoxFuture<'a, Reply>>;
 
 impl<'a> Future for OrderedEvent<'a> {
     type Output = Outcome<'a>;
@@ -105,11 +99,11 @@ impl<'a> Future for OrderedEvent<'a> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<'a>> {
         let answer = self.answer.as_mut().expect("it is polled until it is done");
         if let Poll::Ready(reply) = answer.poll_unpin(cx) {
-            return Poll::Ready(Outcome::Answered(reply));
+            return Poll::Ready(Ok(reply));
         }
         if !self.turn.has_left() {
             return Poll::Pending;
         }
-        self.answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Outcome::LeftOrder(answer)))
+        self.answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Err(answer)))
     }
 }

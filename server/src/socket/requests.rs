@@ -118,8 +118,7 @@ impl Namespace for MainNamespace {
             dialect,
             presence,
             limits_reached,
-            refused_page,
-            auth_to_keep(auth)?,
+            (refused_page, auth_to_keep(auth)?),
             client_address(&socket.handshake().extensions),
             socket.buffers(),
         ));
@@ -378,7 +377,7 @@ impl SocketContext {
     /// Sends an answer, and counts its event as finished. If it cannot be sent yet, it becomes the
     /// last of `unsent`.
     fn finish(&self, client: &Client, progress: Progress, unsent: &mut Vec<AckReply>) {
-        let Progress::Answered((begun, answer)) = progress else { return };
+        let Some((begun, answer)) = progress else { return };
         let mut reply = (begun.event.ack, answer);
         let is_sent = unsent.is_empty() && self.try_send(client, &mut reply);
         client.connection.inbox.finish(begun);

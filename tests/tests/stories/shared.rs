@@ -44,11 +44,12 @@ impl Tabs {
         let (server, site) = Server::with_page(PAGE);
         let url = format!("{}/index.html{hash}", server.origin());
         let page = Browser::start().open(&url).await;
-        let handles = vec![page.session().window().await.unwrap()];
+        let handles = vec![page.session().window().await.expect("there is a window")];
         let mut tabs = Self { page, handles, _server: server, _site: site };
         while tabs.handles.len() < count {
             tabs.is_read().await;
-            tabs.handles.push(tabs.page.session().new_tab().await.unwrap());
+            tabs.handles
+                .push(tabs.page.session().new_tab().await.expect("the browser opens a tab"));
             tabs.show(tabs.handles.len() - 1).await;
             tabs.page.go(&url).await;
         }
@@ -62,7 +63,11 @@ impl Tabs {
 
     /// Makes a tab the current one.
     async fn show(&self, at: usize) -> &Page {
-        self.page.session().switch_to_window(self.handles[at].clone()).await.unwrap();
+        self.page
+            .session()
+            .switch_to_window(self.handles[at].clone())
+            .await
+            .expect("the tab is open");
         &self.page
     }
 
@@ -70,7 +75,9 @@ impl Tabs {
     async fn connections(&self) -> Vec<u64> {
         let mut all = Vec::new();
         for at in 0..self.handles.len() {
-            all.push(self.show(at).await.value("connections()").await.as_u64().unwrap());
+            all.push(
+                self.show(at).await.value("connections()").await.as_u64().expect("it is a count"),
+            );
         }
         all
     }
@@ -89,7 +96,7 @@ impl Tabs {
     async fn are_stored(&self, at: usize, titles: &[&str]) {
         let stored = self.show(at).await.answer("read('/todo')").await;
         let mut stored: Vec<_> =
-            stored.as_array().unwrap().iter().map(|todo| todo["title"].as_str().unwrap()).collect();
+            stored.as_array().into_iter().flatten().filter_map(|it| it["title"].as_str()).collect();
         stored.sort_unstable();
         assert_eq!(stored, titles);
     }
@@ -97,7 +104,7 @@ impl Tabs {
     async fn set_state(&self, state: &str) {
         let tools = self.page.session().cdp();
         let state = json!({ "state": state });
-        tools.send_raw("Page.setWebLifecycleState", state).await.unwrap();
+        tools.send_raw("Page.setWebLifecycleState", state).await.expect("Chromium knows it");
     }
 }
 
@@ -125,7 +132,7 @@ async fn without_web_locks_each_tab_has_a_connection() {
 async fn another_tab_leads_when_the_leader_is_closed() {
     let mut tabs = Tabs::open(3, "").await;
     tabs.add(1, "Milk").await;
-    tabs.show(0).await.session().close_window().await.unwrap();
+    tabs.show(0).await.session().close_window().await.expect("there is a window");
     tabs.handles.remove(0);
     tabs.add(1, "Eggs").await;
     tabs.add(0, "Bread").await;
