@@ -50,8 +50,13 @@ export class Live {
   learnRead(exchange, body, headers) {
     const answer = exchange.answer = new Answer(body, headers);
     if (!answer.isLive) return () => {};
+    // The page may change the records that it gets.
+    const parts = answer.isShaped && new Answer(copy(body), headers);
     const changes = this.store.learnRecords(answer);
-    return () => this._wasRead(exchange, answer, changes);
+    return () => {
+      this._wasRead(exchange, answer, changes);
+      if (parts) this.runtime.shareParts(parts, exchange.model);
+    };
   }
 
   // A target that was stopped meanwhile does not become live. Neither does a model that has read a
