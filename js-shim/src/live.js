@@ -140,6 +140,8 @@ export class Live {
     const known = records && !isLate && record ? this.store.remember(records, change) : change;
     const updateOthers = () => {
       this.store.wasWritten(model);
+      // A destroyed model may have been saved again.
+      if (!isLate) this._destroyed.delete(model);
       if (model && verb === DESTROYED) this._destroyed.add(model);
       else if (model && !isCollection(model) && exchange.isShownByModel) this.store.models.add(resource, id, model);
       this.applyChanges(resource, resource, [known], model);

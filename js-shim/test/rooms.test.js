@@ -328,3 +328,17 @@ test('a refresh whose answer covers less of the resource removes the other recor
   client.push('todo?{"less":1}', created(10, {id: 3, title: 'Jam'}));
   assert.deepEqual(todos.pluck('id'), [2, 3]);
 });
+
+test('a destroyed model that is saved again as a new record fires destroy when that is destroyed', () => {
+  const {client, todos} = startWithTodos();
+  const model = todos.get(1);
+  model.destroy();
+  client.wrote('todo/1', 6);
+  model.unset('id');
+  model.save();
+  client.wrote('todo/3', 7, {...milk, id: 3});
+  const events = eventsOf(model);
+  client.push('todo', destroyed(8, 3));
+  client.push('todo/3', destroyed(8, 3));
+  assert.deepEqual(events, ['destroy']);
+});
