@@ -342,3 +342,13 @@ test('a destroyed model that is saved again as a new record fires destroy when t
   client.push('todo/3', destroyed(8, 3));
   assert.deepEqual(events, ['destroy']);
 });
+
+test('a handler of resync that throws does not keep a list from being read again', context => {
+  const {Backwire, client} = startWithTodos();
+  const errors = [];
+  globalThis.reportError = error => errors.push(error.message);
+  context.after(() => { delete globalThis.reportError; });
+  Backwire.on('resync', () => { throw new Error('of the page'); });
+  client.listener.refresh('todo');
+  assert.deepEqual([client.asked, errors], [['GET /todo', 'GET /todo'], ['of the page']]);
+});
