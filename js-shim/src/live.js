@@ -54,6 +54,7 @@ export class Live {
     const parts = answer.isShaped && new Answer(copy(body), headers);
     const changes = this.store.learnRecords(answer);
     return () => {
+      if (this._isEnded) return;
       this._wasRead(exchange, answer, changes);
       if (parts) this.runtime.shareParts(parts, exchange.model);
     };
@@ -152,7 +153,7 @@ export class Live {
   // The page has aborted a request.
   wasAborted({model, isRead, body}) {
     if (isRead) this.setReading(model, false);
-    else if (model) this.store.wasAborted(model, body);
+    else this.store.wasAborted(model, body);
   }
 
   // Notes the resource and the collections of the model, for a rollback if the write is refused. A
