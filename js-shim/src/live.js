@@ -103,8 +103,9 @@ export class Live {
 
   read(query, replaces, answer, ids) {
     const {number, target} = Object.assign(query, {ids});
-    const hasOwnOrder = Boolean(this.targets.get(target).comparator);
-    this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, answer, ids));
+    const shown = this.targets.get(target);
+    // A handler of another target may have stopped this one.
+    this.decide(() => (shown ? this.queries.read(number, target, replaces, Boolean(shown.comparator), answer, ids) : this.queries.answered(0, answer, ids)));
   }
 
   // The ids of an answer. A model counts as a list of one record.

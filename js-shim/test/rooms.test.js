@@ -352,3 +352,16 @@ test('a handler of resync that throws does not keep a list from being read again
   client.listener.refresh('todo');
   assert.deepEqual([client.asked, errors], [['GET /todo', 'GET /todo'], ['of the page']]);
 });
+
+test('a list that is stopped by a handler of another list while it is read brings its records to the other', context => {
+  const errors = [];
+  globalThis.reportError = error => errors.push(error.message);
+  context.after(() => { delete globalThis.reportError; });
+  const {Backwire, Todos, client, todos} = startWithTodos();
+  const other = new Todos();
+  todos.once('change', () => Backwire.stop(other));
+  other.fetch();
+  client.read('todo', 6, [{...milk, title: 'Oat milk'}, eggs, {id: 3, title: 'Bread', done: false}]);
+  client.push('todo', created(7, {id: 4, title: 'Salt', done: false}));
+  assert.deepEqual([todos.pluck('id'), other.pluck('id'), errors], [[1, 2, 3, 4], [1, 2, 3], []]);
+});
