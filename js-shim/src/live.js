@@ -311,7 +311,7 @@ export class Live {
     this.runtime.leave(room);
     const targets = [...this.targets.of(resource).keys()];
     if (targets.some(isCollection)) return;
-    this.store.records.get(resource)?.keep(new Set(targets.map(model => String(model.id))));
+    this.store.records.get(resource)?.keep(new Set(targets.map(model => this.store.models.idOf(model) ?? String(model.id))));
     if (targets.length) return;
     this.store.records.delete(resource);
     this.store.models.forget(resource);

@@ -365,3 +365,17 @@ test('a list that is stopped by a handler of another list while it is read bring
   client.push('todo', created(7, {id: 4, title: 'Salt', done: false}));
   assert.deepEqual([todos.pluck('id'), other.pluck('id'), errors], [[1, 2, 3, 4], [1, 2, 3], []]);
 });
+
+test('the record of a model with another idAttribute is not forgotten when a list of it ends', () => {
+  const {Backwire, Todo, Todos, client} = start();
+  const record = {...milk, code: 'c1'};
+  const model = new (Todo.extend({idAttribute: 'code', url: '/todo/1'}))({code: 'c1'});
+  model.fetch();
+  client.read('todo/1', 5, {...record});
+  const list = new Todos();
+  list.fetch();
+  client.read('todo', 5, [{...record}]);
+  Backwire.stop(list);
+  model.save({title: 'Oat milk'});
+  assert.deepEqual([client.last.method, client.last.body], ['patch', {code: 'c1', title: 'Oat milk'}]);
+});
