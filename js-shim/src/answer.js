@@ -4,6 +4,7 @@
 // Parses the `backwire-*` headers of an answer to a read, and finds the ids of the records in its
 // body.
 
+import {isLiveId} from './change.js';
 import {isPlain} from './records.js';
 import {POSITION, QUERY, QUERY_KEY, QUERY_OMIT, QUERY_POPULATE, QUERY_SELECT, QUERY_UNDECLARED, ROOM} from './wire.js';
 
@@ -61,7 +62,7 @@ export class Answer {
   ids(parsed) {
     const idOf = item => item?.attributes ? item.id : item?.[this.key] ?? item?.id;
     const ids = this._ids ?? [parsed ?? this.body].flat().map(idOf);
-    return [...ids, ...this.newer].filter(id => id != null).map(String);
+    return [...ids, ...this.newer].filter(id => id != null && isLiveId(id)).map(String);
   }
 }
 

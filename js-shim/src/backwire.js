@@ -3,6 +3,7 @@
 //
 // The API of a page: `window.Backwire`, or the default export of the ES module.
 
+import {attempt} from './attempt.js';
 import {Runtime} from './runtime.js';
 
 // `core` makes the parts in wasm (see `wasm.js`). `page` is the window. `url` is the default server
@@ -137,8 +138,8 @@ export function makeBackwire(core, page, url) {
       if (started !== runtime) return;
       // Kept writes may be reported during the start.
       backwire.error = started?.error ?? null;
-      if (event === 'status') follow(about);
-      else backwire.trigger(event, about);
+      // A handler that throws must not keep the runtime from what it is about to do.
+      attempt(() => (event === 'status' ? follow(about) : backwire.trigger(event, about)));
     });
     runtime = started;
     runtime.debug(isDebugging);

@@ -6,4 +6,8 @@
 // if there was none, undefined if the store still has it.
 
 // The changes of a push, which has arrays.
-export const changesOfPush = push => push.map(([offset, verb, id, data]) => ({offset, verb, id, data}));
+export const changesOfPush = push => push.map(([offset, verb, id, data]) => ({offset, verb, id, data})).filter(({id}) => isLiveId(id));
+
+// Whether a record with this id can be live. The texts for the core separate ids by U+0000 and
+// U+0001.
+export const isLiveId = id => !/[\0\x01]/.test(id);

@@ -1,6 +1,7 @@
 // Requests and their answers
 // --------------------------
 
+import {attempt} from './attempt.js';
 import {OPAQUE} from './kinds.js';
 
 // A request of the page, of an earlier page or of Backwire itself, from its call to its answer.
@@ -106,11 +107,13 @@ export class Exchange {
   }
 
   // Aborts through the object that the page's ajax layer has returned, so that the ajax layer
-  // knows.
+  // knows. A callback of the page may throw.
   abort() {
-    const {xhr} = this.options;
-    if (typeof xhr?.abort === 'function') xhr.abort();
-    else if (this.transport) this.transport.xhr.abort();
-    else this.whenAborted();
+    const {transport, options: {xhr}} = this;
+    attempt(() => {
+      if (typeof xhr?.abort === 'function') xhr.abort();
+      else if (transport) transport.xhr.abort();
+      else this.whenAborted();
+    });
   }
 }

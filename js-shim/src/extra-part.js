@@ -11,10 +11,10 @@ import {continueOverHttp, sendOverHttp} from './http.js';
 import {restore, showKept, waitedWriteFailed} from './kept-writes.js';
 import {Notices, tooLarge} from './notices.js';
 import {withQuery} from './param.js';
-import {makeLive, readMapped, refreshed} from './refreshed.js';
+import {makeLive, readMapped, refreshed, shareParts} from './refreshed.js';
 import {Tokens} from './tokens.js';
 
 export default {
-  ajax, continueOverHttp, Deliveries, keepQuery, makeLive, Notices, readMapped, refreshed, restore, sendOverHttp, showKept, tooLarge,
-  Tokens, waitedWriteFailed, watchForDuplicates, withQuery
+  ajax, continueOverHttp, Deliveries, keepQuery, makeLive, Notices, readMapped, refreshed, restore, sendOverHttp, shareParts, showKept,
+  tooLarge, Tokens, waitedWriteFailed, watchForDuplicates, withQuery
 };

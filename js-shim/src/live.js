@@ -50,8 +50,14 @@ export class Live {
   learnRead(exchange, body, headers) {
     const answer = exchange.answer = new Answer(body, headers);
     if (!answer.isLive) return () => {};
+    // The page may change the records that it gets.
+    const parts = answer.isShaped && new Answer(copy(body), headers);
     const changes = this.store.learnRecords(answer);
-    return () => this._wasRead(exchange, answer, changes);
+    return () => {
+      if (this._isEnded) return;
+      this._wasRead(exchange, answer, changes);
+      if (parts) this.runtime.shareParts(parts, exchange.model);
+    };
   }
 
   // A target that was stopped meanwhile does not become live. Neither does a model that has read a
@@ -97,8 +103,9 @@ export class Live {
 
   read(query, replaces, answer, ids) {
     const {number, target} = Object.assign(query, {ids});
-    const hasOwnOrder = Boolean(this.targets.get(target).comparator);
-    this.decide(() => this.queries.read(number, target, replaces, hasOwnOrder, answer, ids));
+    const shown = this.targets.get(target);
+    // A handler of another target may have stopped this one.
+    this.decide(() => (shown ? this.queries.read(number, target, replaces, Boolean(shown.comparator), answer, ids) : this.queries.answered(0, answer, ids)));
   }
 
   // The ids of an answer. A model counts as a list of one record.
@@ -135,6 +142,8 @@ export class Live {
     const known = records && !isLate && record ? this.store.remember(records, change) : change;
     const updateOthers = () => {
       this.store.wasWritten(model);
+      // A destroyed model may have been saved again.
+      if (!isLate) this._destroyed.delete(model);
       if (model && verb === DESTROYED) this._destroyed.add(model);
       else if (model && !isCollection(model) && exchange.isShownByModel) this.store.models.add(resource, id, model);
       this.applyChanges(resource, resource, [known], model);
@@ -145,7 +154,7 @@ export class Live {
   // The page has aborted a request.
   wasAborted({model, isRead, body}) {
     if (isRead) this.setReading(model, false);
-    else if (model) this.store.wasAborted(model, body);
+    else this.store.wasAborted(model, body);
   }
 
   // Notes the resource and the collections of the model, for a rollback if the write is refused. A
@@ -302,7 +311,7 @@ export class Live {
     this.runtime.leave(room);
     const targets = [...this.targets.of(resource).keys()];
     if (targets.some(isCollection)) return;
-    this.store.records.get(resource)?.keep(new Set(targets.map(model => String(model.id))));
+    this.store.records.get(resource)?.keep(new Set(targets.map(model => this.store.models.idOf(model) ?? String(model.id))));
     if (targets.length) return;
     this.store.records.delete(resource);
     this.store.models.forget(resource);

@@ -185,7 +185,8 @@ export class Outbox {
     this.removeExchange(exchange);
     this.runtime.client.abort(token);
     for (const other of [...mergedCreates, ...pendingCreate?.end() ?? []]) this.send(other);
-    this.runtime.live?.wasAborted(exchange);
+    // A query that Backwire has sent again has no model.
+    if (exchange.model) this.runtime.live?.wasAborted(exchange);
     this.runtime.wasAnswered();
   }
 

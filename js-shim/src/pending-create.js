@@ -74,7 +74,11 @@ export class PendingCreate {
     const id = isPlain(record) ? record[model?.idAttribute] ?? record.id : undefined;
     if (!isSuccess(status) || id == null) return delayed.forEach(exchange => outbox.send(exchange));
     const url = this._urlOf(id);
-    if (isDestroyed) return outbox.sendEdits(outbox.makeExchange({kind: SAVE, method: 'delete', url, headers, model}));
+    if (isDestroyed) {
+      // With `wait`, the answer has added the destroyed model to its collection.
+      model?.collection?.remove(model);
+      return outbox.sendEdits(outbox.makeExchange({kind: SAVE, method: 'delete', url, headers, model}));
+    }
     let former = body;
     for (const exchange of delayed) {
       const base = attributesOf(former);

@@ -232,6 +232,11 @@ export class Receiver {
     this._useExtra(extras => extras.keepQuery(this.live, query));
   }
 
+  // The page has read parts of records, which other targets may show as well.
+  shareParts(...about) {
+    this._useExtra(extras => extras.shareParts(this.live, ...about));
+  }
+
   // A record of a collection that is not shown as the server sends it has changed.
   readMapped(query) {
     this._useExtra(extras => extras.readMapped(this.live, query));

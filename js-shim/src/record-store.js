@@ -5,6 +5,7 @@
 // are compared with these records: a record never goes back to an earlier state.
 
 import {isCollection, isFoundById, isIn} from './backbone.js';
+import {isLiveId} from './change.js';
 import {attributesOf} from './edits.js';
 import {Models} from './models.js';
 import {Records, copy, isSame} from './records.js';
@@ -40,7 +41,7 @@ export class RecordStore {
       const before = id != null && records.get(id);
       if (records.isNewer(id, offset)) before && overwrite(record, before);
       else if (before && isSame(before, record)) records.put(id, before, offset);
-      else if (id != null) changes.push(this.remember(records, {offset, verb: before ? UPDATED : CREATED, id, data: copy(record)}));
+      else if (id != null && isLiveId(id)) changes.push(this.remember(records, {offset, verb: before ? UPDATED : CREATED, id, data: copy(record)}));
       // Lists may be sorted by these attributes.
       if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
     }

@@ -57,7 +57,7 @@ function applyAnswer(live, query, number, answer) {
   if (query) Object.assign(query, {resource, room, isShaped});
   const changes = live.store.learnRecords(answer);
   const source = new Source(answer);
-  if (answer.isShaped) showParts(live, answer, source, query);
+  if (answer.isShaped && query) showParts(live, answer, source, live.targets.like(query));
   const list = target && isCollection(target) && source.listFor(target);
   if (target && query.shown) showMapped(live, target, query, list);
   const ids = target ? live.idsFor(answer, target, list) : [];
@@ -65,9 +65,23 @@ function applyAnswer(live, query, number, answer) {
   live.answered(number, answer, ids, changes, {source});
 }
 
+// Shows the answer to a read of the page in the other targets with the same parts of records. The
+// core has decided that they show these records, but only the answer has them.
+export function shareParts(live, answer, reader) {
+  const source = new Source(answer);
+  const others = live.targets.like(answer).filter(({target, shown}) => !shown && live.targets.get(target) !== reader);
+  showParts(live, answer, source, others);
+  const added = answer.ids();
+  for (const {target: number} of others) {
+    const target = live.targets.get(number);
+    const isAll = target?.models?.every(({id}) => added.includes(String(id)));
+    if (target) live.show(target, {added, removed: [], order: isAll && added}, source);
+  }
+}
+
 // Targets that show the same parts of records are updated from the answer itself.
-function showParts(live, answer, source, query) {
-  for (const {target: number, shown} of query ? live.targets.like(query) : []) {
+function showParts(live, answer, source, queries) {
+  for (const {target: number, shown} of queries) {
     const target = !shown && live.targets.get(number);
     for (const [id, item] of target ? source.itemsFor(target) : []) {
       const model = live.store.find(target, answer.resource, id, item);

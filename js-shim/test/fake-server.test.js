@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import {afterEach, mock, test} from 'node:test';
 
 import Backwire from '../src/index.js';
+import {FakeLocks} from '../fakes/locks.js';
 import {freshBackbone} from '../fakes/page.js';
 import {fakeServer} from '../testing/index.js';
 
@@ -210,4 +211,24 @@ test('second fake server replaces the first one', async () => {
   assert.deepEqual(titles(todos), ['new']);
   server.close();
   assert.equal(globalThis.WebSocket, original);
+});
+
+test('the path of Socket.IO may be another one', async () => {
+  const {todos} = await app(undefined, {path: '/live'});
+  assert.deepEqual(titles(todos), ['Milk', 'Eggs']);
+});
+
+test('a page with a fake server shares no connection with other pages', async context => {
+  let channels = 0;
+  const originals = ['navigator', 'BroadcastChannel'].map(name => [name, Object.getOwnPropertyDescriptor(globalThis, name)]);
+  context.after(() => {
+    for (const [name, original] of originals) {
+      if (original) Object.defineProperty(globalThis, name, original);
+      else delete globalThis[name];
+    }
+  });
+  Object.defineProperty(globalThis, 'navigator', {value: {locks: new FakeLocks()}, configurable: true});
+  Object.defineProperty(globalThis, 'BroadcastChannel', {value: class { constructor() { channels += 1; } }, configurable: true});
+  const {todos} = await app(undefined, {shared: true});
+  assert.deepEqual([titles(todos), channels], [['Milk', 'Eggs'], 0]);
 });

@@ -4,11 +4,19 @@
 import assert from 'node:assert/strict';
 import {mock, test} from 'node:test';
 
-import {FakeClient} from '../fakes/client.js';
+import {FakeClient, created} from '../fakes/client.js';
 import {realJquery} from '../fakes/jquery.js';
 import {fakePage, freshBackbone, lateParts, loadAtOnce, start, startWithTodos} from '../fakes/page.js';
 import {startFromTag} from '../src/script.js';
 import {makeCore} from '../src/wasm.js';
+
+// Collects what the runtime reports as uncaught errors.
+function reported(context) {
+  const errors = [];
+  globalThis.reportError = error => errors.push(error.message);
+  context.after(() => { delete globalThis.reportError; });
+  return errors;
+}
 
 // A page whose script tag has just been reached.
 function tagged(page, tag) {
@@ -161,6 +169,34 @@ test('uninstall restores the original sync and ends all requests', async () => {
   assert.deepEqual(requests.map(({url}) => url), ['/todo']);
   await Promise.resolve();
   assert.equal(client.calls.at(-1), 'free');
+});
+
+test('uninstall while Backwire reads a list again ends the connection', () => {
+  const {Backwire, Todos, client} = start();
+  new Todos().fetch({data: {sort: 'title'}});
+  client.read('todo', 5, [{id: 1, title: 'Milk'}]);
+  client.push('todo', created(6, {id: 2, title: 'Eggs'}));
+  assert.deepEqual(client.asked, ['GET /todo?sort=title', 'GET /todo?sort=title']);
+  Backwire.uninstall();
+  assert.deepEqual(client.calls, ['connect', 'abort 2', 'disconnect']);
+});
+
+test('uninstall ends all requests and the connection if an error callback throws', context => {
+  const errors = reported(context);
+  const {Backwire, Todo, client} = start({$: realJquery().$});
+  const error = () => { throw new Error('of the page'); };
+  for (const id of [1, 2]) new Todo({id}).fetch({error});
+  Backwire.uninstall();
+  assert.deepEqual(client.calls, ['connect', 'abort 1', 'abort 2', 'disconnect']);
+  assert.deepEqual(errors, ['of the page', 'of the page']);
+});
+
+test('uninstall in a callback of a read causes no error', context => {
+  const errors = reported(context);
+  const {Backwire, Todos, client} = start();
+  new Todos().fetch({success: () => Backwire.uninstall()});
+  client.read('todo', 5, [{id: 1, title: 'Milk'}]);
+  assert.deepEqual(errors, []);
 });
 
 test('after uninstall a sync that another script has wrapped passes calls on', () => {

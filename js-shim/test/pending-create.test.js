@@ -139,3 +139,17 @@ test('uninstall aborts every request, including saves that wait for a create', (
     assert.deepEqual(saves.map(xhr => xhr.statusText), ['abort', 'abort', 'abort']);
   }
 });
+
+test('a model that is destroyed during its create with wait does not stay in the collection', async () => {
+  const {Todos, client} = start();
+  const todos = new Todos();
+  todos.fetch({data: {where: '{"done":true}'}});
+  client.read('todo?{"done":true}', 5, []);
+  const create = todos.create({title: 'Milk', done: false}, {wait: true});
+  create.destroy();
+  await null;
+  client.wrote('todo/7', 6, {id: 7, title: 'Milk', done: false}, client.requests[1]);
+  assert.deepEqual(client.asked.slice(1), ['POST /todo', 'DELETE /todo/7']);
+  client.wrote('todo/7', 7);
+  assert.equal(todos.length, 0);
+});

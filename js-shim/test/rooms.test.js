@@ -328,3 +328,54 @@ test('a refresh whose answer covers less of the resource removes the other recor
   client.push('todo?{"less":1}', created(10, {id: 3, title: 'Jam'}));
   assert.deepEqual(todos.pluck('id'), [2, 3]);
 });
+
+test('a destroyed model that is saved again as a new record fires destroy when that is destroyed', () => {
+  const {client, todos} = startWithTodos();
+  const model = todos.get(1);
+  model.destroy();
+  client.wrote('todo/1', 6);
+  model.unset('id');
+  model.save();
+  client.wrote('todo/3', 7, {...milk, id: 3});
+  const events = eventsOf(model);
+  client.push('todo', destroyed(8, 3));
+  client.push('todo/3', destroyed(8, 3));
+  assert.deepEqual(events, ['destroy']);
+});
+
+test('a handler of resync that throws does not keep a list from being read again', context => {
+  const {Backwire, client} = startWithTodos();
+  const errors = [];
+  globalThis.reportError = error => errors.push(error.message);
+  context.after(() => { delete globalThis.reportError; });
+  Backwire.on('resync', () => { throw new Error('of the page'); });
+  client.listener.refresh('todo');
+  assert.deepEqual([client.asked, errors], [['GET /todo', 'GET /todo'], ['of the page']]);
+});
+
+test('a list that is stopped by a handler of another list while it is read brings its records to the other', context => {
+  const errors = [];
+  globalThis.reportError = error => errors.push(error.message);
+  context.after(() => { delete globalThis.reportError; });
+  const {Backwire, Todos, client, todos} = startWithTodos();
+  const other = new Todos();
+  todos.once('change', () => Backwire.stop(other));
+  other.fetch();
+  client.read('todo', 6, [{...milk, title: 'Oat milk'}, eggs, {id: 3, title: 'Bread', done: false}]);
+  client.push('todo', created(7, {id: 4, title: 'Salt', done: false}));
+  assert.deepEqual([todos.pluck('id'), other.pluck('id'), errors], [[1, 2, 3, 4], [1, 2, 3], []]);
+});
+
+test('the record of a model with another idAttribute is not forgotten when a list of it ends', () => {
+  const {Backwire, Todo, Todos, client} = start();
+  const record = {...milk, code: 'c1'};
+  const model = new (Todo.extend({idAttribute: 'code', url: '/todo/1'}))({code: 'c1'});
+  model.fetch();
+  client.read('todo/1', 5, {...record});
+  const list = new Todos();
+  list.fetch();
+  client.read('todo', 5, [{...record}]);
+  Backwire.stop(list);
+  model.save({title: 'Oat milk'});
+  assert.deepEqual([client.last.method, client.last.body], ['patch', {code: 'c1', title: 'Oat milk'}]);
+});

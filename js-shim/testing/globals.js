@@ -6,7 +6,8 @@
 
 import {makeStorage} from './storage.js';
 
-const IS_SOCKET = /^wss?:\/\/[^/]+\/socket\.io\//;
+// The path may be any: see the option `path` of `install`.
+const IS_SOCKET = /\/\?EIO=4&transport=websocket$/;
 
 // Replaces the globals. `restore` of the result puts them back, and `wake` tells the runtime that
 // there is a network. Other WebSockets and requests go to the

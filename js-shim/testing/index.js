@@ -54,10 +54,11 @@ class FakeServer {
   // Backwire
   // --------
 
-  // Installs Backwire, with this server as its `url`. Returns Backwire.
+  // Installs Backwire, with this server as its `url`. Returns Backwire. The page has a connection
+  // of its own, because another page with tests has another fake server.
   install(Backbone, options) {
     this._isInstalled = true;
-    return Backwire.install(Backbone, {url: this.url, ...options});
+    return Backwire.install(Backbone, {url: this.url, ...options, shared: false});
   }
 
   // Puts the globals back, and uninstalls what `install` has installed.
