@@ -129,7 +129,7 @@ async fn read_one(
     populator.add_to_criteria(&mut criteria);
     let read = subscription::find_one_with(cx, &resource, &id, criteria).await?;
     let read = populator.populate_read(read.map(|record| record.into_iter().collect())).await?;
-    Reply::record(cx, (resource, id), read.map(|mut records| records.pop()), cx.reads())
+    Reply::one_record(cx, (resource, id), read.map(|mut records| records.pop()), cx.reads())
 }
 
 /// Commits the only write of a request, and returns its answer.

@@ -20,6 +20,7 @@ use backwire_records::write::WriteError;
 
 use crate::settings::Limit;
 
+pub use response::PlainText;
 pub(crate) use response::normalize_error;
 
 /// The result of a handler.

@@ -101,13 +101,13 @@ impl ConnectionHooks {
 
     /// Called when the connection has begun.
     pub(crate) fn begin(&self, hooks: &Hooks, client: &Client) {
-        if hooks.connect.is_none() {
-            *self.state.lock() = State::Accepted;
-        }
         // An error means that this was called before.
         let _ = self.has_begun.set(());
-        if *self.state.lock() == State::Ended {
-            client.disconnect();
+        let mut state = self.state.lock();
+        match *state {
+            State::Connecting if hooks.connect.is_none() => *state = State::Accepted,
+            State::Ended => client.disconnect(),
+            State::Connecting | State::Accepted => {}
         }
     }
 

@@ -108,7 +108,7 @@ pub use axum;
 pub use backwire_engine as engine;
 pub use backwire_records::{access, change, criteria, messages, model, write};
 pub use context::Context;
-pub use error::Error;
+pub use error::{Error, PlainText};
 pub use pubsub::{Publisher, Pubsub};
 pub use server::{Handle, Server};
 pub use session::Session;

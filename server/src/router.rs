@@ -11,11 +11,12 @@ mod socket_routes;
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, map_request_with_state, map_response};
-use axum::response::IntoResponse;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::{from_fn, map_request_with_state, map_response_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use axum::{Extension, Router};
+use backwire_records::model::Conventions;
 use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -40,13 +41,21 @@ pub(crate) fn resources() -> Router {
 pub(crate) fn with_layers(router: Router, shared: &Arc<Shared>) -> Router {
     // One call for all layers: each separate call costs every request an allocation or two.
     router.layer((
-        map_response(normalize_error),
+        map_response_with_state(shared.conventions, normalize_by),
         MapResponseLayer::new(IntoResponse::into_response),
         CatchPanicLayer::new(),
         Extension(Arc::clone(shared)),
         // Bodies are measured once, at the edge where they arrive.
         DefaultBodyLimit::disable(),
     ))
+}
+
+/// Gives error responses their shape. In Sails, texts of handlers stay as they are.
+async fn normalize_by(State(conventions): State<Conventions>, response: Response) -> Response {
+    match conventions {
+        Conventions::Backwire => normalize_error(response).await,
+        Conventions::Sails => response,
+    }
 }
 
 /// Saves the session after the handler.

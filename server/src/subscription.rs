@@ -48,8 +48,10 @@ fn room(
 ) -> Option<Room> {
     let scope = match client.dialect() {
         Dialect::Runtime => Scope::of(criteria),
-        // As in Sails, criteria do not filter the changes that a stock client receives.
-        _ => Scope::Whole(criteria.within.clone()),
+        // The changes that a stock client receives have no order and no end.
+        Dialect::Node => Scope::Whole(criteria.within.clone().and(criteria.filter.clone())),
+        // In Sails, criteria do not filter the changes that a client receives.
+        Dialect::Sails | Dialect::Sails09 => Scope::Whole(criteria.within.clone()),
     };
     let room = Room::scoped(resource.clone(), scope).filter(|room| may_join(room));
     let may_follow_all = client.dialect().is_stock() && criteria.within == Filter::default();

@@ -1,11 +1,13 @@
 //! The responses of the built-in routes.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use backwire_engine::{ReadOptions, Snapshot};
 use backwire_protocol::wire;
-use backwire_records::change::{Change, Id, Position, Resource, Room, Verb};
+use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::QuerySummary;
 use backwire_records::model::Conventions;
 use backwire_records::write::WriteError;
@@ -19,9 +21,22 @@ use crate::subscription::{self, Read};
 
 /// The response of a built-in route: one or more records, and their position in the log.
 #[derive(Debug)]
-pub struct Reply(Response);
+pub struct Reply {
+    response: Response,
+    record: Option<Arc<Attributes>>,
+}
 
 impl Reply {
+    /// Returns the record that was created, updated or destroyed. `None` if this is the answer to a
+    /// read.
+    pub fn record(&self) -> Option<&Attributes> {
+        self.record.as_deref()
+    }
+
+    fn of(response: Response) -> Self {
+        Self { response, record: None }
+    }
+
     /// Returns the answer to a read of a resource, within the limits of the options.
     pub(crate) fn records(
         cx: &Context,
@@ -36,7 +51,7 @@ impl Reply {
     }
 
     /// Returns the answer to a read of a record.
-    pub(crate) fn record(
+    pub(crate) fn one_record(
         cx: &Context,
         (resource, id): (Resource, Id),
         read: Read<Option<impl Serialize>>,
@@ -58,6 +73,7 @@ impl Reply {
             Verb::Create | Verb::Update => subscription::record_after_write(cx, change).await?,
             Verb::Destroy => change.before.clone(),
         };
+        let written = record.clone();
         let model = cx.model(&change.resource)?;
         let body = match record {
             Some(record) if model.conventions.are_of_sails() => {
@@ -69,9 +85,9 @@ impl Reply {
         };
         let reply = match change.verb {
             Verb::Create => Self::created(cx, body),
-            Verb::Update | Verb::Destroy => Self(body),
+            Verb::Update | Verb::Destroy => Self::of(body),
         };
-        Ok(reply.with_change(change))
+        Ok(Self { record: written, ..reply.with_change(change) })
     }
 
     /// Returns the answer to a destroy of a record that was read before it.
@@ -85,13 +101,13 @@ impl Reply {
     }
 
     pub(super) fn ok(body: impl IntoResponse) -> Self {
-        Self(body.into_response())
+        Self::of(body.into_response())
     }
 
     /// Returns the answer to a create. In Sails it is a 200.
     pub(super) fn created(cx: &Context, body: impl IntoResponse) -> Self {
         match cx.shared().conventions {
-            Conventions::Backwire => Self((StatusCode::CREATED, body).into_response()),
+            Conventions::Backwire => Self::of((StatusCode::CREATED, body).into_response()),
             Conventions::Sails => Self::ok(body),
         }
     }
@@ -104,7 +120,7 @@ impl Reply {
     /// Returns the answer to a `HEAD` request: the headers with the length of the body, without the
     /// body.
     pub(super) fn without_body(self) -> Response {
-        let mut response = self.0;
+        let mut response = self.response;
         if let Some(length) = response.body().size_hint().exact() {
             response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
@@ -142,7 +158,7 @@ impl Reply {
     /// live.
     fn with_header(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            self.0.headers_mut().insert(name, value);
+            self.response.headers_mut().insert(name, value);
         }
         self
     }
@@ -150,6 +166,6 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        self.0
+        self.response
     }
 }

@@ -66,10 +66,38 @@ impl IntoResponse for Error {
     }
 }
 
+/// A refusal that stays plain text. Without it, an error response of a handler that is plain text
+/// becomes JSON as that of [`Error`], with the text as its message. With the conventions of Sails,
+/// all texts of handlers stay as they are.
+///
+/// ```
+/// use axum::http::StatusCode;
+/// use axum::routing::put;
+/// use backwire::{PlainText, Server};
+///
+/// let forbidden = async || PlainText((StatusCode::FORBIDDEN, "Forbidden"));
+/// let server = Server::builder().route("/forbidden", put(forbidden));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct PlainText<T>(pub T);
+
+/// Marks a response of [`PlainText`].
+#[derive(Clone)]
+struct StaysText;
+
+impl<T: IntoResponse> IntoResponse for PlainText<T> {
+    fn into_response(self) -> Response {
+        let mut response = self.0.into_response();
+        response.extensions_mut().insert(StaysText);
+        response
+    }
+}
+
 /// Gives an error response of another source (plain text or an empty body) the shape of [`Error`].
 pub(crate) async fn normalize_error(response: Response) -> Response {
     let is_refusal = response.status().is_client_error() || response.status().is_server_error();
-    if !is_refusal || !is_plain(&response) {
+    let stays_text = response.extensions().get::<StaysText>().is_some();
+    if !is_refusal || stays_text || !is_plain(&response) {
         return response;
     }
     let (mut parts, body) = response.into_parts();

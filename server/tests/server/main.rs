@@ -43,6 +43,7 @@ mod memberships;
 mod memory;
 mod node;
 mod order;
+mod own_handlers;
 mod pages;
 mod parameters;
 mod private_files;

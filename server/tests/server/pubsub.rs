@@ -301,13 +301,15 @@ fn user(id: u64, name: &str) -> Attributes {
 fn external_store(kept: &ExternalStore) -> Builder {
     let all = {
         let kept = kept.clone();
-        async move |cx: Context| cx.find("user", || ready(Ok(kept.lock().unwrap().clone()))).await
+        async move |cx: Context| {
+            cx.find_external("user", || ready(Ok(kept.lock().unwrap().clone()))).await
+        }
     };
     let one = {
         let kept = kept.clone();
         async move |cx: Context, Path(id): Path<u64>| {
             let found = kept.lock().unwrap().iter().find(|user| user["id"] == id).cloned();
-            cx.find_one("user", id, ready(Ok(found))).await
+            cx.find_one_external("user", id, ready(Ok(found))).await
         }
     };
     let rename = {

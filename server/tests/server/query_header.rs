@@ -191,10 +191,10 @@ async fn members_truncated_by_the_server_have_kind_part() {
 #[tokio::test]
 async fn reads_of_custom_handlers_have_a_query_header() {
     async fn all(cx: Context) -> Result<backwire::blueprints::Reply, Error> {
-        cx.find("thing", async || Ok(vec![Attributes::new()])).await
+        cx.find_external("thing", async || Ok(vec![Attributes::new()])).await
     }
     async fn one(cx: Context) -> Result<backwire::blueprints::Reply, Error> {
-        cx.find_one("thing", 1, async { Ok(Some(Attributes::new())) }).await
+        cx.find_one_external("thing", 1, async { Ok(Some(Attributes::new())) }).await
     }
     let routes =
         builder().override_route("/thing", get(all)).override_route("/thing/{id}", get(one));
