@@ -134,12 +134,17 @@ impl Context {
 
     /// Sends an event to all clients that listen to a room, except the caller: see
     /// [`Publisher::broadcast`].
-    pub fn broadcast(&self, room: &str, event: &str, data: &impl Serialize) -> Result<()> {
+    pub fn broadcast(
+        &self,
+        room: &str,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<()> {
         self.publisher().broadcast(room, event, data, self.client())
     }
 
     /// Sends an event to all clients except the caller: see [`Publisher::broadcast_to_all`].
-    pub fn broadcast_to_all(&self, event: &str, data: &impl Serialize) -> Result<()> {
+    pub fn broadcast_to_all(&self, event: &str, data: &(impl Serialize + ?Sized)) -> Result<()> {
         self.publisher().broadcast_to_all(event, data, self.client())
     }
 

@@ -61,7 +61,7 @@ impl Publisher {
         &self,
         room: &str,
         event: &str,
-        data: &impl Serialize,
+        data: &(impl Serialize + ?Sized),
         omit: Option<&Client>,
     ) -> Result<()> {
         self.broadcast_event(Some(room), event, data, omit)
@@ -72,7 +72,7 @@ impl Publisher {
     pub fn broadcast_to_all(
         &self,
         event: &str,
-        data: &impl Serialize,
+        data: &(impl Serialize + ?Sized),
         omit: Option<&Client>,
     ) -> Result<()> {
         self.broadcast_event(None, event, data, omit)
@@ -82,7 +82,7 @@ impl Publisher {
         &self,
         room: Option<&str>,
         event: &str,
-        data: &impl Serialize,
+        data: &(impl Serialize + ?Sized),
         omit: Option<&Client>,
     ) -> Result<()> {
         event_name::check(event)?;
@@ -96,7 +96,12 @@ impl Publisher {
 
     /// Sends an event to one client, like [`broadcast`](Self::broadcast). A client that reads too
     /// slowly, so that too much output waits for it, is disconnected.
-    pub fn emit(&self, client: &Client, event: &str, data: &impl Serialize) -> Result<()> {
+    pub fn emit(
+        &self,
+        client: &Client,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<()> {
         event_name::check(event)?;
         self.sockets.send_event(std::slice::from_ref(client), event, &to_json(data)?);
         Ok(())
@@ -112,7 +117,7 @@ impl Publisher {
         &self,
         client: &Client,
         event: &str,
-        data: &impl Serialize,
+        data: &(impl Serialize + ?Sized),
         timeout: Duration,
     ) -> Result<Value> {
         event_name::check(event)?;
@@ -148,6 +153,6 @@ impl<S: Sync> FromRequestParts<S> for Publisher {
     }
 }
 
-pub(super) fn to_json(data: &impl Serialize) -> Result<Box<RawValue>> {
+pub(super) fn to_json(data: &(impl Serialize + ?Sized)) -> Result<Box<RawValue>> {
     to_raw_value(data).map_err(|error| Error::BadAnswer(error.to_string()))
 }
