@@ -47,7 +47,9 @@ const models = {
       tags: many('tag', 'articles')
     }
   },
-  tag: {attributes: {label: string, articles: many('article', 'tags')}}
+  tag: {attributes: {label: string, articles: many('article', 'tags')}},
+  // For `compare.mjs`, which waits for the push of a new record.
+  fence: {attributes: {label: string}}
 };
 
 function definition(identity, {primaryKey = 'id', attributes}) {

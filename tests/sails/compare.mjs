@@ -38,7 +38,10 @@ class Party {
       await new Promise((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));
       const pushes = [];
       for (const model of MODELS) socket.on(model, message => pushes.push([model, message]));
-      this.sockets.push({socket, pushes});
+      const connection = {socket, pushes};
+      socket.on('fence', () => connection.fenced?.());
+      this.sockets.push(connection);
+      await this._overSocket(at, 'get', '/fence');
     }
   }
 
@@ -79,9 +82,12 @@ class Party {
     })));
   }
 
-  // Pushes are sent before the answer to a later request of the same socket.
+  // Both servers send pushes in the order of the writes. So the push of a new record comes after all
+  // pushes of the step.
   async _settle() {
-    for (let at = 0; at < 2; at++) for (const by of this.sockets.keys()) await this._overSocket(by, 'get', '/hello');
+    const fenced = this.sockets.map(connection => new Promise(resolve => { connection.fenced = resolve; }));
+    await this._overHttp('post', '/fence', {});
+    await Promise.all(fenced);
   }
 }
 

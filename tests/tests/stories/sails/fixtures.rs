@@ -46,6 +46,7 @@ fn models() -> Value {
             "tags": many("tag", "articles"),
         } },
         "tag": { "attributes": { "label": "string", "articles": many("article", "tags") } },
+        "fence": { "attributes": { "label": "string" } },
     })
 }
 
