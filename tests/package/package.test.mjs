@@ -20,7 +20,8 @@ describe('package', TIMEOUT, () => {
   after(() => rm(packed.folder, {recursive: true}));
 
   test('tarball has the files of the package, and no others', () => {
-    const builds = ['backwire.extra.js', 'backwire.js', 'backwire.live.js', 'backwire.mjs', 'backwire.queries.js', 'backwire.umd.js', 'testing.js', 'testing.mjs', 'backbone.js', 'backbone.mjs'];
+    const parts = ['debug', 'extra', 'live', 'polling', 'queries', 'shared', 'status'].map(name => `backwire.${name}.js`);
+    const builds = [...parts, 'backwire.js', 'backwire.mjs', 'backwire.umd.js', 'testing.js', 'testing.mjs', 'backbone.js', 'backbone.mjs'];
     const types = ['backwire', 'testing', 'backbone'].flatMap(name => [`${name}.d.ts`, `${name}.d.mts`]);
     assert.deepEqual(packed.files.sort(), [...builds, ...types, 'LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json'].sort());
   });
