@@ -82,8 +82,8 @@ class Party {
     })));
   }
 
-  // Both servers send pushes in the order of the writes. So the push of a new record comes after all
-  // pushes of the step.
+  // Both servers send pushes in the order of the writes. So the push of a new record comes after
+  // all pushes of the step.
   async _settle() {
     const fenced = this.sockets.map(connection => new Promise(resolve => { connection.fenced = resolve; }));
     await this._overHttp('post', '/fence', {});
