@@ -150,7 +150,7 @@ async fn slow_reads_end_when_their_client_is_gone() {
 
 /// Counts the records, waits for the gate `n`, and counts them again.
 fn counting(gates: Gates) -> MethodRouter {
-    get(async move |cx: Context, Path(number): Path<u64>| {
+    any(async move |cx: Context, Path(number): Path<u64>| {
         let todo = Resource::parse("todo").unwrap();
         let count =
             async || cx.engine().find(&todo, &Criteria::default()).await.unwrap().value.len();
@@ -182,19 +182,21 @@ async fn story(rng: &mut StdRng) {
     let gates = Gates::default();
     let builder =
         builder().route("/slow/{n}", counting(gates.clone())).route("/create", post(create));
+    let builder = builder.concurrent_route("/slow/beside/{n}", counting(gates.clone()));
     let server = start(builder).await;
     let mut socket = Socket::runtime(&server).await;
     let (mut written, mut slow, mut ordered) = (0, Vec::new(), VecDeque::new());
     let mut before = Vec::new();
     for ack in 0..80 {
         before.push(written);
-        let (method, url) = match rng.random_range(0..5) {
+        let (method, url) = match rng.random_range(0..6) {
             0 => ("post", "/create".to_owned()),
             1 | 2 => ("post", "/todo".to_owned()),
             3 => ("get", "/todo".to_owned()),
+            4 => ("post", format!("/slow/beside/{ack}")),
             _ => ("get", format!("/slow/{ack}")),
         };
-        written += usize::from(method == "post");
+        written += usize::from(method == "post" && !url.starts_with("/slow"));
         match url.starts_with("/slow") {
             true => slow.push(ack),
             false => ordered.push_back((ack, url == "/todo" && method == "get")),
