@@ -59,6 +59,13 @@ impl AssociatedValues {
         self.collections.is_empty()
     }
 
+    /// Returns what distinguishes the requested collections from those of another request.
+    fn values(&self) -> Vec<(String, Vec<Id>, Vec<Attributes>)> {
+        let values =
+            |it: &Members| (it.attribute.clone(), it.ids.iter().cloned().collect(), it.new.clone());
+        self.collections.iter().map(values).collect()
+    }
+
     /// Writes a record and its collections, and returns the answer.
     pub(super) async fn write(
         mut self,
@@ -66,12 +73,13 @@ impl AssociatedValues {
         resource: Resource,
         action: Action,
     ) -> Result<Reply> {
-        for collection in &mut self.collections {
-            collection.check(cx).await?;
-        }
         let is_update = !matches!(action, Action::Create(_));
-        let is_repeat = cx.recall(resource.clone(), action.clone()).await?.is_some();
-        let change = cx.commit(resource.clone(), action).await?;
+        let write = cx.prepare_with_values(resource.clone(), action, &self.values()).await?;
+        let is_repeat = cx.is_repeat(&write).await?;
+        for collection in &mut self.collections {
+            collection.check(cx, is_repeat).await?;
+        }
+        let change = cx.commit_write(write).await?;
         for collection in self.collections {
             // What others have added since the first request stays.
             collection.write(cx, &resource, &change.id, is_update && !is_repeat).await?;
@@ -81,8 +89,9 @@ impl AssociatedValues {
 }
 
 impl Members {
-    /// Checks whether the members exist. Sails ignores those that do not.
-    async fn check(&mut self, cx: &Context) -> Result<()> {
+    /// Checks whether the members exist. Sails ignores those that do not, and so does a repeat: they
+    /// may have been destroyed since the first request.
+    async fn check(&mut self, cx: &Context, is_repeat: bool) -> Result<()> {
         let model = cx.model(&self.association.target)?;
         let existing = {
             let criteria = Criteria::with_attribute_in(&model, &model.key, &self.ids);
@@ -90,6 +99,7 @@ impl Members {
             ids_of(cx, target, &model, criteria).await?
         };
         if let Some(missing) = self.ids.difference(&existing).next()
+            && !is_repeat
             && !model.conventions.are_of_sails()
         {
             let (resource, id) = (self.association.target.clone(), missing.clone());

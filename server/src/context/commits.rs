@@ -10,6 +10,7 @@ use backwire_records::change::{Attributes, Change, Resource};
 use backwire_records::criteria::Filter;
 use backwire_records::model::{Ids, Model};
 use backwire_records::write::{Action, Key, Publication, Write, WriteError};
+use serde::Serialize;
 use tokio::task::coop::unconstrained;
 
 use super::Context;
@@ -28,9 +29,7 @@ impl Context {
     /// Commits a write in the caller's name, if the caller may do it. A repeat of a key returns the
     /// outcome of the first write.
     pub async fn commit(&self, resource: Resource, action: Action) -> Result<Arc<Change>> {
-        let write = self.prepare(self.key.clone(), resource, action).await?;
-        let permit = self.push_permit(&write.resource, 1).await;
-        self.commit_prepared(permit, write).await
+        self.commit_write(self.prepare(self.key.clone(), resource, action).await?).await
     }
 
     /// Commits a write that is a part of the request, besides its main write. A repeat of the
@@ -42,7 +41,32 @@ impl Context {
         action: Action,
     ) -> Result<Arc<Change>> {
         let key = self.key.as_ref().map(|key| key::part(key, part));
-        let write = self.prepare(key, resource, action).await?;
+        self.commit_write(self.prepare(key, resource, action).await?).await
+    }
+
+    /// Returns the main write of a request that has more values than those of its record. Another
+    /// request with the same key is refused, also if it differs only in these values.
+    pub(crate) async fn prepare_with_values(
+        &self,
+        resource: Resource,
+        action: Action,
+        values: &impl Serialize,
+    ) -> Result<Write> {
+        let mut write = self.prepare(self.key.clone(), resource, action).await?;
+        if let Some(key) = &mut write.key {
+            let values = serde_json::to_vec(values).expect("it is made of JSON and strings");
+            key.fingerprint ^= fingerprint::of(&values);
+        }
+        Ok(write)
+    }
+
+    /// Whether a write is a repeat of an earlier one.
+    pub(crate) async fn is_repeat(&self, write: &Write) -> Result<bool> {
+        Ok(self.change_of_repeat(write.clone()).await?.is_some())
+    }
+
+    /// Commits a write that was prepared.
+    pub(crate) async fn commit_write(&self, write: Write) -> Result<Arc<Change>> {
         let permit = self.push_permit(&write.resource, 1).await;
         self.commit_prepared(permit, write).await
     }
@@ -57,7 +81,10 @@ impl Context {
         if self.key.is_none() {
             return Ok(None);
         }
-        let write = self.prepare(self.key.clone(), resource, action).await?;
+        self.change_of_repeat(self.prepare(self.key.clone(), resource, action).await?).await
+    }
+
+    async fn change_of_repeat(&self, write: Write) -> Result<Option<Arc<Change>>> {
         let Write { model, key, client, at, .. } = write;
         let Some(key) = key else { return Ok(None) };
         let lookup = KeyLookup { key: key.clone(), client, at };

@@ -29,7 +29,7 @@ pub(super) async fn populated(
     if names.is_empty() || change.published {
         return Arc::clone(change);
     }
-    let populate = Populate::These(names);
+    let populate = Populate::These(names.clone());
     let cx = Context::of_server(&shared);
     let populator = Populator::new(&cx, &change.resource, &populate);
     let populated = async |record: &Option<Arc<Attributes>>| {
@@ -46,11 +46,22 @@ pub(super) async fn populated(
         Verb::Create => shown.after = populated(&change.after).await,
         Verb::Update => shown.before = populated(&change.before).await,
         Verb::Destroy => {
-            let known = shared.destroyed.take(change);
-            shown.before = if known.is_some() { known } else { populated(&change.before).await };
+            shown.before = match (shared.destroyed.take(change), &change.before) {
+                (Some(known), Some(before)) => Some(Arc::new(with_known(before, &known, &names))),
+                (_, before) => populated(before).await,
+            };
         }
     }
     Arc::new(shown)
+}
+
+/// Returns a destroyed record with these associations of the record that its request has read.
+///
+/// Invariant: it has no other associated records of that one. They were read for the caller, and
+/// the recipients of the push may not be allowed to read them.
+fn with_known(before: &Attributes, known: &Attributes, names: &BTreeSet<String>) -> Attributes {
+    let shown = names.iter().filter_map(|name| Some((name.clone(), known.get(name)?.clone())));
+    before.clone().into_iter().chain(shown).collect()
 }
 
 /// Returns the associations that pushes are populated with: those that everyone may read.

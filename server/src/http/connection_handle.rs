@@ -27,7 +27,7 @@ pub(crate) struct ConnectionHandle {
     pub(super) state: Arc<State>,
 }
 
-/// Who has accepted a connection.
+/// The server that has accepted a connection.
 #[derive(Debug, Clone)]
 enum Source {
     /// This server.

@@ -24,7 +24,7 @@ pub(crate) struct UpgradedStream<Io> {
     embedded: Option<Embedded>,
 }
 
-/// What is needed to count and to end a connection of another server.
+/// A connection that another server has accepted: its handle, and the state of its current write.
 pub(crate) struct Embedded {
     handle: ConnectionHandle,
     limits: Arc<LimitMonitor>,

@@ -100,7 +100,7 @@ impl Handle {
     /// Returns the clients that are connected to this server now, as
     /// [`Publisher::clients`] does.
     pub fn sockets(&self) -> Vec<Client> {
-        self.0.sockets.all()
+        self.0.publisher.clients()
     }
 
     /// Serves an app that contains the router, over HTTP/1.1 without TLS. All limits on connections

@@ -1,7 +1,8 @@
 //! The conventions of Sails 1.x (`compat: sails`). The expected answers are those of Sails 1.5.18.
 
-use backwire::Server;
+use axum::routing::get;
 use backwire::model::{Attribute, Conventions, Kind, Model};
+use backwire::{Server, Session};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -49,6 +50,43 @@ async fn create_is_200_and_missing_values_are_filled_in() {
     let (status, record) = send(&server, "POST", "/person", coerced).await;
     let stored = json!({ "id": 7, "age": 5, "admin": true, "name": "5", "email": "", "meta": null, "pets": [] });
     assert_eq!((status, record), (200, stored));
+    server.shutdown().await;
+}
+
+/// The push of a destroy shows what the request has read, but only what everyone may read.
+#[tokio::test]
+async fn pushes_have_no_associated_records_that_not_everyone_may_read() {
+    let secret = model(json!({
+        "attributes": { "text": "string", "owner": { "model": "person" } },
+        "access": { "owner": "by", "read": "owner", "create": "everyone" },
+    }));
+    let open = model(json!({ "attributes": { "name": "string", "owner": { "model": "person" } } }));
+    let person = model(json!({ "attributes": {
+        "name": "string", "secrets": { "collection": "secret", "via": "owner" },
+        "pets": { "collection": "pet", "via": "owner" },
+    } }));
+    let sign_in = get(async |session: Session| session.sign_in("ann", [""; 0]).await);
+    let builder = builder().compat(Conventions::Sails).route("/in", sign_in);
+    let declared = [("secret", secret), ("pet", open), ("person", person)];
+    let builder =
+        declared.into_iter().fold(builder, |all, (name, model)| all.resource(name, model).unwrap());
+    let server = start(builder).await;
+    let (mut ann, mut bob) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    ann.get("/in").await;
+    ann.post("/person", json!({ "name": "Ann" })).await;
+    let made = ann.post("/secret", json!({ "text": "hidden", "owner": 1 })).await;
+    assert_eq!(made["statusCode"], 200, "{made}");
+    ann.post("/pet", json!({ "name": "Rex", "owner": 1 })).await;
+    bob.get("/person").await;
+    ann.put("/person/1", json!({ "name": "Anna" })).await;
+    let destroyed = ann.delete("/person/1").await;
+    assert_eq!(destroyed["body"]["secrets"][0]["text"], "hidden");
+    for verb in ["updated", "destroyed"] {
+        let push = bob.event().await;
+        assert_eq!(push[1]["verb"], verb);
+        assert_eq!(push[1]["previous"]["pets"][0]["name"], "Rex");
+        assert!(!push.to_string().contains("hidden"), "{push}");
+    }
     server.shutdown().await;
 }
 

@@ -85,6 +85,15 @@ async fn repeat_writes_nothing_again_and_keeps_what_others_have_changed() {
     assert_eq!(ids_of(&server, "/user").await, [1, 2, 3]);
     assert_eq!(ids_of(&server, "/pet").await, [1, 2, 3]);
     assert_eq!(ids_of(&server, "/user/3/pets").await, [3]);
+    // The same key with other members is another request.
+    let other = keyed("post", "/user", "a", json!({ "pets": [2], "name": "Cy" }));
+    assert_eq!(runtime.ask(other).await["statusCode"], 422);
+    // The repeat is answered although its member is gone.
+    let doomed = keyed("post", "/user", "d", json!({ "pets": [1], "name": "Ed" }));
+    let made = runtime.ask(doomed.clone()).await;
+    body(&server, "DELETE", "/pet/1", Value::Null).await;
+    assert_eq!(runtime.ask(doomed).await["body"]["id"], made["body"]["id"]);
+    assert!(ids_of(&server, "/user/4/pets").await.is_empty());
     let update = keyed("patch", "/user/2", "b", json!({ "pets": [2], "name": "Bo" }));
     runtime.ask(update.clone()).await;
     body(&server, "PATCH", "/pet/3", json!({ "owner": 2 })).await;
@@ -93,6 +102,6 @@ async fn repeat_writes_nothing_again_and_keeps_what_others_have_changed() {
     let owner = keyed("post", "/pet", "c", json!({ "name": "Jo", "owner": { "name": "Di" } }));
     let made = runtime.ask(owner.clone()).await;
     assert_eq!(runtime.ask(owner).await["body"], made["body"]);
-    assert_eq!(ids_of(&server, "/user").await, [1, 2, 3, 4]);
+    assert_eq!(ids_of(&server, "/user").await, [1, 2, 3, 4, 5]);
     server.shutdown().await;
 }
