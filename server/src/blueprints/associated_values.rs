@@ -89,8 +89,8 @@ impl AssociatedValues {
 }
 
 impl Members {
-    /// Checks whether the members exist. Sails ignores those that do not, and so does a repeat: they
-    /// may have been destroyed since the first request.
+    /// Checks whether the members exist. Sails ignores those that do not, and so does a repeat:
+    /// they may have been destroyed since the first request.
     async fn check(&mut self, cx: &Context, is_repeat: bool) -> Result<()> {
         let model = cx.model(&self.association.target)?;
         let existing = {
