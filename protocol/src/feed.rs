@@ -26,6 +26,7 @@ use crate::names::{NameMap, Queue};
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::payload::Payload;
+use crate::planted;
 use crate::wire::{
     MAX_POSITIONS_AHEAD, Position, Push, ReceivedAnswer, ReceivedChange, ReceivedPush, ResumeEntry,
 };
@@ -95,6 +96,9 @@ impl<P: Payload> Feed<P> {
             return;
         }
         let room = self.rooms.get_or_insert(&name, Room::unknown);
+        if planted::has("pushes-in-unknown-room-dropped") && room.position.is_none() {
+            return;
+        }
         if room.waiting.len() == MAX_WAITING {
             room.waiting.clear();
         }
@@ -132,6 +136,12 @@ impl<P: Payload> Feed<P> {
         if let Some(room) = self.rooms.get_mut(record).filter(|room| is_behind(room)) {
             room.position = Some(position);
         }
+        if planted::has("answer-moves-class-room")
+            && let Some(room) =
+                self.rooms.get_mut(resource_of(record)).filter(|room| is_behind(room))
+        {
+            room.position = Some(position);
+        }
         if let Some(record) = self.records.get_mut(record) {
             record.forget_held(position.offset);
         }
@@ -156,12 +166,17 @@ impl<P: Payload> Feed<P> {
             // No later resume must find this position valid.
             place.epoch = 0;
             room.state = State::Stale;
-            self.outputs.push(Output::Refresh(name));
+            if !planted::has("lost-room-not-read-again") {
+                self.outputs.push(Output::Refresh(name));
+            }
             return Some(());
         };
         place.epoch = epoch;
         let head = answer.head()?;
-        let changes = answer.changes()?;
+        let mut changes = answer.changes()?;
+        if planted::has("resumed-changes-not-applied") {
+            changes.clear();
+        }
         room.state = State::Live;
         self.apply(Push { room: name.clone(), epoch, prev: 0, changes }, outbox);
         self.move_to(&name, head);
@@ -194,7 +209,9 @@ impl<P: Payload> Feed<P> {
             room.resumes = 0;
         }
         for name in self.rooms.names() {
-            self.mark_lost(&name);
+            if !planted::has("rooms-not-resumed-after-reconnect") {
+                self.mark_lost(&name);
+            }
         }
     }
 
@@ -310,7 +327,7 @@ impl<P: Payload> Feed<P> {
     /// Delivers a change that is new in its room, holds it for a response, or drops it if the app
     /// has a later state of the record.
     fn deliver_or_hold(&mut self, name: &str, change: ReceivedChange<P>, outbox: &Outbox<P>) {
-        let is_awaited = outbox.awaits(change.mark);
+        let is_awaited = outbox.awaits(change.mark) && !planted::has("echo-not-held");
         // The name of the record is expensive, and is rarely needed.
         let is_plain = self.records.is_empty() && !self.has_instances(name);
         if is_plain && !is_awaited {
@@ -355,6 +372,9 @@ impl<P: Payload> Feed<P> {
 
     /// Delivers the held changes of a record, up to the next echo that must wait.
     fn deliver_held(&mut self, name: &str, outbox: &Outbox<P>) {
+        if planted::has("held-changes-not-delivered") {
+            return;
+        }
         let next = |record: &mut Record<P>| record.next_held(outbox);
         while let Some((room, change)) = self.records.get_mut(name).and_then(next) {
             self.deliver(&room, change);
@@ -430,7 +450,10 @@ impl<P> Room<P> {
     /// Removes the first waiting push and returns it, unless changes before it are missing.
     fn next_waiting(&mut self) -> Option<Result<ReceivedPush<P>, MissingChanges>> {
         let (place, push) = (self.position?, self.waiting.first()?);
-        if place.epoch == push.epoch && push.prev > place.offset {
+        if place.epoch == push.epoch
+            && push.prev > place.offset
+            && !planted::has("missing-changes-before-push-ignored")
+        {
             return Some(Err(MissingChanges));
         }
         // A push of another log only shows that the log is another one. It is reported once.

@@ -32,6 +32,8 @@ mod outbox;
 pub mod output;
 pub mod packet;
 pub mod payload;
+#[doc(hidden)]
+pub mod planted;
 pub mod request;
 mod retry;
 mod time;

@@ -9,6 +9,7 @@
 use crate::json;
 use crate::mark;
 use crate::payload::Payload;
+use crate::planted;
 use crate::request::{Reply, Request, RequestKind, Token, Verb};
 use crate::retry::{Pause, Verdict, verdict};
 use crate::time::Instant;
@@ -145,7 +146,17 @@ impl<P: Payload> Outbox<P> {
                 && filter(entry)
                 && !(is_paused && entry.is_write())
         };
-        let entry = self.entries.iter_mut().find(is_next)?;
+        let is_reversed = planted::has("last-request-first");
+        let entry = match is_reversed {
+            true => self.entries.iter_mut().rfind(is_next)?,
+            false => self.entries.iter_mut().find(is_next)?,
+        };
+        if planted::has("new-key-when-sent-again")
+            && entry.sent.is_some()
+            && let Some(key) = &mut entry.request.key
+        {
+            key.push('+');
+        }
         entry.ack = Some(ack);
         entry.sent.get_or_insert(now);
         Some(entry)
@@ -173,6 +184,9 @@ impl<P: Payload> Outbox<P> {
 
     /// Marks all entries as not sent on any connection, because the connection has ended.
     pub(crate) fn mark_unsent(&mut self) {
+        if planted::has("requests-not-sent-again") {
+            return;
+        }
         self.entries.iter_mut().for_each(|entry| entry.ack = None);
         self.drop_unwanted();
     }
@@ -222,7 +236,8 @@ impl<P: Payload> Outbox<P> {
         // An aborted write is not sent again.
         if entry.is_our_write() && entry.is_wanted {
             let retry_after = reply.header("retry-after");
-            match verdict(reply.status, entry.has_waited, retry_after.as_deref()) {
+            let status = if planted::has("refusal-taken-for-success") { 200 } else { reply.status };
+            match verdict(status, entry.has_waited, retry_after.as_deref()) {
                 Verdict::Final => self.pause.answered(),
                 // The mark is a hash of the key, so it differs between clients.
                 Verdict::Later(after) => {

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use backwire_engine::{Environment, Gap};
 use backwire_environment::HashMap;
+use backwire_protocol::planted;
 use backwire_records::change::{Change, Position, Resource, Room, Verb};
 use backwire_records::criteria::{Collection, Scope};
 use backwire_records::model::{Membership, Models};
@@ -125,6 +126,12 @@ impl Fanout {
                     }
                     while let Ok(gap) = gaps.try_recv() {
                         self.handle_gap(&gap);
+                    }
+                    if planted::has("fanout-skips-change") && changes.len() > 1 {
+                        changes.remove(0);
+                    }
+                    if planted::has("fanout-reverses-changes") {
+                        changes.reverse();
                     }
                     for run in changes.chunk_by(|one, next| one.resource == next.resource) {
                         self.send_run(run).await;
@@ -244,6 +251,9 @@ impl Fanout {
         self.push(&class, &[], run).await;
         for run in run.chunk_by(|one, next| one.id == next.id) {
             // A client in both rooms has received the changes in the class room.
+            if planted::has("single-records-not-pushed") {
+                continue;
+            }
             let room = Room::instance(first.resource.clone(), run[0].id.clone());
             self.push(&room, &[&class], run).await;
         }
@@ -258,6 +268,9 @@ impl Fanout {
         self.push_to_list_filters(of, run, is_hiding, budget).await;
         for run in run.chunk_by(|one, next| one.id == next.id) {
             let filters = self.sockets.record_filters(Dialect::Runtime, of, &run[0].id);
+            if planted::has("narrowed-records-not-pushed") {
+                continue;
+            }
             filters.iter().for_each(|it| it.last_offset.store(run[0].previous, Ordering::Relaxed));
             self.push_to_each_filter(filters, is_hiding, run, budget).await;
         }
@@ -280,7 +293,8 @@ impl Fanout {
             return;
         }
         let Candidates { indexed, unindexed } = self.sockets.filters_for(Dialect::Runtime, of, run);
-        for (filter, indexes) in indexed {
+        let is_planted = planted::has("indexed-filters-not-pushed");
+        for (filter, indexes) in indexed.into_iter().filter(|_| !is_planted) {
             let run: Vec<_> = indexes.into_iter().map(|index| Arc::clone(&run[index])).collect();
             self.push_to_each_filter(vec![filter], is_hiding, &run, budget).await;
         }
@@ -319,7 +333,9 @@ impl Fanout {
     ) {
         let followed = runtime::FollowedScope { scope: filter.scope(), is_hiding };
         if let Some((push, last)) = runtime::scoped_push(&filter.room, followed, previous, run) {
-            filter.last_offset.store(last.offset, Ordering::Relaxed);
+            if !planted::has("position-of-filter-not-kept") {
+                filter.last_offset.store(last.offset, Ordering::Relaxed);
+            }
             self.send(&filter.room, &[], &push, last).await;
         }
     }
@@ -337,7 +353,7 @@ impl Fanout {
         let to = Audience { rooms: &[room], except, origin: None };
         self.recipients += self.sockets.count_subscribers(Dialect::Runtime, room);
         let size = push.room.len() + push.changes.get().len();
-        if !self.sockets.emit(to, push, size).await {
+        if !self.sockets.emit(to, push, size).await && !planted::has("dropped-push-not-noticed") {
             self.mark_behind(room, last);
         }
     }

@@ -77,8 +77,9 @@ mod task_budget;
 mod undeclared_resources;
 mod uuids;
 
-#[cfg(test)]
-mod simulated;
+#[cfg(any(test, feature = "simulation"))]
+#[doc(hidden)]
+pub mod simulation;
 
 pub mod route;
 mod router;

@@ -24,6 +24,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use backwire_environment::HashMap;
+use backwire_protocol::planted;
 use backwire_protocol::wire::ResumeAnswer;
 use backwire_records::change::Room;
 use serde_json::value::{RawValue, to_raw_value};
@@ -108,10 +109,14 @@ async fn join_each<'a>(
 
 async fn join(shared: &Shared, client: &Client, name: &str) -> Option<JoinedRoom> {
     let room = Room::parse(name).filter(|room| subscription::may_join(shared, client, room))?;
-    if !caller::may_join(shared, client, &room).await {
+    if !planted::has("resume-without-access-check")
+        && !caller::may_join(shared, client, &room).await
+    {
         return None;
     }
-    client.join([room.clone()]);
+    if !planted::has("resume-without-join") {
+        client.join([room.clone()]);
+    }
     let is_hiding = shared.models.hide_records_of(room.resource());
     Some(JoinedRoom { room, is_hiding })
 }
@@ -125,7 +130,9 @@ async fn retain_permitted<'a>(
     let mut kept = HashMap::default();
     for (name, joined) in joined {
         let Some(joined) = joined else { continue };
-        if caller::may_join(shared, client, &joined.room).await {
+        if planted::has("resume-without-access-check")
+            || caller::may_join(shared, client, &joined.room).await
+        {
             kept.insert(*name, Arc::clone(joined));
         } else {
             client.leave(&joined.room);

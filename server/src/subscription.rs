@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use backwire_engine::{ChangesSince, ReadOptions, Record, Snapshot};
 use backwire_environment::HashSet;
+use backwire_protocol::planted;
 use backwire_records::access::{AccessScope, Operation};
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
 use backwire_records::criteria::{Criteria, Filter, Projection, QuerySummary, Scope};
@@ -47,7 +48,7 @@ fn room(
     criteria: &Criteria,
 ) -> Option<Room> {
     let scope = match client.dialect() {
-        Dialect::Runtime => Scope::of(criteria),
+        Dialect::Runtime => Scope::of(criteria).narrowed(&criteria.within),
         // The changes that a stock client receives have no order and no end.
         Dialect::Node => Scope::Whole(criteria.within.clone().and(criteria.filter.clone())),
         // In Sails, criteria do not filter the changes that a client receives.
@@ -254,6 +255,11 @@ where
     R: Future<Output = Result<Snapshot<Vec<Record>>>> + Send,
 {
     let was_joined = client.dialect().is_stock() && client.is_joined(&room);
+    if planted::has("read-before-join") {
+        let snapshot = read().await;
+        client.join([room.clone()]);
+        return snapshot;
+    }
     client.join([room.clone()]);
     if client.dialect().is_stock() {
         let instance = |id| vec![Room::instance(room.resource().clone(), id)];

@@ -24,7 +24,7 @@ use crate::stamp::files_under;
 use crate::workspace::{Profile, WASM_TRIPLE, Workspace};
 use crate::{
     build, comments, demo, demo_site, dependencies, fresh_rust, imports, links, npm, package,
-    scripts, small_disk, wire_constants,
+    scripts, simulate, small_disk, wire_constants,
 };
 
 /// The step that makes the scripts that the server embeds. After it, the build of the release
@@ -57,7 +57,7 @@ pub(crate) struct Step {
 }
 
 /// All of them, in order.
-pub(crate) const STEPS: [Step; 14] = [
+pub(crate) const STEPS: [Step; 15] = [
     Step {
         name: "format",
         about: "rustfmt has nothing to change, and comments are wrapped",
@@ -117,6 +117,12 @@ pub(crate) const STEPS: [Step; 14] = [
         about: "Rust tests and the examples in the docs",
         requirements: &[build::SERVER, &[GZIP, KILL, REDIS]],
         run: native,
+    },
+    Step {
+        name: "simulation",
+        about: "2,000 seeds of clients and a server in a simulation break no promise, and planted bugs are found",
+        requirements: simulate::REQUIREMENTS,
+        run: simulate::check,
     },
     Step {
         name: "server",

@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask build`, `demo`, `cluster`, `docs`, `package`, `test`,
-//! `bench`, `fuzz`, `crash` and `abuse`.
+//! `bench`, `fuzz`, `crash`, `simulate` and `abuse`.
 //!
 //! In reading order: each command is a file of its name, and [`requirements`] checks what they need
 //! on the machine. [`client`] and [`bundle`] make the files that a page downloads, which
@@ -44,6 +44,7 @@ mod repository_files;
 mod requirements;
 mod scripts;
 mod server;
+mod simulate;
 mod size;
 mod small_disk;
 mod stamp;
@@ -85,6 +86,7 @@ enum Task {
     Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
     Crash(crash::Crash),
+    Simulate(simulate::Simulate),
     Abuse(abuse::Abuse),
 }
 
@@ -111,6 +113,7 @@ impl Task {
             Self::Bench(bench) => bench.requirements(),
             Self::Fuzz(_) => fuzz::REQUIREMENTS.concat(),
             Self::Crash(crash) => crash.requirements(),
+            Self::Simulate(_) => simulate::REQUIREMENTS.concat(),
             Self::Abuse(_) => abuse::REQUIREMENTS.concat(),
         }
     }
@@ -126,6 +129,7 @@ impl Task {
             Self::Bench(bench) => bench.run(workspace),
             Self::Fuzz(fuzz) => fuzz.run(workspace),
             Self::Crash(crash) => crash.run(workspace),
+            Self::Simulate(simulate) => simulate.run(workspace),
             Self::Abuse(abuse) => abuse.run(workspace),
         }
     }

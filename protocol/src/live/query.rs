@@ -3,6 +3,7 @@
 use super::answer::Snapshot;
 use super::description::{Description, Kind};
 use super::symbols::{Symbol, Symbols};
+use crate::planted;
 use crate::wire::ChangeVerb;
 
 /// A query and its last known result.
@@ -93,7 +94,7 @@ impl Query {
     }
 
     pub(super) fn retry(&mut self) {
-        if self.request == Request::Failed {
+        if self.request == Request::Failed && !planted::has("failed-query-not-repeated") {
             self.request = Request::None;
         }
     }
@@ -155,6 +156,7 @@ impl Query {
         symbols: &mut Symbols,
     ) -> bool {
         match record {
+            _ if self.is_part() && planted::has("part-not-read-again") => {}
             _ if self.is_part() => self.invalidate(),
             None => self.invalidate(),
             Some((verb @ (ChangeVerb::Created | ChangeVerb::Updated), id)) => {
@@ -164,7 +166,10 @@ impl Query {
             Some((ChangeVerb::Destroyed | ChangeVerb::Left, id)) => {
                 self.has_changed_in_flight = true;
                 self.set = 0;
-                remove(&mut self.ids, id);
+                let is_planted = planted::has("record-that-left-stays");
+                if !is_planted || matches!(record, Some((ChangeVerb::Destroyed, _))) {
+                    remove(&mut self.ids, id);
+                }
             }
         }
         true
@@ -179,13 +184,14 @@ impl Query {
             self.set = symbols.current();
         }
         let count = self.ids.len();
-        if self.description.kind == Kind::List {
+        if self.description.kind == Kind::List && !planted::has("new-record-not-added") {
             symbols.add_to(&mut self.ids, &[id]);
         }
         let has_changed = is_moved || self.ids.len() > count;
         if has_changed {
             self.has_changed_in_flight = true;
-            self.is_unsorted |= self.description.is_sorted_list();
+            self.is_unsorted |=
+                self.description.is_sorted_list() && !planted::has("order-not-read-again");
         }
         has_changed
     }

@@ -5,6 +5,7 @@ use super::answer::Snapshot;
 use super::change::RoomChange;
 use super::query::{Query, remove};
 use super::symbols::{Symbol, Symbols};
+use crate::planted;
 use crate::wire::ChangeVerb;
 
 /// A target and its queries, in the order of their first reads.
@@ -170,6 +171,9 @@ impl Target {
     }
 
     fn destroyed(&mut self, resource: Symbol, id: Symbol, left: &mut Vec<Symbol>) {
+        if planted::has("destroyed-record-stays") {
+            return;
+        }
         let mut is_concerned = false;
         self.end_queries(left, &mut |query| {
             is_concerned |= query.resource == resource;
@@ -213,14 +217,19 @@ impl Target {
         let mut removed = core::mem::take(&mut self.destroyed);
         let union = self.union(symbols);
         if is_fresh {
-            removed.extend_from_slice(&symbols.filter(&self.shown, false));
+            if !planted::has("removed-record-stays") {
+                removed.extend_from_slice(&symbols.filter(&self.shown, false));
+            }
             self.shown = symbols.filter(&self.shown, true);
         }
         symbols.clear();
         symbols.add(&self.shown);
         let added = symbols.filter(&union, false);
         self.shown.extend_from_slice(&added);
-        let is_moved = is_fresh && self.is_ordered() && self.shown != union;
+        let is_moved = is_fresh
+            && self.is_ordered()
+            && self.shown != union
+            && !planted::has("new-order-not-shown");
         if added.is_empty() && removed.is_empty() && !is_moved {
             return None;
         }

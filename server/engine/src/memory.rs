@@ -1,5 +1,5 @@
 //! The engine in memory, whose data is lost when the process ends. The tests compare the other
-//! engines with it.
+//! engines with it. In a simulation a server that starts again [reopens](Memory::reopen) it.
 //!
 //! One lock guards the whole store, so a commit and a snapshot are each one step. Nothing waits
 //! while it is held: the slot in the tail is reserved before, so a write that is cancelled while
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backwire_environment::HashMap;
+use backwire_protocol::planted;
 use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room, Verb};
 use backwire_records::criteria::Criteria;
 use backwire_records::model::Model;
@@ -40,11 +41,17 @@ pub struct Memory {
     /// The lock queues the writers. It is fair, so writers get slots in the tail in the order of
     /// their arrival.
     tail: FairMutex<Tail>,
-    state: Mutex<State>,
     read_deadline: Duration,
+    environment: Environment,
+    data: Arc<Data>,
+}
+
+/// What a store keeps when it is [reopened](Memory::reopen).
+#[derive(Debug)]
+struct Data {
+    state: Mutex<State>,
     sessions: MemorySessions,
     queues: MemoryQueues,
-    environment: Environment,
 }
 
 impl Memory {
@@ -56,15 +63,31 @@ impl Memory {
 
     /// Returns an empty store that has its clock and its random numbers from an environment.
     pub fn in_environment(environment: Environment, window: Window, tail: Tail) -> Self {
-        Self {
-            epoch: draw_epoch(&environment),
-            window,
-            tail: FairMutex::new(tail),
+        let data = Data {
             state: Mutex::default(),
-            read_deadline: DEFAULT_READ_DEADLINE,
             sessions: MemorySessions::new(&environment),
             queues: MemoryQueues::new(&window),
+        };
+        Self::open(environment, window, tail, Arc::new(data))
+    }
+
+    /// Returns a store with the data of this one and an epoch of its own, as a server has that
+    /// starts again. From now on only the new one may be used. A simulation has no other disk.
+    #[must_use]
+    pub fn reopen(&self, environment: Environment, tail: Tail) -> Self {
+        Self::open(environment, self.window, tail, Arc::clone(&self.data))
+    }
+
+    fn open(environment: Environment, window: Window, tail: Tail, data: Arc<Data>) -> Self {
+        let epoch = draw_epoch(&environment);
+        data.state.lock().restarted(epoch);
+        Self {
+            epoch,
+            window,
+            tail: FairMutex::new(tail),
+            read_deadline: DEFAULT_READ_DEADLINE,
             environment,
+            data,
         }
     }
 
@@ -74,8 +97,13 @@ impl Memory {
         Self { read_deadline: deadline, ..self }
     }
 
+    /// Returns a change, for a planted bug.
+    fn last_change(&self, of: &Resource) -> Option<Arc<Change>> {
+        self.state().table(of, |table| table.log.back().cloned())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+        self.data.state.lock()
     }
 
     /// Reads a resource together with the head of its log.
@@ -97,11 +125,21 @@ impl Memory {
 impl Engine for Memory {
     async fn commit(&self, write: Write) -> Result<CommitOutcome, Error> {
         // The reservation fails if the receiver is gone: the server is closing.
+        if planted::has("acked-before-commit")
+            && self.environment.random_u64().is_multiple_of(16)
+            && let Some(change) = self.last_change(&write.resource)
+        {
+            return Ok(CommitOutcome::changed(change));
+        }
         let tail = self.tail.lock().await;
         let slot = tail.reserve().await.ok();
         let mut state = self.state();
         let committed = state.commit(write, self.epoch, &self.window)?;
-        if let Some((change, slot)) = committed.logged_change().zip(slot) {
+        let is_skipped =
+            |it: &Change| planted::has("tail-skips-destroys") && it.verb == Verb::Destroy;
+        if let Some((change, slot)) = committed.logged_change().zip(slot)
+            && !is_skipped(change)
+        {
             slot.send(Arc::clone(change));
         }
         Ok(committed)
@@ -125,6 +163,10 @@ impl Engine for Memory {
         // The lock is not held while records are filtered.
         let value =
             find::find(&self.environment, all, criteria, options, self.read_deadline).await?;
+        if planted::has("position-of-list-after-read") {
+            self.environment.sleep(Duration::from_millis(3)).await;
+            return Ok(Snapshot { value, position: self.head(resource).await? });
+        }
         Ok(Snapshot { value, position })
     }
 
@@ -133,7 +175,12 @@ impl Engine for Memory {
         resource: &Resource,
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
-        Ok(self.snapshot(resource, |table, cascades| table.rows.get(id)?.read(cascades)))
+        let mut found =
+            self.snapshot(resource, |table, cascades| table.rows.get(id)?.read(cascades));
+        if planted::has("position-of-read-too-new") {
+            found.position.offset += 1;
+        }
+        Ok(found)
     }
 
     async fn head(&self, resource: &Resource) -> Result<Position, Error> {
@@ -147,12 +194,16 @@ impl Engine for Memory {
         position: Position,
         options: &ReadOptions,
     ) -> Result<ChangesSince, Error> {
-        Ok(self.state().table(room.resource(), |table| {
-            if position.epoch != self.epoch || !table.counters.reaches(position.offset) {
+        let state = self.state();
+        Ok(state.table(room.resource(), |table| {
+            if !state.reaches(table, position) {
                 return ChangesSince::OutOfReach;
             }
             let limit = options.records.saturating_add(1);
-            let changes = table.since(room.id(), position.offset, limit);
+            let mut changes = table.since(room.id(), position.offset, limit);
+            if planted::has("resume-lacks-last-change") {
+                changes.pop();
+            }
             match options.check_records(changes.len()) {
                 Ok(()) => {
                     ChangesSince::Changes { changes, head: table.counters.position(self.epoch) }
@@ -163,12 +214,9 @@ impl Engine for Memory {
     }
 
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
-        Ok(self.state().table(of, |table| {
-            let is_reached = |position: &Position| {
-                position.epoch == self.epoch && table.counters.reaches(position.offset)
-            };
-            positions.iter().map(is_reached).collect()
-        }))
+        let state = self.state();
+        let is_reached = |table: &Table, position: &Position| state.reaches(table, *position);
+        Ok(state.table(of, |table| positions.iter().map(|at| is_reached(table, at)).collect()))
     }
 
     async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error> {
@@ -185,11 +233,11 @@ impl Engine for Memory {
     }
 
     fn sessions(&self) -> &dyn Sessions {
-        &self.sessions
+        &self.data.sessions
     }
 
     fn queues(&self) -> &dyn Queues {
-        &self.queues
+        &self.data.queues
     }
 }
 
@@ -228,6 +276,8 @@ impl Cascades for Memory {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The epochs of all starts.
+    epochs: Vec<u64>,
     tables: HashMap<Resource, Table>,
     cascades: AllCascades,
     /// The same cascades, in the order in which they began.
@@ -238,6 +288,13 @@ struct State {
 }
 
 impl State {
+    fn restarted(&mut self, epoch: u64) {
+        if planted::has("ledger-lost-at-restart") {
+            self.ledger = Ledger::default();
+        }
+        self.epochs.push(epoch);
+    }
+
     fn commit(
         &mut self,
         write: Write,
@@ -245,6 +302,7 @@ impl State {
         window: &Window,
     ) -> Result<CommitOutcome, WriteError> {
         if let Some(key) = &write.key
+            && !planted::has("ledger-off")
             && let Some(written) = self.recall(key, write.at, window)?
         {
             return Ok(CommitOutcome::repeated(self.answer(written, &write, epoch)));
@@ -344,6 +402,7 @@ impl State {
         window: &Window,
     ) -> CommitOutcome {
         let table = self.tables.entry(change.resource.clone()).or_default();
+        table.begin_epoch(change.position);
         if !change.published {
             table.key.get_or_insert_with(|| model.key.clone());
         }
@@ -352,6 +411,19 @@ impl State {
         self.records += table.counters.records;
         table.truncate(window, change.at);
         CommitOutcome::changed(change)
+    }
+
+    /// Whether all changes after a position are still in the log. A position of a former start is
+    /// one of this log if no later start has committed a change at its offset or before.
+    fn reaches(&self, table: &Table, position: Position) -> bool {
+        let Some(start) = self.epochs.iter().position(|epoch| *epoch == position.epoch) else {
+            return false;
+        };
+        let is_later = |epoch: u64| self.epochs[start + 1..].contains(&epoch);
+        let mut later = table.first_positions.iter().filter(|first| is_later(first.epoch));
+        let is_kept =
+            table.counters.reaches(position.offset) || planted::has("truncated-log-resumed");
+        is_kept && later.all(|first| position.offset < first.offset)
     }
 
     /// Reads a resource. A resource without any writes is empty, and is not added to the store.

@@ -6,7 +6,8 @@
 //!
 //! Modules in reading order: [`Clock`], [`Random`] and [`Spawn`] are the traits. `task` is the
 //! handle of a task. `maps` has the maps and sets of the server, whose order a simulation can set.
-//! `system` implements the traits with tokio and the operating system.
+//! `system` implements the traits with tokio and the operating system, and `simulation` (a feature
+//! of the crate, for tests) with a virtual clock and a seed.
 #![cfg_attr(
     test,
     allow(
@@ -17,6 +18,8 @@
 )]
 
 mod maps;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod system;
 mod task;
 

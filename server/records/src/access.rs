@@ -163,7 +163,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::change::{Id, Room};
+    use crate::change::{Id, Resource, Room};
 
     fn access(rules: Value) -> Access {
         serde_json::from_value(rules).unwrap()
@@ -262,6 +262,22 @@ mod tests {
         assert!(!own(7).covers(&room("note")));
         assert!(!own(7).covers(&room("note/1")));
         assert!(AccessScope::Whole.covers(&room("note")));
+    }
+
+    #[test]
+    fn room_that_was_joined_with_another_access_is_not_covered() {
+        let joined = |access: &AccessScope| {
+            let filter = access.filter();
+            let scope = crate::criteria::Scope::Whole(filter.clone()).narrowed(&filter);
+            Room::scoped(Resource::parse("note").unwrap(), scope).unwrap()
+        };
+        let accesses = [own(7), own(8), own(7).or(own(8)), AccessScope::Whole];
+        for access in &accesses {
+            for other in &accesses {
+                assert_eq!(access.covers(&joined(other)), access == other, "{access:?} {other:?}");
+            }
+        }
+        let room = |name: &str| Room::parse(name).unwrap();
         assert!(!AccessScope::Nothing.covers(&room("note")));
     }
 

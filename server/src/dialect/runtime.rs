@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use backwire_protocol::planted;
 use backwire_protocol::wire::{self, ChangeEntry, ChangeVerb, ResumeAnswer};
 use backwire_records::change::{Attributes, Change, Id, Position, Room, Verb};
 use backwire_records::criteria::{Case, Scope};
@@ -68,6 +69,7 @@ pub(crate) fn scoped_push(
     let entries = filter_changes(followed, changes);
     let last = Position { offset: entries.last()?.offset, ..changes.first()?.position };
     let push = match followed.scope.is_part() {
+        true if planted::has("part-not-announced") => return None,
         true => announcement(room, last),
         false => push_after(room, Position { offset: previous, ..last }, &entries),
     };
@@ -81,7 +83,8 @@ pub(crate) fn missed_scope_changes(
     head: Position,
     entries: &[Entry<'_>],
 ) -> Box<RawValue> {
-    match scope.is_part() && !entries.is_empty() {
+    let has_changed = !entries.is_empty() && !planted::has("changed-part-resumed");
+    match scope.is_part() && has_changed {
         true => resync(room),
         false => raw(&ResumeAnswer::missed(room, head, entries)),
     }
@@ -109,10 +112,14 @@ pub(crate) fn filter_changes<'a>(
                 (is_within || !is_hiding).then(|| entry(change))
             }
             (Verb::Destroy, true, _) | (Verb::Update, true, true) => Some(entry(change)),
+            (Verb::Update, false, true) if planted::has("entering-record-pushed-as-update") => {
+                Some(entry(change))
+            }
             (Verb::Create, _, true) | (Verb::Update, false, true) => {
                 let record = after.as_deref().map_or(Data::Nothing, Data::Whole);
                 Some(entry_of(change, ChangeVerb::Created, record))
             }
+            (Verb::Update, true, false) if planted::has("leaving-record-not-pushed") => None,
             (Verb::Update, true, false) => Some(entry_of(change, left, Data::Nothing)),
             _ => None,
         }

@@ -343,15 +343,22 @@ impl Builder {
         Ok((started.router, started.handle))
     }
 
-    async fn start(self) -> Result<Started, StartError> {
-        let Self { mut settings, routes, open, has_no_fallback } = self;
-        settings.models.follow(settings.compat);
-        settings.models.associate()?;
+    async fn start(mut self) -> Result<Started, StartError> {
+        let (open, has_no_fallback) = (self.open.take(), self.has_no_fallback);
+        let (settings, routes) = self.into_parts()?;
         let (engine_name, open) = match open {
             Some(open) => ("custom".to_owned(), open),
             None => (settings.store.to_string(), open_store(&settings)),
         };
         start::start(settings, &routes, (engine_name, open), !has_no_fallback).await
+    }
+
+    /// Returns the settings, with associated models, and the routes.
+    pub(crate) fn into_parts(self) -> Result<(Settings, Routes), StartError> {
+        let Self { mut settings, routes, .. } = self;
+        settings.models.follow(settings.compat);
+        settings.models.associate()?;
+        Ok((settings, routes))
     }
 
     /// Starts the server on the `host` and the `port` of the settings.

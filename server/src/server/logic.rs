@@ -42,7 +42,7 @@ use crate::undeclared_resources::UndeclaredResources;
 use crate::uuids::Uuids;
 
 /// Changes that may wait for the fan-out. If there are more, writers wait.
-pub(super) const MAX_WAITING_CHANGES: usize = 1024;
+pub(crate) const MAX_WAITING_CHANGES: usize = 1024;
 
 /// Log lines about ignored parameters. They are bounded because callers choose the names of
 /// undeclared resources.

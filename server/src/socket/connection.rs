@@ -179,7 +179,7 @@ impl Client {
         Self { socket, connection }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn socket(&self) -> &Arc<dyn Socket> {
         &self.socket
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use backwire_protocol::planted;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -12,6 +13,9 @@ use super::limits::Limits;
 use super::refused_events::RefusedEvents;
 use crate::memory_budget::{Claim, UNCOUNTED_INPUT};
 use crate::settings::Limit;
+
+/// Notices beyond the requests that a connection may have in flight. A client sends few at a time.
+const MAX_MORE_NOTICES: usize = 64;
 
 /// The events of a connection, in arrival order, from their arrival until they are answered.
 pub(super) struct Inbox {
@@ -49,11 +53,21 @@ pub(super) struct QueuedEvent {
     pub(super) ack: Option<i64>,
     /// Whether it had attachments. Then it is refused, and its text is dropped.
     pub(super) is_binary: bool,
+    /// Whether our runtime has sent it and waits for no answer. It would not notice a refusal, and
+    /// would for example get no more messages because the server waits for this ack.
+    ///
+    /// Invariant: it is handled, or the connection ends, so that the client resumes.
+    is_notice: bool,
 }
 
 impl QueuedEvent {
     pub(super) fn new(text: Bytes, ack: Option<i64>, is_binary: bool) -> Self {
-        Self { text, ack, is_binary }
+        Self { text, ack, is_binary, is_notice: false }
+    }
+
+    /// Marks the event as a notice if it has no ack id. Its client is our runtime.
+    pub(super) fn of_runtime(self) -> Self {
+        Self { is_notice: self.ack.is_none(), ..self }
     }
 
     /// Returns its text.
@@ -68,7 +82,8 @@ pub(super) enum EnqueueOutcome {
     Queued,
     /// No task is emptying the inbox yet.
     First,
-    /// There is no room even for the refusal of the event.
+    /// There is no room even for the refusal of the event, or its client would not notice it. The
+    /// connection has to end.
     Overflow,
 }
 
@@ -77,7 +92,12 @@ impl Queue {
     fn has_room_for(&self, event: &QueuedEvent, limits: Limits) -> Result<(), Limit> {
         let bytes = self.bytes + event.text.len();
         let events = self.waiting.len() + self.begun;
-        if events >= limits.in_flight {
+        let more = if event.is_notice && !planted::has("acks-refused-as-requests") {
+            MAX_MORE_NOTICES
+        } else {
+            0
+        };
+        if events >= limits.in_flight.saturating_add(more) {
             return Err(Limit::RequestsInFlight);
         }
         // An event that is too large by itself gets an answer that says so.
@@ -116,7 +136,9 @@ impl Inbox {
                 queue.bytes += event.text.len();
                 queue.waiting.push_back((event, claim));
             }
-            Err(limit) if queue.refused.add(event.ack, limit) => {}
+            Err(limit)
+                if (!event.is_notice || planted::has("acks-refused-as-requests"))
+                    && queue.refused.add(event.ack, limit) => {}
             Err(_) => {
                 queue.is_closed = true;
                 return EnqueueOutcome::Overflow;
@@ -225,5 +247,26 @@ mod tests {
         let others: Vec<_> = (0..10_000).map(|_| arrive()).collect();
         assert_eq!(others.iter().filter(|it| matches!(it, EnqueueOutcome::Overflow)).count(), 1);
         assert!(!others.iter().any(|it| matches!(it, EnqueueOutcome::First)));
+    }
+
+    #[test]
+    fn notice_of_the_runtime_is_handled_beside_too_many_requests_or_ends_the_connection() {
+        let settings = Settings::default();
+        let limits = Limits { in_flight: 2, ..Limits::of(&settings) };
+        let event = |ack| QueuedEvent::new(Bytes::from_static(br#"["delivered","7"]"#), ack, false);
+        let inbox = Inbox::new(Arc::default());
+        let arrive = |event| inbox.enqueue(event, limits, true, |_| None);
+        for ack in 0..10 {
+            arrive(event(Some(ack)).of_runtime());
+        }
+        for _ in 0..MAX_MORE_NOTICES {
+            assert!(matches!(arrive(event(None).of_runtime()), EnqueueOutcome::Queued));
+        }
+        assert_eq!(inbox.take_refused().count(), 8);
+        let handled = std::iter::from_fn(|| inbox.begin());
+        let acks: Vec<_> = handled.map(|begun| begun.event.ack).collect();
+        assert_eq!(acks.len(), 2 + MAX_MORE_NOTICES);
+        assert!(matches!(arrive(event(None)), EnqueueOutcome::Queued), "of a stock client");
+        assert!(matches!(arrive(event(None).of_runtime()), EnqueueOutcome::Overflow));
     }
 }

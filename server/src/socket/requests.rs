@@ -192,7 +192,10 @@ impl ConnectionHandler for RequestHandler {
         if *text == *PROBE.as_bytes() && client.dialect() == Dialect::Runtime {
             return self.context.answer_probe(&client, ack);
         }
-        let event = QueuedEvent::new(text, ack, is_binary);
+        let mut event = QueuedEvent::new(text, ack, is_binary);
+        if client.dialect() == Dialect::Runtime {
+            event = event.of_runtime();
+        }
         let is_websocket = client.socket.is_websocket();
         self.connection.learn_dialect(&event);
         match self.connection.inbox.enqueue(event, self.context.limits, is_websocket, claim) {

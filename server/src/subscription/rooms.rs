@@ -22,7 +22,10 @@ pub(crate) fn rooms_of_record(
     if *access_scope == AccessScope::Whole && !is_stock {
         return may_join(&instance).then(|| vec![instance]);
     }
-    let scoped = Room::scoped(resource.clone(), Scope::One(id.clone(), access_scope.filter()));
+    let filter = access_scope.filter();
+    let scope = Scope::One(id.clone(), filter.clone());
+    let scope = if is_stock { scope } else { scope.narrowed(&filter) };
+    let scoped = Room::scoped(resource.clone(), scope);
     let scoped = scoped.filter(|room| may_join(room))?;
     Some(if is_stock { vec![scoped, instance] } else { vec![scoped] })
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use backwire_environment::HashMap;
-use backwire_records::change::{Attributes, Change, Id, Resource};
+use backwire_records::change::{Attributes, Change, Id, Position, Resource};
 use backwire_records::model;
 use backwire_records::write::{RecordCounts, StoredState, Write, WriteError};
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub(super) struct Table {
     /// The offset of the last change of each record that does not exist but is in the log.
     absent: HashMap<Id, u64>,
     pub(super) log: VecDeque<Arc<Change>>,
+    /// The position of the first change of each start that has made one.
+    pub(super) first_positions: Vec<Position>,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,13 @@ impl Table {
     pub(super) fn index_values(&mut self, values: &[(String, Value)]) {
         for (name, _) in values {
             self.values.add_attribute(name, self.rows.iter().map(|(id, row)| (id, &*row.record)));
+        }
+    }
+
+    /// Records the first position of a start.
+    pub(super) fn begin_epoch(&mut self, position: Position) {
+        if self.first_positions.last().is_none_or(|last| last.epoch != position.epoch) {
+            self.first_positions.push(position);
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use backwire_environment::HashMap;
+use backwire_protocol::planted;
 use backwire_records::messages::flake::{Flake, Node};
 use backwire_records::messages::message;
 use backwire_records::messages::message::Message;
@@ -51,6 +52,9 @@ impl Queues for MemoryQueues {
     async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
         let mut state = self.state();
         state.last = state.last.next_by(node, at);
+        if planted::has("queues-lost-at-restart") {
+            state.sites.clear();
+        }
         state.disconnect_all(at);
         Ok(())
     }
@@ -83,7 +87,11 @@ impl Queues for MemoryQueues {
     async fn ack(&self, device: Device, acked: Ack, at: u64) -> Result<AckOutcome, Error> {
         Ok(self.state().step(&device.site, &device.person, at, |person, last| match acked {
             Ack::One(id) => person.ack(&device.name, id, last, at),
-            Ack::Batch(ids) => {
+            Ack::Batch(mut ids) => {
+                if planted::has("batch-ack-clears-queue") {
+                    let queue = person.devices.get(&device.name).map(|it| it.queue.clone());
+                    ids.extend(queue.unwrap_or_default());
+                }
                 person.remove_from_queue(&device.name, &ids);
                 AckOutcome::Removed
             }
@@ -122,11 +130,16 @@ impl State {
     fn enqueue(&mut self, post: &Enqueue) -> Result<Enqueued, WriteError> {
         let site = self.sites.entry(Arc::clone(&post.site)).or_default();
         if let Some(key) = &post.key
+            && !planted::has("keys-of-messages-ignored")
             && let Some(entry) = site.posts.recall(key, self.window.ledger_cutoff(post.at))
         {
             return Ok(Enqueued { id: entry.answer(key)?, repeated: true });
         }
-        self.last = self.last.next(post.at);
+        if !planted::has("ids-of-messages-go-back") {
+            self.last = self.last.next(post.at);
+        } else {
+            self.last = Flake::ZERO.next(post.at);
+        }
         let id = self.last;
         if let Some(key) = &post.key {
             // There are few messages compared with writes, so only the age of their keys is
@@ -320,6 +333,9 @@ impl Person {
             self.ends.insert((end, id));
         }
         for device in self.devices.values_mut() {
+            if planted::has("message-not-kept-for-away-device") && device.sockets == 0 {
+                continue;
+            }
             device.queue.insert(id);
         }
     }

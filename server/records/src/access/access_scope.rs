@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use backwire_protocol::planted;
+
 use crate::change::{Attributes, Room};
-use crate::criteria::{Case, CriteriaError, Filter};
+use crate::criteria::{Case, CriteriaError, Filter, Scope};
 
 /// The records of a resource on which a caller may do an operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,12 +68,18 @@ impl AccessScope {
         }
     }
 
-    /// Whether a room has only changes of records in this scope. The room of one record has no
-    /// filter, so a part never covers it.
+    /// Whether a caller with this access may be in a room: it has only changes of records in this
+    /// scope, and all those that the caller may see of what they have read. The room of one record
+    /// has no filter, so a part never covers it. A room that was joined with another access may
+    /// lack records.
     pub fn covers(&self, room: &Room) -> bool {
+        let narrowed = room.scope().and_then(Scope::access);
         match self {
-            Self::Whole => true,
-            Self::Part(part) => room.scope().is_some_and(|scope| scope.filter().implies(part)),
+            Self::Whole => narrowed.is_none() || planted::has("narrowed-room-after-grant"),
+            Self::Part(part) => {
+                room.scope().is_some_and(|scope| scope.filter().implies(part))
+                    && narrowed.is_none_or(|access| access == part.mark())
+            }
             Self::Nothing => false,
         }
     }

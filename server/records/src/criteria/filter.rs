@@ -40,6 +40,12 @@ impl Filter {
         Self::Attribute(name.to_owned(), Condition::OneOf(operands))
     }
 
+    /// Returns a hash of the filter, the same on all servers. Equal filters have equal hashes.
+    pub fn mark(&self) -> u64 {
+        let text = serde_json::to_string(self).expect("it is made of strings and finite numbers");
+        backwire_protocol::mark(&text)
+    }
+
     /// Returns a filter that demands both.
     pub fn and(self, other: Self) -> Self {
         let everything = Self::default();

@@ -12,6 +12,14 @@ use crate::json_size::parse_small;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scope {
+    /// A scope that was read by a caller who may see only a part of the resource. It has records of
+    /// that part. When the access of the caller changes, also to more records, it is another scope.
+    Narrowed {
+        /// Identifies the records that the caller may see: [`Filter::mark`].
+        access: u64,
+        /// The scope.
+        of: Box<Scope>,
+    },
     /// A part of the list, or of each record. A record alone does not show whether it belongs to
     /// the part, so the client reads the part again when a record changes that fulfils the filter.
     /// The names are those of the associations that are filled in: equal parts have equal answers,
@@ -89,6 +97,24 @@ impl Scope {
         Self::Part(within.and(filter), window, sort, projection, populate)
     }
 
+    /// Returns the scope as read by a caller who may see only the records that fulfil a filter.
+    #[must_use]
+    pub fn narrowed(self, within: &Filter) -> Self {
+        if *within == Filter::default() {
+            return self;
+        }
+        Self::Narrowed { access: within.mark(), of: Box::new(self) }
+    }
+
+    /// Returns what identifies the records that the caller could see who has read the scope. `None`
+    /// if they could see all.
+    pub fn access(&self) -> Option<u64> {
+        match self {
+            Self::Narrowed { access, .. } => Some(*access),
+            Self::Part(..) | Self::Members(..) | Self::One(..) | Self::Whole(_) => None,
+        }
+    }
+
     /// Whether the scope is the whole resource.
     pub fn is_everything(&self) -> bool {
         *self == Self::Whole(Filter::default())
@@ -98,7 +124,7 @@ impl Scope {
     pub fn filter(&self) -> &Filter {
         match self {
             Self::Part(filter, ..) | Self::One(_, filter) | Self::Whole(filter) => filter,
-            Self::Members(_, scope) => scope.filter(),
+            Self::Members(_, scope) | Self::Narrowed { of: scope, .. } => scope.filter(),
         }
     }
 
@@ -106,7 +132,7 @@ impl Scope {
     pub fn is_part(&self) -> bool {
         match self {
             Self::Part(..) => true,
-            Self::Members(_, scope) => scope.is_part(),
+            Self::Members(_, scope) | Self::Narrowed { of: scope, .. } => scope.is_part(),
             Self::One(..) | Self::Whole(_) => false,
         }
     }
@@ -115,6 +141,7 @@ impl Scope {
     pub fn collection(&self) -> Option<&Collection> {
         match self {
             Self::Members(collection, _) => Some(collection),
+            Self::Narrowed { of, .. } => of.collection(),
             Self::Part(..) | Self::One(..) | Self::Whole(_) => None,
         }
     }
@@ -123,6 +150,7 @@ impl Scope {
     pub fn id(&self) -> Option<&Id> {
         match self {
             Self::One(id, _) => Some(id),
+            Self::Narrowed { of, .. } => of.id(),
             Self::Part(..) | Self::Members(..) | Self::Whole(_) => None,
         }
     }
@@ -170,6 +198,22 @@ mod tests {
         }
         for none in ["", "{", "7", "[]", r#"{"None":[]}"#] {
             assert_eq!(Scope::decode(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn narrowed_scope_is_another_one_for_another_access() {
+        let filter = |query: &[(&str, &str)]| scope(query).filter().clone();
+        let (mine, theirs) = (filter(&[("owner", "7")]), filter(&[("owner", "8")]));
+        for query in [&[("owner", "7")][..], &[("owner", "7"), ("limit", "3")]] {
+            let whole = scope(query);
+            let narrowed = whole.clone().narrowed(&mine);
+            assert_eq!(Scope::decode(&narrowed.encode()), Some(narrowed.clone()));
+            assert_ne!(narrowed, whole.clone().narrowed(&theirs));
+            assert_eq!((narrowed.access(), whole.access()), (Some(mine.mark()), None));
+            assert_eq!(narrowed.filter(), whole.filter());
+            assert_eq!((narrowed.is_part(), narrowed.id()), (whole.is_part(), None));
+            assert_eq!(whole.clone().narrowed(&Filter::default()), whole);
         }
     }
 

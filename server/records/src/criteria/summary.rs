@@ -27,7 +27,7 @@ impl QuerySummary {
     pub fn of(criteria: &Criteria, scope: &Scope) -> Self {
         let kind = match scope {
             _ if scope.is_part() => query::PART,
-            Scope::One(..) => query::ONE,
+            _ if scope.id().is_some() => query::ONE,
             _ if scope.is_everything() => query::WHOLE,
             _ => query::FILTER,
         };

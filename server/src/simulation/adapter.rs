@@ -1,5 +1,4 @@
-//! Connections of Socket.IO on a simulated network: each packet takes a random time, and those of
-//! one connection arrive in their order.
+//! The connections of a simulated server: an [`Adapter`] whose packets the caller carries.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,31 +22,31 @@ use crate::socket::connection::Client;
 use crate::socket::input::Input;
 use crate::socket::output::Output;
 
-/// The longest time that a packet takes, in milliseconds.
-const MAX_LATENCY: u64 = 50;
+/// Receives the packets of Socket.IO that a server sends to one client, without the namespace. It
+/// is dropped when the connection ends. A full channel is a client that does not read.
+pub type Outgoing = mpsc::Sender<String>;
 
+/// All connections of a server.
 #[derive(Clone)]
-pub(super) struct Network(Arc<State>);
+pub(super) struct SimulatedAdapter(Arc<State>);
 
 struct State {
     environment: Environment,
     namespaces: Mutex<BTreeMap<String, Arc<dyn Namespace>>>,
-    connected: Mutex<BTreeMap<String, Arc<Connection>>>,
-    trace: Mutex<String>,
-    begin: u64,
+    connected: Mutex<BTreeMap<String, Arc<ServerSocket>>>,
 }
 
 /// The server's end of a connection.
-struct Connection {
+struct ServerSocket {
     id: String,
-    network: Network,
+    adapter: SimulatedAdapter,
     namespace: String,
     handshake: Parts,
     rooms: Mutex<BTreeSet<String>>,
     handler: OnceLock<Arc<dyn ConnectionHandler>>,
     is_open: AtomicBool,
     ended: SetOnce<()>,
-    sent: mpsc::UnboundedSender<String>,
+    outgoing: Mutex<Option<Outgoing>>,
     acks: Mutex<Acks>,
 }
 
@@ -57,154 +56,82 @@ struct Acks {
     expected: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// The client's end of a connection.
-pub(super) struct Peer {
-    connection: Arc<Connection>,
-    to_server: mpsc::UnboundedSender<FromClient>,
-    received: mpsc::UnboundedReceiver<String>,
-    last_ack: i64,
-}
+/// A connection of a client, as the network sees it.
+#[derive(Clone)]
+pub struct Connection(Arc<ServerSocket>);
 
-enum FromClient {
-    Event(String, i64),
-    Ack(u64),
-}
-
-impl Network {
+impl SimulatedAdapter {
     pub(super) fn new(environment: Environment) -> Self {
-        let begin = environment.unix_millis();
-        let (namespaces, connected, trace) = Default::default();
-        Self(Arc::new(State { environment, namespaces, connected, trace, begin }))
+        let (namespaces, connected) = Default::default();
+        Self(Arc::new(State { environment, namespaces, connected }))
     }
 
-    /// Returns all packets that clients have received so far, with their times.
-    pub(super) fn trace(&self) -> String {
-        self.0.trace.lock().clone()
-    }
-
-    /// Adds a line to the trace.
-    pub(super) fn log(&self, line: &str) {
-        let time = self.0.environment.unix_millis() - self.0.begin;
-        self.0.trace.lock().push_str(&format!("{time} {line}\n"));
-    }
-
-    pub(super) async fn latency(&self) {
-        let millis = self.0.environment.random_u64() % MAX_LATENCY;
-        self.0.environment.sleep(Duration::from_millis(millis)).await;
-    }
-
-    /// Connects a client to a namespace. An error is the message of the refusal.
+    /// Connects a client. An error is the message of the refusal.
     pub(super) async fn connect(
         &self,
-        name: &str,
+        handshake: Request<()>,
         namespace: &str,
-        url: &str,
         auth: Option<&str>,
-    ) -> Result<Peer, String> {
-        self.latency().await;
-        let (sent, from_server) = mpsc::unbounded_channel();
-        let (handshake, ()) = Request::get(url).body(()).unwrap().into_parts();
-        let connection = Arc::new(Connection {
-            id: format!("{name}-{:016x}", self.0.environment.random_u64()),
-            network: self.clone(),
+        outgoing: Outgoing,
+    ) -> Result<Connection, String> {
+        let (handshake, ()) = handshake.into_parts();
+        let socket = Arc::new(ServerSocket {
+            id: format!("{:016x}", self.0.environment.random_u64()),
+            adapter: self.clone(),
             namespace: namespace.to_owned(),
             handshake,
             rooms: Mutex::default(),
             handler: OnceLock::new(),
             is_open: AtomicBool::new(true),
             ended: SetOnce::new(),
-            sent,
+            outgoing: Mutex::new(Some(outgoing)),
             acks: Mutex::default(),
         });
-        let socket = Arc::clone(&connection) as Arc<dyn Socket>;
         let namespace = self.0.namespaces.lock().get(namespace).cloned();
-        let handler = namespace.ok_or("there is no such namespace")?.begin(&socket, auth)?;
-        let _ = connection.handler.set(Arc::clone(&handler));
-        handler.admit(Arc::clone(&socket)).await?;
-        self.0.connected.lock().insert(connection.id.clone(), Arc::clone(&connection));
-        handler.connected(socket);
-        let (to_server, from_client) = mpsc::unbounded_channel();
-        let (to_client, received) = mpsc::unbounded_channel();
-        let environment = &self.0.environment;
-        environment.spawn(carry_to_client(self.clone(), name.into(), from_server, to_client));
-        environment.spawn(carry_to_server(Arc::clone(&connection), from_client));
-        Ok(Peer { connection, to_server, received, last_ack: 0 })
+        let as_dyn = Arc::clone(&socket) as Arc<dyn Socket>;
+        let handler = namespace.ok_or("there is no such namespace")?.begin(&as_dyn, auth)?;
+        let _ = socket.handler.set(Arc::clone(&handler));
+        handler.admit(Arc::clone(&as_dyn)).await?;
+        self.0.connected.lock().insert(socket.id.clone(), Arc::clone(&socket));
+        handler.connected(as_dyn);
+        Ok(Connection(socket))
     }
 }
 
-async fn carry_to_client(
-    network: Network,
-    name: String,
-    mut sent: mpsc::UnboundedReceiver<String>,
-    to_client: mpsc::UnboundedSender<String>,
-) {
-    while let Some(packet) = sent.recv().await {
-        network.latency().await;
-        network.log(&format!("{name} {packet}"));
-        let _ = to_client.send(packet);
-    }
-}
-
-async fn carry_to_server(
-    connection: Arc<Connection>,
-    mut sent: mpsc::UnboundedReceiver<FromClient>,
-) {
-    while let Some(packet) = sent.recv().await {
-        connection.network.latency().await;
-        if !connection.is_open.load(Ordering::Relaxed) {
-            return;
-        }
-        match packet {
-            FromClient::Event(text, ack) => {
-                let event = Event { text: text.into(), ack: Some(ack), is_binary: false };
-                let handler = connection.handler.get().unwrap();
-                handler.received(Arc::clone(&connection) as _, event);
-            }
-            FromClient::Ack(id) => {
-                let expected = connection.acks.lock().expected.remove(&id);
-                expected.map(|acked| acked.send(()));
-            }
-        }
-    }
-}
-
-impl Peer {
-    /// Sends an event, such as `["get",{"url":"/todo"}]`. Returns the beginning of its ack.
-    pub(super) fn send(&mut self, event: &str) -> String {
-        self.last_ack += 1;
-        let _ = self.to_server.send(FromClient::Event(event.to_owned(), self.last_ack));
-        format!("3{}[", self.last_ack)
+impl Connection {
+    /// Returns the id of the connection.
+    pub fn id(&self) -> &str {
+        &self.0.id
     }
 
-    /// Sends an event and returns the arguments of its ack. Other packets before it are dropped.
-    pub(super) async fn ask(&mut self, event: &str) -> String {
-        let start = self.send(event);
-        loop {
-            let packet = self.next().await;
-            if let Some(arguments) = packet.strip_prefix(&start) {
-                return arguments.strip_suffix(']').unwrap().to_owned();
-            }
+    /// Passes an event of the client to the server: its text is an array, such as
+    /// `["get",{"url":"/todo"}]`.
+    pub fn event(&self, text: String, ack: Option<i64>) {
+        if let Some(handler) = self.0.handler.get().filter(|_| self.is_open()) {
+            let event = Event { text: text.into(), ack, is_binary: false };
+            handler.received(Arc::clone(&self.0) as _, event);
         }
     }
 
-    /// Returns the next packet.
-    pub(super) async fn next(&mut self) -> String {
-        self.received.recv().await.expect("the connection is open")
+    /// Passes an ack of the client to the server.
+    pub fn ack(&self, id: u64) {
+        let expected = self.0.acks.lock().expected.remove(&id);
+        // The server may have stopped waiting.
+        let _ = expected.map(|acked| acked.send(()));
     }
 
-    /// Acks the event of this packet.
-    pub(super) fn ack(&self, packet: &str) {
-        let id: String = packet[1..].chars().take_while(char::is_ascii_digit).collect();
-        let _ = self.to_server.send(FromClient::Ack(id.parse().unwrap()));
+    /// Whether neither end has closed the connection.
+    pub fn is_open(&self) -> bool {
+        self.0.is_open.load(Ordering::Relaxed)
     }
 
-    /// Ends the connection.
-    pub(super) fn close(self) {
-        self.connection.disconnect();
+    /// Closes the connection.
+    pub fn close(&self) {
+        self.0.disconnect();
     }
 }
 
-impl Adapter for Network {
+impl Adapter for SimulatedAdapter {
     fn open(&self, namespace: String, handler: Arc<dyn Namespace>) {
         self.0.namespaces.lock().insert(namespace, handler);
     }
@@ -221,7 +148,7 @@ impl Adapter for Network {
 
     fn clients(&self, among: Option<Recipients<'_>>) -> Vec<Client> {
         let connected = self.0.connected.lock();
-        let is_chosen = |it: &Connection| {
+        let is_chosen = |it: &ServerSocket| {
             among.as_ref().is_none_or(|among| {
                 let rooms = it.rooms.lock();
                 among.rooms.iter().any(|room| rooms.contains(room))
@@ -262,27 +189,31 @@ impl Adapter for Network {
     }
 }
 
-impl Connection {
+impl ServerSocket {
     fn disconnect(self: &Arc<Self>) {
         if self.is_open.swap(false, Ordering::Relaxed) {
-            self.network.0.connected.lock().remove(&self.id);
+            self.adapter.0.connected.lock().remove(&self.id);
             self.acks.lock().expected.clear();
             if let Some(handler) = self.handler.get() {
                 handler.disconnected(Arc::clone(self) as _, true);
             }
+            // Only the first call sets it.
             let _ = self.ended.set(());
+            self.outgoing.lock().take();
         }
     }
 
     fn push(&self, packet: String) -> Result<(), SendError> {
-        match self.is_open.load(Ordering::Relaxed) {
-            true => self.sent.send(packet).map_err(|_| SendError::Closed),
-            false => Err(SendError::Closed),
-        }
+        let outgoing = self.outgoing.lock();
+        let outgoing = outgoing.as_ref().ok_or(SendError::Closed)?;
+        outgoing.try_send(packet).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::NoRoom,
+            mpsc::error::TrySendError::Closed(_) => SendError::Closed,
+        })
     }
 }
 
-impl Socket for Connection {
+impl Socket for ServerSocket {
     fn id(&self) -> String {
         self.id.clone()
     }
@@ -349,7 +280,7 @@ impl Socket for Connection {
         _: bool,
     ) -> Result<(), SendError> {
         let text = match answer.content() {
-            Content::Arguments(arguments) => arguments.text().unwrap(),
+            Content::Arguments(arguments) => arguments.text().expect("it is made of JSON"),
             Content::Text(text) => text.clone(),
         };
         ack.map_or(Ok(()), |ack| self.push(format!("3{ack}[{}]", utf8(&text))))
@@ -369,13 +300,15 @@ impl Socket for Connection {
 fn event_text(event: &str, arguments: Arguments<'_>) -> String {
     let json = match &arguments {
         Arguments::One(argument) => argument.get().to_owned(),
-        Arguments::Push(_) | Arguments::List(_) => utf8(&arguments.to_text(0).unwrap()),
+        Arguments::Push(_) | Arguments::List(_) => {
+            utf8(&arguments.to_text(0).expect("it is made of JSON"))
+        }
         Arguments::Text(text) => utf8(text),
     };
     let comma = if json.is_empty() { "" } else { "," };
-    format!("[{}{comma}{json}]", serde_json::to_string(event).unwrap())
+    format!("[{}{comma}{json}]", serde_json::to_string(event).expect("a text is JSON"))
 }
 
 fn utf8(text: &Bytes) -> String {
-    String::from_utf8(text.to_vec()).unwrap()
+    String::from_utf8(text.to_vec()).expect("JSON is UTF-8")
 }

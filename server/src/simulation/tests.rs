@@ -1,104 +1,81 @@
-//! A server in a simulation: the clock, the random numbers, the order of tasks and the network come
-//! from one seed. So two runs with one seed are the same, to the byte.
-//!
-//! `executor` is the environment and `network` the connections. The engine is the one in memory.
+//! Runs of the simulated server with clients that the tests direct.
 
-mod executor;
 mod network;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::routing::{get, post};
-use backwire_engine::{Environment, Memory};
+use backwire_engine::{Environment, Memory, Window};
+use backwire_environment::simulation::Executor;
 use backwire_protocol::wire::{AUTH_VERSION, VERSION};
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use http_body_util::Full;
-use tokio::sync::mpsc;
-use tower::ServiceExt;
 
-use crate::delivery::delivery_queue::{DeliveryQueue, SendRequest};
-use crate::delivery::service::MAX_QUEUED_MESSAGES;
-use crate::http::http_client;
-use crate::http::send;
-use crate::router::Routes;
-use crate::server::logic::{Budgets, Logic, Tasks, World};
-use crate::sites::{HttpClient, RequestError, Site, Sites};
+use super::{OtherServers, SimulatedServer};
+use crate::sites::Site;
 use crate::socket::Sockets;
 use crate::socket::adapter::Adapter;
-use crate::{Session, Settings};
-use executor::Executor;
+use crate::{Server, Session};
 use network::{Network, Peer};
 
 /// How long a session is kept without a request.
 const SESSION_AGE: Duration = Duration::from_secs(3600);
 
-struct SimulatedServer {
+/// A server and its network.
+struct Simulation {
     network: Network,
     environment: Environment,
-    /// Answers the requests of back ends.
-    back_end: Router,
-    logic: Logic,
-    _tasks: Tasks,
-    _messages: mpsc::Sender<SendRequest>,
+    server: Arc<SimulatedServer>,
 }
 
-/// The back end of a site: each token is for a person of that name.
-struct BackEnd(Network);
-
-impl http_client::SendRequest for BackEnd {
-    fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-        _: usize,
-    ) -> BoxFuture<'static, Result<Response<Bytes>, RequestError>> {
-        let network = self.0.clone();
+/// Returns the back end of a site: each token is for a person of that name.
+fn back_end(network: Network) -> OtherServers {
+    Arc::new(move |request| {
+        let network = network.clone();
         Box::pin(async move {
             network.latency().await;
             let header = request.headers()["authorization"].to_str().unwrap().to_owned();
             network.log(&format!("authUrl {header}"));
-            Ok(Response::new(r#"["user_1","staff"]"#.into()))
+            Some(Response::new(r#"["user_1","staff"]"#.into()))
         })
-    }
+    })
 }
 
-impl SimulatedServer {
+impl Simulation {
     async fn start(environment: Environment) -> Self {
         let network = Network::new(environment.clone());
-        let sites = Sites::default();
         let shop = Site::new("https://shop.example/rooms".parse().unwrap(), "key".parse().unwrap());
         let shop = Site { user_room_prefix: Some("user_".to_owned()), ..shop };
-        sites.insert("shop".parse().unwrap(), shop).unwrap();
-        let settings =
-            Settings { sites: sites.clone(), session_age: SESSION_AGE, ..Settings::default() };
         let slow = environment.clone();
         let answer_slowly = async move || slow.sleep(Duration::from_secs(1)).await;
-        let routes = Routes::default()
-            .add("/session", get(read_session).post(write_session))
-            .add("/slow", post(answer_slowly));
-        let (tail, changes) = mpsc::channel(8);
-        let engine = Memory::in_environment(environment.clone(), settings.window(), tail);
-        let world = World {
-            environment: environment.clone(),
-            engine: Arc::new(engine),
-            adapter: Arc::new(network.clone()),
-            http: HttpClient::new(BackEnd(network.clone())),
-        };
-        let budgets = Budgets::new(&environment, &settings);
-        let logic = Logic::new(world, &settings, &routes, budgets).await.unwrap();
-        let (sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
-        let tasks = logic.start(&settings, changes, messages);
-        let queue = DeliveryQueue::new(sender.downgrade());
-        let back_end = send::router(sites, settings.body_limit, queue.enqueue_function());
-        Self { network, environment, back_end, logic, _tasks: tasks, _messages: sender }
+        let builder = Server::builder()
+            .site("shop", shop)
+            .unwrap()
+            .session_age(SESSION_AGE)
+            .route("/session", get(read_session).post(write_session))
+            .route("/slow", post(answer_slowly));
+        let (tail, changes) = super::changes();
+        let engine = Memory::in_environment(environment.clone(), Window::default(), tail);
+        let others = back_end(network.clone());
+        let server =
+            SimulatedServer::start(environment.clone(), builder, Arc::new(engine), changes, others);
+        Self { network, server: Arc::new(server.await.unwrap()), environment }
+    }
+
+    async fn connect_to(
+        &self,
+        name: &str,
+        namespace: &str,
+        url: &str,
+        auth: Option<&str>,
+    ) -> Result<Peer, String> {
+        self.network.connect(&self.server, name, namespace, url, auth).await
     }
 
     async fn connect(&self, name: &str, namespace: &str, auth: Option<&str>) -> Peer {
-        self.network.connect(name, namespace, "/socket.io/", auth).await.unwrap()
+        self.connect_to(name, namespace, "/socket.io/", auth).await.unwrap()
     }
 
     async fn sails(&self, name: &str) -> Peer {
@@ -111,7 +88,7 @@ impl SimulatedServer {
     }
 
     fn sockets(&self) -> &Sockets {
-        &self.logic.shared.sockets
+        &self.server.logic.shared.sockets
     }
 
     /// Sends a message of the back end to a person.
@@ -121,8 +98,8 @@ impl SimulatedServer {
             .header("content-type", "application/json")
             .body(Body::from(message))
             .unwrap();
-        let Ok(response) = self.back_end.clone().oneshot(request).await;
-        assert_eq!(response.status(), 200);
+        let (status, _) = self.server.post(request).await;
+        assert_eq!(status, 200);
     }
 }
 
@@ -135,7 +112,7 @@ async fn read_session(session: Session) -> Result<String, crate::Error> {
 }
 
 /// Two clients follow the todos that two others write at the same time.
-async fn write_and_follow(server: &SimulatedServer) {
+async fn write_and_follow(server: &Simulation) {
     let (mut ann, mut bob) = (server.sails("ann").await, server.runtime("bob").await);
     ann.ask(r#"["get",{"url":"/todo"}]"#).await;
     bob.ask(r#"["get",{"url":"/todo"}]"#).await;
@@ -169,12 +146,12 @@ async fn write_and_follow(server: &SimulatedServer) {
 }
 
 /// A device is away, comes back, does not ack its batch, and acks a later message.
-async fn deliver(server: &SimulatedServer) {
+async fn deliver(server: &Simulation) {
     let url = "/socket.io/?token=secret";
-    server.network.connect("eve", "/shop", url, None).await.unwrap().close();
+    server.connect_to("eve", "/shop", url, None).await.unwrap().close();
     server.environment.sleep(Duration::from_secs(60)).await;
     server.send("first").await;
-    let mut eve = server.network.connect("eve", "/shop", url, None).await.unwrap();
+    let mut eve = server.connect_to("eve", "/shop", url, None).await.unwrap();
     let batch = eve.next().await;
     assert!(batch.contains("first"), "{batch}");
     server.send("second").await;
@@ -184,19 +161,19 @@ async fn deliver(server: &SimulatedServer) {
     eve.ack(&batch);
     server.environment.sleep(Duration::from_secs(1)).await;
     eve.close();
-    let mut eve = server.network.connect("eve", "/shop", url, None).await.unwrap();
+    let mut eve = server.connect_to("eve", "/shop", url, None).await.unwrap();
     server.send("third").await;
     let third = eve.next().await;
     assert!(third.contains("third"), "{third}");
 }
 
 /// Twenty clients are drained within a second.
-async fn drain(server: &SimulatedServer) {
+async fn drain(server: &Simulation) {
     let mut clients = Vec::new();
     for number in 0..20 {
         clients.push(server.runtime(&format!("client-{number}")).await);
     }
-    let connected = || server.network.all_sockets().len();
+    let connected = || server.server.adapter.all_sockets().len();
     let before = connected();
     let (environment, sockets) = (server.environment.clone(), server.sockets().clone());
     let begin = environment.now();
@@ -216,7 +193,7 @@ async fn drain(server: &SimulatedServer) {
 }
 
 /// Requests that arrived before the end of their connection are answered, and no later ones begin.
-async fn answer_and_drain(server: &SimulatedServer) {
+async fn answer_and_drain(server: &Simulation) {
     let mut client = server.runtime("grace").await;
     let create = r#"["post",{"url":"/slow"}]"#;
     let expected = client.send(create);
@@ -238,11 +215,11 @@ async fn answer_and_drain(server: &SimulatedServer) {
 }
 
 /// Events of other servers were missed, and a revocation may be among them.
-async fn recheck(server: &SimulatedServer) {
-    let service = &server.logic.delivery_service;
+async fn recheck(server: &Simulation) {
+    let service = &server.server.logic.delivery_service;
     service.use_events();
     let asked = || server.network.trace().matches("authUrl").count();
-    let _eve = server.network.connect("eve", "/shop", "/socket.io/?token=secret", None).await;
+    let _eve = server.connect_to("eve", "/shop", "/socket.io/?token=secret", None).await;
     server.environment.sleep(Duration::from_secs(3600)).await;
     assert_eq!(asked(), 1);
     service.recheck_all();
@@ -253,7 +230,7 @@ async fn recheck(server: &SimulatedServer) {
 }
 
 /// A session ends when it was not used for as long as it may be.
-async fn expire(server: &SimulatedServer) {
+async fn expire(server: &Simulation) {
     let mut client = server.sails("frank").await;
     client.ask(r#"["post",{"url":"/session"}]"#).await;
     server.environment.sleep(SESSION_AGE / 2).await;
@@ -263,12 +240,12 @@ async fn expire(server: &SimulatedServer) {
 }
 
 /// Runs a story and returns what all clients have received.
-fn run(seed: u64, story: for<'s> fn(&'s SimulatedServer) -> BoxFuture<'s, ()>) -> String {
+fn run(seed: u64, story: for<'s> fn(&'s Simulation) -> BoxFuture<'s, ()>) -> String {
     println!("seed {seed}");
     let executor = Executor::new(seed);
-    let environment = executor.environment();
+    let environment = executor.process().environment();
     executor.run(async move {
-        let server = SimulatedServer::start(environment).await;
+        let server = Simulation::start(environment).await;
         story(&server).await;
         server.network.trace()
     })

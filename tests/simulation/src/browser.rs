@@ -1,0 +1,180 @@
+//! The task of a page: it runs the page, and loads it again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backwire_records::change::Id;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::network::Incoming;
+use crate::page::{Page, Storage, Target};
+use crate::story::{PEOPLE, PageAct};
+use crate::view::{Selection, View};
+use crate::world::Network;
+
+/// What the runner tells a page.
+pub(crate) enum Command {
+    Act(PageAct),
+    Cut,
+    Silence,
+    Stall(u64),
+    /// The page reports whether it waits for anything. It reads again what it could not read.
+    Report(oneshot::Sender<Report>),
+}
+
+/// What a page shows.
+pub(crate) struct Report {
+    pub(crate) name: String,
+    pub(crate) person: String,
+    pub(crate) is_quiet: bool,
+    pub(crate) targets: Vec<(u32, Vec<Id>, Vec<View>)>,
+}
+
+type Arrivals = mpsc::UnboundedReceiver<(u64, Incoming)>;
+
+/// A browser tab, whose page can be loaded again.
+struct Tab {
+    network: Arc<Network>,
+    name: String,
+    page: Page,
+    arrivals: Arrivals,
+    /// What the app reads when it is loaded.
+    reads: BTreeMap<u32, Vec<View>>,
+}
+
+/// Runs a tab until the commands end.
+pub(crate) async fn browse(
+    network: Arc<Network>,
+    name: String,
+    person: usize,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let storage = Storage::of(PEOPLE[person]);
+    let mut tab = Tab::load(&network, name, storage, BTreeMap::new());
+    loop {
+        let deadline = tab.page.deadline();
+        let environment = network.environment.clone();
+        let timer = async {
+            match deadline {
+                Some(deadline) => environment.sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                Some(command) => tab = tab.perform(command).await,
+                None => return,
+            },
+            Some((line, incoming)) = tab.arrivals.recv() => tab.page.arrived(line, incoming),
+            () = timer => tab.page.tick(),
+        }
+    }
+}
+
+impl Tab {
+    fn load(
+        network: &Arc<Network>,
+        name: String,
+        storage: Storage,
+        reads: BTreeMap<u32, Vec<View>>,
+    ) -> Self {
+        let (to_page, arrivals) = mpsc::unbounded_channel();
+        let mut page = Page::load(network, &name, storage, to_page);
+        for (target, views) in &reads {
+            for (at, view) in views.iter().enumerate() {
+                page.read(*target, view.clone(), at == 0);
+            }
+        }
+        Self { network: Arc::clone(network), name, page, arrivals, reads }
+    }
+
+    /// Closes the page, and opens it again after a time.
+    async fn reload(self, after: u64, person: Option<usize>) -> Self {
+        let Self { network, name, mut page, reads, .. } = self;
+        let mut storage = std::mem::take(&mut page.storage);
+        drop(page);
+        if let Some(person) = person {
+            network.messages.signed_out(&format!("{name}-{}", storage.person));
+            network.writes.given_up(&storage.clear());
+            PEOPLE[person].clone_into(&mut storage.person);
+        }
+        network.environment.sleep(Duration::from_millis(after)).await;
+        Self::load(&network, name, storage, reads)
+    }
+
+    async fn perform(mut self, command: Command) -> Self {
+        match command {
+            Command::Act(PageAct::Read { target, view, replaces }) => {
+                let views = self.reads.entry(target).or_default();
+                if replaces {
+                    views.clear();
+                }
+                views.push(view.clone());
+                self.page.read(target, view, replaces);
+            }
+            Command::Act(PageAct::ReadOne { target, kind, pick }) => {
+                if let Some(id) = self.page.pick(kind, pick) {
+                    let view = View { kind, selection: Selection::One(id) };
+                    self.reads.insert(target, vec![view.clone()]);
+                    self.page.read(target, view, true);
+                }
+            }
+            Command::Act(PageAct::Stop(target)) => {
+                self.reads.remove(&target);
+                self.page.stop(target);
+            }
+            Command::Act(PageAct::Write { kind, write, pick }) => {
+                self.page.write(kind, &write, pick);
+            }
+            Command::Act(PageAct::Sleep(milliseconds)) => {
+                self.network.environment.sleep(Duration::from_millis(milliseconds)).await;
+                self.page.wake();
+            }
+            Command::Act(PageAct::Wake) => self.page.wake(),
+            Command::Act(PageAct::Park) => {
+                self.page.park();
+                self.network.environment.sleep(Duration::from_secs(1)).await;
+                self.page.wake();
+            }
+            Command::Act(PageAct::Reload) => return self.reload(1, None).await,
+            Command::Act(PageAct::Away(milliseconds)) => {
+                return self.reload(milliseconds, None).await;
+            }
+            Command::Act(PageAct::SignIn(person)) => return self.reload(1, Some(person)).await,
+            Command::Cut => self.with_line(|line| line.cut()),
+            Command::Silence => self.with_line(|line| line.silence()),
+            Command::Stall(milliseconds) => self.with_line(|line| line.stall(milliseconds)),
+            Command::Report(sender) => {
+                self.page.retry();
+                // The runner may have stopped waiting.
+                let _ = sender.send(self.report());
+            }
+        }
+        self
+    }
+
+    fn with_line(&self, act: impl FnOnce(&crate::network::Shared)) {
+        if let Some(line) = self.page.line() {
+            act(line.shared());
+        }
+    }
+
+    fn report(&self) -> Report {
+        let page = &self.page;
+        let target = |(id, target): (&u32, &Target)| {
+            (
+                *id,
+                target.shown.clone(),
+                target.queries.iter().map(|(_, view)| view.clone()).collect(),
+            )
+        };
+        Report {
+            name: page.name.clone(),
+            person: page.person.clone(),
+            is_quiet: page.is_quiet(),
+            targets: page.targets.iter().map(target).collect(),
+        }
+    }
+}

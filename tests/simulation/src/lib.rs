@@ -1,0 +1,36 @@
+//! Runs clients and a server of Backwire in a simulation, and checks the promises.
+//!
+//! A run has the real core of the client with its live queries, the real logic of the server and
+//! the engine in memory. The network, the clock, the disk, the back end and the shim are simulated.
+//! One seed decides everything, so a run can be repeated to the byte.
+//!
+//! Modules in reading order: `story` is what happens, as data; `run` performs a story and checks
+//! the end; `world` has the server and what all parts share; `network` carries packets; `browser`
+//! and `page` are the clients; `engine` is the disk. `history`, `writes`, `messages` and `people`
+//! are what everything is compared with, `view` is what a read must return, and `trace` what
+//! happened. `shrink` makes a story shorter, and `planted` has bugs that the checks must find.
+
+mod browser;
+mod engine;
+mod history;
+mod json;
+mod messages;
+mod network;
+mod page;
+mod people;
+pub mod planted;
+mod run;
+mod shrink;
+mod story;
+mod trace;
+mod view;
+mod world;
+mod writes;
+
+pub use run::Outcome;
+pub use shrink::{Shortened, shorten};
+
+/// Runs the story of a seed. With `is_traced` the outcome has all packets.
+pub fn run_seed(seed: u64, is_traced: bool) -> Outcome {
+    run::run(&story::Story::of(seed), is_traced)
+}

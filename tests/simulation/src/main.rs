@@ -1,0 +1,145 @@
+//! `cargo xtask simulate`: runs the stories of many seeds, and prints those that break a promise.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use backwire_simulation::planted::{BUGS, find, violation};
+use backwire_simulation::{run_seed, shorten};
+use clap::Parser;
+
+/// The failing seeds of which the story is shortened. The others are only listed.
+const MAX_SHORTENED: usize = 3;
+
+/// Run clients and a server in a simulation, with faults that a seed decides, and check the
+/// promises.
+#[derive(Parser)]
+struct Args {
+    /// The number of seeds
+    #[arg(long, default_value_t = 2_000)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Print all packets of the first failing seed, or of a single seed
+    #[arg(long)]
+    trace: bool,
+    /// Only check that the recorded seeds find the planted bugs
+    #[arg(long, conflicts_with = "find_planted")]
+    planted: bool,
+    /// Only search for seeds that find these planted bugs, or all of them
+    #[arg(long, num_args = 0.., value_name = "BUG")]
+    find_planted: Option<Vec<String>>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    std::panic::set_hook(Box::new(|_| {}));
+    if args.planted {
+        return check_planted(None);
+    }
+    if let Some(names) = &args.find_planted {
+        return check_planted(Some(names));
+    }
+    let begin = Instant::now();
+    let failed = run_all(&args);
+    let seconds = begin.elapsed().as_secs_f64();
+    println!(
+        "{} seeds from {}: {} failed, {seconds:.1} s, {:.1} ms each",
+        args.seeds,
+        args.from,
+        failed.len(),
+        seconds * 1000.0 * thread::available_parallelism().map_or(1, usize::from) as f64
+            / args.seeds as f64
+    );
+    for (seed, violation) in &failed {
+        println!("seed {seed}: {violation}");
+    }
+    for (seed, _) in failed.iter().take(MAX_SHORTENED) {
+        print_short(*seed, args.trace);
+    }
+    if args.trace && args.seeds == 1 && failed.is_empty() {
+        println!("{}", run_seed(args.from, true).trace);
+    }
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the seeds on all cores, and returns those that failed.
+fn run_all(args: &Args) -> Vec<(u64, String)> {
+    let next = AtomicU64::new(args.from);
+    let done = AtomicUsize::new(0);
+    let end = args.from + args.seeds;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut failed: Vec<(u64, String)> = thread::scope(|scope| {
+        let work = || {
+            let mut failed = Vec::new();
+            let mut reported = Instant::now();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= end {
+                    return failed;
+                }
+                if let Some(violation) = run_seed(seed, false).violation {
+                    failed.push((seed, violation));
+                }
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                if reported.elapsed() > Duration::from_secs(20) {
+                    reported = Instant::now();
+                    eprintln!("{done} of {}", args.seeds);
+                }
+            }
+        };
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|it| it.join().unwrap_or_default()).collect()
+    });
+    failed.sort();
+    failed
+}
+
+/// Checks that each planted bug is found by its recorded seed; or searches for seeds that find the
+/// bugs of these names, or all.
+fn check_planted(search: Option<&[String]>) -> ExitCode {
+    let is_chosen = |(bug, _): &&(&str, u64)| {
+        search.is_none_or(|names| names.is_empty() || names.iter().any(|name| name == bug))
+    };
+    let bugs: Vec<_> = BUGS.iter().filter(is_chosen).collect();
+    let must_search = search.is_some();
+    let next = AtomicUsize::new(0);
+    let missed = AtomicUsize::new(0);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some((bug, seed)) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = match must_search {
+                        true => find(bug),
+                        false => violation(bug, *seed).map(|violation| (*seed, violation)),
+                    };
+                    match found {
+                        Some((seed, violation)) if must_search => {
+                            println!("    (\"{bug}\", {seed}), // {violation}");
+                        }
+                        Some(_) => {}
+                        None => {
+                            println!("{bug} is not found");
+                            missed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let missed = missed.into_inner();
+    println!("{} planted bugs, {missed} of them not found", bugs.len());
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn print_short(seed: u64, with_trace: bool) {
+    let Some(short) = shorten(seed) else { return };
+    println!("\nseed {seed}, shortened: {}", short.outcome.violation.unwrap_or_default());
+    short.steps.iter().for_each(|step| println!("  {step}"));
+    if with_trace {
+        println!("{}", short.outcome.trace);
+    }
+}

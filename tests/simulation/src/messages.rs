@@ -1,0 +1,101 @@
+//! The messages of the back end, and the pages that have received them.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use crate::history::History;
+
+#[derive(Debug, Default)]
+pub(crate) struct Messages(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// For each person the messages, in the order in which the back end sent them.
+    sent: BTreeMap<String, Vec<u64>>,
+    last: u64,
+    devices: BTreeMap<String, Device>,
+}
+
+/// A device of a person.
+#[derive(Debug)]
+struct Device {
+    person: String,
+    /// Only messages after this one have to arrive.
+    connected_after: u64,
+    /// Whether the person uses it.
+    is_in_use: bool,
+    /// What each page of the device has received, in order.
+    pages: Vec<Vec<Option<u64>>>,
+}
+
+impl Messages {
+    /// Begins a message to a person, and returns its number.
+    pub(crate) fn send(&self, person: &str) -> u64 {
+        let mut state = self.0.lock();
+        state.last += 1;
+        let number = state.last;
+        state.sent.entry(person.to_owned()).or_default().push(number);
+        number
+    }
+
+    /// Begins a page of a device.
+    pub(crate) fn loaded(&self, device: &str, person: &str) {
+        let mut state = self.0.lock();
+        let device = state.devices.entry(device.to_owned()).or_insert_with(|| Device {
+            person: person.to_owned(),
+            connected_after: u64::MAX,
+            is_in_use: true,
+            pages: Vec::new(),
+        });
+        device.is_in_use = true;
+        device.pages.push(Vec::new());
+    }
+
+    /// Records that the person of a device has signed out.
+    pub(crate) fn signed_out(&self, device: &str) {
+        let mut state = self.0.lock();
+        if let Some(device) = state.devices.get_mut(device) {
+            device.is_in_use = false;
+        }
+    }
+
+    /// Records that a device has been connected. It is to get all messages that begin from now on.
+    pub(crate) fn connected(&self, device: &str) {
+        let mut state = self.0.lock();
+        let last = state.last;
+        if let Some(device) = state.devices.get_mut(device) {
+            device.connected_after = device.connected_after.min(last);
+        }
+    }
+
+    /// Records a message that a page has handled. `None` means that messages were lost.
+    pub(crate) fn received(&self, device: &str, number: Option<u64>) {
+        let mut state = self.0.lock();
+        let page = state.devices.get_mut(device).and_then(|device| device.pages.last_mut());
+        page.expect("the page was loaded").push(number);
+    }
+
+    /// Checks that each device in use has received each message of its person, each page at most once and
+    /// in order.
+    pub(crate) fn check(&self, history: &History) {
+        let state = self.0.lock();
+        for (name, Device { person, connected_after, is_in_use, pages }) in &state.devices {
+            for page in pages {
+                if !page.is_sorted_by(|one, next| one < next) || page.contains(&None) {
+                    history.violated(format!("{name} ({person}) received the messages {page:?}"));
+                }
+            }
+            let expected = state.sent.get(person).into_iter().flatten();
+            let expected = expected.filter(|number| *number > connected_after);
+            let missing: Vec<_> = expected
+                .filter(|number| !pages.iter().any(|page| page.contains(&Some(**number))))
+                .collect();
+            if *is_in_use && !missing.is_empty() {
+                history.violated(format!(
+                    "{name} ({person}) has not received the messages {missing:?}, only {pages:?}"
+                ));
+            }
+        }
+    }
+}

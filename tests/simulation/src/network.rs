@@ -1,0 +1,308 @@
+//! The network between pages and the server: connections with latency, and their faults.
+//!
+//! A connection carries the packets of Engine.IO as text, as a WebSocket does. Packets of one
+//! direction arrive in their order; those of different connections and directions overtake each
+//! other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use backwire::simulation::{Connection, SimulatedServer};
+use backwire_environment::Environment;
+use http::Request;
+use tokio::sync::{Notify, mpsc};
+
+use crate::trace::Trace;
+
+/// How often the server sends a ping, and how long it waits for the answer, in milliseconds.
+const PING_INTERVAL: u64 = 25_000;
+const PING_TIMEOUT: u64 = 20_000;
+
+/// What happens at a page's end of a connection.
+pub(crate) enum Incoming {
+    Packet(String),
+    Closed,
+}
+
+/// A connection, at the end of the page. It ends when this is dropped.
+pub(crate) struct Line {
+    shared: Arc<Shared>,
+    to_server: mpsc::UnboundedSender<String>,
+}
+
+/// The state that both directions of a connection share.
+pub(crate) struct Shared {
+    name: String,
+    environment: Environment,
+    trace: Arc<Trace>,
+    /// The connection is over, for both ends.
+    is_cut: AtomicBool,
+    cut: Notify,
+    /// Nothing arrives any more, and neither end is told.
+    is_silent: AtomicBool,
+    /// Packets to the page wait until this time of the clock, in milliseconds.
+    stalled_until: AtomicU64,
+    /// When the page last sent something, in milliseconds.
+    last_received: AtomicU64,
+}
+
+/// A server to connect to, or `None` if it is down or the network is.
+pub(crate) type Destination = Option<Arc<SimulatedServer>>;
+
+impl Line {
+    /// Opens a connection. What happens to it is sent to the page, under this number.
+    pub(crate) fn open(
+        environment: &Environment,
+        trace: &Arc<Trace>,
+        name: &str,
+        (number, to_page): (u64, mpsc::UnboundedSender<(u64, Incoming)>),
+        (destination, max_unread): (Destination, usize),
+    ) -> Self {
+        let (to_server, from_page) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            environment: environment.clone(),
+            trace: Arc::clone(trace),
+            is_cut: AtomicBool::new(false),
+            cut: Notify::new(),
+            is_silent: AtomicBool::new(false),
+            stalled_until: AtomicU64::new(0),
+            last_received: AtomicU64::new(0),
+        });
+        let page = PageEnd { shared: Arc::clone(&shared), number, to_page };
+        environment.spawn(carry(page, from_page, destination, max_unread));
+        Self { shared, to_server }
+    }
+
+    pub(crate) fn send(&self, packet: String) {
+        // A page may send after the connection has ended.
+        let _ = self.to_server.send(packet);
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.shared.cut();
+    }
+}
+
+impl Shared {
+    /// Ends the connection. Both ends notice after a while.
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+        self.cut.notify_waiters();
+    }
+
+    /// Lets nothing arrive any more.
+    pub(crate) fn silence(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the page read nothing for a time.
+    pub(crate) fn stall(&self, milliseconds: u64) {
+        self.stalled_until.store(self.now() + milliseconds, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        let begin = self.trace.begin();
+        u64::try_from((self.environment.now() - begin).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn latency(&self) {
+        let random = self.environment.random_u64();
+        // Most packets are fast, and some are not.
+        let most = if random.is_multiple_of(16) { 400 } else { 12 };
+        self.sleep((random >> 8) % most).await;
+    }
+
+    async fn sleep(&self, milliseconds: u64) {
+        if milliseconds > 0 {
+            self.environment.sleep(Duration::from_millis(milliseconds)).await;
+        }
+    }
+
+    /// Resolves when the connection is cut.
+    async fn ended(&self) {
+        loop {
+            let cut = self.cut.notified();
+            if self.is_cut.load(Ordering::Relaxed) {
+                return;
+            }
+            cut.await;
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
+    }
+}
+
+/// Carries a connection from its begin to its end.
+async fn carry(
+    page: PageEnd,
+    mut from_page: mpsc::UnboundedReceiver<String>,
+    destination: Destination,
+    max_unread: usize,
+) {
+    let shared = Arc::clone(&page.shared);
+    shared.latency().await;
+    let connected = match destination {
+        Some(server) => connect(&page, &mut from_page, &server, max_unread).await,
+        None => None,
+    };
+    if let Some((connection, outgoing)) = connected {
+        shared.environment.spawn(carry_to_page(page.clone(), outgoing));
+        shared.environment.spawn(ping(page.clone()));
+        carry_to_server(&page, &connection, from_page).await;
+        // The server notices the end at another time than the page.
+        shared.latency().await;
+        connection.close();
+    }
+    shared.cut();
+    shared.latency().await;
+    if !shared.is_silent() {
+        page.notify(Incoming::Closed);
+    }
+}
+
+#[derive(Clone)]
+struct PageEnd {
+    shared: Arc<Shared>,
+    number: u64,
+    to_page: mpsc::UnboundedSender<(u64, Incoming)>,
+}
+
+impl PageEnd {
+    fn notify(&self, incoming: Incoming) {
+        // The page may be gone.
+        let _ = self.to_page.send((self.number, incoming));
+    }
+
+    fn deliver(&self, packet: String) {
+        if !self.shared.is_silent() {
+            self.shared.trace.log(&self.shared.name, "←", &packet);
+            self.notify(Incoming::Packet(packet));
+        }
+    }
+}
+
+/// Opens the session of Engine.IO and connects to the main namespace.
+async fn connect(
+    page: &PageEnd,
+    from_page: &mut mpsc::UnboundedReceiver<String>,
+    server: &SimulatedServer,
+    max_unread: usize,
+) -> Option<(Connection, mpsc::Receiver<String>)> {
+    page.deliver(format!(
+        r#"0{{"sid":"e","upgrades":[],"pingInterval":{PING_INTERVAL},"pingTimeout":{PING_TIMEOUT},"maxPayload":4000000}}"#
+    ));
+    let shared = &page.shared;
+    loop {
+        let packet = tokio::select! {
+            biased;
+            () = shared.ended() => return None,
+            packet = from_page.recv() => packet?,
+        };
+        shared.latency().await;
+        if shared.is_silent() {
+            continue;
+        }
+        let Some(auth) = packet.strip_prefix("40") else { continue };
+        let (outgoing, queued) = mpsc::channel(max_unread);
+        let handshake = Request::get("/socket.io/?EIO=4&transport=websocket").body(()).ok()?;
+        let connecting = server.connect(handshake, "/", Some(auth), outgoing);
+        let connected = tokio::select! {
+            biased;
+            () = shared.ended() => return None,
+            connected = connecting => connected,
+        };
+        shared.latency().await;
+        match connected {
+            Ok(connection) => {
+                page.deliver(format!(r#"40{{"sid":"{}"}}"#, connection.id()));
+                return Some((connection, queued));
+            }
+            Err(message) => {
+                page.deliver(format!("44{}", serde_json::json!({"message": message})));
+            }
+        }
+    }
+}
+
+async fn carry_to_page(page: PageEnd, mut outgoing: mpsc::Receiver<String>) {
+    let shared = Arc::clone(&page.shared);
+    loop {
+        let packet = tokio::select! {
+            biased;
+            () = shared.ended() => return,
+            packet = outgoing.recv() => packet,
+        };
+        // The server has ended the connection.
+        let Some(packet) = packet else { return shared.cut() };
+        shared.latency().await;
+        let stalled_until = shared.stalled_until.load(Ordering::Relaxed);
+        shared.sleep(stalled_until.saturating_sub(shared.now())).await;
+        if shared.is_cut.load(Ordering::Relaxed) {
+            return;
+        }
+        page.deliver(format!("4{packet}"));
+    }
+}
+
+async fn carry_to_server(
+    page: &PageEnd,
+    connection: &Connection,
+    mut from_page: mpsc::UnboundedReceiver<String>,
+) {
+    let shared = &page.shared;
+    loop {
+        let packet = tokio::select! {
+            biased;
+            () = shared.ended() => return,
+            packet = from_page.recv() => packet,
+        };
+        let Some(packet) = packet else { return };
+        shared.latency().await;
+        if shared.is_silent() {
+            continue;
+        }
+        // The server may be gone.
+        if shared.is_cut.load(Ordering::Relaxed) {
+            return;
+        }
+        shared.last_received.store(shared.now(), Ordering::Relaxed);
+        shared.trace.log(&shared.name, "→", &packet);
+        if let Some(event) = packet.strip_prefix("42") {
+            let digits = event.bytes().take_while(u8::is_ascii_digit).count();
+            let (ack, event) = event.split_at(digits);
+            connection.event(event.to_owned(), ack.parse().ok());
+        }
+    }
+}
+
+/// Sends pings, and ends a connection whose page does not answer.
+async fn ping(page: PageEnd) {
+    let shared = Arc::clone(&page.shared);
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.ended() => return,
+            () = shared.sleep(PING_INTERVAL) => {}
+        }
+        let sent = shared.now();
+        page.deliver("2".to_owned());
+        tokio::select! {
+            biased;
+            () = shared.ended() => return,
+            () = shared.sleep(PING_TIMEOUT) => {}
+        }
+        if shared.last_received.load(Ordering::Relaxed) < sent {
+            return shared.cut();
+        }
+    }
+}

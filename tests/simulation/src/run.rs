@@ -1,0 +1,262 @@
+//! Runs a story, and checks the promises while it runs and at its end.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backwire_engine::Window;
+use backwire_environment::simulation::Executor;
+use backwire_records::change::Id;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::browser::{Command, Report, browse};
+use crate::history::History;
+use crate::story::{Act, PEOPLE, Step, Story};
+use crate::view::{Selection, View};
+use crate::world::{Limits, Network};
+
+/// How long the pages may take until they are up to date, after all faults have ended.
+const RECOVERY: Duration = Duration::from_secs(600);
+
+/// How long a page may still be away at the end of a story.
+const MAX_AWAY: Duration = Duration::from_secs(100_000);
+
+/// How often the runner checks whether they are.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the last pushes may take. A page notices after 45 s that its connection is silent.
+const LAST_PUSHES: Duration = Duration::from_secs(60);
+
+/// The steps of the executor that a run may take. A run that takes more is caught in a loop.
+const MAX_STEPS: u64 = 3_000_000;
+
+/// The outcome of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The promise that was broken.
+    pub violation: Option<String>,
+    /// A hash of all packets and their times.
+    pub hash: u64,
+    /// All packets with their times, if the run was to keep them.
+    pub trace: String,
+}
+
+/// Runs a story.
+pub(crate) fn run(story: &Story, is_traced: bool) -> Outcome {
+    let executor = Executor::new(story.seed).with_max_steps(MAX_STEPS);
+    let window = Window { count: story.log_count, ..Window::default() };
+    let (in_flight, unread_packets) = (story.in_flight, story.unread_packets);
+    let disk_latency = story.disk_latency;
+    let limits = Limits { window, in_flight, unread_packets, disk_latency };
+    let network = Network::new(&executor, limits, is_traced);
+    let future = perform(Arc::clone(&network), story.clone());
+    let run = AssertUnwindSafe(|| executor.run(future));
+    let panic = catch_unwind(run).err().map(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        format!("panic: {}", text.unwrap_or_default())
+    });
+    executor.end();
+    Outcome {
+        violation: panic.or_else(|| network.history.violation()),
+        hash: network.trace.hash(),
+        trace: network.trace.text(),
+    }
+}
+
+struct Stage {
+    network: Arc<Network>,
+    pages: Vec<(String, mpsc::UnboundedSender<Command>)>,
+    /// Requests of the back end, one after the other.
+    back_end: mpsc::UnboundedSender<BackEndAct>,
+    /// See [`Story::keeps_order`].
+    keeps_order: bool,
+}
+
+enum BackEndAct {
+    Message(usize),
+    SetEditor(usize, bool),
+    /// All requests before this one are answered.
+    Report(oneshot::Sender<()>),
+}
+
+async fn perform(network: Arc<Network>, story: Story) {
+    network.start().await;
+    let mut pages = Vec::new();
+    for (number, person) in story.pages.iter().enumerate() {
+        let (commands, received) = mpsc::unbounded_channel();
+        let name = format!("page{number}");
+        let tab = browse(Arc::clone(&network), name.clone(), *person, received);
+        network.environment.spawn(tab);
+        pages.push((name, commands));
+    }
+    let (back_end, acts) = mpsc::unbounded_channel();
+    network.environment.spawn(work(Arc::clone(&network), acts));
+    let keeps_order = story.keeps_order();
+    let stage = Stage { network, pages, back_end, keeps_order };
+    for Step { pause, act } in &story.steps {
+        stage.network.environment.sleep(Duration::from_millis(*pause)).await;
+        stage.perform(act).await;
+        if stage.network.history.violation().is_some() {
+            return;
+        }
+    }
+    stage.recover().await;
+}
+
+/// Does the work of the back end.
+async fn work(network: Arc<Network>, mut acts: mpsc::UnboundedReceiver<BackEndAct>) {
+    let mut revocations = 0;
+    while let Some(act) = acts.recv().await {
+        match act {
+            BackEndAct::Message(person) => {
+                let pause = network.environment.random_u64() % 200;
+                network.environment.sleep(Duration::from_millis(pause)).await;
+                let number = network.messages.send(PEOPLE[person]);
+                let room = PEOPLE[person];
+                let message =
+                    format!(r#"{{"rooms":["user_{room}"],"event":"note","args":[{number}]}}"#);
+                network.post("/send", &message, &format!("message-{number}")).await;
+            }
+            BackEndAct::SetEditor(person, is_editor) => {
+                network.people.set_editor(PEOPLE[person], is_editor, network.now());
+                revocations += 1;
+                let user = format!(r#"{{"user":"{}"}}"#, PEOPLE[person]);
+                network.post("/revoke", &user, &format!("revoke-{revocations}")).await;
+            }
+            BackEndAct::Report(sender) => {
+                // The runner waits for it.
+                let _ = sender.send(());
+            }
+        }
+    }
+}
+
+impl Stage {
+    async fn perform(&self, act: &Act) {
+        let tell = |page: usize, command| {
+            if let Some((_, commands)) = self.pages.get(page) {
+                // The page ends with the run.
+                let _ = commands.send(command);
+            }
+        };
+        self.network.trace.log("story", "·", &format!("{act:?}"));
+        match act {
+            Act::Page(page, act) => tell(*page, Command::Act(act.clone())),
+            Act::Cut(page) => tell(*page, Command::Cut),
+            Act::Silence(page) => tell(*page, Command::Silence),
+            Act::Stall(page, milliseconds) => tell(*page, Command::Stall(*milliseconds)),
+            Act::Offline(page, is_offline) => {
+                for person in PEOPLE {
+                    self.network.set_offline(&format!("page{page}-{person}"), *is_offline);
+                }
+                tell(*page, Command::Cut);
+            }
+            Act::Crash => self.network.crash(),
+            Act::Start => self.network.start().await,
+            Act::Restart => self.network.restart().await,
+            Act::DiskFails(milliseconds) => {
+                self.network.fail_disk(Duration::from_millis(*milliseconds));
+            }
+            Act::SetClock(milliseconds) => self.network.set_wall_clock(*milliseconds),
+            Act::Messages { person, count } => {
+                for _ in 0..*count {
+                    self.ask_back_end(BackEndAct::Message(*person));
+                }
+            }
+            Act::SetEditor(person, is_editor) => {
+                self.ask_back_end(BackEndAct::SetEditor(*person, *is_editor));
+            }
+        }
+    }
+
+    fn ask_back_end(&self, act: BackEndAct) {
+        // It works as long as the run.
+        let _ = self.back_end.send(act);
+    }
+
+    /// Ends all faults, waits until the pages are up to date, and checks that they are.
+    async fn recover(&self) {
+        self.network.trace.log("story", "·", "recover");
+        self.network.heal();
+        self.network.start().await;
+        let environment = &self.network.environment;
+        let (sender, answered) = oneshot::channel();
+        self.ask_back_end(BackEndAct::Report(sender));
+        let begin = environment.now();
+        let _ = environment.timeout(RECOVERY, answered).await;
+        loop {
+            if self.reports().await.iter().all(|report| report.is_quiet) {
+                environment.sleep(LAST_PUSHES).await;
+                if self.reports().await.iter().all(|report| report.is_quiet) {
+                    break;
+                }
+            }
+            if environment.now() - begin > RECOVERY + MAX_AWAY {
+                let reports = self.reports().await;
+                let waiting = reports.iter().filter(|it| !it.is_quiet).map(|it| it.name.clone());
+                let waiting: Vec<_> = waiting.collect();
+                self.network.history.violated(format!("{waiting:?} wait for answers for ever"));
+                break;
+            }
+            environment.sleep(CHECK_INTERVAL).await;
+        }
+        for report in self.reports().await {
+            check_views(&self.network, &report);
+        }
+        let Network { writes, history, people, .. } = &*self.network;
+        writes.check(history, people);
+        if self.keeps_order {
+            writes.check_order(history);
+        }
+        self.network.messages.check(&self.network.history);
+    }
+
+    async fn reports(&self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for (_, commands) in &self.pages {
+            let (sender, report) = oneshot::channel();
+            let _ = commands.send(Command::Report(sender));
+            reports.extend(report.await);
+        }
+        reports
+    }
+}
+
+/// Checks that each list of a page shows what a read would return now.
+fn check_views(network: &Network, report: &Report) {
+    let person = network.people.current(&report.person);
+    let history: &History = &network.history;
+    for (target, shown, views) in &report.targets {
+        let mut expected = Vec::new();
+        for view in views {
+            let read = history.read(view, &person, history.head(view.kind));
+            for (id, _) in read {
+                if !expected.contains(&id) {
+                    expected.push(id);
+                }
+            }
+        }
+        let is_right = match &views[..] {
+            [one] if is_ordered(one) => *shown == expected,
+            _ => {
+                let set = |ids: &[Id]| ids.iter().cloned().collect::<BTreeSet<_>>();
+                shown.len() == expected.len() && set(shown) == set(&expected)
+            }
+        };
+        if !is_right {
+            let views: Vec<_> = views.iter().map(View::to_string).collect();
+            history.violated(format!(
+                "{}: target {target} shows {shown:?}, but {views:?} has {expected:?}",
+                report.name
+            ));
+        }
+    }
+}
+
+/// Whether the order of a list is that of the server.
+fn is_ordered(view: &View) -> bool {
+    let Selection::List { is_sorted, window, .. } = view.selection else { return false };
+    is_sorted || window.is_some()
+}

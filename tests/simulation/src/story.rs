@@ -1,0 +1,211 @@
+//! Stories: what pages, people, the network and the server do in a run, as data. A seed decides the
+//! whole story, and a story can be shortened.
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use crate::page::{Pick, WriteKind};
+use crate::view::{Kind, Selection, View};
+
+/// The people of a run. The others are as many as there are pages.
+pub(crate) const PEOPLE: [&str; 3] = ["ann", "bob", "eve"];
+
+/// A run of the simulation.
+#[derive(Debug, Clone)]
+pub(crate) struct Story {
+    pub(crate) seed: u64,
+    /// For each page, who uses it.
+    pub(crate) pages: Vec<usize>,
+    /// The changes that the log of a resource keeps.
+    pub(crate) log_count: u64,
+    /// The requests that a connection may have in flight.
+    pub(crate) in_flight: usize,
+    /// The packets that may wait for a client.
+    pub(crate) unread_packets: usize,
+    /// The longest time that a step of the disk takes, in milliseconds.
+    pub(crate) disk_latency: u64,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What happens after a pause, in milliseconds.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) pause: u64,
+    pub(crate) act: Act,
+}
+
+/// An action of a page or its user.
+#[derive(Debug, Clone)]
+pub(crate) enum PageAct {
+    Read {
+        target: u32,
+        view: View,
+        replaces: bool,
+    },
+    /// A model reads one of the records that the page knows.
+    ReadOne {
+        target: u32,
+        kind: Kind,
+        pick: Pick,
+    },
+    Stop(u32),
+    Write {
+        kind: Kind,
+        write: WriteKind,
+        pick: Pick,
+    },
+    /// The tab does not run for this many milliseconds.
+    Sleep(u64),
+    Wake,
+    Park,
+    Reload,
+    /// The page is closed and opened again after this many milliseconds.
+    Away(u64),
+    /// Another person signs in. What the former one has not sent is dropped.
+    SignIn(usize),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    Page(usize, PageAct),
+    /// The connection of a page ends.
+    Cut(usize),
+    /// Nothing arrives over the connection of a page any more, and nobody notices.
+    Silence(usize),
+    /// The page reads slowly for this many milliseconds.
+    Stall(usize, u64),
+    Offline(usize, bool),
+    Crash,
+    Start,
+    /// The server ends its connections one after the other, and starts again.
+    Restart,
+    /// The disk fails for this many milliseconds.
+    DiskFails(u64),
+    /// The wall clock of all machines is set ahead, or back.
+    SetClock(i64),
+    /// The back end sends messages to a person.
+    Messages {
+        person: usize,
+        count: usize,
+    },
+    /// A person becomes an editor, or is no longer one.
+    SetEditor(usize, bool),
+}
+
+impl Story {
+    /// Whether requests have their effects in the order in which a page makes them. They may not if
+    /// the server refuses a write and accepts it when it arrives again, because there are fewer
+    /// requests, because the person has another role or because the disk works again.
+    pub(crate) fn keeps_order(&self) -> bool {
+        let refuses = |step: &Step| matches!(step.act, Act::SetEditor(..) | Act::DiskFails(_));
+        self.in_flight >= 100 && !self.steps.iter().any(refuses)
+    }
+
+    /// Returns the story of a seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
+        let pages = (0..random.random_range(2..=4)).map(|_| random.random_range(0..3)).collect();
+        let log_count = *[3, 12, 1000].choose(&mut random).expect("there are some");
+        let in_flight = *[3, 100, 100, 100].choose(&mut random).expect("there are some");
+        let unread_packets = *[4, 64, 64].choose(&mut random).expect("there are some");
+        let disk_latency = *[4, 4, 40, 150].choose(&mut random).expect("there are some");
+        let steps = Vec::new();
+        let mut story =
+            Self { seed, pages, log_count, in_flight, unread_packets, disk_latency, steps };
+        let count = random.random_range(10..70);
+        for page in 0..story.pages.len() {
+            let act = Act::Page(page, read(&mut random));
+            story.steps.push(Step { pause: 0, act });
+        }
+        for _ in 0..count {
+            let act = story.act(&mut random);
+            // Many things happen at once, and sometimes much time passes.
+            let pause = match random.random_range(0..20) {
+                0..8 => 0,
+                8..15 => random.random_range(0..60),
+                15..19 => random.random_range(0..3_000),
+                _ => random.random_range(0..60_000),
+            };
+            story.steps.push(Step { pause, act });
+        }
+        story
+    }
+
+    fn act(&self, random: &mut StdRng) -> Act {
+        let page = random.random_range(0..self.pages.len());
+        match random.random_range(0..100) {
+            0..48 => Act::Page(page, write(random)),
+            48..62 => Act::Page(page, read(random)),
+            62..64 => Act::Page(page, PageAct::Stop(random.random_range(0..3))),
+            64..70 => Act::Cut(page),
+            70..73 => Act::Silence(page),
+            73..75 => Act::Stall(page, random.random_range(0..20_000)),
+            75..79 => Act::Offline(page, random.random()),
+            79..82 => Act::Crash,
+            82..86 => Act::Start,
+            86..90 => Act::Messages {
+                person: random.random_range(0..PEOPLE.len()),
+                count: random.random_range(1..5),
+            },
+            90..92 => Act::SetEditor(random.random_range(0..PEOPLE.len()), random.random()),
+            92 => Act::SetClock(random.random_range(-90_000..90_000)),
+            93 => Act::Restart,
+            94 => Act::DiskFails(random.random_range(0..5_000)),
+            _ => Act::Page(page, unusual(random)),
+        }
+    }
+}
+
+fn read(random: &mut StdRng) -> PageAct {
+    let kind = kind(random);
+    // A collection has records of one resource.
+    let target = random.random_range(0..3) + if kind == Kind::Note { 20 } else { 0 };
+    if random.random_bool(0.2) {
+        let pick = pick(random);
+        return PageAct::ReadOne { target: target + 10, kind, pick };
+    }
+    let window = (random.random_range(0..3), random.random_range(1..4));
+    let selection = Selection::List {
+        done: [None, None, Some(true), Some(false)].choose(random).copied().flatten(),
+        is_sorted: random.random(),
+        window: random.random_bool(0.3).then_some(window),
+    };
+    // A collection can add records of other reads.
+    PageAct::Read { target, view: View { kind, selection }, replaces: random.random_bool(0.75) }
+}
+
+fn kind(random: &mut StdRng) -> Kind {
+    if random.random_bool(0.6) { Kind::Todo } else { Kind::Note }
+}
+
+fn write(random: &mut StdRng) -> PageAct {
+    let (done, rank) = (random.random(), random.random_range(0..5));
+    let write = match random.random_range(0..10) {
+        0..4 => WriteKind::Create { done, rank },
+        4..9 => WriteKind::Update {
+            done: random.random_bool(0.5).then_some(done),
+            rank: random.random_bool(0.5).then_some(rank),
+            is_patch: random.random(),
+        },
+        _ => WriteKind::Destroy,
+    };
+    PageAct::Write { kind: kind(random), write, pick: pick(random) }
+}
+
+fn pick(random: &mut StdRng) -> Pick {
+    let pick = random.random_range(0..8);
+    if random.random_bool(0.9) { Pick::Known(pick) } else { Pick::Guessed(pick) }
+}
+
+/// Returns what does not happen often.
+fn unusual(random: &mut StdRng) -> PageAct {
+    match random.random_range(0..8) {
+        0 => PageAct::Sleep(random.random_range(0..120_000)),
+        1..3 => PageAct::Wake,
+        3 => PageAct::Park,
+        4..6 => PageAct::Reload,
+        6 => PageAct::Away(random.random_range(0..10_000_000)),
+        _ => PageAct::SignIn(random.random_range(0..PEOPLE.len())),
+    }
+}

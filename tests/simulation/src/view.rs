@@ -1,0 +1,120 @@
+//! What a collection or a model of a page reads, and what it must show then.
+
+use std::fmt;
+
+use backwire_records::change::Id;
+use serde_json::{Map, Value};
+
+/// The attributes of a record.
+pub(crate) type Record = Map<String, Value>;
+
+/// The resources of the simulation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Everyone may do everything.
+    Todo,
+    /// A person may read and write notes of their own; an editor, those of all.
+    Note,
+}
+
+/// The criteria of a read. Its url also identifies it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) kind: Kind,
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Selection {
+    One(Id),
+    List { done: Option<bool>, is_sorted: bool, window: Option<(usize, usize)> },
+}
+
+/// The identity of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Person {
+    pub(crate) name: String,
+    pub(crate) is_editor: bool,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 2] = [Self::Todo, Self::Note];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Todo => "todo",
+            Self::Note => "note",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Returns the kind that a room is of.
+    pub(crate) fn of_room(room: &str) -> Option<Self> {
+        Self::parse(room.split(['/', '?']).next()?)
+    }
+}
+
+impl Person {
+    /// Whether the rules of the resource let this person read a record.
+    pub(crate) fn may_read(&self, kind: Kind, record: &Record) -> bool {
+        kind == Kind::Todo
+            || self.is_editor
+            || record.get("owner") == Some(&self.name.as_str().into())
+    }
+}
+
+impl View {
+    pub(crate) fn url(&self) -> String {
+        self.to_string()
+    }
+
+    /// Whether this read may show a record to this person.
+    fn selects(&self, id: &Id, record: &Record, person: &Person) -> bool {
+        let is_selected = match &self.selection {
+            Selection::One(one) => one == id,
+            Selection::List { done, .. } => {
+                done.is_none_or(|done| record.get("done") == Some(&Value::Bool(done)))
+            }
+        };
+        is_selected && person.may_read(self.kind, record)
+    }
+
+    /// Returns the ids that this read of these records has for a person, in order.
+    pub(crate) fn evaluate<'r>(
+        &self,
+        records: impl Iterator<Item = (&'r Id, &'r Record)>,
+        person: &Person,
+    ) -> Vec<Id> {
+        let mut found: Vec<_> =
+            records.filter(|(id, record)| self.selects(id, record, person)).collect();
+        let Selection::List { is_sorted, window, .. } = self.selection else {
+            return found.into_iter().map(|(id, _)| id.clone()).collect();
+        };
+        let rank = |record: &Record| record.get("rank").and_then(Value::as_u64);
+        found.sort_by_key(|(id, record)| {
+            (if is_sorted { rank(record) } else { None }, (*id).clone())
+        });
+        let (skip, limit) = window.unwrap_or((0, usize::MAX));
+        found.into_iter().skip(skip).take(limit).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.kind.name();
+        match &self.selection {
+            Selection::One(id) => write!(f, "/{name}/{id}"),
+            Selection::List { done, is_sorted, window } => {
+                let done = done.map(|done| format!("done={done}"));
+                let sort = is_sorted.then(|| "sort=rank".to_owned());
+                let window = window.map(|(skip, limit)| format!("skip={skip}&limit={limit}"));
+                let query: Vec<_> = [done, sort, window].into_iter().flatten().collect();
+                let mark = if query.is_empty() { "" } else { "?" };
+                write!(f, "/{name}{mark}{}", query.join("&"))
+            }
+        }
+    }
+}

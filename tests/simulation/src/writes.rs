@@ -1,0 +1,154 @@
+//! The requests that pages have made, and the writes among them by their keys.
+
+use std::collections::BTreeMap;
+
+use backwire_protocol::mark;
+use backwire_records::change::Change;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::history::History;
+use crate::people::People;
+use crate::view::{Kind, Record};
+
+#[derive(Debug, Default)]
+pub(crate) struct Writes(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    last: u64,
+    /// By the marks of their keys.
+    writes: BTreeMap<u64, Write>,
+    reads: Vec<Read>,
+}
+
+#[derive(Debug)]
+struct Write {
+    key: String,
+    person: String,
+    tab: String,
+    number: u64,
+    outcome: Outcome,
+}
+
+/// A read of a page, and the offset of its answer.
+#[derive(Debug)]
+struct Read {
+    tab: String,
+    /// The number of the write that the tab would have made instead.
+    number: u64,
+    kind: Kind,
+    offset: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// The page waits for an answer.
+    Waits,
+    /// The page was answered with this status.
+    Answered(u16),
+    /// The page has given the write up, for example because another person has signed in.
+    GivenUp,
+}
+
+impl Writes {
+    /// Returns a number that no other request has. Later requests have larger numbers.
+    pub(crate) fn next(&self) -> u64 {
+        let mut state = self.0.lock();
+        state.last += 1;
+        state.last
+    }
+
+    /// Records that a tab makes a write.
+    pub(crate) fn made(&self, tab: &str, person: &str, number: u64, key: &str) {
+        let (key, person, tab) = (key.to_owned(), person.to_owned(), tab.to_owned());
+        let mark = mark(&key);
+        let write = Write { key, person, tab, number, outcome: Outcome::Waits };
+        self.0.lock().writes.insert(mark, write);
+    }
+
+    pub(crate) fn answered(&self, key: &str, status: u16) {
+        self.set_outcome(key, Outcome::Answered(status));
+    }
+
+    pub(crate) fn given_up(&self, keys: &[String]) {
+        keys.iter().for_each(|key| self.set_outcome(key, Outcome::GivenUp));
+    }
+
+    fn set_outcome(&self, key: &str, outcome: Outcome) {
+        if let Some(write) = self.0.lock().writes.get_mut(&mark(key)) {
+            write.outcome = outcome;
+        }
+    }
+
+    /// Records the answer to a read that was made under a number.
+    pub(crate) fn read(&self, tab: &str, number: u64, kind: Kind, offset: u64) {
+        self.0.lock().reads.push(Read { tab: tab.to_owned(), number, kind, offset });
+    }
+
+    /// Checks that each acknowledged write is in the log once, each refused one is not, and none is
+    /// in it twice; and that nobody has written what they may not.
+    pub(crate) fn check(&self, history: &History, people: &People) {
+        let state = self.0.lock();
+        for Write { key, outcome, .. } in state.writes.values() {
+            let commits = history.commits(key);
+            let is_right = match outcome {
+                Outcome::Answered(200..300) => commits == 1,
+                Outcome::Answered(_) => commits == 0,
+                Outcome::GivenUp => commits <= 1,
+                Outcome::Waits => false,
+            };
+            if !is_right {
+                history.violated(format!("{key} is committed {commits} times, and {outcome:?}"));
+            }
+        }
+        for change in history.changes() {
+            let Some(write) = state.writes.get(&change.mark) else {
+                history.violated(format!("a change has the unknown mark {}", change.mark));
+                continue;
+            };
+            if !may_write(people, &write.person, &change) {
+                history.violated(format!("{} has written a record of others", write.key));
+            }
+        }
+    }
+
+    /// Checks that the writes of each tab are in the log in the order in which it made them, and
+    /// that its reads have all writes that it made before. A server that refuses writes for a while
+    /// may change that.
+    pub(crate) fn check_order(&self, history: &History) {
+        let state = self.0.lock();
+        let mut last: BTreeMap<&str, &Write> = BTreeMap::new();
+        for change in history.changes() {
+            let Some(write) = state.writes.get(&change.mark) else { continue };
+            if let Some(before) = last.insert(&write.tab, write)
+                && before.number > write.number
+            {
+                history.violated(format!("{} is committed before {}", before.key, write.key));
+            }
+            let kind = Kind::parse(change.resource.as_str());
+            let is_missing = |read: &&Read| {
+                read.tab == write.tab
+                    && Some(read.kind) == kind
+                    && read.number > write.number
+                    && read.offset < change.position.offset
+            };
+            if let Some(read) = state.reads.iter().find(is_missing) {
+                let (number, offset) = (read.number, read.offset);
+                let key = &write.key;
+                history.violated(format!("read {number} at {offset} lacks {key} of before"));
+            }
+        }
+    }
+}
+
+/// Whether a person may have made a change, with any of the roles that they have had.
+fn may_write(people: &People, person: &str, change: &Change) -> bool {
+    let Some(kind) = Kind::parse(change.resource.as_str()) else { return false };
+    let people = people.since(person, 0);
+    let may = |record: &Record| people.iter().any(|person| person.may_read(kind, record));
+    let owner = |record: &Record| record.get("owner").cloned().unwrap_or(Value::Null);
+    let (before, after) = (change.before.as_deref(), change.after.as_deref());
+    let keeps_owner = before.zip(after).is_none_or(|(before, after)| owner(before) == owner(after));
+    keeps_owner && before.is_none_or(may) && after.is_none_or(may)
+}
