@@ -138,8 +138,8 @@ export function makeBackwire(core, page, url) {
       if (started !== runtime) return;
       // Kept writes may be reported during the start.
       backwire.error = started?.error ?? null;
-      // A handler that throws must not keep the runtime from what it is about to do.
-      attempt(() => (event === 'status' ? follow(about) : backwire.trigger(event, about)));
+      if (event === 'status') follow(about);
+      else fire(event, about);
     });
     runtime = started;
     runtime.debug(isDebugging);
@@ -151,7 +151,12 @@ export function makeBackwire(core, page, url) {
     const {state, unsent} = backwire.status;
     if (status.state === state && status.unsent === unsent) return;
     backwire.status = status;
-    backwire.trigger('status', status);
+    fire('status', status);
+  }
+
+  // A handler that throws must not keep the runtime from what it is about to do.
+  function fire(...event) {
+    attempt(() => backwire.trigger(...event));
   }
 
   return backwire;

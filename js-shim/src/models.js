@@ -54,6 +54,10 @@ export class Models {
     this._resources.get(resource)?.delete(String(id));
   }
 
+  clear() {
+    this._resources.clear();
+  }
+
   // Forgets a resource that has no live query any more.
   forget(resource) {
     this._resources.delete(resource);

@@ -69,9 +69,9 @@ export class Receiver {
     const later = [...this.outbox.requestsOf(model), ...pendingCreate?.delayed ?? []].filter(({options}) => !options.wait);
     respond(exchange, status, withEdits(learned?.latest || body, exchange, later), headers);
     attempt(() => learned?.updateOthers());
-    if (exchange.isQueued && status) attempt(() => this.runtime.tell(isSuccess(status) ? 'saved' : 'rejected', exchange, status));
+    if (exchange.isQueued && status) this.runtime.tell(isSuccess(status) ? 'saved' : 'rejected', exchange, status);
     // An answer to a read may have brought the record before.
-    if (pendingCreate && model?.collection) this.findDuplicates(model.collection, model);
+    if (pendingCreate && model?.collection) attempt(() => this.findDuplicates(model.collection, model));
     pendingCreate?.sendFollowUps(status, body);
     if (status >= 400 && (waited || exchange.isShownOnTop) || isRestored && !isSuccess(status) || body === 'outdated') {
       this._useExtra(extras => extras.waitedWriteFailed(this.outbox, exchange, status, body));
@@ -236,6 +236,9 @@ export class Receiver {
   shareParts(...about) {
     this._useExtra(extras => extras.shareParts(this.live, ...about));
   }
+
+  // Code of the page has thrown while records were added to a collection.
+  addRest = (...about) => this._useExtra(extras => extras.addRest(...about));
 
   // A record of a collection that is not shown as the server sends it has changed.
   readMapped(query) {

@@ -5,6 +5,7 @@
 // with a token. Calls from the core (answers, pushes, state changes) go to the `Receiver`, and are
 // queued until it is loaded.
 
+import {attempt} from './attempt.js';
 import {Connections} from './connections.js';
 import {Exchange} from './exchange.js';
 import {Kept, storageOf} from './kept.js';
@@ -219,7 +220,7 @@ export class Runtime {
   // `saved` or `rejected`.
   tell(what, {model, method, url, body}, status) {
     const write = {method, url, body};
-    model?.trigger?.(`backwire:${what}`, model, write, status);
+    attempt(() => model?.trigger?.(`backwire:${what}`, model, write, status));
     if (what !== 'rejected') this.notify(what, {write, model: model ?? null});
   }
 
