@@ -6,7 +6,7 @@
 // adds the other models, and fires the events that are missing.
 
 import {attempt} from './attempt.js';
-import {dropUnlisted, triggerSort} from './backbone.js';
+import {dropUnlisted, prepareModel, triggerSort} from './backbone.js';
 
 const ADDED = {add: true, merge: true, remove: false, parse: true, realtime: true};
 
@@ -17,7 +17,7 @@ export function addRest(collection, items, fired) {
   const models = found.filter(Boolean);
   if (models.length > fired.length) fireRest(collection, models, fired.length + 1);
   const missing = items.filter((_, index) => found[index] === null);
-  const made = missing.map(item => attempt(() => collection._prepareModel(item, {...ADDED}))).filter(Boolean);
+  const made = missing.map(item => attempt(() => prepareModel(collection, item, {...ADDED}))).filter(Boolean);
   if (made.length) attempt(() => collection.add(made, {...ADDED}));
 }
 

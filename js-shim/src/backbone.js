@@ -2,8 +2,9 @@
 // ----------------------------------
 //
 // The only module that uses private fields of Backbone, because there is no public access to what
-// they hold: `_byId`, `_changing`, and the listeners in `_events` or, before 0.9.9, in `_callbacks`.
-// It also knows the other differences between old versions. Backbone has `listenTo` since 0.9.9.
+// they hold: `_byId`, `_changing`, `_onModelEvent`, and the listeners in `_events` or, before
+// 0.9.9, in `_callbacks`. It also knows the other differences between old versions. Backbone has
+// `listenTo` since 0.9.9.
 
 export function isCollection(target) {
   return Array.isArray(target?.models);
@@ -59,6 +60,11 @@ export function dropUnlisted(collection) {
     if (model.collection === collection) delete model.collection;
     unlisten(model, 'all', collection._onModelEvent);
   }
+}
+
+// Makes a model as the collection's `add` does. Returns false if it is not valid.
+export function prepareModel(collection, item, options) {
+  return collection._prepareModel(item, options);
 }
 
 // Called when a `set` of the model has thrown. Backbone would take every later one for a call of

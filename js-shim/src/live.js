@@ -12,7 +12,7 @@
 // what such a collection shows, so its queries are sent again after each change.
 
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
-import {attempt} from './attempt.js';
+import {attempt, report} from './attempt.js';
 import {isCollection, isHeld, isIn} from './backbone.js';
 import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
@@ -217,11 +217,20 @@ export class Live {
     const known = this.store.models.of(resource, id);
     let models = known;
     for (const [target, isWhole] of targets) {
-      const model = isWhole || isWithParts ? attempt(() => this.store.find(target, resource, id, record, known)) : undefined;
+      const model = isWhole || isWithParts ? this._find(target, resource, id, record, known) : undefined;
       if (model && !models.includes(model)) models = [...models, model];
     }
     if (!except && !others.length) return models;
     return models.filter(model => model !== except && !others.some(collection => isIn(collection, model)));
+  }
+
+  // The page may have its own `get` and `modelId`.
+  _find(target, resource, id, record, known) {
+    try {
+      return this.store.find(target, resource, id, record, known);
+    } catch (error) {
+      report(error);
+    }
   }
 
   // `others` are the collections whose models are left out.
@@ -281,11 +290,12 @@ export class Live {
 
   show(target, changes, source) {
     const resource = this.targets.resourceOf(target);
-    const recordOf = id => this.store.records.get(resource)?.get(id);
+    const records = this.store.records.get(resource);
     const isWhole = this.targets.of(resource).get(target);
     show(target, changes, {
-      find: (id, record = recordOf(id)) => attempt(() => this.store.find(target, resource, id, record)),
-      itemOf: id => source?.itemFor(target, id) ?? copy(recordOf(id)),
+      recordOf: id => records?.get(id),
+      find: (id, record) => this._find(target, resource, id, record),
+      itemOf: (id, record) => source?.itemFor(target, id) ?? copy(record),
       onGone: model => this.destroy(model),
       onThrow: this.runtime.addRest,
       // A model that shows a part of its record is not updated by pushes.
