@@ -64,7 +64,8 @@ export class Receiver {
   }
 
   _finishWrite(exchange, status, body, headers, waited) {
-    const {model, pendingCreate, isRestored} = exchange;
+    const {model, pendingCreate, isRestored, url} = exchange;
+    this._warnAboutSync('collection', model?.collection, url);
     const learned = attempt(() => this.live.learnWrite(exchange, status, body, headers));
     const later = [...this.outbox.requestsOf(model), ...pendingCreate?.delayed ?? []].filter(({options}) => !options.wait);
     respond(exchange, status, withEdits(learned?.latest || body, exchange, later), headers);
@@ -136,6 +137,7 @@ export class Receiver {
 
   refused(reason) {
     const report = () => {
+      this.runtime.isWanted = false;
       this.explain('refused', reason);
       this.runtime.notify('refused', {reason});
     };
@@ -247,10 +249,14 @@ export class Receiver {
 
   // Warns the developer if the answer to a read may not be what they expect.
   warnAboutRead(answer, url, target) {
-    const {prototype} = this.runtime.Backbone.Model;
-    const {sync = prototype.sync} = target.model?.prototype ?? {};
     if (answer.isUndeclared && answer.body.length === 0) this.explain('emptyList', answer.resource, plainPath(url));
-    if (sync !== prototype.sync && sync !== this.runtime.sync) this.explain('ownSync', plainPath(url));
+    this._warnAboutSync('model', target.model?.prototype, url);
+  }
+
+  _warnAboutSync(what, holder, url) {
+    const {Collection, Model} = this.runtime.Backbone;
+    const {sync = Model.prototype.sync} = holder ?? {};
+    if (![Model.prototype.sync, Collection.prototype.sync, this.runtime.sync].includes(sync)) this.explain('ownSync', what, plainPath(url), sync);
   }
 
   // Called after records were added to a collection, or after its model `created` got its id.

@@ -109,7 +109,7 @@ export class Runtime {
     this.outbox.setOnline(state === 'online');
     if (isBack) this.receiver?.rejoin();
     if (isBack) this._readOfflineAgain();
-    if (state === 'offline' && this._isWanted && !this.error && this.page.navigator?.onLine !== false) this.explain('findReason', this.page, this.server.socket, this._wasOnline, reason => this.client.refuse(reason));
+    if (state === 'offline' && this.isWanted && !this.error && this.page.navigator?.onLine !== false) this.explain('findReason', this.page, this.server.socket, this._wasOnline, reason => this.client.refuse(reason));
     this.notify('status', {state, unsent});
   }
 
@@ -117,12 +117,12 @@ export class Runtime {
   // ------------------
 
   connect() {
-    this._isWanted = true;
+    this.isWanted = true;
     this.client.connect();
   }
 
   disconnect() {
-    this._isWanted = false;
+    this.isWanted = false;
     this.client.disconnect();
   }
 
