@@ -35,12 +35,6 @@ export class Notices {
     this._error(`the server refuses this page: ${reason}`);
   }
 
-  // Without a site the server does not know what a token means.
-  tokenWithoutSite() {
-    this._error('`token` has no effect without `site`. Set `site` (or data-site) to the name of the site that checks the token, or ' +
-      'remove the token and sign users in with a session.');
-  }
-
   blockedByPolicy() {
     this._isBlocked = true;
     this._error(`the page's content security policy does not let it connect to ${this._server}: add ` +

@@ -135,6 +135,11 @@ export class Receiver {
     if (isFunction(this.runtime.person?.token)) this._useTokens(tokens => tokens.wasRefused());
   }
 
+  // The token of the page expires in so many seconds.
+  tokenExpires(seconds) {
+    this._useTokens(tokens => tokens.expires(seconds));
+  }
+
   refused(reason) {
     const report = () => {
       this.runtime.isWanted = false;

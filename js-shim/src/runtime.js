@@ -28,7 +28,7 @@ export class Runtime {
   // `core` makes the core's parts and loads the scripts (see `wasm.js`). `page` is the window.
   // `identity` names the user, for kept writes. `notify(event, about)` reports events to the app.
   // Backbone stays untouched if the core cannot be made.
-  constructor(Backbone, core, {url, path, identity = '', site, token, bind, handlers, connect, realtime, fallback, adopt, shared}, page, notify) {
+  constructor(Backbone, core, {url, path, identity = '', site, token, auth, bind, handlers, connect, realtime, fallback, adopt, shared}, page, notify) {
     Object.assign(this, {Backbone, page, notify, handlers, bind, adopt, identity: `${identity}`, use: core.use, error: null});
     this.isOptIn = realtime === 'optin';
     this._fallsBack = fallback === 'ajax';
@@ -44,17 +44,18 @@ export class Runtime {
     const name = session();
     const kept = new Kept(storageOf(page), page.navigator?.locks, [this.server.origin, identity, name], error => console.warn('Backwire cannot keep writes:', error));
     this.outbox = new Outbox(this, kept, name);
-    this.person = site ? {site, token, deviceId: this._device()} : null;
+    // The auth of each CONNECT, if there is any.
+    this.person = site || token || auth ? {...auth, site, token, deviceId: site && this._device()} : null;
+    this.isAsked = Boolean(this.person);
     // What the shared connections of this tab remember.
-    this.sharing = canShare(page, {shared, site}) ? {term: 0, closedAt: 0} : null;
+    this.sharing = canShare(page, shared && !this.person) ? {term: 0, closedAt: 0} : null;
     this._setUpReceiver(core);
     this._connections = new Connections(page, core.use);
-    this.client = core.makeClient(this.server.socket, site ? undefined : '', this.outbox.session, random(1)[0], this);
+    this.client = core.makeClient(this.server.socket, this.isAsked ? undefined : '', this.outbox.session, random(1)[0], this);
     if (Object.keys({...bind, ...handlers}).length) this.handlersChanged();
     this._unlisten = listenToPage(page, this);
     this.outbox.start();
     Object.assign(this, wrapSync(Backbone, this));
-    if (token && !site) this.explain('tokenWithoutSite');
   }
 
   // Calls from the core
@@ -132,12 +133,13 @@ export class Runtime {
     this.live?.stop(target);
   }
 
-  // Sets the token of the page's user. The next connection uses it, and sends writes that wait
-  // after a 401 again.
-  setToken(token) {
-    if (this.person) this.person.token = token;
+  // Sets the token of the page's user, or other auth. The next connection uses it, and sends writes
+  // that wait after a 401 again. A core that was made without auth does not ask for it.
+  setAuth({token = this.person?.token, auth}) {
+    this.person = {...this.person, ...auth, token};
+    this.sharing = null;
     this.client.reconnect();
-    this.client.authenticate('');
+    this.client.authenticate(this.isAsked ? '' : JSON.stringify(this.person));
   }
 
   // Restores Backbone and aborts unanswered requests. Kept writes stay kept, for the next
