@@ -12,7 +12,8 @@ export function attempt(call) {
   }
 }
 
-function report(error) {
+// Reports an exception of the page.
+export function report(error) {
   if (typeof reportError === 'function') return reportError(error);
   setTimeout(() => { throw error; });
 }

@@ -2,8 +2,9 @@
 // ----------------------------------
 //
 // The only module that uses private fields of Backbone, because there is no public access to what
-// they hold: `_byId`, and the listeners in `_events` or, before 0.9.9, in `_callbacks`. It also
-// knows the other differences between old versions. Backbone has `listenTo` since 0.9.9.
+// they hold: `_byId`, `_changing`, `_onModelEvent`, and the listeners in `_events` or, before
+// 0.9.9, in `_callbacks`. It also knows the other differences between old versions. Backbone has
+// `listenTo` since 0.9.9.
 
 export function isCollection(target) {
   return Array.isArray(target?.models);
@@ -47,6 +48,29 @@ export function listen(target, event, listener) {
 
 export function unlisten(target, event, listener) {
   (target.off ?? target.unbind).call(target, event, listener);
+}
+
+// Removes the models from the index of a collection that are not in its list: an `add` was
+// interrupted between both.
+export function dropUnlisted(collection) {
+  const listed = new Set(collection.models);
+  for (const [key, model] of Object.entries(collection._byId)) {
+    if (listed.has(model)) continue;
+    delete collection._byId[key];
+    if (model.collection === collection) delete model.collection;
+    unlisten(model, 'all', collection._onModelEvent);
+  }
+}
+
+// Makes a model as the collection's `add` does. Returns false if it is not valid.
+export function prepareModel(collection, item, options) {
+  return collection._prepareModel(item, options);
+}
+
+// Called when a `set` of the model has thrown. Backbone would take every later one for a call of
+// its handlers, and fire no `change`.
+export function endChange(model) {
+  model._changing = false;
 }
 
 // Fires the event by which views learn that a collection is in another order.

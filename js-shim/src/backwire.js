@@ -42,9 +42,9 @@ export function makeBackwire(core, page, url) {
     install(Backbone, options = {}) {
       backwire.uninstall();
       const library = Backbone?.default?.Model ? Backbone.default : Backbone;
-      // A former token is of the former user.
+      // A former token is of the former user, and so is other auth.
       const {token} = options;
-      reinstall = about => backwire.install(library, {...options, connect: true, token: token?.call && token, ...about});
+      reinstall = about => backwire.install(library, {...options, connect: true, auth: null, token: token?.call && token, ...about});
       const {bind, unbind} = library.Events;
       // Backbone before 0.9 has no `on` and `off`.
       Object.assign(backwire, {on: bind, off: unbind}, library.Events);
@@ -100,13 +100,13 @@ export function makeBackwire(core, page, url) {
       return backwire;
     },
 
-    // Connects, and catches up after a `disconnect`. `token` replaces the one of `install`. For
-    // another `identity` everything begins again, because a user must not send the writes of
+    // Connects, and catches up after a `disconnect`. `token` and `auth` replace those of `install`.
+    // For another `identity` everything begins again, because a user must not send the writes of
     // another.
     connect(about = {}) {
-      const {token, identity} = about;
-      if (runtime && identity !== undefined && `${identity}` !== runtime.identity) return reinstall(about);
-      if (token !== undefined) runtime?.setToken(token);
+      const {token, auth, identity} = about;
+      if (runtime && (`${identity ?? runtime.identity}` !== runtime.identity || token?.call && !runtime.isAsked)) return reinstall(about);
+      if ((token ?? auth) !== undefined) runtime?.setAuth(about);
       runtime?.connect();
       return backwire;
     },
@@ -138,8 +138,8 @@ export function makeBackwire(core, page, url) {
       if (started !== runtime) return;
       // Kept writes may be reported during the start.
       backwire.error = started?.error ?? null;
-      // A handler that throws must not keep the runtime from what it is about to do.
-      attempt(() => (event === 'status' ? follow(about) : backwire.trigger(event, about)));
+      if (event === 'status') follow(about);
+      else fire(event, about);
     });
     runtime = started;
     runtime.debug(isDebugging);
@@ -151,7 +151,12 @@ export function makeBackwire(core, page, url) {
     const {state, unsent} = backwire.status;
     if (status.state === state && status.unsent === unsent) return;
     backwire.status = status;
-    backwire.trigger('status', status);
+    fire('status', status);
+  }
+
+  // A handler that throws must not keep the runtime from what it is about to do.
+  function fire(...event) {
+    attempt(() => backwire.trigger(...event));
   }
 
   return backwire;

@@ -10,4 +10,4 @@ export const changesOfPush = push => push.map(([offset, verb, id, data]) => ({of
 
 // Whether a record with this id can be live. The texts for the core separate ids by U+0000 and
 // U+0001.
-export const isLiveId = id => !/[\0\x01]/.test(id);
+export const isLiveId = id => typeof id === 'number' || !/[\0\x01]/.test(id);

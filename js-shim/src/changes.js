@@ -4,8 +4,8 @@
 // Sets the attributes that differ between the former and the new state of a record, on every model
 // of that record. Local edits of other attributes stay.
 
-import {attempt} from './attempt.js';
-import {isIn, triggerSort} from './backbone.js';
+import {attempt, report} from './attempt.js';
+import {endChange, isIn, triggerSort} from './backbone.js';
 import {copy, stateOf} from './records.js';
 
 export class ModelChanges {
@@ -48,7 +48,17 @@ export class ModelChanges {
       if (!isWriting || stateOf(model.get(name)) === state) (changes ??= {})[name] = take(is[name]);
     }
     // Before 0.9.9 `hasChanged` is false once the events were fired.
-    return changes && model.set(changes, {realtime: true}) !== false ? changes : undefined;
+    return changes && setOn(model, changes) !== false ? changes : undefined;
+  }
+}
+
+// If a handler of the page throws, the attributes are set, and later changes fire their events.
+function setOn(model, changes) {
+  try {
+    return model.set(changes, {realtime: true});
+  } catch (error) {
+    endChange(model);
+    report(error);
   }
 }
 
@@ -87,7 +97,7 @@ function fireEvents(collection, {models, isMoved}) {
   const options = {realtime: true, changes: {added: [], removed: [], merged: [...models]}};
   if (isMoved) {
     const order = collection.models.slice();
-    collection.sort({silent: true});
+    attempt(() => collection.sort({silent: true}));
     if (order.some((model, index) => model !== collection.models[index])) triggerSort(collection);
   }
   collection.trigger('update', collection, options);

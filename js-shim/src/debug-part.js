@@ -2,15 +2,17 @@
 // -------------------------------------------
 //
 // `Backwire.debug()` loads it. Each frame is one line on the console, with its data as an object
-// that the console can unfold. The auth of a CONNECT and the values of headers with credentials are
-// not logged.
+// that the console can unfold. The auth of a CONNECT is not logged, and neither are values with the
+// name of a secret: headers, parameters of urls, conditions, and attributes at any depth.
 
 import {CREATED, DESTROYED, LEFT, UPDATED} from './wire.js';
 
 const VERBS = {[CREATED]: 'created', [UPDATED]: 'updated', [DESTROYED]: 'destroyed', [LEFT]: 'left'};
 
-// Headers with credentials.
-const SECRET = /^(authorization|proxy-authorization|cookie)$|token|csrf|xsrf|api-?key/i;
+// Names of secrets.
+const SECRET = new RegExp('^(proxy-)?auth(orization)?$|^(set-)?cookie$|^sid$|^session$|token|passw|passphrase|secret|credential|' +
+  'csrf|xsrf|api[-_]?key|private[-_]?key|session[-_]?id', 'i');
+const NOT_LOGGED = '(not logged)';
 
 // Logs what a socket sends and receives from now on. `print(...parts)` writes a line, and `now()`
 // is in milliseconds. Returns a function that ends it.
@@ -52,13 +54,19 @@ function wrap(socket, name, before) {
 function attemptToLog(log) {
   try {
     log();
-  } catch (error) {
-    console.error(error);
+  } catch {
+    // The message of the error would have a part of the frame.
+    console.error('Backwire: a frame could not be logged');
   }
 }
 
-// Returns the parts of the line of a frame. `requests` has the sent requests by their ack ids.
+// Returns the parts of the line of a frame, without secrets. `requests` has the sent requests by
+// their ack ids.
 export function described(text, requests = new Map(), now = 0) {
+  return withoutSecrets(partsOf(text, requests, now));
+}
+
+function partsOf(text, requests, now) {
   const [, type, ack, json] = /^(\d[0-4]?)(\d*)(.*)$/s.exec(text) ?? [];
   if (type === '2') return ['ping'];
   if (type === '3') return ['pong'];
@@ -68,7 +76,7 @@ export function described(text, requests = new Map(), now = 0) {
   if (type === '44') return ['refused', JSON.parse(json)];
   if (type === '42') return describedEvent(JSON.parse(json), ack, requests, now);
   if (type === '43') return describedAnswer(JSON.parse(json)[0], ack, requests, now);
-  return [text];
+  return [`another frame, ${text.length} characters`];
 }
 
 function describedEvent([name, ...args], ack, requests, now) {
@@ -82,11 +90,51 @@ function describedEvent([name, ...args], ack, requests, now) {
   if (!about?.url) return [[ack, name].filter(Boolean).join(' '), ...args];
   const line = `${name.toUpperCase()} ${about.url}`;
   requests.set(ack, {name: line, at: now});
-  return [`${ack} ${line}`, ...[withoutSecrets(about.headers), about.data].filter(it => it !== undefined), ...rest];
+  return [`${ack} ${line}`, ...[about.headers, about.data].filter(it => it !== undefined), ...rest];
 }
 
-function withoutSecrets(headers) {
-  return headers && Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, SECRET.test(name) ? '(not logged)' : value]));
+function withoutSecrets(value) {
+  if (typeof value === 'string') return textWithoutSecrets(value);
+  if (Array.isArray(value)) return value.map(withoutSecrets);
+  if (!value || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, SECRET.test(name) ? NOT_LOGGED : withoutSecrets(each)]));
+}
+
+// A text may be or contain a url, the name of a room (`todo?` and JSON), or JSON.
+function textWithoutSecrets(text) {
+  const json = /^\s*[[{]/.test(text) ? parsed(text) : undefined;
+  if (json) return JSON.stringify(withoutSecrets(json));
+  return text
+    .replace(/\b(Bearer|Basic) \S+/gi, `$1 ${NOT_LOGGED}`)
+    .replace(/\?[[{].*/s, scope => (hasSecret(scope) ? `?${NOT_LOGGED}` : scope))
+    .replace(/([?&])([^=&#\s]+)=([^&#\s]*)/g, (_, start, name, value) => `${start}${name}=${parameterWithoutSecrets(decoded(name), value)}`);
+}
+
+function parameterWithoutSecrets(name, value) {
+  if (hasSecret(name)) return NOT_LOGGED;
+  const text = decoded(value);
+  return hasSecret(text) ? textWithoutSecrets(text) : value;
+}
+
+// Whether a text has the name of a secret, as in `where[token]`.
+function hasSecret(text) {
+  return text.split(/[^\w-]+/).some(name => SECRET.test(name));
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text.replace(/\+/g, ' '));
+  } catch {
+    return text;
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function describedPush(room, epoch, prev, changes) {

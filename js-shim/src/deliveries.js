@@ -5,7 +5,7 @@
 // done, the server may forget its event, and the next event is passed on.
 
 import {attempt} from './attempt.js';
-import {CREATED, DESTROYED} from './wire.js';
+import {CREATED, DESTROYED, EXPIRES} from './wire.js';
 import {isPlain} from './records.js';
 
 // Maximum number of calls of a handler that fails, and the pause between them in milliseconds.
@@ -15,8 +15,9 @@ const RETRY_AFTER = 1000;
 const WARN_AFTER = 10000;
 
 export class Deliveries {
-  constructor({runtime, live}) {
-    Object.assign(this, {_runtime: runtime, _live: live});
+  constructor(receiver) {
+    const {runtime, live} = receiver;
+    Object.assign(this, {_runtime: runtime, _live: live, _receiver: receiver});
     this._last = BigInt(0);
     // No event is passed on before the page has set its first handler.
     this._tail = new Promise(resolve => { this.handlersChanged = resolve; });
@@ -25,7 +26,8 @@ export class Deliveries {
   // The `data` of each change is `[event, ...args]`. Events for a room of several people have no
   // id.
   enqueue(changes) {
-    for (const {id, data} of changes) this._tail = this._tail.then(() => this._deliver(id, data));
+    for (const {data: [, seconds]} of changes.filter(isExpiry)) this._receiver.tokenExpires(seconds);
+    for (const {id, data} of changes.filter(change => !isExpiry(change))) this._tail = this._tail.then(() => this._deliver(id, data));
   }
 
   // Calls no more handlers. The server sends unfinished events again, to the next page.
@@ -85,3 +87,6 @@ export class Deliveries {
     }
   }
 }
+
+// Backwire handles this event itself, at once.
+const isExpiry = ({data}) => data?.[0] === EXPIRES;

@@ -3,6 +3,7 @@
 //
 // Things that few pages need.
 
+import {addRest} from './after-throw.js';
 import {ajax} from './ajax.js';
 import {Deliveries} from './deliveries.js';
 import {watchForDuplicates} from './duplicates.js';
@@ -15,6 +16,6 @@ import {makeLive, readMapped, refreshed, shareParts} from './refreshed.js';
 import {Tokens} from './tokens.js';
 
 export default {
-  ajax, continueOverHttp, Deliveries, keepQuery, makeLive, Notices, readMapped, refreshed, restore, sendOverHttp, shareParts, showKept,
+  addRest, ajax, continueOverHttp, Deliveries, keepQuery, makeLive, Notices, readMapped, refreshed, restore, sendOverHttp, shareParts, showKept,
   tooLarge, Tokens, waitedWriteFailed, watchForDuplicates, withQuery
 };

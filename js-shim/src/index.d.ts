@@ -30,8 +30,16 @@ export interface InstallOptions {
   identity?: string | number;
   /** The site of the push service that the page belongs to. */
   site?: string;
-  /** The user's token for the site. It is sent when connecting, never in a url. */
+  /**
+   * The user's token. It is sent when connecting, never in a url. With `site` the site's back end
+   * checks it. Without it a function of `on_connect` in your server has to.
+   */
   token?: Token;
+  /**
+   * Members that are sent when connecting, beside the token. A function of `on_connect` in your
+   * server can read them.
+   */
+  auth?: Readonly<Record<string, unknown>>;
   /**
    * Events about records, and the resources of these: `{update_store: 'todo'}`. The record is the
    * last object among the arguments. A text that begins with `remove`, `delete` or `destroy` means
@@ -47,7 +55,7 @@ export interface InstallOptions {
   fallback?: 'ajax';
   /**
    * The tabs of a browser with the same server and identity share one connection. Without Web Locks
-   * (plain http), and with `site`, each tab has its own.
+   * (plain http), and with `site`, `token` or `auth`, each tab has its own.
    */
   shared?: boolean;
   /**
@@ -68,6 +76,8 @@ export type Token = string | ((reason?: string) => string | PromiseLike<string>)
 export interface ConnectOptions {
   /** Replaces the token of `install`. An open connection is replaced as well. */
   token?: Token;
+  /** Replaces members of the `auth` of `install`, and an open connection as well. */
+  auth?: Readonly<Record<string, unknown>>;
   /**
    * The user. Another user than before begins again, as if by `install`: requests without a reply
    * are aborted, and writes that were kept for the former user wait for that one. Give the token of
@@ -170,6 +180,11 @@ export interface Events {
    * page calls `disconnect()` and `connect()`, or `connect({token})`.
    */
   unauthorized: undefined;
+  /**
+   * The token of the connection is about to expire. A token function is asked for another one. A
+   * page whose token is a text calls `connect({token})`.
+   */
+  expires: undefined;
 }
 
 /** Events that back ends send to the user of the page. */

@@ -149,7 +149,7 @@ export function showKept(outbox, {model: target, url}) {
   const writes = outbox.isOnline ? [] : outbox.all.filter(({isRestored}) => isRestored);
   const destroyed = writes.filter(({method}) => method === 'delete').map(write => plainPath(write.url));
   for (const write of writes) {
-    const model = !destroyed.includes(plainPath(write.url)) && show(write, target, url);
+    const model = !destroyed.includes(plainPath(write.url)) && attempt(() => show(write, target, url));
     if (!model) continue;
     outbox.runtime.live.store.assumed.set(model, write.record);
     if (write.model) continue;

@@ -12,7 +12,7 @@
 // what such a collection shows, so its queries are sent again after each change.
 
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
-import {attempt} from './attempt.js';
+import {attempt, report} from './attempt.js';
 import {isCollection, isHeld, isIn} from './backbone.js';
 import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
@@ -183,22 +183,24 @@ export class Live {
   updateRecords(resource, changes, except) {
     const records = this.store.records.get(resource);
     const events = new CollectionEvents();
-    const targets = [...this.targets.of(resource)];
-    const collections = targets.map(([target]) => target).filter(isCollection);
-    const others = [...collections.filter(target => this.targets.isMapped(target)), except].filter(isCollection);
+    const holders = {resource, except};
     for (const {offset, verb, id, data, before: former} of changes) {
       const entry = records.entry(id);
       if (verb === LEFT || entry?.offset > offset) continue;
       const before = former === undefined ? entry?.record : former;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
-      const models = this._modelsOf(resource, id, data ?? before, !after, targets, others, except);
+      const models = this._modelsOf(holders, id, data ?? before, !after);
       if (isWhole || !after) records.put(id, after, offset, entry);
-      if (!after) this.store.models.delete(resource, id);
+      let left = models;
       for (const model of models) {
+        // A handler of the page may have stopped targets, or uninstalled Backwire.
+        if (holders.stops !== this.targets.stops) left = this._modelsOf(holders, id, data ?? before, !after);
+        if (!left.includes(model)) continue;
         if (!after) this.destroy(model);
-        else attempt(() => events.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}, data), collections));
+        else attempt(() => events.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}, data), holders.collections));
       }
+      if (!after) this.store.models.delete(resource, id);
     }
     events.fire();
     for (const query of changes.length ? this.targets.mapped(resource) : []) this.runtime.readMapped(query);
@@ -206,17 +208,37 @@ export class Live {
 
   // The models of a record, in all collections and outside. The target of the request is left out,
   // and so are the models of a collection that made it. Models that show part of their record, or
-  // belong to a mapped collection, are read again instead. `others` are the collections whose
-  // models are left out.
-  _modelsOf(resource, id, record, isWithParts, targets, others, except) {
+  // belong to a mapped collection, are read again instead. `holders` has the targets of the
+  // resource. They are looked up again if some were stopped.
+  _modelsOf(holders, id, record, isWithParts) {
+    const {resource, except} = holders;
+    if (holders.stops !== this.targets.stops) this._findHolders(holders);
+    const {targets, others} = holders;
     const known = this.store.models.of(resource, id);
     let models = known;
     for (const [target, isWhole] of targets) {
-      const model = isWhole || isWithParts ? this.store.find(target, resource, id, record, known) : undefined;
+      const model = isWhole || isWithParts ? this._find(target, resource, id, record, known) : undefined;
       if (model && !models.includes(model)) models = [...models, model];
     }
     if (!except && !others.length) return models;
     return models.filter(model => model !== except && !others.some(collection => isIn(collection, model)));
+  }
+
+  // The page may have its own `get` and `modelId`.
+  _find(target, resource, id, record, known) {
+    try {
+      return this.store.find(target, resource, id, record, known);
+    } catch (error) {
+      report(error);
+    }
+  }
+
+  // `others` are the collections whose models are left out.
+  _findHolders(holders) {
+    const targets = [...this.targets.of(holders.resource)];
+    const collections = targets.map(([target]) => target).filter(isCollection);
+    const others = [...collections.filter(target => this.targets.isMapped(target)), holders.except].filter(isCollection);
+    Object.assign(holders, {targets, collections, others, stops: this.targets.stops});
   }
 
   destroy(model) {
@@ -268,12 +290,14 @@ export class Live {
 
   show(target, changes, source) {
     const resource = this.targets.resourceOf(target);
-    const recordOf = id => this.store.records.get(resource)?.get(id);
+    const records = this.store.records.get(resource);
     const isWhole = this.targets.of(resource).get(target);
     show(target, changes, {
-      find: (id, record = recordOf(id)) => this.store.find(target, resource, id, record),
-      itemOf: id => source?.itemFor(target, id) ?? copy(recordOf(id)),
+      recordOf: id => records?.get(id),
+      find: (id, record) => this._find(target, resource, id, record),
+      itemOf: (id, record) => source?.itemFor(target, id) ?? copy(record),
       onGone: model => this.destroy(model),
+      onThrow: this.runtime.addRest,
       // A model that shows a part of its record is not updated by pushes.
       onAdded: (id, model) => {
         if (isWhole) this.store.models.add(resource, id, model);
@@ -301,7 +325,7 @@ export class Live {
   end() {
     this._isEnded = true;
     this.targets.clear();
-    this.store.records.clear();
+    this.store.clear();
   }
 
   // Called when the last query has left a room. Forgets the records that no other target of the

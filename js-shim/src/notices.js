@@ -18,9 +18,11 @@ export class Notices {
       'below /live, or set `realtime: false` on the collection to keep it on plain Ajax.', `empty ${resource}`);
   }
 
-  // A model with its own `sync` sends no requests to Backwire.
-  ownSync(path) {
-    this._info(`the model of ${path} has its own \`sync\`, so its requests do not go through Backwire. To make it live, set \`sync: Backwire.sync\`.`);
+  // A model or collection with its own `sync` sends no requests to Backwire, unless that calls
+  // another one.
+  ownSync(what, path, sync) {
+    if (/\.(ajaxS|s)ync\b/.test(sync)) return;
+    this._info(`the ${what} of ${path} has its own \`sync\`, so its requests do not go through Backwire. To make it live, set \`sync: Backwire.sync\`.`, sync);
   }
 
   ownAjax() {
@@ -33,14 +35,8 @@ export class Notices {
     this._error(`the server refuses this page: ${reason}`);
   }
 
-  // Without a site the server does not know what a token means.
-  tokenWithoutSite() {
-    this._error('`token` has no effect without `site`. Set `site` (or data-site) to the name of the site that checks the token, or ' +
-      'remove the token and sign users in with a session.');
-  }
-
   blockedByPolicy() {
-    this._isRefused = true;
+    this._isBlocked = true;
     this._error(`the page's content security policy does not let it connect to ${this._server}: add ` +
       `${this._server} and ${this._server.replace(/^http/, 'ws')} to its connect-src.`);
   }
@@ -49,10 +45,12 @@ export class Notices {
   // reason. A page that was online is allowed to connect.
   async findReason(page, socketUrl, wasOnline, refuse) {
     const about = `reason ${wasOnline}`;
-    if (!page.fetch || this._isRefused || this._logged.has(about)) return;
+    // The page has called `connect` since a refusal.
+    this._isRefused = false;
+    if (!page.fetch || this._isBlocked || this._logged.has(about)) return;
     this._logged.add(about);
     const {status, body} = await sendOverHttp(page, '', {method: 'get', url: socketUrl.replace(/^ws/, 'http')});
-    if (this._isRefused) return;
+    if (this._isRefused || this._isBlocked) return;
     if (status === 403 && body?.code === 'E_ORIGIN') refuse(`E_ORIGIN: ${body.message}`);
     else if (!status && wasOnline) this._warn(`the connection to ${this._server} is lost. Writes wait, and are sent when it is restored.`);
     else if (!status) this._error(`the server at ${this._server} cannot be reached. Start it, or correct data-url (\`url\` of install). Writes wait until it answers.`);

@@ -7,6 +7,7 @@
 //
 // The `Receiver` handles the answers, and `kept-writes.js` the writes of earlier pages.
 
+import {attempt} from './attempt.js';
 import {reduceToPatch, attributesOf, bodyWithId} from './edits.js';
 import {Exchange} from './exchange.js';
 import {CREATE, OPAQUE} from './kinds.js';
@@ -55,7 +56,7 @@ export class Outbox {
     const {model, isRead, kind} = exchange;
     const {live} = this.runtime;
     if (isRead) live?.setReading(model, true);
-    else if (live && kind !== OPAQUE) live.prepareRollback(exchange);
+    else if (live && kind !== OPAQUE) attempt(() => live.prepareRollback(exchange));
     this.sendEdits(exchange, live?.store.baseOf(model, this));
     if (isRead && this.hasRestored) Promise.resolve().then(() => this.runtime.showKept(exchange));
   }

@@ -5,6 +5,7 @@
 // save, and sends nothing when it is destroyed. Here a further save waits and becomes an update. A
 // destroy withdraws the create, or follows it if the create was already sent.
 
+import {attempt} from './attempt.js';
 import {listen, unlisten} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {Exchange} from './exchange.js';
@@ -76,7 +77,7 @@ export class PendingCreate {
     const url = this._urlOf(id);
     if (isDestroyed) {
       // With `wait`, the answer has added the destroyed model to its collection.
-      model?.collection?.remove(model);
+      attempt(() => model?.collection?.remove(model));
       return outbox.sendEdits(outbox.makeExchange({kind: SAVE, method: 'delete', url, headers, model}));
     }
     let former = body;

@@ -64,14 +64,15 @@ export class Receiver {
   }
 
   _finishWrite(exchange, status, body, headers, waited) {
-    const {model, pendingCreate, isRestored} = exchange;
+    const {model, pendingCreate, isRestored, url} = exchange;
+    this._warnAboutSync('collection', model?.collection, url);
     const learned = attempt(() => this.live.learnWrite(exchange, status, body, headers));
     const later = [...this.outbox.requestsOf(model), ...pendingCreate?.delayed ?? []].filter(({options}) => !options.wait);
     respond(exchange, status, withEdits(learned?.latest || body, exchange, later), headers);
     attempt(() => learned?.updateOthers());
-    if (exchange.isQueued && status) attempt(() => this.runtime.tell(isSuccess(status) ? 'saved' : 'rejected', exchange, status));
+    if (exchange.isQueued && status) this.runtime.tell(isSuccess(status) ? 'saved' : 'rejected', exchange, status);
     // An answer to a read may have brought the record before.
-    if (pendingCreate && model?.collection) this.findDuplicates(model.collection, model);
+    if (pendingCreate && model?.collection) attempt(() => this.findDuplicates(model.collection, model));
     pendingCreate?.sendFollowUps(status, body);
     if (status >= 400 && (waited || exchange.isShownOnTop) || isRestored && !isSuccess(status) || body === 'outdated') {
       this._useExtra(extras => extras.waitedWriteFailed(this.outbox, exchange, status, body));
@@ -134,8 +135,14 @@ export class Receiver {
     if (isFunction(this.runtime.person?.token)) this._useTokens(tokens => tokens.wasRefused());
   }
 
+  // The token of the page expires in so many seconds.
+  tokenExpires(seconds) {
+    this._useTokens(tokens => tokens.expires(seconds));
+  }
+
   refused(reason) {
     const report = () => {
+      this.runtime.isWanted = false;
       this.explain('refused', reason);
       this.runtime.notify('refused', {reason});
     };
@@ -237,6 +244,9 @@ export class Receiver {
     this._useExtra(extras => extras.shareParts(this.live, ...about));
   }
 
+  // Code of the page has thrown while records were added to a collection.
+  addRest = (...about) => this._useExtra(extras => extras.addRest(...about));
+
   // A record of a collection that is not shown as the server sends it has changed.
   readMapped(query) {
     this._useExtra(extras => extras.readMapped(this.live, query));
@@ -244,10 +254,14 @@ export class Receiver {
 
   // Warns the developer if the answer to a read may not be what they expect.
   warnAboutRead(answer, url, target) {
-    const {prototype} = this.runtime.Backbone.Model;
-    const {sync = prototype.sync} = target.model?.prototype ?? {};
     if (answer.isUndeclared && answer.body.length === 0) this.explain('emptyList', answer.resource, plainPath(url));
-    if (sync !== prototype.sync && sync !== this.runtime.sync) this.explain('ownSync', plainPath(url));
+    this._warnAboutSync('model', target.model?.prototype, url);
+  }
+
+  _warnAboutSync(what, holder, url) {
+    const {Collection, Model} = this.runtime.Backbone;
+    const {sync = Model.prototype.sync} = holder ?? {};
+    if (![Model.prototype.sync, Collection.prototype.sync, this.runtime.sync].includes(sync)) this.explain('ownSync', what, plainPath(url), sync);
   }
 
   // Called after records were added to a collection, or after its model `created` got its id.

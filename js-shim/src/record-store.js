@@ -89,6 +89,11 @@ export class RecordStore {
     this._aborted.delete(model);
   }
 
+  clear() {
+    this.records.clear();
+    this.models.clear();
+  }
+
   // Lookup
   // ------
 

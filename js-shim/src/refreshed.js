@@ -3,12 +3,13 @@
 //
 // Models that differ from the answer are removed, added, changed and moved, as by pushes.
 
+import {addRest} from './after-throw.js';
 import {NO_ROOM} from './answer.js';
 import {attempt} from './attempt.js';
 import {isCollection} from './backbone.js';
 import {copy} from './records.js';
 import {isSuccess} from './request.js';
-import {addAll, reorder} from './show.js';
+import {addAll, removeAll, reorder} from './show.js';
 import {DESTROYED} from './wire.js';
 
 // The pause before a failed query is sent again, in milliseconds.
@@ -59,7 +60,7 @@ function applyAnswer(live, query, number, answer) {
   const source = new Source(answer);
   if (answer.isShaped && query) showParts(live, answer, source, live.targets.like(query));
   const list = target && isCollection(target) && source.listFor(target);
-  if (target && query.shown) showMapped(live, target, query, list);
+  if (target && query.shown) attempt(() => showMapped(live, target, query, list));
   const ids = target ? live.idsFor(answer, target, list) : [];
   if (query) query.ids = ids;
   live.answered(number, answer, ids, changes, {source});
@@ -84,8 +85,10 @@ function showParts(live, answer, source, queries) {
   for (const {target: number, shown} of queries) {
     const target = !shown && live.targets.get(number);
     for (const [id, item] of target ? source.itemsFor(target) : []) {
-      const model = live.store.find(target, answer.resource, id, item);
-      if (model) attempt(() => live.changes.update(model, undefined, item));
+      attempt(() => {
+        const model = live.store.find(target, answer.resource, id, item);
+        if (model) live.changes.update(model, undefined, item);
+      });
     }
   }
 }
@@ -95,13 +98,13 @@ function showMapped(live, target, query, list) {
   const modelOf = item => target.get(item);
   for (const item of list.filter(modelOf)) attempt(() => live.changes.update(modelOf(item), undefined, item));
   const added = list.filter(item => !modelOf(item));
-  if (added.length) attempt(() => addAll(target, added));
+  if (added.length) addAll(target, added, addRest);
   const models = list.map(modelOf).filter(Boolean);
   const former = query.shown;
   query.shown = models.map(({cid}) => cid);
   const kept = new Set(live.targets.mapped(query.resource).flatMap(other => (other.target === query.target ? other.shown : [])));
   const removed = target.models.filter(({cid}) => former.includes(cid) && !kept.has(cid));
-  if (removed.length) attempt(() => target.remove(removed, {realtime: true}));
+  if (removed.length) removeAll(target, removed);
   if (!target.comparator) attempt(() => reorder(target, models));
 }
 

@@ -5,6 +5,7 @@
 // with a token. Calls from the core (answers, pushes, state changes) go to the `Receiver`, and are
 // queued until it is loaded.
 
+import {attempt} from './attempt.js';
 import {Connections} from './connections.js';
 import {Exchange} from './exchange.js';
 import {Kept, storageOf} from './kept.js';
@@ -27,7 +28,7 @@ export class Runtime {
   // `core` makes the core's parts and loads the scripts (see `wasm.js`). `page` is the window.
   // `identity` names the user, for kept writes. `notify(event, about)` reports events to the app.
   // Backbone stays untouched if the core cannot be made.
-  constructor(Backbone, core, {url, path, identity = '', site, token, bind, handlers, connect, realtime, fallback, adopt, shared}, page, notify) {
+  constructor(Backbone, core, {url, path, identity = '', site, token, auth, bind, handlers, connect, realtime, fallback, adopt, shared}, page, notify) {
     Object.assign(this, {Backbone, page, notify, handlers, bind, adopt, identity: `${identity}`, use: core.use, error: null});
     this.isOptIn = realtime === 'optin';
     this._fallsBack = fallback === 'ajax';
@@ -43,17 +44,18 @@ export class Runtime {
     const name = session();
     const kept = new Kept(storageOf(page), page.navigator?.locks, [this.server.origin, identity, name], error => console.warn('Backwire cannot keep writes:', error));
     this.outbox = new Outbox(this, kept, name);
-    this.person = site ? {site, token, deviceId: this._device()} : null;
+    // The auth of each CONNECT, if there is any.
+    this.person = site || token || auth ? {...auth, site, token, deviceId: site && this._device()} : null;
+    this.isAsked = Boolean(this.person);
     // What the shared connections of this tab remember.
-    this.sharing = canShare(page, {shared, site}) ? {term: 0, closedAt: 0} : null;
+    this.sharing = canShare(page, shared && !this.person) ? {term: 0, closedAt: 0} : null;
     this._setUpReceiver(core);
     this._connections = new Connections(page, core.use);
-    this.client = core.makeClient(this.server.socket, site ? undefined : '', this.outbox.session, random(1)[0], this);
+    this.client = core.makeClient(this.server.socket, this.isAsked ? undefined : '', this.outbox.session, random(1)[0], this);
     if (Object.keys({...bind, ...handlers}).length) this.handlersChanged();
     this._unlisten = listenToPage(page, this);
     this.outbox.start();
     Object.assign(this, wrapSync(Backbone, this));
-    if (token && !site) this.explain('tokenWithoutSite');
   }
 
   // Calls from the core
@@ -108,7 +110,7 @@ export class Runtime {
     this.outbox.setOnline(state === 'online');
     if (isBack) this.receiver?.rejoin();
     if (isBack) this._readOfflineAgain();
-    if (state === 'offline' && this._isWanted && !this.error && this.page.navigator?.onLine !== false) this.explain('findReason', this.page, this.server.socket, this._wasOnline, reason => this.client.refuse(reason));
+    if (state === 'offline' && this.isWanted && !this.error && this.page.navigator?.onLine !== false) this.explain('findReason', this.page, this.server.socket, this._wasOnline, reason => this.client.refuse(reason));
     this.notify('status', {state, unsent});
   }
 
@@ -116,12 +118,12 @@ export class Runtime {
   // ------------------
 
   connect() {
-    this._isWanted = true;
+    this.isWanted = true;
     this.client.connect();
   }
 
   disconnect() {
-    this._isWanted = false;
+    this.isWanted = false;
     this.client.disconnect();
   }
 
@@ -131,12 +133,13 @@ export class Runtime {
     this.live?.stop(target);
   }
 
-  // Sets the token of the page's user. The next connection uses it, and sends writes that wait
-  // after a 401 again.
-  setToken(token) {
-    if (this.person) this.person.token = token;
+  // Sets the token of the page's user, or other auth. The next connection uses it, and sends writes
+  // that wait after a 401 again. A core that was made without auth does not ask for it.
+  setAuth({token = this.person?.token, auth}) {
+    this.person = {...this.person, ...auth, token};
+    this.sharing = null;
     this.client.reconnect();
-    this.client.authenticate('');
+    this.client.authenticate(this.isAsked ? '' : JSON.stringify(this.person));
   }
 
   // Restores Backbone and aborts unanswered requests. Kept writes stay kept, for the next
@@ -219,7 +222,7 @@ export class Runtime {
   // `saved` or `rejected`.
   tell(what, {model, method, url, body}, status) {
     const write = {method, url, body};
-    model?.trigger?.(`backwire:${what}`, model, write, status);
+    attempt(() => model?.trigger?.(`backwire:${what}`, model, write, status));
     if (what !== 'rejected') this.notify(what, {write, model: model ?? null});
   }
 

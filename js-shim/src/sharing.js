@@ -6,10 +6,10 @@
 
 import {VERSION} from './wire.js';
 
-// The user of a site has a connection of their own. So has each tab where there are no Web Locks
-// (plain http) or no BroadcastChannel.
-export function canShare({navigator, BroadcastChannel}, {shared, site}) {
-  return Boolean(shared && !site && BroadcastChannel && navigator?.locks);
+// A page with auth has a connection of its own. So has each tab where there are no Web Locks (plain
+// http) or no BroadcastChannel.
+export function canShare({navigator, BroadcastChannel}, isWanted) {
+  return Boolean(isWanted && BroadcastChannel && navigator?.locks);
 }
 
 // Opens a connection for all tabs with this server and identity, or, if the part cannot be loaded,

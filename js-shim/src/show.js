@@ -5,36 +5,55 @@
 // events have `realtime: true`.
 
 import {attempt} from './attempt.js';
-import {isCollection, triggerSort} from './backbone.js';
+import {isCollection, isIn, listen, triggerSort, unlisten} from './backbone.js';
 import {overrideOnce} from './watch-answer.js';
 
 const REALTIME = {realtime: true};
 
-// `removed`, `added` and `order` are lists of ids. `find(id)` is the model of the target that shows
-// a record. `itemOf(id)` is the data from which Backbone makes one.
-export function show(target, {added, removed, order}, {find, itemOf, onAdded, onGone}) {
-  const models = (ids = []) => ids.map(id => find(id)).filter(Boolean);
+// `removed`, `added` and `order` are lists of ids, and `recordOf(id)` is a record.
+// `find(id, record)` is the model of the target that shows it. `itemOf(id, record)` is the data
+// from which Backbone makes one.
+export function show(target, {added, removed, order}, {recordOf, find, itemOf, onAdded, onGone, onThrow}) {
+  const models = (ids = []) => ids.map(id => find(id, recordOf(id))).filter(Boolean);
   const gone = models(removed);
   if (!isCollection(target)) return gone.forEach(onGone);
-  if (gone.length) attempt(() => target.remove(gone, REALTIME));
-  const fresh = added.filter(id => !find(id)).map(id => [id, itemOf(id)]).filter(([, item]) => item);
-  if (fresh.length) attempt(() => addAll(target, fresh.map(([, item]) => item)));
-  for (const [id, item] of fresh) {
-    const model = find(id, item);
+  if (gone.length) removeAll(target, gone);
+  const ids = [];
+  const items = [];
+  for (const id of added) {
+    const record = recordOf(id);
+    const item = find(id, record) ? null : itemOf(id, record);
+    if (!item) continue;
+    ids.push(id);
+    items.push(item);
+  }
+  const made = items.length ? addAll(target, items, onThrow) : [];
+  for (const [index, id] of ids.entries()) {
+    const model = made[index]?.id == id ? made[index] : find(id, items[index]);
     if (model) onAdded(id, model);
   }
   if (order && !target.comparator) attempt(() => reorder(target, models(order)));
 }
 
+// A handler of the page that throws does not keep the other models in the collection.
+export function removeAll(collection, models) {
+  attempt(() => collection.remove(models, REALTIME));
+  for (const model of models) if (isIn(collection, model)) attempt(() => collection.remove(model, REALTIME));
+}
+
 // Each item is the record of a model. The collection's `parse` expects a whole answer, so it is not
-// called.
-export function addAll(collection, items) {
+// called. If code of the page throws, `onThrow(collection, items, fired)` does the rest: see
+// `after-throw.js`.
+export function addAll(collection, items, onThrow) {
   const restore = overrideOnce(collection, 'parse', () => list => list);
-  try {
-    collection.add(items, {parse: true, merge: true, realtime: true});
-  } finally {
-    restore();
-  }
+  const fired = [];
+  const note = model => fired.push(model);
+  listen(collection, 'add', note);
+  const made = attempt(() => collection.add(items, {parse: true, merge: true, realtime: true}) ?? []);
+  unlisten(collection, 'add', note);
+  restore();
+  if (!made) onThrow(collection, items, fired);
+  return fired.length === items.length ? fired : [];
 }
 
 // Models that are in no query come last, in their former order.

@@ -16,6 +16,8 @@ export class Targets {
   constructor(onGone) {
     this._onGone = onGone;
     this._made = 0;
+    // How often targets have ceased to be live.
+    this.stops = 0;
     this._numbers = new WeakMap();
     // `{reference, queries}` by target number; `queries` by their text.
     this._entries = new Map();
@@ -83,6 +85,7 @@ export class Targets {
     if (!this._entries.has(number)) return;
     this._queriesOf(number).forEach(query => this.drop(query));
     this._entries.delete(number);
+    this.stops += 1;
     this._onGone(number);
   }
 
@@ -120,6 +123,7 @@ export class Targets {
   }
 
   clear() {
+    this.stops += 1;
     this._entries.clear();
     this._queries.clear();
   }

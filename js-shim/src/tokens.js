@@ -3,10 +3,15 @@
 //
 // A page may give a function instead of a token, because tokens expire. It is called before each
 // connection is joined, and may return a promise. A token that the server refuses although it is
-// new is not replaced by another one, so that the page does not connect again and again.
+// new is not replaced by another one, so that the page does not connect again and again. If the
+// server knows when the token expires, the function is called a little earlier.
 
 // A token of this age may have expired since the page has returned it, in milliseconds.
 const OLD = 10000;
+// How long before it expires a token is replaced, in milliseconds. Of a shorter time it is half.
+const MARGIN = 30000;
+// The longest time of a timer.
+const MAX_DELAY = 2 ** 31 - 1;
 
 export class Tokens {
   constructor(runtime) {
@@ -16,11 +21,12 @@ export class Tokens {
 
   // Passes the page's token to the core.
   ask() {
-    // After a refusal the token is there already.
-    const {_next: next} = this;
+    clearTimeout(this._timer);
+    // After a refusal, or before the former one has expired, the token is there already.
+    const {_next: next, _renewed: renewed} = this;
     this._isReplacement = next != null;
-    this._next = null;
-    this._pass(next ?? this._call());
+    this._next = this._renewed = null;
+    this._pass(next ?? renewed ?? this._call());
   }
 
   async _pass(promise) {
@@ -34,7 +40,7 @@ export class Tokens {
       this._runtime.client.authenticate(JSON.stringify({...person, token}));
     } catch (error) {
       if (!isCurrent()) return;
-      console.error('Backwire: the token function of the page failed. It is called again later:', error);
+      logFailure(error);
       this._runtime.client.reconnect();
     }
   }
@@ -43,6 +49,33 @@ export class Tokens {
   // the last one.
   async _call(reason) {
     return this._runtime.person.token(reason);
+  }
+
+  // The token of this connection expires in so many seconds.
+  expires(seconds) {
+    clearTimeout(this._timer);
+    const {client} = this._runtime;
+    const delay = Math.max(seconds * 500, seconds * 1000 - MARGIN);
+    this._timer = setTimeout(() => this._runtime.client === client && this._renew(), Math.min(delay, MAX_DELAY));
+  }
+
+  // Connects again with another token. A page whose token is a text has to give one.
+  async _renew() {
+    const {client, person} = this._runtime;
+    const asked = this._asked;
+    this._runtime.notify('expires');
+    if (typeof person?.token !== 'function') return;
+    try {
+      const token = await this._call();
+      // If the connection was lost meanwhile, the next one asks by itself.
+      const isCurrent = this._runtime.client === client && this._runtime.isWanted && this._asked === asked;
+      if (!isCurrent || token === this._token) return;
+      this._renewed = token;
+      client.reconnect();
+      client.connect();
+    } catch (error) {
+      logFailure(error);
+    }
   }
 
   // A waiting write was answered with 401. The next connection asks for another token.
@@ -60,4 +93,8 @@ export class Tokens {
     this._next = token;
     this._runtime.client.connect();
   }
+}
+
+function logFailure(error) {
+  console.error('Backwire: the token function of the page failed. It is called again later:', error);
 }

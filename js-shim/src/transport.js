@@ -6,6 +6,8 @@
 // ajax layer's own. It is a real XMLHttpRequest that opens nothing before `send`. Then it sends the
 // request itself if the socket cannot carry it.
 
+import {statusTextOf} from './status-texts.js';
+
 // `runtime.send(transport)` returns true if it takes the request over. Otherwise the XMLHttpRequest
 // sends it, and `runtime.prepare(transport)` may add headers.
 export class Transport {
@@ -52,6 +54,10 @@ export class Transport {
     this.isPending = false;
     this.show({readyState: 4});
     for (const name of ['readystatechange', type, 'loadend']) this.xhr.dispatchEvent(new Event(name));
+  }
+
+  showAnswer(values) {
+    this.show({...values, statusText: statusTextOf(values.status)});
   }
 
   show(values) {

@@ -15,6 +15,7 @@ export const PUSH = 'push';
 export const RESUME = 'resume';
 export const UNSUBSCRIBE = 'unsubscribe';
 export const DELIVERED = 'delivered';
+export const EXPIRES = 'backwire:expires';
 
 // The names of headers, in lower case. `TRANSPORT_HTTP` is the only value of `TRANSPORT`.
 export const IDEMPOTENCY_KEY = 'idempotency-key';

@@ -59,6 +59,60 @@ test('a page of a forbidden origin is told so once', async () => {
   assert.deepEqual(lines, ['error: Backwire: the server refuses this page: E_ORIGIN: pages of x may not connect']);
 });
 
+test('a server that is lost after the page has connected again in spite of a refusal is reported', async () => {
+  const {Backwire, client} = startWithServer(0);
+  client.listener.refused('E_VERSION: reload the page');
+  client.tell('offline');
+  await settle();
+  assert.deepEqual(lines, ['error: Backwire: the server refuses this page: E_VERSION: reload the page']);
+  Backwire.connect();
+  client.tell('online');
+  client.tell('offline');
+  await settle();
+  assert.deepEqual(lines.length, 2, lines.join('\n'));
+  assert.match(lines[1], /^warn: .* is lost/);
+});
+
+test('a page that its content security policy blocks gets no message about the server', async () => {
+  const {client, page} = startWithServer(0);
+  page.document.dispatchEvent(Object.assign(new Event('securitypolicyviolation'), {blockedURI: 'ws://app.test/'}));
+  client.tell('offline');
+  await settle();
+  assert.deepEqual(lines.length, 1, lines.join('\n'));
+  assert.match(lines[0], /content security policy/);
+});
+
+test('a collection with its own sync is reported once, at the first write of one of its models', () => {
+  const {Todos, client} = start();
+  const todos = new (Todos.extend({sync() {}}))([{id: 1}, {id: 2}]);
+  for (const model of todos.models) {
+    model.save({title: 'Milk'});
+    client.wrote(`todo/${model.id}`, 5 + model.id, {id: model.id, title: 'Milk'});
+  }
+  const [line, ...others] = lines;
+  assert.match(line, /^info: Backwire: the collection of \/todo\/1 has its own `sync`, so its requests do not go through Backwire/);
+  assert.deepEqual(others, []);
+});
+
+test('a model with its own sync is reported once, at the first read of its list', () => {
+  const {Todo, Todos, client} = start();
+  const todos = new (Todos.extend({model: Todo.extend({sync() {}})}))();
+  for (const offset of [5, 6]) {
+    todos.fetch();
+    client.read('todo', offset, [{id: 1}]);
+  }
+  assert.equal(lines.length, 1, lines.join('\n'));
+  assert.match(lines[0], /^info: Backwire: the model of \/todo has its own `sync`/);
+});
+
+test('a sync that calls that of Backbone is not reported', () => {
+  const {Backbone, Todos, client} = start();
+  const todos = new (Todos.extend({sync(...args) { return Backbone.sync.apply(this, args); }}))([{id: 1}]);
+  todos.get(1).save({title: 'Milk'});
+  client.wrote('todo/1', 6, {id: 1, title: 'Milk'});
+  assert.deepEqual(lines, []);
+});
+
 test('a page that is offline on purpose, or whose device has no network, gets no message', async () => {
   const {Backwire, client} = startWithServer(0);
   Backwire.disconnect();

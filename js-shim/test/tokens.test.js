@@ -41,10 +41,113 @@ test('connect replaces the token, on a new connection, for writes that wait as w
   assert.equal(client.join().token, 'new');
 });
 
-test('a token without a site is reported, and the page connects', () => {
-  const {client} = start({token: 'abc'});
-  assert.deepEqual([client.auth, client.calls], ['', ['connect']]);
-  assert.match(errors.join(), /`token` has no effect without `site`/);
+test('a token and other auth are sent without a site', () => {
+  const {Backwire, client} = start({token: 'abc', auth: {room: 'chat'}});
+  assert.deepEqual([client.auth, client.calls], [undefined, ['connect']]);
+  assert.deepEqual(client.join(), {room: 'chat', token: 'abc'});
+  Backwire.connect({auth: {room: 'other'}});
+  assert.deepEqual(client.join(), {room: 'other', token: 'abc'});
+  assert.deepEqual(errors, []);
+});
+
+test('a page that was installed without auth sends the auth of connect on its next connection', async () => {
+  const {Backwire, client, clients} = start();
+  assert.equal(client.auth, '');
+  Backwire.connect({token: 'abc', auth: {room: 'chat'}});
+  assert.deepEqual([client.calls, client.sentAuth], [['connect', 'reconnect', 'connect'], {room: 'chat', token: 'abc'}]);
+  Backwire.connect({token: async () => 'later'});
+  clients[1].join();
+  await settle();
+  assert.deepEqual(clients[1].sentAuth, {token: 'later'});
+});
+
+test('the auth of a former user is not that of the next', () => {
+  const {Backwire, clients} = start({auth: {room: 'of ann'}, identity: 'ann'});
+  Backwire.connect({identity: 'bob', auth: {room: 'of bob'}});
+  assert.deepEqual(clients[1].join(), {room: 'of bob'});
+  Backwire.connect({identity: 'cy'});
+  assert.equal(clients[2].auth, '');
+});
+
+// Tokens that expire
+// ------------------
+
+const expires = (client, seconds) => client.listener.deliver('', [[0, 0, null, ['backwire:expires', seconds], 0]]);
+
+test('a token function is called half a minute before the server says that the token expires', async context => {
+  mock.timers.enable({apis: ['setTimeout', 'Date']});
+  context.after(() => mock.timers.reset());
+  const {Backwire, client, calls, answer} = withFunction();
+  let expired = 0;
+  Backwire.on('expires', () => { expired += 1; });
+  client.join();
+  await answer('a');
+  expires(client, 300);
+  mock.timers.tick(269_999);
+  assert.deepEqual([calls.length, expired], [1, 0]);
+  mock.timers.tick(1);
+  assert.deepEqual([calls.length, expired, client.calls], [2, 1, ['connect']]);
+  await answer('b');
+  assert.deepEqual(client.calls, ['connect', 'reconnect', 'connect']);
+  client.join();
+  await settle();
+  assert.deepEqual([client.sentAuth.token, calls.length], ['b', 2]);
+  // The new token lasts for ten seconds. It is refused, so another one is asked for.
+  expires(client, 10);
+  mock.timers.tick(5000);
+  await answer('c');
+  client.join();
+  await settle();
+  client.listener.refused('E_TOKEN: expired');
+  await answer('d');
+  client.join();
+  await settle();
+  assert.deepEqual([client.sentAuth.token, calls.length], ['d', 4]);
+});
+
+test('a page is not connected again for a token that is the same, late or of no use', async context => {
+  mock.timers.enable({apis: ['setTimeout', 'Date']});
+  context.after(() => mock.timers.reset());
+  const {Backwire, client, calls, answer} = withFunction();
+  client.join();
+  await answer('a');
+  expires(client, 100);
+  mock.timers.tick(70_000);
+  await answer('a');
+  assert.deepEqual(client.calls, ['connect']);
+  expires(client, 100);
+  mock.timers.tick(70_000);
+  // The connection was lost meanwhile.
+  client.join();
+  calls.at(-2).resolve('late');
+  await answer('b');
+  assert.deepEqual([client.calls, client.sentAuth.token], [['connect'], 'b']);
+  expires(client, 100);
+  Backwire.disconnect();
+  mock.timers.tick(70_000);
+  await answer('c');
+  assert.deepEqual(client.calls, ['connect', 'disconnect']);
+  expires(client, 100);
+  const {length} = calls;
+  Backwire.uninstall();
+  mock.timers.tick(70_000);
+  assert.equal(calls.length, length);
+});
+
+test('a page whose token is a text gets the event expires', context => {
+  mock.timers.enable({apis: ['setTimeout', 'Date']});
+  context.after(() => mock.timers.reset());
+  const {Backwire, client} = start({site: 'shop', token: 'a'});
+  let expired = 0;
+  Backwire.on('expires', () => {
+    expired += 1;
+    Backwire.connect({token: 'b'});
+  });
+  client.join();
+  expires(client, 300);
+  mock.timers.tick(270_000);
+  assert.deepEqual([expired, client.calls, client.join().token], [1, ['connect', 'reconnect', 'connect'], 'b']);
+  assert.deepEqual(errors, []);
 });
 
 test('a token function is called before each connection is joined', async () => {

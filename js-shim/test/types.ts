@@ -27,6 +27,8 @@ Backwire.once('refused', ({reason}) => console.warn(reason.length));
 Backwire.on('unauthorized', () => { Backwire.connect({token: 'new'}); }).on('lost', ({url}) => console.warn(url));
 Backwire.install(Backbone, {site: 'shop', token: async reason => reason ?? 'new'});
 Backwire.connect({token: () => 'new', identity: 7});
+Backwire.install(Backbone, {token: '12345', auth: {room: 'chat', seats: [1, 2]}});
+Backwire.on('expires', () => { Backwire.connect({token: 'new', auth: {room: 'other'}}); });
 const plain: RealtimeOption = {realtime: false};
 Backwire.install({default: Backbone}, {});
 Backwire.sync('read', todos, plain);

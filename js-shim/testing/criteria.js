@@ -4,53 +4,46 @@
 // The parameters of a read, as the server understands them for a resource without declared
 // attributes. Associations are not imitated.
 
-import {Refusal} from './refusal.js';
+import {countOf, hasControlCharacters, parametersOf, refuse} from './parameters.js';
 
-const IGNORED = new Set(['_', '_csrf', 'q', 'search', 'fields', 'include', 'expand', '_embed', '_fields', 'force', 'context', 'access_token', '_method']);
-// Parameters with another name or form, by the parameter that they are turned into.
-const PAGE_LENGTH = 30;
+// The most levels of `and`, `or` and `not`, and the most attributes, modifiers and values.
+const MAX_DEPTH = 8;
+const MAX_SIZE = 512;
 
-// The criteria in the query of a url. `matches(record)` is the filter, `text` is the same for the
-// same filter.
-export function criteriaOf(query) {
+// The criteria in the query of a url. `isOne` is true for the read of one record.
+// `matches(record)` is the filter, `text` is the same for the same filter.
+export function criteriaOf(query, isOne) {
   const parameters = parametersOf(query);
-  const take = name => {
-    const value = parameters[name];
-    delete parameters[name];
-    return value;
-  };
-  const {where, select, omit, populate} = {where: take('where'), select: take('select'), omit: take('omit'), populate: take('populate')};
-  if (populate && populate !== 'false') throw new Refusal(400, 'E_BAD_CRITERIA', 'the fake server has no associations; use respond()', 'populate');
-  const {sort, skip, limit} = orderOf(take);
-  for (const name of IGNORED) delete parameters[name];
-  const filter = where === undefined ? parameters : parsed(where);
-  return {
-    ...filterOf(filter, where === undefined), sort, skip, limit,
-    select: select === '*' ? undefined : listOf(select),
-    omit: listOf(omit)
-  };
+  const populate = parameters.take('populate');
+  if (isOne) refusePopulate(populate);
+  const direction = isOne ? parameters.keepThoseOfOne() : parameters.translate();
+  refusePopulate(populate);
+  const [sort, skip, limit, select, omit] = ['sort', 'skip', 'limit', 'select', 'omit'].map(name => parameters.take(name));
+  const sorted = sortOf(sort, direction);
+  const window = {skip: skip && countOf('skip', skip) || undefined, limit: limit === undefined ? undefined : countOf('limit', limit)};
+  const projection = projectionOf(select, omit);
+  return {...filterOf(parameters), sort: sorted, ...window, ...projection};
 }
 
-// The filter of a where. Values of a query match numbers and strings with the same text.
-function filterOf(where, isText) {
-  const conditions = Object.entries(where).map(([name, value]) => conditionOf(name, value, isText));
+function refusePopulate(populate) {
+  if (populate && populate !== 'false') refuse('populate', 'the fake server has no associations; use respond()');
+}
+
+// `where`, or else all parameters that are left as conditions on attributes. Values of a query
+// match numbers and strings with the same text.
+function filterOf(parameters) {
+  const where = parameters.take('where');
+  const parser = new FilterParser(where === undefined || typeof where !== 'string');
+  const parsed = typeof where === 'string' ? jsonOf('where', where) : where;
+  if (where !== undefined && !isPlain(parsed)) refuse('where', 'expected an object');
+  const entries = where === undefined ? parameters.all.map(({name, value}) => [name, value]) : Object.entries(parsed);
+  if (where === undefined) for (const [name] of entries) if (/^(and|or|not)$/.test(name)) refuse(name, 'this goes into where, as JSON');
+  const conditions = entries.map(([name, value]) => parser.entry(name, value, 0));
   return {
     isFiltered: conditions.length > 0,
-    text: conditions.length ? JSON.stringify([isText, where]) : '',
+    text: conditions.length ? JSON.stringify([parser.isText, entries]) : '',
     matches: record => conditions.every(fulfilled => fulfilled(record))
   };
-}
-
-function orderOf(take) {
-  let [sort, skip, limit] = ['sort', 'skip', 'limit'].map(take);
-  const [page, length, offset, order] = ['page', 'per_page', 'offset', 'order'].map(take);
-  limit = numberOf('limit', limit ?? length ?? (page === undefined ? undefined : PAGE_LENGTH));
-  skip = numberOf('skip', skip ?? offset) ?? (page === undefined ? undefined : (numberOf('page', page) - 1) * limit);
-  const isDirection = /^(asc|desc)$/i.test(order);
-  if (order !== undefined && !isDirection) sort ??= order;
-  const sorted = sortOf(sort ?? (isDirection ? 'id' : undefined));
-  if (isDirection) for (const each of sorted) each.isDescending = /desc/i.test(order);
-  return {sort: sorted, skip: skip || undefined, limit};
 }
 
 // The parts of a read
@@ -105,16 +98,53 @@ function compareBy(sort, a, b) {
   return compareIds(a, b);
 }
 
-// `age DESC, name`, `{"age": -1}`, or a list of these.
-function sortOf(sort) {
-  if (sort === undefined || sort === '') return [];
-  if (typeof sort === 'string' && /^\s*[[{]/.test(sort)) return sortOf(parsed(sort));
-  if (Array.isArray(sort)) return sort.flatMap(sortOf);
-  if (typeof sort === 'object') return Object.entries(sort).map(([name, way]) => ({name, isDescending: /^(-1|desc)$/i.test(way)}));
-  return String(sort).split(',').map(each => {
-    const [name, way] = each.trim().split(/\s+/);
-    return {name, isDescending: /^desc$/i.test(way)};
-  });
+// `age DESC, name`, `{"age": -1}`, or a list of these. `direction` is one for all.
+function sortOf(sort, direction) {
+  const value = typeof sort === 'string' && /^\s*[[{]/.test(sort) ? jsonOf('sort', sort) : sort;
+  const terms = value === undefined ? [] : termsOf(value);
+  if (terms.length > MAX_SIZE) refuse('sort', `more than ${MAX_SIZE} attributes`);
+  const sorted = terms.filter(({name}, index) => terms.findIndex(term => term.name === name) === index);
+  if (direction === 'desc' && !sorted.length) sorted.push({name: 'id'});
+  if (direction) for (const term of sorted) term.isDescending = direction === 'desc';
+  return sorted;
+}
+
+function termsOf(value) {
+  if (typeof value === 'string') return value.split(',').map(termOfText);
+  if (Array.isArray(value)) return value.flatMap(item => (typeof item === 'string' ? [termOfText(item)] : isPlain(item) ? termsOf(item) : refuse('sort', SORT)));
+  return isPlain(value) ? Object.entries(value).map(([name, way]) => termOf(name, way)) : refuse('sort', SORT);
+}
+
+const SORT = 'expected "attribute", "attribute DESC", {"attribute":"DESC"} or a list';
+
+function termOfText(text) {
+  const [name, way = 'asc', ...more] = text.split(/\s+/).filter(Boolean);
+  if (!name || name.startsWith('-') || more.length) refuse('sort', SORT);
+  return termOf(name, way);
+}
+
+function termOf(name, way) {
+  checkName(name);
+  const [, ascending, descending] = /^(?:(asc|1)|(desc|-1))$/i.exec(typeof way === 'string' ? way : JSON.stringify(way)) ?? refuse('sort', 'expected ASC, DESC, 1 or -1');
+  return {name, isDescending: !ascending && Boolean(descending)};
+}
+
+// Selected attributes
+// -------------------
+
+function projectionOf(select, omit) {
+  const wanted = select === '*' ? undefined : select;
+  if (wanted !== undefined && omit !== undefined) refuse('omit', 'select says already what is wanted');
+  return {select: namesOf('select', wanted), omit: namesOf('omit', omit)};
+}
+
+function namesOf(at, value) {
+  if (value === undefined) return undefined;
+  const names = typeof value === 'string' ? value.split(',').map(name => name.trim()) : value;
+  const isList = Array.isArray(names) && names.every(name => name && typeof name === 'string');
+  if (!isList || names.length > MAX_SIZE) refuse(at, 'expected names, in a list or with commas between');
+  names.forEach(checkName);
+  return names;
 }
 
 // Conditions
@@ -133,36 +163,96 @@ const SEARCHES = {
 const EQUAL = ['=', 'equals', 'in'];
 const DIFFERENT = ['!=', '!', 'not', 'nin'];
 
-function conditionOf(name, value, isText) {
-  if (name === 'and' || name === 'or') {
-    const all = [].concat(value).map(where => filterOf(where, isText).matches);
-    return record => (name === 'and' ? all.every(matches => matches(record)) : all.some(matches => matches(record)));
+// Makes functions of conditions. `isText` is true for values of a query, which has only texts.
+class FilterParser {
+  constructor(isText) {
+    this.isText = isText;
+    this._left = MAX_SIZE;
   }
-  if (name === 'not') {
-    const {matches} = filterOf(value, isText);
-    return record => !matches(record);
-  }
-  const isModified = value && typeof value === 'object' && !Array.isArray(value);
-  const modifiers = isModified ? Object.entries(value) : [['in', value]];
-  const all = modifiers.map(([modifier, operand]) => modifierOf(name, modifier, operand, isText));
-  return record => all.every(fulfilled => fulfilled(record[name] ?? null));
-}
 
-function modifierOf(name, modifier, operand, isText) {
-  const isAny = value => [].concat(operand).some(each => isEqual(value, each, isText));
-  if (EQUAL.includes(modifier)) return isAny;
-  if (DIFFERENT.includes(modifier)) return value => !isAny(value);
-  if (Object.hasOwn(SEARCHES, modifier)) return value => typeof value === 'string' && SEARCHES[modifier](value, String(operand));
-  if (!Object.hasOwn(COMPARISONS, modifier)) throw new Refusal(400, 'E_BAD_CRITERIA', `${name}: the modifier ${modifier} is not understood`, name);
-  return value => {
-    const other = isText && typeof value === 'number' ? Number(operand) : operand;
-    return ['number', 'string'].includes(typeof value) && typeof value === typeof other && COMPARISONS[modifier](value, other);
-  };
+  entry(name, value, depth) {
+    this._count(name);
+    checkName(name);
+    if (name === 'and' || name === 'or') {
+      if (!Array.isArray(value)) refuse(name, 'expected a list of objects');
+      const all = value.map(part => {
+        this._count(name);
+        return isPlain(part) ? this._part(name, part, depth) : refuse(name, 'expected a list of objects');
+      });
+      return record => (name === 'and' ? all.every(matches => matches(record)) : all.some(matches => matches(record)));
+    }
+    if (name === 'not') {
+      const matches = isPlain(value) ? this._part(name, value, depth) : refuse(name, 'expected an object');
+      return record => !matches(record);
+    }
+    if (!isPlain(value)) return this._modifier(name, '=', value);
+    if (!Object.keys(value).length) refuse(name, 'expected a value, a list or modifiers');
+    const all = Object.entries(value).map(([modifier, operand]) => {
+      this._count(name);
+      return this._modifier(name, modifier, operand);
+    });
+    return record => all.every(fulfilled => fulfilled(record));
+  }
+
+  _part(at, part, depth) {
+    if (depth >= MAX_DEPTH) refuse(at, `nested deeper than the ${MAX_DEPTH} levels that are allowed`);
+    const conditions = Object.entries(part).map(([name, value]) => this.entry(name, value, depth + 1));
+    return record => conditions.every(fulfilled => fulfilled(record));
+  }
+
+  _modifier(name, modifier, operand) {
+    const valueOf = record => record[name] ?? null;
+    if (/^n?in$/.test(modifier) && !Array.isArray(operand)) refuse(name, 'expected a list after in and nin');
+    if (EQUAL.includes(modifier) || DIFFERENT.includes(modifier)) {
+      const operands = [operand].flat(1).map(each => this._operand(name, each));
+      const isAny = value => operands.some(each => isEqual(value, each, this.isText));
+      return EQUAL.includes(modifier) ? record => isAny(valueOf(record)) : record => !isAny(valueOf(record));
+    }
+    if (Object.hasOwn(SEARCHES, modifier)) {
+      if (typeof operand !== 'string') refuse(name, 'expected a string after like, contains, startsWith and endsWith');
+      return record => typeof valueOf(record) === 'string' && SEARCHES[modifier](valueOf(record), operand);
+    }
+    if (!Object.hasOwn(COMPARISONS, modifier)) refuse(name, `the modifier ${modifier} is not understood`);
+    if (!['number', 'string'].includes(typeof operand)) refuse(name, 'expected a number or a string after < <= > >=');
+    const compared = this._operand(name, operand);
+    return record => {
+      const [value, other] = this.isText ? looselyCompared(valueOf(record), compared) : [valueOf(record), compared];
+      return ['number', 'string'].includes(typeof value) && typeof value === typeof other && COMPARISONS[modifier](value, other);
+    };
+  }
+
+  // An id that is a text and reads as an integer is that integer.
+  _operand(name, value) {
+    this._count(name);
+    if (value && typeof value === 'object') refuse(name, 'expected a string, a number, true, false or null');
+    if (name !== 'id' || typeof value !== 'string') return value;
+    if (hasControlCharacters(value)) refuse(name, 'an id has no control characters');
+    return String(parseInt(value)) === value && !this.isText ? Number(value) : value;
+  }
+
+  _count(at) {
+    if (this._left-- === 0) refuse(at, `more than the ${MAX_SIZE} attributes, modifiers and values that are allowed`);
+  }
 }
 
 function isEqual(value, other, isText) {
-  if (isText && value !== null && typeof value !== 'object') return String(value) === String(other);
-  return isText ? other === 'null' && value === null : sameJson(value, other);
+  if (!isText || typeof value === 'string') return sameJson(value, other);
+  if (typeof value === 'number') return numberIn(other) === value;
+  return typeof value === 'boolean' && String(value) === other;
+}
+
+// A text of a query is a number beside a number, and beside a text that is one as well.
+function looselyCompared(value, text) {
+  const numbers = [typeof value === 'string' ? numberIn(value) : value, numberIn(text)];
+  return typeof value === 'number' || typeof value === 'string' && numbers[0] !== undefined && numbers[1] !== undefined ? numbers : [value, text];
+}
+
+function numberIn(text) {
+  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) && Number.isFinite(Number(text)) ? Number(text) : undefined;
+}
+
+function checkName(name) {
+  if (hasControlCharacters(name)) refuse(name, 'the name of an attribute has no control characters');
 }
 
 // Whether two values are the same JSON. The order of members does not count.
@@ -178,35 +268,14 @@ function likeOf(pattern) {
   return new RegExp(`^${parts.map(part => (part === '%' ? '[^]*' : part.slice(-1).replace(/[\\^$.*+?()[\]{}|/]/, '\\$&'))).join('')}$`);
 }
 
-// Parameters
-// ----------
-
-// The parameters of a query: `a[b]=1` is an object, a repeated name and `a[]=1` are lists.
-function parametersOf(query) {
-  const parameters = {};
-  for (const [path, value] of new URLSearchParams(query)) {
-    const names = path.split(/\]?\[|\]$/).filter((name, index) => name || index === 0);
-    const last = names.pop();
-    const owner = names.reduce((object, name) => (object[name] ??= {}), parameters);
-    owner[last] = Object.hasOwn(owner, last) ? [owner[last], value].flat() : path.endsWith('[]') ? [value] : value;
-  }
-  return parameters;
-}
-
-function parsed(text) {
-  if (typeof text !== 'string') return text;
+function jsonOf(at, text) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Refusal(400, 'E_BAD_CRITERIA', 'the criteria are not JSON', 'where');
+    return refuse(at, 'this is not JSON');
   }
 }
 
-function listOf(value) {
-  return value === undefined ? undefined : [value].flat().flatMap(each => each.split(','));
-}
-
-function numberOf(name, value) {
-  if (value !== undefined && !/^\d+$/.test(value)) throw new Refusal(400, 'E_BAD_CRITERIA', `${name}: this has to be a whole number, 0 or more`, name);
-  return value === undefined ? undefined : Number(value);
+function isPlain(value) {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
 }

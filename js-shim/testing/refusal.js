@@ -5,6 +5,6 @@
 export class Refusal extends Error {
   constructor(statusCode, code, message, field) {
     super(message);
-    Object.assign(this, {statusCode, body: {code, message, ...field && {field}}});
+    Object.assign(this, {statusCode, body: {code, message, ...field !== undefined && {field}}});
   }
 }

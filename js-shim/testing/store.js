@@ -7,11 +7,13 @@
 import {CREATED, DESTROYED, IDEMPOTENCY_KEY, POSITION, QUERY, RECORD, ROOM, UPDATED} from '../src/wire.js';
 import {compareIds, criteriaOf, descriptionOf, find, sameJson, shaped} from './criteria.js';
 import {markOf} from './mark.js';
+import {hasControlCharacters, parametersOf, refuse} from './parameters.js';
 import {Refusal} from './refusal.js';
 import {changesIn, roomOf} from './rooms.js';
 
 const CRITERIA = ['where', 'sort', 'skip', 'limit', 'select', 'omit', 'populate'];
 const JSON_TYPE = {'content-type': 'application/json'};
+const BAD_ID = 'an id is an integer within ±(2^53 - 1) or a string of 1 to 255 bytes without control characters';
 // Each store has an epoch of its own, so that no client takes one for a continuation of another.
 let epochs = Date.now();
 
@@ -52,7 +54,7 @@ export class Store {
 
   _read({path, query}) {
     const {resource, id} = this._target(path);
-    const criteria = criteriaOf(query);
+    const criteria = criteriaOf(query, id !== undefined);
     const description = descriptionOf(criteria, id !== undefined);
     const room = roomOf(resource.name, id, criteria, description);
     const found = id === undefined ? find(resource.records.values(), criteria) : shaped(recordOf(resource, id), criteria);
@@ -61,12 +63,12 @@ export class Store {
 
   _write({method, path, query, headers, body}) {
     const {resource, id} = this._target(path);
-    const named = CRITERIA.find(name => new URLSearchParams(query).has(name));
-    if (named) throw new Refusal(400, 'E_BAD_CRITERIA', `${named}: a write has no criteria`, named);
+    const named = parametersOf(query).all.find(({name}) => CRITERIA.includes(name));
+    if (named) refuse(named.name, 'a write has no criteria');
     const key = headers[IDEMPOTENCY_KEY];
     if (method === 'POST') return this._post(resource, id, body, key);
     if (body !== undefined && !isObject(body)) throw new Refusal(400, 'E_BAD_BODY', 'the body has to be a JSON object', 'body');
-    const about = id ?? body?.id;
+    const about = id ?? (body?.id == null ? body?.id : String(idOf(body.id)));
     if (about == null) throw new Refusal(400, 'E_NO_ID', 'the id of the record is missing: send it in the url, or as "id" in the body', 'id');
     if (body?.id != null && String(body.id) !== String(about)) throw new Refusal(400, 'E_BAD_ID', `the url has the id ${about}, but the body has ${body.id}: send one id`, 'id');
     const identity = method === 'DELETE' ? ['destroy', resource.name, about] : ['update', resource.name, about, ownAttributes(body ?? {})];
@@ -102,14 +104,17 @@ export class Store {
     return {statusCode: 201, body: answers.map(({body}) => body), headers: {...JSON_TYPE, [POSITION]: position}};
   }
 
-  // Executes a write once. A repeated one gets its first answer. A refused one is decided anew.
+  // Executes a write once. A repeated one gets its first answer, or, if it has changed nothing, the
+  // present record. A refused one is decided anew.
   _once(key, about, execute) {
     const identity = JSON.stringify(about);
     const known = key && this._ledger.get(key);
     if (known && known.identity !== identity) throw new Refusal(422, 'E_KEY_REUSED', 'this idempotency key was used for another request', IDEMPOTENCY_KEY);
-    if (known) return known.answer;
+    const resource = this.resource(about[1]);
+    if (known) return known.isChange ? known.answer : this._written(200, resource, resource.records.get(String(about[2])) ?? known.answer.body);
+    const {length} = resource.log;
     const answer = execute(key ? markOf(key) : 0);
-    if (key) this._ledger.set(key, {identity, answer});
+    if (key) this._ledger.set(key, {identity, answer, isChange: resource.log.length > length});
     return answer;
   }
 
@@ -117,7 +122,9 @@ export class Store {
   _target(path) {
     const [, name, id, more] = path.startsWith(`${this._prefix}/`) ? path.slice(this._prefix.length).replace(/\/+$/, '').split('/') : [];
     if (!name || more !== undefined) throw new Refusal(404, 'E_NOT_FOUND', `the fake server has no route for ${path}; use respond()`);
-    return {resource: this.resource(decodeURIComponent(name).toLowerCase()), id: id === undefined ? undefined : decodeURIComponent(id)};
+    const decoded = id === undefined ? undefined : decodeURIComponent(id);
+    if (hasControlCharacters(decoded ?? '')) throw new Refusal(400, 'E_BAD_ID', BAD_ID, 'id');
+    return {resource: this.resource(decodeURIComponent(name).toLowerCase()), id: decoded};
   }
 
   _position({log}) {
@@ -209,8 +216,8 @@ function ownAttributes({id, createdAt, updatedAt, ...attributes}) {
 function idOf(id) {
   const number = typeof id === 'string' && String(Number(id)) === id ? Number(id) : id;
   if (Number.isSafeInteger(number)) return number;
-  if (typeof id === 'string' && id && id.length <= 255) return id;
-  throw new Refusal(400, 'E_BAD_ID', 'an id is an integer within ±(2^53 - 1) or a string of 1 to 255 bytes', 'id');
+  if (typeof id === 'string' && id && new TextEncoder().encode(id).length <= 255 && !hasControlCharacters(id)) return id;
+  throw new Refusal(400, 'E_BAD_ID', BAD_ID, 'id');
 }
 
 function isObject(value) {

@@ -231,12 +231,9 @@ impl<P: Payload> Client<P> {
 
     /// Passes the outputs of the feed on. Returns what they were.
     fn drain_feed(&mut self) -> Resumed {
-        let mut resumed = Resumed { recovered: true, count: 0 };
+        let mut resumed = Resumed { recovered: true, count: self.feed.take_arrived() };
         while let Some(output) = self.feed.next_output() {
-            match &output {
-                Output::Deliver(delivery) => resumed.count += delivery.changes.len(),
-                _ => resumed.recovered = false,
-            }
+            resumed.recovered &= matches!(output, Output::Deliver(_));
             self.outputs.push(output);
         }
         self.resume();

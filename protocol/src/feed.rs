@@ -45,6 +45,9 @@ pub(crate) struct Feed<P> {
     lost: Vec<String>,
     /// Deliveries and rooms to read again.
     outputs: Queue<Output<P>>,
+    /// The number of changes that have arrived since [`take_arrived`](Self::take_arrived), with
+    /// those that are held.
+    arrived: usize,
     /// The page has received answers without a link since the last resume. They may be beyond the
     /// positions of the rooms.
     pub(crate) is_ahead: bool,
@@ -85,8 +88,14 @@ impl<P: Payload> Feed<P> {
             records: NameMap::new(),
             lost: Vec::new(),
             outputs: Queue::new(),
+            arrived: 0,
             is_ahead: false,
         }
+    }
+
+    /// Returns how many changes have arrived since the last call.
+    pub(crate) fn take_arrived(&mut self) -> usize {
+        core::mem::take(&mut self.arrived)
     }
 
     /// Handles a push. A push in an unknown room belongs to a read in flight, or is ignored.
@@ -331,6 +340,7 @@ impl<P: Payload> Feed<P> {
         // The name of the record is expensive, and is rarely needed.
         let is_plain = self.records.is_empty() && !self.has_instances(name);
         if is_plain && !is_awaited {
+            self.arrived += 1;
             return self.deliver(name, change);
         }
         let Some(record) = record_of(name, &change) else {
@@ -345,6 +355,7 @@ impl<P: Payload> Feed<P> {
         if is_known || is_copy {
             return;
         }
+        self.arrived += 1;
         if is_awaited || is_waiting {
             let record = self.records.get_or_insert(&record, Record::plain);
             record.held.push((name.into(), change));

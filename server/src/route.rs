@@ -8,6 +8,7 @@ use std::sync::Arc;
 use backwire_environment::HashSet;
 use backwire_records::change::{Id, Resource};
 use backwire_records::model::{Association, Link, Models};
+use backwire_records::write::WriteError;
 use http::Method;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -140,6 +141,10 @@ impl Routing {
     /// ignored.
     pub(crate) fn read(&self, path: &str) -> Result<Route> {
         let no_route = || Error::NoRoute(path.to_owned());
+        let no_id = || match percent_decode_str(path).any(|byte| byte.is_ascii_control()) {
+            true => WriteError::BadId.into(),
+            false => no_route(),
+        };
         let path_below = strip_path_prefix(path, &self.paths.prefix).ok_or_else(no_route)?;
         let shortcut = segments(path_below)?;
         if let [name, word, id @ ..] = &*shortcut
@@ -147,8 +152,7 @@ impl Routing {
             && let Some(resource) = self.resource(name).filter(|it| !self.overridden.contains(it))
             && id.len() <= 1
         {
-            let id =
-                id.first().map(|id| self.id(&resource, id).ok_or_else(no_route)).transpose()?;
+            let id = id.first().map(|id| self.id(&resource, id).ok_or_else(no_id)).transpose()?;
             return Ok(Route { resource, id, operation: Some(operation), nested: None });
         }
         if let Some(route) = self.collection_shortcut(&shortcut) {
@@ -158,13 +162,13 @@ impl Routing {
         let segments = segments(rest)?;
         let (name, ids) = segments.split_first().ok_or_else(no_route)?;
         let resource = self.resource(name).ok_or_else(no_route)?;
-        let parsed = |id: &String| self.id(&resource, id).ok_or_else(no_route);
+        let parsed = |id: &String| self.id(&resource, id).ok_or_else(no_id);
         let (id, nested) = match ids {
             [] => (None, None),
             [id] => (Some(parsed(id)?), None),
             [id, attribute, member @ ..] if member.len() <= 1 => {
                 let nested = self.nested(&resource, attribute, member.first());
-                (Some(parsed(id)?), Some(nested.ok_or_else(no_route)?))
+                (Some(parsed(id)?), Some(nested.ok_or_else(no_id)?))
             }
             _ => return Err(no_route()),
         };

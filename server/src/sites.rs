@@ -27,6 +27,7 @@ use crate::settings::ApiKey;
 use crate::yaml::{self, Document, FileProblem};
 
 pub use crate::http::http_client::{HttpClient, RequestError};
+pub(crate) use auth::Admission;
 pub use auth::{Authenticator, Rooms};
 pub use invalid::InvalidSite;
 pub use refusal::Refusal;

@@ -53,7 +53,7 @@ class Pair {
   }
 
   async request([verb, url, data, key]) {
-    const asked = {url: encodeURI(decodeURI(url)), ...data !== undefined && {data}, ...key && {headers: {'idempotency-key': key}}};
+    const asked = {url, ...data !== undefined && {data}, ...key && {headers: {'idempotency-key': key}}};
     const answers = await Promise.all(this._clients.map(client => client.ask(verb, asked)));
     const where = JSON.stringify([verb, asked]);
     assert.deepEqual(comparable(answers[0]), comparable(answers[1]), where);

@@ -61,6 +61,7 @@ fn sections() -> [Section; 5] {
                 text("RESUME", event::RESUME),
                 text("UNSUBSCRIBE", event::UNSUBSCRIBE),
                 text("DELIVERED", event::DELIVERED),
+                text("EXPIRES", event::EXPIRES),
             ],
         ),
         (

@@ -12,3 +12,7 @@ pub const UNSUBSCRIBE: &str = "unsubscribe";
 
 /// From the client: the id of the last event for the user that it has handled.
 pub const DELIVERED: &str = "delivered";
+
+/// From the server, as an event for the user of the page: the token of the connection expires in so
+/// many seconds.
+pub const EXPIRES: &str = "backwire:expires";

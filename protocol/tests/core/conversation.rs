@@ -173,6 +173,24 @@ fn missed_changes_are_delivered_after_reconnect_without_a_new_read() {
 }
 
 #[test]
+fn echo_that_waits_for_the_answer_to_its_write_counts_as_a_missed_change() {
+    let mut pair = Pair::connected();
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    let uploaded = pair.ask_external(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.step_http();
+    pair.server.write(1, None, &json!({"title": "Eggs"}));
+    // The pushes of both are late.
+    pair.receive(r#"42["push","todo",7,2,[]]"#);
+    while pair.step_up() || pair.step_reply() {}
+    assert_eq!((pair.result(uploaded), pair.app.news), (None, 1));
+    assert_eq!(pair.app.resumes, [Resumed { recovered: true, count: 2 }]);
+    pair.run();
+    assert_eq!((pair.status_of(uploaded), pair.app.news), (Some(200), 1));
+    assert_eq!(pair.app.shown, pair.server.records);
+}
+
+#[test]
 fn refused_resume_is_sent_again() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use backwire_protocol::wire::Position;
-pub use record::is_attribute_name;
 pub use record::{Attributes, Id};
+pub use record::{has_control_characters, is_attribute_name};
 pub use resource::Resource;
 pub use room::{NamedScope, Room};
 pub use to_id::ToId;

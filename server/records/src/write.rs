@@ -175,7 +175,9 @@ pub enum WriteError {
         id: Id,
     },
     /// The value is not an id.
-    #[error("an id is an integer within \u{b1}(2^53 - 1) or a string of 1 to 255 bytes")]
+    #[error(
+        "an id is an integer within \u{b1}(2^53 - 1) or a string of 1 to 255 bytes without control characters"
+    )]
     BadId,
     /// The id is not of the kind that the model asks for.
     #[error("{}", match .0 {

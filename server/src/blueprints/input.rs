@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use backwire_records::brackets;
 use backwire_records::change::{Attributes, Id};
+use backwire_records::write::WriteError;
 use http::header;
 use serde_json::Value;
 
@@ -84,7 +85,11 @@ impl Input {
                 limit: MAX_RECORDS,
             });
         }
-        let ids = list.iter().map(|id| Id::from_json(id).ok_or(Error::BadBody(LIST)));
+        let ids = list.iter().map(|id| {
+            let refused =
+                || if id.is_string() { WriteError::BadId.into() } else { Error::BadBody(LIST) };
+            Id::from_json(id).ok_or_else(refused)
+        });
         ids.collect()
     }
 

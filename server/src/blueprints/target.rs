@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Query};
+use backwire_engine as engine;
 use backwire_records::change::Attributes;
 use backwire_records::criteria::Parameters;
 use backwire_records::model::Model;
+use backwire_records::write::WriteError;
 use http::Method;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -49,6 +51,10 @@ fn sent_to_http(parts: &Parts, error: Error) -> Error {
     let is_runtime = client.is_some_and(|client| client.dialect() == Dialect::Runtime);
     match error {
         Error::NoRoute(path) if is_runtime => Error::HttpOnly(path),
+        // No id of a resource, but perhaps a url of that other server.
+        Error::Engine(engine::Error::Refused(WriteError::BadId)) if is_runtime => {
+            Error::HttpOnly(parts.uri.path().to_owned())
+        }
         error => error,
     }
 }

@@ -33,7 +33,9 @@ use super::site_connections::{Revocation, SiteConnections};
 use crate::announcements::{self, Announcer, Question, Total};
 use crate::error::{Error, Result};
 use crate::http::send::{BacklogPermit, QueuedMessage};
-use crate::sites::{Authenticator, HttpClient, Name, Site, Sites, Table, UserEvent, UserUpdates};
+use crate::sites::{
+    Admission, Authenticator, HttpClient, Name, Site, Sites, Table, UserEvent, UserUpdates,
+};
 use crate::socket::Sockets;
 
 /// How long a client of a removed site waits before its transport is ended. Socket.IO ends a
@@ -150,13 +152,13 @@ impl DeliveryService {
         let authenticator = self.authenticator(name, &site);
         let (outcome, revocations) = loop {
             let revocations = self.0.site_connections.revocations(name);
-            let outcome = authenticator.rooms(request.token.as_deref(), request.address).await;
+            let outcome = authenticator.admit(request.token.as_deref(), request.address).await;
             // The answer may be older than a revocation.
             if outcome.is_err() || self.0.site_connections.revocations(name) == revocations {
                 break (outcome, revocations);
             }
         };
-        let rooms = outcome.map_err(|refusal| {
+        let Admission { rooms, expires_in } = outcome.map_err(|refusal| {
             let (site, has_token) = (name.as_str().to_owned(), request.token.is_some());
             Rejection::Auth { site, has_token, refusal }
         })?;
@@ -169,6 +171,7 @@ impl DeliveryService {
             name,
             site,
             rooms,
+            expires_in,
             device,
             is_runtime,
             authorization,

@@ -146,8 +146,8 @@ impl DeliverySession {
     }
 
     async fn send_until_end(&mut self, site_client: &SiteClient) -> Result<Infallible, End> {
-        if let Some((event, settings)) = site_client.settings(self.ttl) {
-            self.send(event, &[settings]).await?;
+        if let Some((event, arguments)) = site_client.first_event(self.ttl) {
+            self.send(event, &arguments).await?;
         }
         self.send_backlog().await?;
         loop {

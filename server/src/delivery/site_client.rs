@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backwire_engine::{Delivery, DeliveryContent, Device};
 use backwire_protocol::wire;
@@ -40,6 +41,8 @@ pub(crate) struct SiteClient {
     pub(crate) site: Arc<Site>,
     /// The rooms that the site's back end has returned.
     pub(crate) rooms: Arc<[String]>,
+    /// How long the token is still valid, if the site's back end says so.
+    pub(super) expires_in: Option<Duration>,
     pub(crate) device: Arc<str>,
     pub(crate) is_runtime: bool,
     /// The `Authorization` header that the site's back end gets.
@@ -93,11 +96,20 @@ impl SiteClient {
         Principal { person: own.and_then(Id::parse), roles: self.rooms.clone() }
     }
 
-    /// Returns the event that the client is sent first, if its site has underscored event names:
-    /// how long messages wait for a disconnected device.
-    pub(crate) fn settings(&self, ttl: Ttl) -> Option<(&'static str, Box<RawValue>)> {
-        (self.event_format() == EventFormat::Stock(EventNames::Underscored))
-            .then(|| ("_settings", raw(&json!({ "device_ttl": ttl.as_seconds() }))))
+    /// Returns the event that the client is sent first, if there is one: to our runtime, when its
+    /// token expires; if the site has underscored event names, how long messages wait for a
+    /// disconnected device.
+    pub(crate) fn first_event(&self, ttl: Ttl) -> Option<(&'static str, Vec<Box<RawValue>>)> {
+        match self.event_format() {
+            EventFormat::Runtime => self.expires_in.map(|time| {
+                let event = event_array(wire::event::EXPIRES, &[raw(&time.as_secs())]);
+                (runtime::EVENT, unnamed_room_push([(None, event)]))
+            }),
+            EventFormat::Stock(EventNames::Underscored) => {
+                Some(("_settings", vec![raw(&json!({ "device_ttl": ttl.as_seconds() }))]))
+            }
+            EventFormat::Stock(EventNames::Plain) => None,
+        }
     }
 
     /// Returns the form of the events that the client is sent.

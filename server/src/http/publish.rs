@@ -117,5 +117,8 @@ fn id(own: Option<&Value>, in_data: Option<&Value>) -> Result<Id> {
         (Some(own), Some(other)) => Id::from_json(own).filter(|id| Some(id) == other.as_ref()),
         (None, in_data) => in_data.flatten(),
     };
-    id.ok_or(Error::BadField("id", "it has to be an integer or a string, and the same in the data"))
+    id.ok_or(Error::BadField(
+        "id",
+        "it has to be an integer or a string of 1 to 255 bytes without control characters, and the same in the data",
+    ))
 }

@@ -25,6 +25,7 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use parking_lot::Mutex;
+use serde::Deserialize;
 
 use super::refusal::Refusal;
 use super::refused_tokens::RefusedTokens;
@@ -57,6 +58,27 @@ const BUSY: Refusal = Refusal::Unavailable("too many clients wait for the authUr
 
 /// The rooms of a client, each once, in the order of the back end's answer.
 pub type Rooms = Arc<[String]>;
+
+/// The answer of a back end that lets a client in.
+#[derive(Debug, Clone)]
+pub(crate) struct Admission {
+    pub(crate) rooms: Rooms,
+    /// How long the token is still valid, if the back end says so.
+    pub(crate) expires_in: Option<Duration>,
+}
+
+/// The body of such an answer: the rooms, or an object with them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AdmissionBody {
+    Rooms(Vec<String>),
+    #[serde(rename_all = "camelCase")]
+    WithExpiry {
+        rooms: Vec<String>,
+        /// Seconds.
+        expires_in: Option<u32>,
+    },
+}
 
 impl Refusal {
     /// Whether the site cannot answer now, so that the client should connect again.
@@ -97,7 +119,7 @@ struct Inner {
     numbers: AtomicU64,
 }
 
-type AuthRequest = BoxFuture<'static, Result<Rooms, Refusal>>;
+type AuthRequest = BoxFuture<'static, Result<Admission, Refusal>>;
 
 impl Authenticator {
     /// Creates the authenticator of a site.
@@ -133,6 +155,15 @@ impl Authenticator {
         token: Option<&str>,
         address: Option<IpAddr>,
     ) -> Result<Rooms, Refusal> {
+        self.admit(token, address).await.map(|admission| admission.rooms)
+    }
+
+    /// Returns the rooms of a token, and when it expires.
+    pub(crate) async fn admit(
+        &self,
+        token: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Admission, Refusal> {
         let token = token.filter(|token| matches!(token.len(), 1..=MAX_TOKEN_BYTES));
         let header = token.and_then(|token| Some((token, self.0.site.auth_scheme.header(token)?)));
         let (token, header) = header.ok_or(Refusal::Unauthorized)?;
@@ -198,13 +229,20 @@ impl Drop for RequestGuard {
 
 impl Inner {
     /// Sends the request, and repeats it once if the second answer may differ.
-    async fn ask(&self, header: &HeaderValue, address: Option<IpAddr>) -> Result<Rooms, Refusal> {
+    async fn ask(
+        &self,
+        header: &HeaderValue,
+        address: Option<IpAddr>,
+    ) -> Result<Admission, Refusal> {
         let _permit = self.acquire_permit(address).await?;
-        let rooms = match self.ask_once(header).await {
+        let admission = match self.ask_once(header).await {
             Err(refusal) if refusal.is_worth_a_retry() => self.ask_once(header).await?,
-            rooms => rooms?,
+            admission => admission?,
         };
-        if self.site.accepts_rooms(&rooms) { Ok(rooms) } else { Err(Refusal::NoUserRoom) }
+        match self.site.accepts_rooms(&admission.rooms) {
+            true => Ok(admission),
+            false => Err(Refusal::NoUserRoom),
+        }
     }
 
     /// Waits until one more request may run.
@@ -215,7 +253,7 @@ impl Inner {
         }
     }
 
-    async fn ask_once(&self, header: &HeaderValue) -> Result<Rooms, Refusal> {
+    async fn ask_once(&self, header: &HeaderValue) -> Result<Admission, Refusal> {
         let request = Request::get(self.site.auth_url.uri())
             .header(header::AUTHORIZATION, header)
             .header(header::ACCEPT, "application/json")
@@ -252,25 +290,30 @@ impl Inner {
     }
 }
 
-fn read(response: &Response<Bytes>) -> Result<Rooms, Refusal> {
+fn read(response: &Response<Bytes>) -> Result<Admission, Refusal> {
     match response.status() {
-        StatusCode::OK => rooms(response.body()),
+        StatusCode::OK => admission(response.body()),
         StatusCode::UNAUTHORIZED => Err(Refusal::Unauthorized),
         other => Err(Refusal::Status(other.as_u16())),
     }
 }
 
-/// Parses the rooms of an answer. The refusal contains nothing of the answer.
-fn rooms(answer: &[u8]) -> Result<Rooms, Refusal> {
-    let mut rooms: Vec<String> = serde_json::from_slice(answer)
+/// Parses an answer. The refusal contains nothing of the answer.
+fn admission(answer: &[u8]) -> Result<Admission, Refusal> {
+    let body: AdmissionBody = serde_json::from_slice(answer)
         .map_err(|_| Refusal::Failed("the answer is no JSON array of strings"))?;
+    let (mut rooms, expires_in) = match body {
+        AdmissionBody::Rooms(rooms) => (rooms, None),
+        AdmissionBody::WithExpiry { rooms, expires_in } => (rooms, expires_in),
+    };
+    let expires_in = expires_in.map(|seconds| Duration::from_secs(seconds.into()));
     if !rooms.iter().all(|room| matches!(room.len(), 1..=MAX_ROOM_BYTES)) {
         return Err(Refusal::Failed("the name of a room has 1 to 256 bytes"));
     }
     let mut seen = HashSet::default();
     rooms.retain(|room| seen.insert(room.clone()));
     match rooms.len() {
-        ..=MAX_ROOMS => Ok(rooms.into()),
+        ..=MAX_ROOMS => Ok(Admission { rooms: rooms.into(), expires_in }),
         _ => Err(Refusal::Failed("the answer has more than 1000 rooms")),
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Once;
 
 use backwire::Server;
+use backwire::model::{Attribute, Model};
 use backwire::server::Builder;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -320,5 +321,75 @@ async fn attribute_name_with_control_characters_is_400_and_is_named() {
     let inside = json!({ "map": named });
     assert_eq!(http.post(url("/todo")).json(&inside).send().await.unwrap().status(), 201);
     assert_eq!(socket.get("/todo").await["body"].as_array().unwrap().len(), 4);
+    others_are_served(server).await;
+}
+
+/// Tests each place where a client can name a record.
+#[tokio::test]
+async fn id_with_control_characters_is_400_and_its_field_is_named() {
+    let user = Model::default().attribute("pets", Attribute::collection("pet", "owner"));
+    let pet = Model::default().attribute("owner", Attribute::model("user"));
+    let builder = builder().api_key("secret".parse().unwrap());
+    let builder = builder.resource("user", user).unwrap().resource("pet", pet).unwrap();
+    let server = watched(builder).await;
+    let http = reqwest::Client::new();
+    let url = |path: &str| format!("http://{}{path}", server.addr());
+    http.post(url("/user")).json(&json!({ "id": 1 })).send().await.unwrap();
+    let id = "a\u{1}b";
+    let named = json!({ "id": id });
+    let published = json!({ "model": "todo", "verb": "update", "id": id, "data": {} });
+    let form = "application/x-www-form-urlencoded";
+    let mut answers = Vec::new();
+    for (field, request) in [
+        ("id", http.post(url("/todo")).json(&named)),
+        ("id", http.post(url("/todo")).json(&json!([{ "title": "Milk" }, named]))),
+        ("id", http.post(url("/todo")).header("content-type", form).body("id=a%01b")),
+        ("id", http.patch(url("/todo")).json(&named)),
+        ("id", http.delete(url("/todo")).json(&named)),
+        ("id", http.get(url("/todo/a%01b"))),
+        ("id", http.put(url("/todo/a%01b")).json(&json!({}))),
+        ("id", http.patch(url("/todo/a%01b")).json(&json!({}))),
+        ("id", http.delete(url("/todo/a%01b"))),
+        ("id", http.get(url("/todo/find/a%01b"))),
+        ("id", http.get(url("/todo?id=a%01b"))),
+        ("id", http.get(url("/todo?where=%7B%22id%22:%5B1,%22a%5Cu0001b%22%5D%7D"))),
+        ("id", http.get(url("/user/a%01b/pets"))),
+        ("id", http.get(url("/user/1/pets/a%01b"))),
+        ("id", http.put(url("/user/1/pets/a%01b"))),
+        ("id", http.post(url("/user/1/pets")).json(&named)),
+        ("id", http.put(url("/user/1/pets")).json(&json!([id]))),
+        ("pets", http.patch(url("/user/1")).json(&json!({ "pets": [id] }))),
+        ("owner", http.post(url("/pet")).json(&json!({ "owner": id }))),
+        ("id", http.post(url("/pet")).json(&json!({ "owner": named }))),
+        ("id", http.post(url("/publish?apiKey=secret")).json(&published)),
+    ] {
+        let response = request.send().await.unwrap();
+        answers.push((field, response.status().as_u16(), response.json::<Value>().await.unwrap()));
+    }
+    let mut socket = Socket::stock(&server).await;
+    for ack in [
+        socket.post("/todo", named.clone()).await,
+        socket.get("/todo/a%01b").await,
+        socket.put("/todo/a%01b", json!({})).await,
+    ] {
+        let status = u16::try_from(ack["statusCode"].as_u64().unwrap()).unwrap();
+        answers.push(("id", status, ack["body"].clone()));
+    }
+    for (number, (field, status, refusal)) in answers.iter().enumerate() {
+        assert_eq!((*status, &refusal["field"]), (400, &json!(field)), "{number}: {refusal}");
+        let message = refusal["message"].as_str().unwrap();
+        let is_named = *field != "id" || message.contains("control characters");
+        assert!(is_named, "{number}: {message}");
+    }
+    // Another server behind the same address may have such a url, so our runtime asks over HTTP.
+    let ack = Socket::runtime(&server).await.get("/todo/a%01b").await;
+    assert_eq!(
+        (&ack["statusCode"], &ack["headers"]["backwire-transport"]),
+        (&json!(404), &json!("http"))
+    );
+    for (id, status) in [("\u{1f}", 400), ("\n", 400), ("\u{7f}", 400), ("\u{80}\"\\.[0]$", 201)] {
+        let response = http.post(url("/todo")).json(&json!({ "id": id })).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{id:?}");
+    }
     others_are_served(server).await;
 }

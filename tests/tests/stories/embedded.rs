@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use axum::routing::get;
 use axum::{Json, Router};
-use backwire::Server;
 use backwire::server::Handle;
 use backwire::settings::Store;
+use backwire::{Client, Context, Server};
 use backwire_tests::{Browser, Site};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -53,4 +53,46 @@ async fn page_of_an_app_is_live_below_a_path_and_reads_routes_of_the_app() {
     page.until("list.first().get('title') === 'Bread'", "a push").await;
     handle.shutdown().await;
     page.until("Backwire.status.state !== 'online'", "the end of the socket").await;
+}
+
+const PAGE_WITH_TOKEN: &str = r#"
+    <!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+    <script src="vendor/jquery.min.js"></script>
+    <script src="vendor/underscore-min.js"></script>
+    <script src="vendor/backbone-min.js"></script>
+    <script src="backwire.js" data-token="of Ann"></script>
+    <script>
+      var reasons = [];
+      Backwire.on('refused', ({reason}) => { reasons.push(reason); });
+    </script>"#;
+
+/// Greets each client by the user of its token and the room in its auth.
+async fn greet(client: Client, cx: Context) -> Result<(), String> {
+    let auth = client.handshake().auth().unwrap_or_default();
+    let user = auth["token"].as_str().and_then(|token| token.strip_prefix("of "));
+    let user = user.ok_or("E_TOKEN: sign in again")?;
+    client.sign_in(user, ["member"]).map_err(|error| error.to_string())?;
+    let greeting = json!({ "user": user, "room": auth["room"] });
+    let greeted = cx.publisher().emit(&client, "greeting", &greeting);
+    greeted.map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_connect_gets_the_token_and_the_auth_of_a_page_without_a_site() {
+    let site = Site::new();
+    site.write("index.html", PAGE_WITH_TOKEN);
+    let server = Server::builder().port(0).store(Store::Memory).pages(site.path());
+    let server = server.on_connect(greet).bind().await.expect("there is a free port");
+    let page = Browser::start().open(&format!("http://{}/index.html", server.addr())).await;
+    page.run("window.greetings = []").await;
+    page.run("Backwire.socket.on('greeting', ({user, room}) => { greetings.push([user, room]); })")
+        .await;
+    page.until("Backwire.status.state === 'online'", "the token of the tag to be accepted").await;
+    page.run("Backwire.connect({token: 'of Bob', auth: {room: 'chat'}})").await;
+    page.until("JSON.stringify(greetings.at(-1)) === '[\"Bob\",\"chat\"]'", "other auth").await;
+    page.run("Backwire.connect({token: 'stolen'})").await;
+    page.until("reasons.join() === 'E_TOKEN: sign in again'", "a refusal").await;
+    page.run("Backwire.connect({token: 'of Ann'})").await;
+    page.until("greetings.at(-1)[0] === 'Ann'", "a connection after the refusal").await;
+    server.shutdown().await;
 }

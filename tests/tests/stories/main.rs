@@ -23,6 +23,7 @@ mod live_queries;
 mod long_polling;
 mod members;
 mod offline;
+mod other_back_end;
 mod page_setup;
 mod phone;
 mod picture;

@@ -47,13 +47,15 @@ pub(crate) async fn id_is_not_assigned_twice(open: Open) {
 
 pub(crate) async fn id_given_by_the_client_is_kept(open: Open) {
     let store = default_store(open);
-    for given in [json!("eggs"), json!("0x1"), json!("a\u{0}b"), json!(-7), json!(0)] {
+    for given in [json!("eggs"), json!("0x1"), json!("a\u{80}b"), json!(-7), json!(0)] {
         let change = store.apply(create(json!({"id": given}))).await;
         assert_eq!(change.id.to_json(), given);
         assert_eq!(store.record(&change.id.to_string()).await.unwrap()["id"], given);
     }
     assert_eq!(store.apply(milk()).await.id, id("1"));
-    assert_eq!(store.refusal(create(json!({"id": 1.5}))).await, WriteError::BadId);
+    for given in [json!(1.5), json!("a\u{0}b"), json!("a\u{1}b"), json!("\u{7f}")] {
+        assert_eq!(store.refusal(create(json!({"id": given}))).await, WriteError::BadId);
+    }
     assert_eq!(store.apply(create(json!({"id": null}))).await.id, id("2"));
 }
 

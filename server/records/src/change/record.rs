@@ -15,7 +15,15 @@ pub type Attributes = serde_json::Map<String, Value>;
 /// control characters in names confuse readers. Names inside of values are not checked, because no
 /// record is looked up by them.
 pub fn is_attribute_name(name: &str) -> bool {
-    !name.bytes().any(|byte| byte.is_ascii_control())
+    !has_control_characters(name)
+}
+
+/// Whether a text has characters that no name of an attribute and no id has.
+///
+/// An id is part of urls, headers and names of rooms, and clients separate ids by such characters.
+/// An engine may have records with such ids of an earlier version. Lists show them.
+pub fn has_control_characters(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_control())
 }
 
 /// The primary key of a record. A string that reads as an integer *is* that integer, so that
@@ -25,7 +33,7 @@ pub fn is_attribute_name(name: &str) -> bool {
 pub enum Id {
     /// An integer. Integers sort before texts.
     Integer(i64),
-    /// A text of 1 to 255 bytes.
+    /// A text of 1 to 255 bytes without control characters.
     Text(Arc<str>),
 }
 
@@ -37,7 +45,7 @@ impl Id {
     pub fn parse(text: &str) -> Option<Self> {
         match text.parse::<i64>() {
             Ok(integer) if integer.to_string() == text => Some(Self::Integer(integer)),
-            _ if text.is_empty() || text.len() > 255 => None,
+            _ if text.is_empty() || text.len() > 255 || has_control_characters(text) => None,
             _ => Some(Self::Text(text.into())),
         }
     }

@@ -50,6 +50,9 @@ pub enum Problem {
     /// No attribute can have such a name.
     #[error("the name of an attribute has no control characters")]
     ControlCharacter,
+    /// No record can have such an id.
+    #[error("an id has no control characters")]
+    ControlCharacterInId,
     /// The parameter is not allowed here.
     #[error("{0}")]
     Misplaced(&'static str),

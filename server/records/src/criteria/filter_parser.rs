@@ -9,7 +9,7 @@ use super::filter::Filter;
 use super::parameters::{self, Parameter, Parameters};
 use super::pattern::Pattern;
 use super::{Language, MAX_CRITERIA_SIZE, MAX_FILTER_DEPTH};
-use crate::change::{Attributes, Id};
+use crate::change::{Attributes, Id, has_control_characters};
 
 /// The parser of one filter.
 pub(super) struct FilterParser<'k> {
@@ -193,6 +193,9 @@ impl<'k> FilterParser<'k> {
                 Operand::Number(number(&value).ok_or(CriteriaError::new(name, SCALAR))?)
             }
             // An id that is a string and reads as an integer is that integer.
+            Value::String(text) if name == self.key && has_control_characters(&text) => {
+                return Err(CriteriaError::new(name, Problem::ControlCharacterInId));
+            }
             Value::String(text) if name == self.key => {
                 match Id::parse(&text).map(|id| id.to_json()) {
                     Some(Value::Number(value)) => {

@@ -123,3 +123,21 @@ async fn access_rules_know_the_persons_of_their_own_site_only() {
     }
     service.server.shutdown().await;
 }
+
+#[tokio::test]
+async fn runtime_is_told_first_when_its_token_expires() {
+    let service = PushService::open().await;
+    service.send(json!(["user_1"]), "news", 1).await;
+    let query = "token=user_1;300&deviceId=tab";
+    let mut ann = runtime(&service, query).await.unwrap();
+    let expires = (None, json!(["backwire:expires", 300]));
+    assert_eq!(receive_messages(&mut ann).await, [expires]);
+    assert_eq!(receive_messages(&mut ann).await[0].1, json!(["news", 1]));
+    // A back end that does not say when a token expires, and a stock client.
+    let mut bob = runtime(&service, "token=user_2").await.unwrap();
+    let mut stock = service.connect("user_2;300").await;
+    service.send(json!(["user_2"]), "news", 2).await;
+    assert_eq!(receive_messages(&mut bob).await[0].1, json!(["news", 2]));
+    assert_eq!(stock.next().await.1, json!(["news", 2]));
+    service.server.shutdown().await;
+}
