@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 
+mod failed_sync;
 mod history;
 mod model;
 mod observed;
@@ -26,6 +27,9 @@ use runs::{Run, Runs};
 /// The number of power cuts in each run of the tests.
 const CUTS: usize = 2000;
 
+/// The number of seeds with a disk that fails in each run of the tests.
+const FAILING_DISKS: usize = 60;
+
 fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok().map(|number| number.parse().unwrap())
 }
@@ -41,6 +45,14 @@ fn scope(cuts: usize) -> (u64, usize) {
 fn power_cut_loses_no_answered_write_and_leaves_no_half_of_another() {
     let (seed, cuts) = scope(CUTS);
     Runs::new(seed, Run::default()).run(cuts).unwrap();
+}
+
+#[test]
+fn failing_disk_loses_no_answered_write() {
+    let (seed, cuts) = scope(CUTS);
+    let run = Run { has_faults: true, ..Run::default() };
+    let runs = (cuts * FAILING_DISKS).div_ceil(CUTS);
+    Runs::new(seed, run).run(runs * run.cuts()).unwrap();
 }
 
 /// A mistake is found within this many cuts.
