@@ -13,6 +13,7 @@ mod cascades;
 mod checkpoints;
 mod column;
 mod control;
+mod disk_failure;
 mod epochs;
 mod expression;
 mod files;
@@ -70,6 +71,7 @@ use super::{
 pub use backup::{back_up, restore};
 use checkpoints::{Checkpoints, wal_of};
 use control::ReadControl;
+use disk_failure::DiskFailure;
 use epochs::CurrentEpoch;
 use files::{create_database, make_folder_of};
 use group::WriterState;
@@ -114,7 +116,8 @@ impl Sqlite {
         // The lock comes before anything is read or, in the file of an older version, upgraded.
         let lock = Lock::of(path)?;
         create_database(path)?;
-        let space = Space::of(path);
+        let failure = DiskFailure::of(path);
+        let space = Space::of(path, failure.clone());
         let (mut connection, current, recent) = match begin(path) {
             Err(Error::DiskFull) if space.give_up_reserve() => begin(path),
             begun => begun,
@@ -127,7 +130,7 @@ impl Sqlite {
         let records = Records::new();
         let readers = ReadPool::new(path, DEFAULT_READ_DEADLINE);
         let checkpoints =
-            Checkpoints::begin(path, &mut connection, readers.clone(), MAX_WAL_BYTES)?;
+            Checkpoints::begin(path, &mut connection, readers.clone(), &failure, MAX_WAL_BYTES)?;
         let state = WriterState {
             current,
             window,
@@ -137,6 +140,7 @@ impl Sqlite {
             total_records: None,
             sessions: None,
             space,
+            failure,
         };
         let jobs = Arc::new(Writer { connection, _lock: lock, state }.spawn(checkpoints, tail)?);
         tokio::spawn(maintain(Arc::clone(&is_disk_full), Arc::downgrade(&jobs)));
@@ -386,8 +390,9 @@ impl Queues for Sqlite {
 /// Opens the writer's connection, and begins a new epoch.
 fn begin(path: &Path) -> Result<(Connection, CurrentEpoch, RecentEntries), Error> {
     let mut connection = schema::create(path)?;
-    let current = CurrentEpoch::begin(&mut connection)?;
-    let recent = RecentEntries::load(&connection)?;
+    let begun = CurrentEpoch::begin(&mut connection)
+        .and_then(|current| Ok((current, RecentEntries::load(&connection)?)));
+    let (current, recent) = begun.map_err(|error| schema::in_file(path, error))?;
     Ok((connection, current, recent))
 }
 

@@ -20,6 +20,7 @@ use parking_lot::{FairMutex, FairMutexGuard};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, Result};
 
+use super::disk_failure::{DiskFailure, keep_log};
 use super::files::with_suffix;
 use super::read_pool::ReadPool;
 use super::schema::BUSY_TIMEOUT;
@@ -91,6 +92,7 @@ impl Checkpoints {
         path: &Path,
         writer: &mut Connection,
         readers: ReadPool,
+        failure: &DiskFailure,
         max_wal_bytes: u64,
     ) -> Result<Self, Error> {
         let progress = Arc::<Progress>::default();
@@ -102,10 +104,12 @@ impl Checkpoints {
         }))?;
         let (wake, woken) = sync_channel(1);
         let checkpointer = Checkpointer {
-            connection: schema::open_checkpointer(path)?,
+            connection: schema::open_checkpointer(path)
+                .map_err(|error| schema::in_file(path, error))?,
             wal: wal_of(path),
             max_wal_bytes,
             readers,
+            failure: failure.clone(),
             progress: Arc::clone(&progress),
             last_attempt: None,
             last_failure: None,
@@ -158,6 +162,7 @@ struct Checkpointer {
     wal: PathBuf,
     max_wal_bytes: u64,
     readers: ReadPool,
+    failure: DiskFailure,
     progress: Arc<Progress>,
     /// The last attempt to truncate the log.
     last_attempt: Option<Instant>,
@@ -166,19 +171,28 @@ struct Checkpointer {
 }
 
 impl Checkpointer {
+    /// Makes checkpoints until the writer ends.
     fn run(mut self, woken: &Receiver<()>) {
         loop {
             match woken.recv_timeout(POLL_INTERVAL) {
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) if !self.has_large_log() => continue,
+                // The log stays as it is.
+                _ if self.failure.has_happened() => continue,
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             }
             // Another attempt follows.
-            if let Err(error) = self.checkpoint().map_err(Error::from) {
+            if let Err(error) = self.checkpoint() {
+                self.failure.record(&error);
+                let error = Error::from(error);
                 tracing::debug!(%error, "checkpoint of the write-ahead log");
                 let is_full = matches!(error, Error::DiskFull);
                 self.progress.needs_room.fetch_or(is_full, Ordering::Relaxed);
             }
+        }
+        if self.failure.has_happened() {
+            self.readers.keep_log();
+            keep_log(&self.connection);
         }
     }
 

@@ -16,6 +16,7 @@ use backwire_records::model::{self, Model};
 use backwire_records::write::{Decision, Key, RecordCounts, StoredState, Write, WriteError};
 use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 
+use super::disk_failure::DiskFailure;
 use super::epochs::CurrentEpoch;
 use super::expression;
 use super::ledger::{self, RecentEntries};
@@ -49,6 +50,7 @@ pub(super) struct WriterState {
     /// The number of sessions, including the group; `None` if they have to be counted.
     pub(super) sessions: Option<usize>,
     pub(super) space: Space,
+    pub(super) failure: DiskFailure,
 }
 
 impl WriterState {
@@ -106,7 +108,8 @@ impl<'c> Group<'c> {
     pub(super) fn begin(
         connection: &'c mut Connection,
         state: &'c mut WriterState,
-    ) -> Result<Self> {
+    ) -> Result<Self, Error> {
+        state.failure.check()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         state.records.refresh(&transaction)?;
         if state.cascades.is_none() {

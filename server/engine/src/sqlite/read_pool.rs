@@ -28,6 +28,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::control::ReadControl;
+use super::disk_failure::keep_log;
 use super::schema;
 use crate::{Error, ReadOptions};
 use short_reads::ShortReads;
@@ -81,6 +82,8 @@ struct State {
     /// Whether lists are paused, see [`ReadPool::pause_lists`].
     are_lists_paused: bool,
     idle: Vec<Connection>,
+    /// Whether the log stays when the connections are closed.
+    keeps_log: bool,
     /// The number of readers that have begun.
     busy: usize,
 }
@@ -185,6 +188,13 @@ impl ReadPool {
     fn spawn_reader(&self) {
         let (path, queue) = (self.path.clone(), Arc::clone(&self.queue));
         drop(self.runtime.spawn_blocking(move || queue.work(&path)));
+    }
+
+    /// Lets the log stay when the connections are closed.
+    pub(super) fn keep_log(&self) {
+        let mut state = self.queue.state();
+        state.keeps_log = true;
+        state.idle.iter().for_each(keep_log);
     }
 
     /// Pauses lists until the result is dropped. Clients whose lists are being read begin no
@@ -317,6 +327,7 @@ impl ReadQueue {
             Some(_) if own.is_none() => *own = state.idle.pop(),
             Some(_) => {}
             None => {
+                own.as_ref().filter(|_| state.keeps_log).into_iter().for_each(keep_log);
                 state.idle.extend(own.take());
                 state.busy -= 1;
             }

@@ -283,22 +283,41 @@ pub(super) fn create(path: &Path) -> Result<Connection, Error> {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "journal_size_limit", MAX_WAL_BYTES.cast_signed())?;
         connection.pragma_update(None, "cache_size", WRITER_CACHE_SIZE)?;
-        // A commit is on the disk when it returns, also if the power goes.
+        // Invariant: a commit is on the disk when it returns, also if the power goes.
         connection.pragma_update(None, "synchronous", "full")?;
         ledger::add_functions(&connection)?;
         fill(&mut connection)?;
         Ok(connection)
     });
-    let connection = opened.map_err(|error| match Error::from(error) {
-        Error::Unavailable(reason) => Error::Unavailable(format!("{}: {reason}", path.display())),
-        other => other,
-    })?;
-    match version(&connection)? {
+    let connection = opened.map_err(|error| in_file(path, error))?;
+    check_journal(&connection, path)?;
+    match version(&connection).map_err(|error| in_file(path, error))? {
         VERSION => {
             vacuum::rewrite_older(&connection, path);
             Ok(connection)
         }
         other => Err(of_another_version(path, other)),
+    }
+}
+
+/// Fails if there is no write-ahead log, which SQLite does not report as an error. Otherwise a
+/// commit would be durable only when the folder is synced, which SQLite does not do after it.
+fn check_journal(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let mode = connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
+    match mode.map_err(|error| in_file(path, error))?.as_str() {
+        "wal" => Ok(()),
+        other => Err(Error::Unavailable(format!(
+            "{}: no write-ahead log can be used (journal_mode={other}): check the disk and its file system",
+            path.display()
+        ))),
+    }
+}
+
+/// Returns the error of a file with its name.
+pub(super) fn in_file(path: &Path, error: rusqlite::Error) -> Error {
+    match Error::from(error) {
+        Error::Unavailable(reason) => Error::Unavailable(format!("{}: {reason}", path.display())),
+        other => other,
     }
 }
 
@@ -320,11 +339,13 @@ fn of_another_version(path: &Path, version: i64) -> Error {
 }
 
 /// Creates and drops indexes, so that the file has the declared ones.
-pub(super) fn index(path: &Path, indexes: &Indexes) -> rusqlite::Result<()> {
-    let mut connection = connect(path, OpenFlags::empty())?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    indexes.make(&transaction)?;
-    transaction.commit()
+pub(super) fn index(path: &Path, indexes: &Indexes) -> Result<(), Error> {
+    let made = connect(path, OpenFlags::empty()).and_then(|mut connection| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        indexes.make(&transaction)?;
+        transaction.commit()
+    });
+    made.map_err(|error| in_file(path, error))
 }
 
 /// Opens a connection for reading. It may do the housekeeping of a reader, which writes, but cannot

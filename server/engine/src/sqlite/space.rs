@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode};
 
+use super::disk_failure::DiskFailure;
 use super::files::with_suffix;
 use super::lock;
 use super::schema::BUSY_TIMEOUT;
@@ -39,13 +40,14 @@ pub(super) struct Space {
     /// Whether the disk is full, so that only writes that make the store smaller are accepted.
     is_full: Arc<AtomicBool>,
     last_attempt: Option<Instant>,
+    failure: DiskFailure,
 }
 
 impl Space {
-    pub(super) fn of(store: &Path) -> Self {
+    pub(super) fn of(store: &Path, failure: DiskFailure) -> Self {
         let store = lock::resolved(store);
         let reserve = with_suffix(&store, ".reserve");
-        Self { store, reserve, is_full: Arc::default(), last_attempt: None }
+        Self { store, reserve, is_full: Arc::default(), last_attempt: None, failure }
     }
 
     /// Returns the flag whether the disk is full, for other tasks.
@@ -81,12 +83,12 @@ impl Space {
     pub(super) fn make_room(&mut self, connection: &Connection) {
         let was_full = self.is_full();
         if was_full && !self.is_due() {
-            empty_log(connection);
+            self.empty_log(connection);
             return;
         }
         self.last_attempt = Some(Instant::now());
         let _ = fs::remove_file(&self.reserve);
-        empty_log(connection);
+        self.empty_log(connection);
         let is_full = !self.has_room();
         self.is_full.store(is_full, Ordering::Relaxed);
         match (was_full, is_full) {
@@ -131,21 +133,25 @@ impl Space {
         }
     }
 
+    /// Empties the write-ahead log, unless readers need it.
+    fn empty_log(&self, connection: &Connection) {
+        let end = Instant::now() + CHECKPOINT_TIMEOUT;
+        while !self.failure.has_happened()
+            && let Err(error) = truncate_log(connection)
+        {
+            self.failure.record(&error);
+            // SQLite does not wait for another checkpoint, which takes milliseconds.
+            let is_busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+            if !is_busy || Instant::now() >= end {
+                tracing::debug!(%error, "checkpoint on a full disk");
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn is_due(&self) -> bool {
         self.last_attempt.is_none_or(|last| last.elapsed() >= RETRY_INTERVAL)
-    }
-}
-
-/// Empties the write-ahead log, unless readers need it.
-fn empty_log(connection: &Connection) {
-    let end = Instant::now() + CHECKPOINT_TIMEOUT;
-    while let Err(error) = truncate_log(connection) {
-        // SQLite does not wait for another checkpoint, which takes milliseconds.
-        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || Instant::now() >= end {
-            tracing::debug!(%error, "checkpoint on a full disk");
-            return;
-        }
-        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use super::checkpoints::Checkpoints;
+use super::disk_failure::keep_log;
 use super::group::{Group, WriterState};
 use super::lock::Lock;
 use super::operation::{Answer, Operation, OperationOutcome, OperationResult};
@@ -62,7 +63,6 @@ impl Writer {
     }
 
     /// Writes until the queue is closed. The checkpoints end before the lock is released.
-    #[expect(clippy::needless_pass_by_value, reason = "they end with this")]
     fn run(
         mut self,
         checkpoints: Checkpoints,
@@ -89,6 +89,10 @@ impl Writer {
             let results = outcomes.into_iter().zip(answers.drain(..)).collect();
             // It fails if the server is closing. The operations are stored nevertheless.
             let _ = results_sender.blocking_send(results);
+        }
+        drop(checkpoints);
+        if self.state.failure.has_happened() {
+            keep_log(&self.connection);
         }
     }
 
@@ -193,6 +197,7 @@ impl Writer {
 fn failed(operations: &[Operation], error: &Error) -> Vec<OperationResult> {
     let failed = |_: &Operation| match error {
         Error::DiskFull => Err(Error::DiskFull),
+        Error::Unavailable(reason) => Err(Error::Unavailable(reason.clone())),
         error => Err(Error::Unavailable(error.to_string())),
     };
     operations.iter().map(failed).collect()

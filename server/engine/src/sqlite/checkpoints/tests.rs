@@ -22,8 +22,14 @@ impl Store {
         writer.pragma_update(None, "journal_mode", "wal").unwrap();
         writer.execute_batch("CREATE TABLE texts (text TEXT)").unwrap();
         let readers = ReadPool::new(&path, Duration::from_secs(3600));
-        let checkpoints =
-            Checkpoints::begin(&path, &mut writer, readers.clone(), MAX_BYTES).unwrap();
+        let checkpoints = Checkpoints::begin(
+            &path,
+            &mut writer,
+            readers.clone(),
+            &DiskFailure::of(&path),
+            MAX_BYTES,
+        )
+        .unwrap();
         Self { folder, writer, readers, checkpoints }
     }
 
