@@ -54,6 +54,7 @@ mod subscription;
 mod address_quota;
 mod all_params;
 pub mod context;
+mod csrf_tokens;
 mod destroyed_records;
 pub mod duration;
 pub mod error;

@@ -19,6 +19,7 @@ use crate::announcements::Announcer;
 use crate::answers::Answers;
 use crate::caller;
 use crate::cascade;
+use crate::csrf_tokens::CsrfTokens;
 use crate::delivery::delivery_queue::SendRequest;
 use crate::delivery::service::DeliveryService;
 use crate::destroyed_records::DestroyedRecords;
@@ -228,5 +229,6 @@ async fn session_policy(
     };
     let has_origins = settings.origins.iter().any(|origin| !origin.is_any());
     let cookies = Cookies::new(environment.clone(), &secret, has_origins);
-    Ok(SessionPolicy::new(Arc::new(cookies), settings.session_age))
+    let csrf_tokens = settings.csrf.then(|| CsrfTokens::new(environment.clone(), &secret));
+    Ok(SessionPolicy::new(Arc::new(cookies), settings.session_age, csrf_tokens))
 }

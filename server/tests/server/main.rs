@@ -27,6 +27,7 @@ mod conformance;
 mod connections;
 mod constant_urls;
 mod criteria;
+mod csrf;
 mod deliveries;
 mod edges;
 mod embedding;
