@@ -37,6 +37,7 @@ mod filtered;
 mod growth;
 mod http;
 mod large_packets;
+mod layers;
 mod limits;
 mod limits_reached;
 mod many_nodes;
