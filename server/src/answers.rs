@@ -15,8 +15,8 @@ use crate::answer::Answer;
 use crate::answer_claim::{self, AnswerClaim};
 use crate::dialect::Arguments;
 use crate::error::{Error, Result};
-use crate::http::emulation;
 use crate::http::limit::TOLERANCE;
+use crate::http::{csrf, emulation};
 use crate::incoming::{self, Incoming, Request};
 use crate::parse_claim::{ParseClaim, ParseLimits};
 use crate::resume::resume;
@@ -146,7 +146,14 @@ impl Answers {
         request.extensions_mut().insert(turn.clone());
         request.extensions_mut().insert(memory.clone());
         request.extensions_mut().insert(parsed.clone());
-        let request = emulation::rewrite(request, self.shared.body_limit).await?;
+        let mut request = emulation::rewrite(request, self.shared.body_limit).await?;
+        if self.shared.sessions.csrf_tokens().is_some() {
+            // Boxed, because otherwise every request would reserve memory for this future.
+            request = match Box::pin(csrf::check(&self.shared, request)).await {
+                Ok(request) => request,
+                Err(error) => return to_arguments(client, error.into_response()).await,
+            };
+        }
         let response = self.routes.answer(request).await;
         self.shared.limits.refused(response.extensions(), client.address());
         to_arguments(client, response).await

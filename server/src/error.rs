@@ -262,6 +262,12 @@ pub enum Error {
     /// The access rules do not allow the request.
     #[error("the access rules do not allow you to do this")]
     Forbidden,
+    /// A write without a CSRF token of the caller's session.
+    #[error(
+        "the write needs a CSRF token of your session: send the _csrf of GET /csrfToken in the header X-CSRF-Token, or as \
+         _csrf in the query or the body"
+    )]
+    Csrf,
     /// A record with an id, of a resource whose ids the server generates.
     #[error("the server generates the ids of {0}: send the record without an id")]
     GeneratedId(Resource),

@@ -214,6 +214,9 @@ impl Fanout {
     /// events; other clients see it in the change.
     fn emit_memberships(&self, change: &Change, memberships: &[Membership]) {
         for membership in memberships {
+            if self.was_shown(membership) {
+                continue;
+            }
             let class = Room::class(membership.resource.clone());
             // A client that knows the one record may not be allowed to know the other.
             let target = self.models.associations().target_of(membership);
@@ -227,6 +230,12 @@ impl Fanout {
             let (event, payload) = Dialect::membership_event(membership);
             self.sockets.emit_to_each(Dialect::Sails, to, event, &payload);
         }
+    }
+
+    /// Whether the push of a new record has shown that a record is in its collection.
+    fn was_shown(&self, membership: &Membership) -> bool {
+        let shared = self.shared.upgrade().filter(|_| membership.is_new);
+        shared.is_some_and(|shared| shared.new_members.was_shown(membership))
     }
 
     /// Invalidates the rooms of a collection whose members have changed: their clients read it

@@ -9,15 +9,17 @@ mod files;
 mod private;
 mod socket_routes;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{from_fn, map_request_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::MethodRouter;
+use axum::routing::{MethodRouter, Route};
 use axum::{Extension, Router};
 use backwire_records::model::Conventions;
 use tower::util::MapResponseLayer;
+use tower::{Layer, Service};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::blueprints;
@@ -58,35 +60,69 @@ async fn normalize_by(State(conventions): State<Conventions>, response: Response
     }
 }
 
-/// Saves the session after the handler.
-fn with_session(handler: MethodRouter) -> MethodRouter {
-    handler.layer(from_fn(session::save_after_handler))
-}
-
 /// The routes and hooks of a user of the library.
 #[derive(Default)]
 pub(crate) struct Routes {
-    router: Router,
+    routes: Vec<OwnRoute>,
     /// Paths of all routes.
     paths: Vec<String>,
-    /// Paths of the routes that override routes of resources.
-    overridden: Vec<String>,
+    /// All routes without the layers of the server. axum panics when an invalid route is added,
+    /// and so the panic is in the user's call.
+    checked: Router,
     pub(crate) hooks: Hooks,
 }
 
+/// A route of the user, with the user's layers.
+struct OwnRoute {
+    path: String,
+    handlers: MethodRouter,
+    kind: RouteKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RouteKind {
+    /// Reads run beside later requests of their socket, and other requests alone.
+    Plain,
+    /// Requests do not wait for each other, nor others for them.
+    Concurrent,
+    /// The handlers override those of a resource. The resource still answers the other methods.
+    /// Requests run alone, so that answers with records are sent in the order of the writes.
+    Override,
+}
+
 impl Routes {
-    pub(crate) fn add(self, path: &str, handler: MethodRouter) -> Self {
-        self.add_handler(path, with_session(handler).layer(from_fn(turn::run_reads_concurrently)))
+    pub(crate) fn add(self, path: &str, handlers: MethodRouter) -> Self {
+        self.add_route(path, handlers, RouteKind::Plain)
     }
 
-    /// Adds handlers whose requests do not wait for each other, nor others for them.
-    pub(crate) fn add_concurrent(self, path: &str, handler: MethodRouter) -> Self {
-        self.add_handler(path, with_session(handler).layer(from_fn(turn::run_concurrently)))
+    pub(crate) fn add_concurrent(self, path: &str, handlers: MethodRouter) -> Self {
+        self.add_route(path, handlers, RouteKind::Concurrent)
     }
 
-    fn add_handler(mut self, path: &str, handler: MethodRouter) -> Self {
+    pub(crate) fn add_override(self, path: &str, handlers: MethodRouter) -> Self {
+        self.add_route(path, handlers, RouteKind::Override)
+    }
+
+    fn add_route(mut self, path: &str, handlers: MethodRouter, kind: RouteKind) -> Self {
+        self.checked = self.checked.route(path, handlers.clone());
         self.paths.push(path.to_owned());
-        Self { router: self.router.route(path, handler), ..self }
+        self.routes.push(OwnRoute { path: path.to_owned(), handlers, kind });
+        self
+    }
+
+    /// Adds a layer to the handlers of all routes so far.
+    pub(crate) fn layer<L>(mut self, layer: &L) -> Self
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request>>::Error: Into<Infallible> + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        for route in &mut self.routes {
+            route.handlers = std::mem::take(&mut route.handlers).layer(layer.clone());
+        }
+        self
     }
 
     /// Returns the paths of all routes.
@@ -94,35 +130,55 @@ impl Routes {
         &self.paths
     }
 
-    /// Overrides some methods of a resource. The resource still answers the others. Their requests
-    /// run alone, so that answers with records are sent in the order of the writes.
-    pub(crate) fn add_override(mut self, path: &str, handlers: MethodRouter) -> Self {
-        self.overridden.push(path.to_owned());
-        let handlers = handlers.fallback_service(resources());
-        self.add_handler(path, with_session(handlers).layer(from_fn(turn::run_alone)))
+    fn is_empty(&self) -> bool {
+        self.routes.is_empty()
     }
 
-    fn is_empty(&self) -> bool {
-        !self.router.has_routes()
+    /// Returns the paths of the routes that override routes of resources.
+    fn overridden(&self) -> impl Iterator<Item = &str> {
+        let overrides = self.routes.iter().filter(|route| route.kind == RouteKind::Override);
+        overrides.map(|route| &*route.path)
     }
 
     /// Creates the router with these routes. It passes all other requests to `rest`.
     pub(crate) fn before(&self, rest: Router, shared: &Arc<Shared>) -> Router {
-        let router = self.router.clone().fallback_service(rest);
+        let routes = self.routes.iter().fold(Router::new(), |router, route| {
+            router.route(&route.path, route.with_layers_of_server())
+        });
+        let router = routes.fallback_service(rest);
         with_layers(self.normalize_urls(router, &shared.routing), shared)
     }
 
     /// Registers the overridden resources in the routing.
     pub(crate) fn register_overrides(&self, routing: Routing) -> Routing {
-        self.overridden.iter().fold(routing, |routing, path| routing.with_override(path))
+        self.overridden().fold(routing, |routing, path| routing.with_override(path))
     }
 
     /// Makes a router rewrite urls to the form that the overriding routes have.
     fn normalize_urls(&self, router: Router, routing: &Routing) -> Router {
-        if self.overridden.is_empty() {
+        if self.overridden().next().is_none() {
             return router;
         }
         let normalize = map_request_with_state(Arc::new(routing.clone()), canonical_url::normalize);
         Router::new().fallback_service(router).layer(normalize)
+    }
+}
+
+impl OwnRoute {
+    /// Returns the handlers with the order of the requests of a socket and the session around them,
+    /// so that the user's layers can use the session, too.
+    fn with_layers_of_server(&self) -> MethodRouter {
+        let handlers = self.handlers.clone();
+        let session = from_fn(session::save_after_handler);
+        match self.kind {
+            RouteKind::Plain => {
+                handlers.layer(session).layer(from_fn(turn::run_reads_concurrently))
+            }
+            RouteKind::Concurrent => handlers.layer(session).layer(from_fn(turn::run_concurrently)),
+            RouteKind::Override => {
+                let handlers = handlers.fallback_service(resources());
+                handlers.layer(session).layer(from_fn(turn::run_alone))
+            }
+        }
     }
 }

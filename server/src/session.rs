@@ -89,8 +89,8 @@ struct Inner {
     /// The stored session, once it has been loaded.
     held: Mutex<Option<Option<StoredSession>>>,
     changes: Mutex<Changes>,
-    /// Whether a value was saved, so that the visitor needs the cookie.
-    has_saved_values: AtomicBool,
+    /// Whether a value was saved, or a token created, so that the visitor needs the cookie.
+    needs_cookie: AtomicBool,
 }
 
 /// The changes that have not been saved yet.
@@ -111,7 +111,7 @@ impl Session {
             visitor,
             held: Mutex::default(),
             changes: Mutex::default(),
-            has_saved_values: AtomicBool::new(false),
+            needs_cookie: AtomicBool::new(false),
         }))
     }
 
@@ -190,6 +190,19 @@ impl Session {
         self.save_as(becomes).await
     }
 
+    /// Returns a token that the caller's writes need if [`csrf`](crate::Settings::csrf) is set, and
+    /// gives the visitor the cookie of the session. A page may contain the token, for example in a
+    /// `<meta>` element. [Signing in](Self::sign_in) makes former tokens invalid, so call this
+    /// after it.
+    ///
+    /// Returns `None` if `csrf` is not set, and over a socket.
+    pub fn csrf_token(&self) -> Option<String> {
+        self.0.visitor.as_ref()?;
+        let token = self.0.shared.sessions.csrf_tokens()?.create(self.current_id());
+        self.0.needs_cookie.store(true, Ordering::Relaxed);
+        Some(token)
+    }
+
     /// Signs the caller out. The rest of the session stays.
     pub async fn sign_out(&self) -> Result<()> {
         self.remove(PERSON_KEY);
@@ -212,7 +225,7 @@ impl Session {
         }
         if set.values().any(Option::is_some) {
             self.take_quota().await?;
-            self.0.has_saved_values.store(true, Ordering::Relaxed);
+            self.0.needs_cookie.store(true, Ordering::Relaxed);
         }
         let changes_principal = [PERSON_KEY, ROLES].iter().any(|key| set.contains_key(*key));
         let changes_principal = changes_principal || clears || becomes.is_some();
@@ -265,9 +278,9 @@ impl Session {
         Ok(held)
     }
 
-    fn has_values(&self) -> bool {
+    fn needs_cookie(&self) -> bool {
         let has_unsaved_values = || self.0.changes.lock().set.values().any(Option::is_some);
-        self.0.has_saved_values.load(Ordering::Relaxed) || has_unsaved_values()
+        self.0.needs_cookie.load(Ordering::Relaxed) || has_unsaved_values()
     }
 }
 
@@ -368,14 +381,16 @@ pub(crate) async fn save_after_handler(mut request: Request, next: Next) -> Resp
     let Some(session) = cell.0.get() else {
         return response;
     };
-    let has_values = session.has_values();
+    let needs_cookie = session.needs_cookie();
     let saved = session.save().await;
     let is_saved = saved.is_ok();
     saved.unwrap_or_else(|error| response = error.into_response());
     match (&session.0.visitor, session.0.renewed.get()) {
         // The session is found under no other id.
         (Some(visitor), Some(id)) => visitor.replace_cookie(&mut response, id),
-        (Some(visitor), None) if has_values && is_saved => visitor.set_cookie_if_new(&mut response),
+        (Some(visitor), None) if needs_cookie && is_saved => {
+            visitor.set_cookie_if_new(&mut response)
+        }
         _ => {}
     }
     response

@@ -132,6 +132,30 @@ story('a_page_of_another_port_of_localhost_is_served', {host: 'localhost', scrip
   same(await saved(notes.at(0), {n: 2}), 'success');
 });
 
+// CSRF tokens
+// -----------
+
+// The lines of docs/reference/http-and-socket-api.md.
+const sendTokenOfPage = () => $.ajaxPrefilter((options, original, xhr) => {
+  xhr.setRequestHeader('X-CSRF-Token', $('meta[name=csrf-token]').attr('content'));
+});
+
+story('a_csrf_token_of_a_meta_element_is_sent_over_the_socket_and_over_http', {config: 'csrf: true\n', head: '<meta name="csrf-token">'}, async () => {
+  const Note = Backbone.Model.extend({urlRoot: '/note'});
+  const PlainNote = Note.extend({realtime: false});
+  for (const Type of [Note, PlainNote]) same(await saved(new Type(), {n: 1}), 'error 403');
+  sendTokenOfPage();
+  const {_csrf} = await (await fetch('/csrfToken')).json();
+  $('meta[name=csrf-token]').attr('content', _csrf);
+  const note = new Note();
+  same(await saved(note, {n: 1}), 'success');
+  same(await saved(note, {n: 2}), 'success');
+  same(await saved(new PlainNote(), {n: 3}), 'success');
+  same(numbers(new Backbone.Collection(await http('GET', '/note'))), [2, 3]);
+  const writes = performance.getEntriesByType('resource').filter(it => it.initiatorType === 'xmlhttprequest');
+  same(writes.length, 2, 'the writes of plain models over HTTP');
+});
+
 // The push service
 // ----------------
 

@@ -83,6 +83,7 @@ const routes = {
     return res.json(req.session.count);
   },
   '/echo': (req, res) => res.json({method: req.method, all: req.allParams()}),
+  'GET /csrfToken': {action: 'security/grant-csrf-token'},
   'GET /throw'() {
     throw new Error('this handler fails');
   },
@@ -115,7 +116,8 @@ const settings = {
   },
   blueprints: {actions: false, rest: true, shortcuts: true},
   routes,
-  security: {csrf: false},
+  security: {csrf: Boolean(process.env.CSRF)},
+  sockets: {transports: ['polling', 'websocket']},
   session: {secret: '0123456789abcdef0123456789abcdef'}
 };
 

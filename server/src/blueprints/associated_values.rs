@@ -11,13 +11,14 @@ use std::collections::BTreeSet;
 use backwire_records::change::{Attributes, Id, Resource};
 use backwire_records::criteria::Criteria;
 use backwire_records::model::{Association, Link};
-use backwire_records::write::{Action, WriteError};
+use backwire_records::write::{Action, Key, WriteError};
 use serde_json::Value;
 
 use super::associated::{AssociationRequest, ids_of};
 use super::reply::Reply;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::new_members::Collections;
 use crate::route::NestedRoute;
 
 /// The collections of a write.
@@ -66,6 +67,11 @@ impl AssociatedValues {
         self.collections.iter().map(values).collect()
     }
 
+    /// Returns the members that exist already.
+    fn existing(&self) -> Collections {
+        self.collections.iter().map(|it| (it.attribute.clone(), it.ids.clone())).collect()
+    }
+
     /// Writes a record and its collections, and returns the answer.
     pub(super) async fn write(
         mut self,
@@ -79,7 +85,13 @@ impl AssociatedValues {
         for collection in &mut self.collections {
             collection.check(cx, is_repeat).await?;
         }
-        let change = cx.commit_write(write).await?;
+        let mark = write.key.as_ref().map_or(0, Key::mark);
+        let new_members = &cx.shared().new_members;
+        if write.model.conventions.are_of_sails() && !is_update && !is_repeat {
+            new_members.request(mark, self.existing());
+        }
+        let committed = cx.commit_write(write).await;
+        let change = committed.inspect_err(|_| drop(new_members.take(mark)))?;
         for collection in self.collections {
             // What others have added since the first request stays.
             collection.write(cx, &resource, &change.id, is_update && !is_repeat).await?;

@@ -45,14 +45,18 @@ impl Context {
     }
 
     /// Returns the main write of a request that has more values than those of its record. Another
-    /// request with the same key is refused, also if it differs only in these values.
+    /// request with the same key is refused, also if it differs only in these values. With the
+    /// conventions of Sails, a write without a key gets one, by which the fan-out recognizes it.
     pub(crate) async fn prepare_with_values(
         &self,
         resource: Resource,
         action: Action,
         values: &impl Serialize,
     ) -> Result<Write> {
-        let mut write = self.prepare(self.key.clone(), resource, action).await?;
+        let is_sails = self.model(&resource)?.conventions.are_of_sails();
+        let random = || format!("{:032x}", self.shared.environment.random_u128()).into();
+        let key = self.key.clone().or_else(|| is_sails.then(random));
+        let mut write = self.prepare(key, resource, action).await?;
         if let Some(key) = &mut write.key {
             let values = serde_json::to_vec(values).expect("it is made of JSON and strings");
             key.fingerprint ^= fingerprint::of(&values);

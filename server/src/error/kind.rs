@@ -77,6 +77,7 @@ impl Error {
             Self::Session(..) => (StatusCode::INTERNAL_SERVER_ERROR, "E_SESSION", Some("session")),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "E_UNAUTHORIZED", None),
             Self::Forbidden => (StatusCode::FORBIDDEN, "E_FORBIDDEN", None),
+            Self::Csrf => (StatusCode::FORBIDDEN, "E_CSRF", Some("_csrf")),
             Self::GeneratedId(_) => (StatusCode::BAD_REQUEST, "E_BAD_ID", Some("id")),
             Self::Origin(_) | Self::SitesOnly(_) => {
                 (StatusCode::FORBIDDEN, "E_ORIGIN", Some("origin"))

@@ -7,14 +7,16 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
-use backwire_records::change::{Attributes, Change, Resource, Verb};
-use backwire_records::model::Populate;
+use backwire_records::change::{Attributes, Change, Id, Resource, Verb};
+use backwire_records::criteria::Criteria;
+use backwire_records::model::{Link, Populate};
 use serde_json::Value;
 
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::populate::Populator;
 use crate::shared::Shared;
+use crate::subscription;
 
 /// Returns the change with populated records, for a push to clients of this dialect.
 pub(super) async fn populated(
@@ -43,7 +45,17 @@ pub(super) async fn populated(
     };
     let mut shown = Change::clone(change);
     match change.verb {
-        Verb::Create => shown.after = populated(&change.after).await,
+        Verb::Create => {
+            shown.after = populated(&change.after).await;
+            let requested = shared.new_members.take(change.mark).unwrap_or_default();
+            for (name, ids) in requested.into_iter().filter(|(name, _)| names.contains(name)) {
+                let members = members(&cx, change, &name, &ids).await;
+                if let (Some(record), Some(members)) = (&mut shown.after, members) {
+                    Arc::make_mut(record).insert(name.clone(), members);
+                    shared.new_members.show(change, &name, ids);
+                }
+            }
+        }
         Verb::Update => shown.before = populated(&change.before).await,
         Verb::Destroy => {
             shown.before = match (shared.destroyed.take(change), &change.before) {
@@ -53,6 +65,28 @@ pub(super) async fn populated(
         }
     }
     Arc::new(shown)
+}
+
+/// Returns the members that the request adds to a collection of a new record, as they will be then.
+async fn members(
+    cx: &Context,
+    record: &Change,
+    attribute: &str,
+    ids: &BTreeSet<Id>,
+) -> Option<Value> {
+    let (_, association) = cx.associations().named(&record.resource, attribute)?;
+    let model = cx.model(&association.target).ok()?;
+    let criteria = Criteria::with_attribute_in(&model, &model.key, ids);
+    let found = subscription::find_associated(cx, &association.target, &criteria, cx.reads());
+    let found = Box::pin(found).await.ok()?.value;
+    let members = found.into_iter().map(|member| {
+        let mut member = Attributes::clone(&*member.attributes().ok()?);
+        if let Link::HeldBy(via) = &association.link {
+            member.insert(via.clone(), record.id.to_json());
+        }
+        Some(Value::Object(member))
+    });
+    members.collect()
 }
 
 /// Returns a destroyed record with these associations of the record that its request has read.

@@ -98,7 +98,7 @@ fn replace_body(request: &mut Request, body: Bytes, fields: &Attributes) {
             request.headers_mut().insert(header::CONTENT_TYPE, json);
             Bytes::from(model)
         }
-        None if fields.contains_key(METHOD) => without_method(&body),
+        None if fields.contains_key(METHOD) => without_field(&body, METHOD),
         None => body,
     };
     request.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
@@ -116,10 +116,10 @@ fn model(fields: &Attributes) -> Option<String> {
     serde_json::from_str::<Attributes>(text).ok().map(|_| text.to_owned())
 }
 
-fn without_method(form: &[u8]) -> Bytes {
-    let is_method =
-        |pair: &&[u8]| pair.split(|byte| *byte == b'=').next() == Some(METHOD.as_bytes());
-    let pairs: Vec<_> = form.split(|byte| *byte == b'&').filter(|pair| !is_method(pair)).collect();
+/// Removes a field from a form or a query.
+pub(crate) fn without_field(form: &[u8], name: &str) -> Bytes {
+    let is_field = |pair: &&[u8]| pair.split(|byte| *byte == b'=').next() == Some(name.as_bytes());
+    let pairs: Vec<_> = form.split(|byte| *byte == b'&').filter(|pair| !is_field(pair)).collect();
     pairs.join(&b'&').into()
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod connection_handle;
 #[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 pub(crate) mod connections;
 pub(crate) mod cookies;
+pub(crate) mod csrf;
 #[expect(clippy::disallowed_methods, reason = "this is the edge to clients")]
 pub(crate) mod embedded;
 pub(crate) mod emulation;

@@ -17,8 +17,8 @@ use crate::http::metrics::{self, MetricsSources};
 use crate::http::origin::Origins;
 use crate::http::security_headers::SecurityHeaders;
 use crate::http::{
-    assets, budget, client_address, emulation, handshake, health, limit, origin, publish, revoke,
-    security_headers, send, socket_path, values, websocket,
+    assets, budget, client_address, csrf, emulation, handshake, health, limit, origin, publish,
+    revoke, security_headers, send, socket_path, values, websocket,
 };
 use crate::limit_monitor;
 use crate::route::Routing;
@@ -40,7 +40,8 @@ pub(super) fn own_paths(settings: &Settings, routes: &Routes) -> BTreeSet<String
     let is_below = |path: &str, root: &String| {
         path.strip_prefix(&**root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    let services = SERVICES.into_iter().chain(assets::paths()).map(str::to_owned);
+    let tokens = csrf::PATHS.into_iter().filter(|_| settings.csrf);
+    let services = SERVICES.into_iter().chain(assets::paths()).chain(tokens).map(str::to_owned);
     let single = routes.paths().iter().cloned().chain(services);
     let single = single.filter(|path| !roots.iter().any(|root| is_below(path, root)));
     let mut paths: BTreeSet<_> = single.collect();
@@ -48,6 +49,15 @@ pub(super) fn own_paths(settings: &Settings, routes: &Routes) -> BTreeSet<String
         paths.extend([format!("{root}/"), format!("{root}/{{*rest}}"), root]);
     }
     paths
+}
+
+/// Returns the routes of the user and the resources. With `csrf`, their writes need a token.
+fn with_csrf(csrf: bool, routes: &Routes, resources: Router, shared: &Arc<Shared>) -> Router {
+    if !csrf {
+        return routes.before(resources, shared);
+    }
+    let check = middleware::from_fn_with_state(Arc::clone(shared), csrf::layer);
+    routes.before(csrf::before(resources), shared).layer(check)
 }
 
 /// Returns the whole app. A request passes, in this order: another path of Socket.IO, the check of
@@ -72,6 +82,7 @@ pub(super) fn assemble(
     };
     let files = Files::new(settings);
     let resources = files.map_or_else(router::resources, |it| it.serve(router::resources()));
+    let app = with_csrf(settings.csrf, routes, resources, shared);
     let metrics_sources = MetricsSources {
         limits: Arc::clone(limits),
         output: Arc::clone(output),
@@ -89,7 +100,7 @@ pub(super) fn assemble(
         ));
     let admission = Admission { sites: settings.sites.clone(), api_key: settings.api_key.clone() };
     let over_http = router::with_layers(services, shared)
-        .fallback_service(routes.before(resources, shared))
+        .fallback_service(app)
         .layer(middleware::from_fn_with_state(settings.body_limit, emulation::layer))
         .layer(middleware::from_fn_with_state(Arc::clone(parse_limits), values::check))
         .layer(middleware::from_fn_with_state(settings.body_limit, limit::check))

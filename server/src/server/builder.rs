@@ -1,5 +1,6 @@
 //! Configures a server.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -7,10 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::MethodRouter;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, Route};
 use backwire_engine::{self as engine, Engine, Tail, Window};
 use backwire_records::model::{Conventions, Model, ModelError, Undeclared};
 use futures_util::FutureExt;
+use tower::{Layer, Service};
 
 use super::Server;
 use super::handle::Handle;
@@ -230,6 +234,44 @@ impl Builder {
         self
     }
 
+    /// Adds a layer to all routes that have been added so far, as axum's `Router::layer` does. A
+    /// layer for one route is added to its handlers: `get(report).layer(…)`.
+    ///
+    /// Layers see each request of a socket as well, and may use the extractors of this crate, such
+    /// as [`Session`](crate::Session). They do not see the requests for resources, whose
+    /// [access](backwire_records::access) rules decide.
+    ///
+    /// ```
+    /// use axum::extract::Request;
+    /// use axum::middleware::{Next, from_fn};
+    /// use axum::response::Response;
+    /// use axum::routing::get;
+    /// use backwire::{Context, Error, Server};
+    ///
+    /// async fn signed_in(cx: Context, request: Request, next: Next) -> Result<Response, Error> {
+    ///     match cx.principal().await?.person {
+    ///         Some(_) => Ok(next.run(request).await),
+    ///         None => Err(Error::Unauthenticated),
+    ///     }
+    /// }
+    ///
+    /// let server = Server::builder()
+    ///     .route("/report", get(async || "only for people who have signed in"))
+    ///     .layer(from_fn(signed_in))
+    ///     .route("/welcome", get(async || "for everyone"));
+    /// ```
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request>>::Error: Into<Infallible> + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        self.routes = self.routes.layer(&layer);
+        self
+    }
+
     /// Sets a function that is called for each client that connects over a socket, before it can
     /// send a request. Events can be sent to the client as soon as the function has returned.
     ///
@@ -319,7 +361,7 @@ impl Builder {
     /// Lets the router of [`build`](Self::build) answer only the server's own paths: those of
     /// Socket.IO, of the scripts, of [`route`](Self::route) and of declared resources (each in its
     /// own spelling), and `/health`, `/metrics`, `/publish`, `/send`, `/revoke` and `/__getcookie`
-    /// with what is below `/health`. It serves neither undeclared resources nor files. Such a
+    /// with what is below `/health`, and `/csrfToken` if [`csrf`](Self::csrf) is set. It serves neither undeclared resources nor files. Such a
     /// router can be merged with one that has a fallback, if none of the paths is in both.
     pub fn without_fallback(mut self) -> Self {
         self.has_no_fallback = true;

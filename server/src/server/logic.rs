@@ -19,6 +19,7 @@ use crate::announcements::Announcer;
 use crate::answers::Answers;
 use crate::caller;
 use crate::cascade;
+use crate::csrf_tokens::CsrfTokens;
 use crate::delivery::delivery_queue::SendRequest;
 use crate::delivery::service::DeliveryService;
 use crate::destroyed_records::DestroyedRecords;
@@ -27,6 +28,7 @@ use crate::http::cookies::Cookies;
 use crate::http::uploads::UploadMemory;
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
+use crate::new_members::NewMembers;
 use crate::parse_claim::ParseLimits;
 use crate::push_backlog::PushBacklog;
 use crate::resume::SharedLogs;
@@ -139,6 +141,7 @@ impl Logic {
             sessions,
             cascades: Notify::new(),
             destroyed: DestroyedRecords::default(),
+            new_members: NewMembers::default(),
             limits,
             output_budget: output,
             shared_logs: SharedLogs::new(environment.clone(), &settings.limits),
@@ -228,5 +231,6 @@ async fn session_policy(
     };
     let has_origins = settings.origins.iter().any(|origin| !origin.is_any());
     let cookies = Cookies::new(environment.clone(), &secret, has_origins);
-    Ok(SessionPolicy::new(Arc::new(cookies), settings.session_age))
+    let csrf_tokens = settings.csrf.then(|| CsrfTokens::new(environment.clone(), &secret));
+    Ok(SessionPolicy::new(Arc::new(cookies), settings.session_age, csrf_tokens))
 }

@@ -97,6 +97,14 @@ macro_rules! for_each_setting {
                 options: [Value("session-age", "BACKWIRE_SESSION_AGE", "DURATION",
                     "How long an unused session is kept [default: 24h]")],
             }
+            /// Whether writes need a CSRF token of the caller's session, as in Sails.
+            csrf: bool = false => {
+                key: "csrf",
+                builder: "Sets" csrf(bool),
+                options: [Value("csrf", "BACKWIRE_CSRF", "BOOLEAN",
+                    "Whether writes need a CSRF token, which GET /csrfToken returns: true or false \
+                     [default: false]")],
+            }
             /// The changes that are kept per resource. A log may have a sixteenth more.
             log_count: u64 = Window::default().count => {
                 key: "log_count",

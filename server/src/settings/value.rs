@@ -83,6 +83,7 @@ macro_rules! setting_values {
 }
 
 setting_values! {
+    bool, parse: parse_text, read: Option::deserialize, show: Self::to_string;
     IpAddr, parse: parse_text, read: yaml::maybe_address, show: Self::to_string;
     u16, parse: port, read: yaml::maybe_port, show: Self::to_string;
     u64, parse: parse_text, read: Option::deserialize, show: Self::to_string;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::csrf_tokens::CsrfTokens;
 use crate::http::cookies::Cookies;
 
 /// The expiry of a used session is stored again after this part of its age: one of this many.
@@ -14,15 +15,26 @@ pub(crate) struct SessionPolicy {
     cookies: Arc<Cookies>,
     /// Milliseconds.
     age: u64,
+    /// The tokens that writes need, if they need any.
+    csrf_tokens: Option<CsrfTokens>,
 }
 
 impl SessionPolicy {
-    pub(crate) fn new(cookies: Arc<Cookies>, age: Duration) -> Self {
-        Self { cookies, age: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
+    pub(crate) fn new(
+        cookies: Arc<Cookies>,
+        age: Duration,
+        csrf_tokens: Option<CsrfTokens>,
+    ) -> Self {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        Self { cookies, age, csrf_tokens }
     }
 
     pub(crate) fn cookies(&self) -> &Arc<Cookies> {
         &self.cookies
+    }
+
+    pub(crate) fn csrf_tokens(&self) -> Option<&CsrfTokens> {
+        self.csrf_tokens.as_ref()
     }
 
     pub(crate) fn age(&self) -> Duration {

@@ -3,6 +3,7 @@
 mod changing;
 mod destroyed;
 mod events;
+mod new_members;
 mod pairs;
 mod reading;
 mod subscriptions;

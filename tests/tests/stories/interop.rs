@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use backwire::model::{Attribute, Model};
+use backwire::model::{Attribute, Conventions, Model};
 use backwire::settings::{Settings, Store};
 use backwire::sites::{EventNames, Site, Sites};
 use backwire_tests::{Browser, Server, paths};
@@ -72,6 +72,15 @@ async fn stock_clients_use_sessions() {
     let server = session::routes(backwire::Server::builder()).port(0).store(Store::Memory);
     let server = server.bind().await.expect("there is a free port");
     pass_at(&format!("http://{}", server.addr()), "sessions.test.mjs");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sails_io_js_writes_with_csrf_tokens() {
+    let server = backwire::Server::builder().port(0).store(Store::Memory);
+    let server = server.csrf(true).compat(Conventions::Sails).bind().await;
+    let server = server.expect("there is a free port");
+    pass_at(&format!("http://{}", server.addr()), "csrf.test.mjs");
     server.shutdown().await;
 }
 
