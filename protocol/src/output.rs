@@ -61,8 +61,8 @@ pub struct Frame<P> {
 pub struct Resumed {
     /// Whether the server had the missed changes of all rooms. The others are read again.
     pub recovered: bool,
-    /// The number of changes that have arrived. A change of the app itself counts, though the answer
-    /// to its write has it.
+    /// The number of changes that have arrived. A change of the app itself counts, though the
+    /// answer to its write has it.
     pub count: usize,
 }
 

@@ -23,7 +23,8 @@ pub(crate) struct Crash {
     #[arg(long, default_value_t = 1000, value_name = "N")]
     kills: u32,
 
-    /// Cut the power of a disk this often instead, and let disks fail: no answered write may be lost
+    /// Cut the power of a disk this often instead, and let disks fail: no answered write may be
+    /// lost
     #[arg(long, conflicts_with_all = ["engine", "kills"], value_name = "N")]
     power_cuts: Option<u64>,
 

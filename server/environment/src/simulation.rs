@@ -1,5 +1,5 @@
-//! A single-threaded executor with a virtual clock. A seed decides which task runs next, so all runs
-//! with one seed are the same.
+//! A single-threaded executor with a virtual clock. A seed decides which task runs next, so all
+//! runs with one seed are the same.
 //!
 //! Tasks belong to a [`Process`], which can be killed: then all its tasks are dropped.
 #![expect(clippy::disallowed_methods, reason = "the virtual clock begins at a real time")]

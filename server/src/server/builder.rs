@@ -361,8 +361,9 @@ impl Builder {
     /// Lets the router of [`build`](Self::build) answer only the server's own paths: those of
     /// Socket.IO, of the scripts, of [`route`](Self::route) and of declared resources (each in its
     /// own spelling), and `/health`, `/metrics`, `/publish`, `/send`, `/revoke` and `/__getcookie`
-    /// with what is below `/health`, and `/csrfToken` if [`csrf`](Self::csrf) is set. It serves neither undeclared resources nor files. Such a
-    /// router can be merged with one that has a fallback, if none of the paths is in both.
+    /// with what is below `/health`, and `/csrfToken` if [`csrf`](Self::csrf) is set. It serves
+    /// neither undeclared resources nor files. Such a router can be merged with one that has a
+    /// fallback, if none of the paths is in both.
     pub fn without_fallback(mut self) -> Self {
         self.has_no_fallback = true;
         self

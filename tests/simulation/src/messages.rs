@@ -76,8 +76,8 @@ impl Messages {
         page.expect("the page was loaded").push(number);
     }
 
-    /// Checks that each device in use has received each message of its person, each page at most once and
-    /// in order.
+    /// Checks that each device in use has received each message of its person, each page at most
+    /// once and in order.
     pub(crate) fn check(&self, history: &History) {
         let state = self.0.lock();
         for (name, Device { person, connected_after, is_in_use, pages }) in &state.devices {
