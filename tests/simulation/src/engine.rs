@@ -16,7 +16,7 @@ use backwire_records::write::Write;
 use parking_lot::Mutex as SyncMutex;
 use tokio::sync::Mutex;
 
-use crate::history::History;
+use backwire_checker::history::History;
 
 pub(crate) struct SimulatedEngine {
     memory: Memory,

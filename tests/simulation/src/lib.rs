@@ -5,27 +5,19 @@
 //! One seed decides everything, so a run can be repeated to the byte.
 //!
 //! Modules in reading order: `story` is what happens, as data; `run` performs a story and checks
-//! the end; `world` has the server and what all parts share; `network` carries packets; `browser`
-//! and `page` are the clients; `engine` is the disk. `history`, `writes`, `messages` and `people`
-//! are what everything is compared with, `view` is what a read must return, and `trace` what
-//! happened. `shrink` makes a story shorter, and `planted` has bugs that the checks must find.
+//! the end; `world` has the server and what all parts share; `network` carries packets; `engine` is
+//! the disk. The clients, and what everything is compared with, are those of `backwire-checker`.
+//! `trace` is what happened. `shrink` makes a story shorter, and `planted` has bugs that the checks
+//! must find.
 
-mod browser;
 mod engine;
-mod history;
-mod json;
-mod messages;
 mod network;
-mod page;
-mod people;
 pub mod planted;
 mod run;
 mod shrink;
 mod story;
 mod trace;
-mod view;
 mod world;
-mod writes;
 
 pub use run::Outcome;
 pub use shrink::{Shortened, shorten};

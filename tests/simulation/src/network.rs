@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use backwire::simulation::{Connection, SimulatedServer};
+use backwire_checker::world::{self, Incoming, LineFault};
 use backwire_environment::Environment;
 use http::Request;
 use tokio::sync::{Notify, mpsc};
@@ -18,12 +19,6 @@ use crate::trace::Trace;
 /// How often the server sends a ping, and how long it waits for the answer, in milliseconds.
 const PING_INTERVAL: u64 = 25_000;
 const PING_TIMEOUT: u64 = 20_000;
-
-/// What happens at a page's end of a connection.
-pub(crate) enum Incoming {
-    Packet(String),
-    Closed,
-}
 
 /// A connection, at the end of the page. It ends when this is dropped.
 pub(crate) struct Line {
@@ -75,13 +70,23 @@ impl Line {
         Self { shared, to_server }
     }
 
-    pub(crate) fn send(&self, packet: String) {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl world::Line for Line {
+    fn send(&self, packet: String) {
         // A page may send after the connection has ended.
         let _ = self.to_server.send(packet);
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    fn inject(&self, fault: LineFault) {
+        match fault {
+            LineFault::Cut => self.shared.cut(),
+            LineFault::Silence => self.shared.silence(),
+            LineFault::Stall(milliseconds) => self.shared.stall(milliseconds),
+        }
     }
 }
 

@@ -1,19 +1,18 @@
 //! Runs a story, and checks the promises while it runs and at its end.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backwire_checker::browser::{Command, Report, browse};
+use backwire_checker::lists::check_views;
+use backwire_checker::people::PEOPLE;
+use backwire_checker::world::{Checks, LineFault};
 use backwire_engine::Window;
 use backwire_environment::simulation::Executor;
-use backwire_records::change::Id;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::browser::{Command, Report, browse};
-use crate::history::History;
-use crate::story::{Act, PEOPLE, Step, Story};
-use crate::view::{Selection, View};
+use crate::story::{Act, Step, Story};
 use crate::world::{Limits, Network};
 
 /// How long the pages may take until they are up to date, after all faults have ended.
@@ -144,14 +143,16 @@ impl Stage {
         self.network.trace.log("story", "·", &format!("{act:?}"));
         match act {
             Act::Page(page, act) => tell(*page, Command::Act(act.clone())),
-            Act::Cut(page) => tell(*page, Command::Cut),
-            Act::Silence(page) => tell(*page, Command::Silence),
-            Act::Stall(page, milliseconds) => tell(*page, Command::Stall(*milliseconds)),
+            Act::Cut(page) => tell(*page, Command::Fault(LineFault::Cut)),
+            Act::Silence(page) => tell(*page, Command::Fault(LineFault::Silence)),
+            Act::Stall(page, milliseconds) => {
+                tell(*page, Command::Fault(LineFault::Stall(*milliseconds)))
+            }
             Act::Offline(page, is_offline) => {
                 for person in PEOPLE {
                     self.network.set_offline(&format!("page{page}-{person}"), *is_offline);
                 }
-                tell(*page, Command::Cut);
+                tell(*page, Command::Fault(LineFault::Cut));
             }
             Act::Crash => self.network.crash(),
             Act::Start => self.network.start().await,
@@ -205,7 +206,7 @@ impl Stage {
         for report in self.reports().await {
             check_views(&self.network, &report);
         }
-        let Network { writes, history, people, .. } = &*self.network;
+        let Checks { writes, history, people, .. } = &**self.network;
         writes.check(history, people);
         if self.keeps_order {
             writes.check_order(history);
@@ -222,41 +223,4 @@ impl Stage {
         }
         reports
     }
-}
-
-/// Checks that each list of a page shows what a read would return now.
-fn check_views(network: &Network, report: &Report) {
-    let person = network.people.current(&report.person);
-    let history: &History = &network.history;
-    for (target, shown, views) in &report.targets {
-        let mut expected = Vec::new();
-        for view in views {
-            let read = history.read(view, &person, history.head(view.kind));
-            for (id, _) in read {
-                if !expected.contains(&id) {
-                    expected.push(id);
-                }
-            }
-        }
-        let is_right = match &views[..] {
-            [one] if is_ordered(one) => *shown == expected,
-            _ => {
-                let set = |ids: &[Id]| ids.iter().cloned().collect::<BTreeSet<_>>();
-                shown.len() == expected.len() && set(shown) == set(&expected)
-            }
-        };
-        if !is_right {
-            let views: Vec<_> = views.iter().map(View::to_string).collect();
-            history.violated(format!(
-                "{}: target {target} shows {shown:?}, but {views:?} has {expected:?}",
-                report.name
-            ));
-        }
-    }
-}
-
-/// Whether the order of a list is that of the server.
-fn is_ordered(view: &View) -> bool {
-    let Selection::List { is_sorted, window, .. } = view.selection else { return false };
-    is_sorted || window.is_some()
 }

@@ -2,6 +2,7 @@
 //! site, and what has been promised to whom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use backwire::access::{Access, Grant, Rule};
 use backwire::model::Model;
 use backwire::simulation::{OtherServers, SimulatedServer, changes};
 use backwire::sites::Site;
+use backwire_checker::world::{Checks, Incoming, World};
 use backwire_engine::{Memory, Window};
-use backwire_environment::Environment;
 use backwire_environment::simulation::{Executor, Process};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,24 +23,16 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::SimulatedEngine;
-use crate::history::History;
-use crate::messages::Messages;
-use crate::network::{self, Incoming, Line};
-use crate::people::People;
+use crate::network::{self, Line};
 use crate::trace::Trace;
-use crate::writes::Writes;
 
 /// How long the back end waits before it repeats a request that was not answered.
 const BACK_END_RETRY: Duration = Duration::from_secs(1);
 
 /// The shared state of a run.
 pub(crate) struct Network {
-    pub(crate) environment: Environment,
+    checks: Checks,
     pub(crate) trace: Arc<Trace>,
-    pub(crate) history: Arc<History>,
-    pub(crate) people: People,
-    pub(crate) messages: Messages,
-    pub(crate) writes: Writes,
     executor: Executor,
     limits: Limits,
     running: Mutex<Option<Running>>,
@@ -69,38 +62,26 @@ struct Running {
     server: Arc<SimulatedServer>,
 }
 
-impl Network {
-    pub(crate) fn new(executor: &Executor, limits: Limits, is_traced: bool) -> Arc<Self> {
-        let environment = executor.process().environment();
-        let trace = Arc::new(Trace::new(environment.clone(), is_traced));
-        Arc::new(Self {
-            trace,
-            history: Arc::default(),
-            people: People::default(),
-            messages: Messages::default(),
-            writes: Writes::default(),
-            executor: executor.clone(),
-            limits,
-            running: Mutex::default(),
-            engine: Mutex::default(),
-            offline: Mutex::default(),
-            lines: Mutex::default(),
-            environment,
-        })
+impl Deref for Network {
+    type Target = Checks;
+
+    fn deref(&self) -> &Checks {
+        &self.checks
+    }
+}
+
+impl World for Network {
+    type Line = Line;
+
+    fn auth(&self, person: &str, device: &str) -> String {
+        format!(r#"{{"site":"app","token":"{person}","deviceId":"{device}"}}"#)
     }
 
-    /// Returns the time since the begin of the run, in milliseconds.
-    pub(crate) fn now(&self) -> u64 {
-        let passed = self.environment.now() - self.trace.begin();
-        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
+    fn log(&self, name: &str, direction: &str, what: &str) {
+        self.trace.log(name, direction, what);
     }
 
-    /// Opens a connection of a page.
-    pub(crate) fn open(
-        &self,
-        name: &str,
-        to_page: (u64, mpsc::UnboundedSender<(u64, Incoming)>),
-    ) -> Line {
+    fn open(&self, name: &str, to_page: (u64, mpsc::UnboundedSender<(u64, Incoming)>)) -> Line {
         let is_offline = self.offline.lock().contains(name);
         let running = self.running.lock();
         let server = running.as_ref().map(|running| Arc::clone(&running.server));
@@ -117,6 +98,23 @@ impl Network {
         let number = lines.last_key_value().map_or(0, |(number, _)| number + 1);
         lines.insert(number, Arc::downgrade(line.shared()));
         line
+    }
+}
+
+impl Network {
+    pub(crate) fn new(executor: &Executor, limits: Limits, is_traced: bool) -> Arc<Self> {
+        let environment = executor.process().environment();
+        let trace = Arc::new(Trace::new(environment.clone(), is_traced));
+        Arc::new(Self {
+            trace,
+            executor: executor.clone(),
+            limits,
+            running: Mutex::default(),
+            engine: Mutex::default(),
+            offline: Mutex::default(),
+            lines: Mutex::default(),
+            checks: Checks::new(environment),
+        })
     }
 
     pub(crate) fn set_offline(&self, name: &str, is_offline: bool) {

@@ -13,7 +13,7 @@ use crate::view::{Kind, Person, Record, View};
 
 /// The log of each resource, and what has been acknowledged.
 #[derive(Debug, Default)]
-pub(crate) struct History(Mutex<State>);
+pub struct History(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -29,7 +29,7 @@ struct State {
 
 impl History {
     /// Adds a change that the engine has committed.
-    pub(crate) fn committed(&self, change: &Arc<Change>) {
+    pub fn committed(&self, change: &Arc<Change>) {
         let Some(kind) = Kind::parse(change.resource.as_str()) else { return };
         let mut state = self.0.lock();
         let log = state.logs.entry(kind).or_default();
@@ -51,46 +51,46 @@ impl History {
     }
 
     /// Records that a promise was broken.
-    pub(crate) fn violated(&self, message: String) {
+    pub fn violated(&self, message: String) {
         self.0.lock().violations.push(message);
     }
 
     /// Returns the first promise that was broken.
-    pub(crate) fn violation(&self) -> Option<String> {
+    pub fn violation(&self) -> Option<String> {
         self.0.lock().violations.first().cloned()
     }
 
     /// Returns the newest offset that any client has been answered with so far. What begins now
     /// must not see an older state.
-    pub(crate) fn answered(&self, kind: Kind) -> u64 {
+    pub fn answered(&self, kind: Kind) -> u64 {
         self.0.lock().answered.get(&kind).copied().unwrap_or(0)
     }
 
     /// Records that a client has been answered with this offset.
-    pub(crate) fn answer(&self, kind: Kind, offset: u64) {
+    pub fn answer(&self, kind: Kind, offset: u64) {
         let mut state = self.0.lock();
         let answered = state.answered.entry(kind).or_default();
         *answered = offset.max(*answered);
     }
 
     /// Returns the offset of the last change.
-    pub(crate) fn head(&self, kind: Kind) -> u64 {
+    pub fn head(&self, kind: Kind) -> u64 {
         self.0.lock().logs.get(&kind).map_or(0, |log| log.len() as u64)
     }
 
     /// Returns all changes in the order in which they were committed.
-    pub(crate) fn changes(&self) -> Vec<Arc<Change>> {
+    pub fn changes(&self) -> Vec<Arc<Change>> {
         self.0.lock().all.clone()
     }
 
     /// Returns how many changes have the mark of this key.
-    pub(crate) fn commits(&self, key: &str) -> usize {
+    pub fn commits(&self, key: &str) -> usize {
         let (state, mark) = (self.0.lock(), mark(key));
         state.logs.values().flatten().filter(|change| change.mark == mark).count()
     }
 
     /// Returns the records of a resource at an offset.
-    pub(crate) fn records_at(&self, kind: Kind, offset: u64) -> BTreeMap<Id, Record> {
+    pub fn records_at(&self, kind: Kind, offset: u64) -> BTreeMap<Id, Record> {
         let state = self.0.lock();
         let mut records = BTreeMap::new();
         for change in state.logs.get(&kind).into_iter().flatten().take(offset as usize) {
@@ -105,7 +105,7 @@ impl History {
     }
 
     /// Returns a record at an offset.
-    pub(crate) fn record_at(&self, kind: Kind, id: &Id, offset: u64) -> Option<Arc<Record>> {
+    pub fn record_at(&self, kind: Kind, id: &Id, offset: u64) -> Option<Arc<Record>> {
         let state = self.0.lock();
         let log = state.logs.get(&kind)?;
         let until = log.iter().take(offset as usize).rev();
@@ -114,7 +114,7 @@ impl History {
     }
 
     /// Returns what a read at an offset must return.
-    pub(crate) fn read(&self, view: &View, person: &Person, offset: u64) -> Vec<(Id, Record)> {
+    pub fn read(&self, view: &View, person: &Person, offset: u64) -> Vec<(Id, Record)> {
         let records = self.records_at(view.kind, offset);
         let ids = view.evaluate(records.iter(), person);
         ids.into_iter().map(|id| (id.clone(), records[&id].clone())).collect()

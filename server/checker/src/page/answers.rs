@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Page, Pending, Purpose};
 use crate::json::Json;
 use crate::view::{Kind, Record, Selection, View};
+use crate::world::World;
 
 /// The answer to a read.
 struct Reading {
@@ -63,13 +64,13 @@ fn names_of(set: &Record) -> String {
     set.keys().map(String::as_str).collect::<Vec<_>>().join("\0")
 }
 
-impl Page {
+impl<W: World> Page<W> {
     pub(super) fn finish(&mut self, token: Token, result: Result<Reply<Json>, Failure>) {
         let Some(Pending { purpose, not_before, number }) = self.requests.remove(&token) else {
             return self.history.violated(format!("{}: {token:?} was answered twice", self.name));
         };
         let reply = result.unwrap_or_else(|failure| {
-            self.network.trace.log(&self.name, "failed", &format!("{failure:?}"));
+            self.network.log(&self.name, "failed", &format!("{failure:?}"));
             Reply { status: 0, body: None, headers: None }
         });
         match purpose {

@@ -6,12 +6,13 @@ use backwire_records::change::Id;
 
 use super::{Page, Purpose};
 use crate::view::{Kind, Selection, View};
+use crate::world::World;
 
 fn items(joined: &str) -> Vec<Id> {
     joined.split('\0').filter_map(Id::parse).collect()
 }
 
-impl Page {
+impl<W: World> Page<W> {
     pub(super) fn follow(&mut self) {
         while let Some(step) = self.queries.poll() {
             match step {

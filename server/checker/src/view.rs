@@ -6,11 +6,11 @@ use backwire_records::change::Id;
 use serde_json::{Map, Value};
 
 /// The attributes of a record.
-pub(crate) type Record = Map<String, Value>;
+pub type Record = Map<String, Value>;
 
 /// The resources of the simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Everyone may do everything.
     Todo,
     /// A person may read and write notes of their own; an editor, those of all.
@@ -19,47 +19,47 @@ pub(crate) enum Kind {
 
 /// The criteria of a read. Its url also identifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct View {
-    pub(crate) kind: Kind,
-    pub(crate) selection: Selection,
+pub struct View {
+    pub kind: Kind,
+    pub selection: Selection,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Selection {
+pub enum Selection {
     One(Id),
     List { done: Option<bool>, is_sorted: bool, window: Option<(usize, usize)> },
 }
 
 /// The identity of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Person {
-    pub(crate) name: String,
-    pub(crate) is_editor: bool,
+pub struct Person {
+    pub name: String,
+    pub is_editor: bool,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 2] = [Self::Todo, Self::Note];
+    pub const ALL: [Self; 2] = [Self::Todo, Self::Note];
 
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Todo => "todo",
             Self::Note => "note",
         }
     }
 
-    pub(crate) fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// Returns the kind that a room is of.
-    pub(crate) fn of_room(room: &str) -> Option<Self> {
+    pub fn of_room(room: &str) -> Option<Self> {
         Self::parse(room.split(['/', '?']).next()?)
     }
 }
 
 impl Person {
     /// Whether the rules of the resource let this person read a record.
-    pub(crate) fn may_read(&self, kind: Kind, record: &Record) -> bool {
+    pub fn may_read(&self, kind: Kind, record: &Record) -> bool {
         kind == Kind::Todo
             || self.is_editor
             || record.get("owner") == Some(&self.name.as_str().into())
@@ -67,7 +67,7 @@ impl Person {
 }
 
 impl View {
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.to_string()
     }
 
@@ -83,7 +83,7 @@ impl View {
     }
 
     /// Returns the ids that this read of these records has for a person, in order.
-    pub(crate) fn evaluate<'r>(
+    pub fn evaluate<'r>(
         &self,
         records: impl Iterator<Item = (&'r Id, &'r Record)>,
         person: &Person,

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::{Page, Purpose};
 use crate::json::Json;
 use crate::view::{Kind, Record};
+use crate::world::World;
 
 /// What a browser keeps of a page.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Storage {
-    pub(crate) person: String,
+pub struct Storage {
+    pub person: String,
     /// The unanswered writes, in the order in which the page made them.
     writes: BTreeMap<u64, KeptWrite>,
 }
@@ -30,7 +31,7 @@ pub(super) struct KeptWrite {
 
 /// A kind of write, and the attributes that it sets.
 #[derive(Debug, Clone)]
-pub(crate) enum WriteKind {
+pub enum WriteKind {
     Create { done: bool, rank: u8 },
     Update { done: Option<bool>, rank: Option<u8>, is_patch: bool },
     Destroy,
@@ -38,7 +39,7 @@ pub(crate) enum WriteKind {
 
 /// Which record a request concerns.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Pick {
+pub enum Pick {
     /// One that the page knows.
     Known(usize),
     /// Any one, which the page may not know of.
@@ -46,7 +47,7 @@ pub(crate) enum Pick {
 }
 
 impl Storage {
-    pub(crate) fn of(person: &str) -> Self {
+    pub fn of(person: &str) -> Self {
         Self { person: person.to_owned(), ..Self::default() }
     }
 
@@ -59,14 +60,14 @@ impl Storage {
     }
 
     /// Forgets all writes, because another person has signed in. Returns their keys.
-    pub(crate) fn clear(&mut self) -> Vec<String> {
+    pub fn clear(&mut self) -> Vec<String> {
         std::mem::take(&mut self.writes).into_values().map(|write| write.key).collect()
     }
 }
 
-impl Page {
+impl<W: World> Page<W> {
     /// Makes a write. `pick` decides which of the known records it concerns.
-    pub(crate) fn write(&mut self, kind: Kind, write: &WriteKind, pick: Pick) {
+    pub fn write(&mut self, kind: Kind, write: &WriteKind, pick: Pick) {
         let number = self.network.writes.next();
         let mut body = Record::new();
         // Each write makes a version of its record that no other write makes.

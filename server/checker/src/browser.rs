@@ -7,50 +7,48 @@ use std::time::Duration;
 use backwire_records::change::Id;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::network::Incoming;
+use crate::act::PageAct;
 use crate::page::{Page, Storage, Target};
-use crate::story::{PEOPLE, PageAct};
+use crate::people::name_of;
 use crate::view::{Selection, View};
-use crate::world::Network;
+use crate::world::{Incoming, LineFault, World};
 
 /// What the runner tells a page.
-pub(crate) enum Command {
+pub enum Command {
     Act(PageAct),
-    Cut,
-    Silence,
-    Stall(u64),
+    Fault(LineFault),
     /// The page reports whether it waits for anything. It reads again what it could not read.
     Report(oneshot::Sender<Report>),
 }
 
 /// What a page shows.
-pub(crate) struct Report {
-    pub(crate) name: String,
-    pub(crate) person: String,
-    pub(crate) is_quiet: bool,
-    pub(crate) targets: Vec<(u32, Vec<Id>, Vec<View>)>,
+pub struct Report {
+    pub name: String,
+    pub person: String,
+    pub is_quiet: bool,
+    pub targets: Vec<(u32, Vec<Id>, Vec<View>)>,
 }
 
 type Arrivals = mpsc::UnboundedReceiver<(u64, Incoming)>;
 
 /// A browser tab, whose page can be loaded again.
-struct Tab {
-    network: Arc<Network>,
+struct Tab<W: World> {
+    network: Arc<W>,
     name: String,
-    page: Page,
+    page: Page<W>,
     arrivals: Arrivals,
     /// What the app reads when it is loaded.
     reads: BTreeMap<u32, Vec<View>>,
 }
 
 /// Runs a tab until the commands end.
-pub(crate) async fn browse(
-    network: Arc<Network>,
+pub async fn browse<W: World>(
+    network: Arc<W>,
     name: String,
     person: usize,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    let storage = Storage::of(PEOPLE[person]);
+    let storage = Storage::of(&name_of(person));
     let mut tab = Tab::load(&network, name, storage, BTreeMap::new());
     loop {
         let deadline = tab.page.deadline();
@@ -73,9 +71,9 @@ pub(crate) async fn browse(
     }
 }
 
-impl Tab {
+impl<W: World> Tab<W> {
     fn load(
-        network: &Arc<Network>,
+        network: &Arc<W>,
         name: String,
         storage: Storage,
         reads: BTreeMap<u32, Vec<View>>,
@@ -98,7 +96,7 @@ impl Tab {
         if let Some(person) = person {
             network.messages.signed_out(&format!("{name}-{}", storage.person));
             network.writes.given_up(&storage.clear());
-            PEOPLE[person].clone_into(&mut storage.person);
+            storage.person = name_of(person);
         }
         network.environment.sleep(Duration::from_millis(after)).await;
         Self::load(&network, name, storage, reads)
@@ -143,9 +141,7 @@ impl Tab {
                 return self.reload(milliseconds, None).await;
             }
             Command::Act(PageAct::SignIn(person)) => return self.reload(1, Some(person)).await,
-            Command::Cut => self.with_line(|line| line.cut()),
-            Command::Silence => self.with_line(|line| line.silence()),
-            Command::Stall(milliseconds) => self.with_line(|line| line.stall(milliseconds)),
+            Command::Fault(fault) => self.page.fault(fault),
             Command::Report(sender) => {
                 self.page.retry();
                 // The runner may have stopped waiting.
@@ -153,12 +149,6 @@ impl Tab {
             }
         }
         self
-    }
-
-    fn with_line(&self, act: impl FnOnce(&crate::network::Shared)) {
-        if let Some(line) = self.page.line() {
-            act(line.shared());
-        }
     }
 
     fn report(&self) -> Report {

@@ -12,7 +12,7 @@ use crate::people::People;
 use crate::view::{Kind, Record};
 
 #[derive(Debug, Default)]
-pub(crate) struct Writes(Mutex<State>);
+pub struct Writes(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -53,25 +53,25 @@ enum Outcome {
 
 impl Writes {
     /// Returns a number that no other request has. Later requests have larger numbers.
-    pub(crate) fn next(&self) -> u64 {
+    pub fn next(&self) -> u64 {
         let mut state = self.0.lock();
         state.last += 1;
         state.last
     }
 
     /// Records that a tab makes a write.
-    pub(crate) fn made(&self, tab: &str, person: &str, number: u64, key: &str) {
+    pub fn made(&self, tab: &str, person: &str, number: u64, key: &str) {
         let (key, person, tab) = (key.to_owned(), person.to_owned(), tab.to_owned());
         let mark = mark(&key);
         let write = Write { key, person, tab, number, outcome: Outcome::Waits };
         self.0.lock().writes.insert(mark, write);
     }
 
-    pub(crate) fn answered(&self, key: &str, status: u16) {
+    pub fn answered(&self, key: &str, status: u16) {
         self.set_outcome(key, Outcome::Answered(status));
     }
 
-    pub(crate) fn given_up(&self, keys: &[String]) {
+    pub fn given_up(&self, keys: &[String]) {
         keys.iter().for_each(|key| self.set_outcome(key, Outcome::GivenUp));
     }
 
@@ -82,13 +82,13 @@ impl Writes {
     }
 
     /// Records the answer to a read that was made under a number.
-    pub(crate) fn read(&self, tab: &str, number: u64, kind: Kind, offset: u64) {
+    pub fn read(&self, tab: &str, number: u64, kind: Kind, offset: u64) {
         self.0.lock().reads.push(Read { tab: tab.to_owned(), number, kind, offset });
     }
 
     /// Checks that each acknowledged write is in the log once, each refused one is not, and none is
     /// in it twice; and that nobody has written what they may not.
-    pub(crate) fn check(&self, history: &History, people: &People) {
+    pub fn check(&self, history: &History, people: &People) {
         let state = self.0.lock();
         for Write { key, outcome, .. } in state.writes.values() {
             let commits = history.commits(key);
@@ -116,7 +116,7 @@ impl Writes {
     /// Checks that the writes of each tab are in the log in the order in which it made them, and
     /// that its reads have all writes that it made before. A server that refuses writes for a while
     /// may change that.
-    pub(crate) fn check_order(&self, history: &History) {
+    pub fn check_order(&self, history: &History) {
         let state = self.0.lock();
         let mut last: BTreeMap<&str, &Write> = BTreeMap::new();
         for change in history.changes() {

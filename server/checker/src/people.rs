@@ -6,27 +6,35 @@ use parking_lot::Mutex;
 
 use crate::view::Person;
 
+/// The people of a run. The others are as many as there are pages.
+pub const PEOPLE: [&str; 3] = ["ann", "bob", "eve"];
+
+/// Returns the name of a person by number.
+pub fn name_of(person: usize) -> String {
+    PEOPLE.get(person).map_or_else(|| format!("person{person}"), |name| (*name).to_owned())
+}
+
 /// The roles of each person: when they changed, in milliseconds, and whether the person has been an
 /// editor since then.
 #[derive(Debug, Default)]
-pub(crate) struct People(Mutex<BTreeMap<String, Vec<(u64, bool)>>>);
+pub struct People(Mutex<BTreeMap<String, Vec<(u64, bool)>>>);
 
 impl People {
-    pub(crate) fn set_editor(&self, name: &str, is_editor: bool, now: u64) {
+    pub fn set_editor(&self, name: &str, is_editor: bool, now: u64) {
         self.0.lock().entry(name.to_owned()).or_default().push((now, is_editor));
     }
 
-    pub(crate) fn is_editor(&self, name: &str) -> bool {
+    pub fn is_editor(&self, name: &str) -> bool {
         self.0.lock().get(name).and_then(|changes| changes.last()).is_some_and(|(_, it)| *it)
     }
 
     /// Returns the identity of a person now.
-    pub(crate) fn current(&self, name: &str) -> Person {
+    pub fn current(&self, name: &str) -> Person {
         Person { name: name.to_owned(), is_editor: self.is_editor(name) }
     }
 
     /// Returns the identities that a person has had since a time.
-    pub(crate) fn since(&self, name: &str, time: u64) -> Vec<Person> {
+    pub fn since(&self, name: &str, time: u64) -> Vec<Person> {
         let people = self.0.lock();
         let changes = people.get(name).map_or(&[][..], Vec::as_slice);
         let later = changes.partition_point(|(at, _)| *at < time);

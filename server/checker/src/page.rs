@@ -21,20 +21,19 @@ use tokio::sync::mpsc;
 
 use crate::history::History;
 use crate::json::Json;
-use crate::network::{Incoming, Line};
 use crate::view::{Kind, Person, Record, View};
-use crate::world::Network;
+use crate::world::{Incoming, Line, LineFault, World};
 use records::Records;
 
-pub(crate) use writes::{Pick, Storage, WriteKind};
+pub use writes::{Pick, Storage, WriteKind};
 
 /// A collection or a model.
 #[derive(Debug, Default)]
-pub(crate) struct Target {
+pub struct Target {
     /// The ids that it shows, in order.
-    pub(crate) shown: Vec<Id>,
+    pub shown: Vec<Id>,
     /// The queries that it consists of, in the order of their first reads.
-    pub(crate) queries: Vec<(u32, View)>,
+    pub queries: Vec<(u32, View)>,
 }
 
 /// The purpose of a request in flight.
@@ -57,27 +56,27 @@ struct Pending {
 }
 
 /// A page, from its load to its unload.
-pub(crate) struct Page {
+pub struct Page<W: World> {
     /// The device: the tab and its person.
-    pub(crate) name: String,
+    pub name: String,
     tab: String,
-    pub(crate) person: String,
+    pub person: String,
     environment: Environment,
-    network: Arc<Network>,
+    network: Arc<W>,
     history: Arc<History>,
     client: Client<Json>,
     queries: Queries,
-    pub(crate) targets: BTreeMap<u32, Target>,
+    pub targets: BTreeMap<u32, Target>,
     /// The query that each request to read again stands for.
     views: BTreeMap<u32, View>,
     records: Records,
     requests: BTreeMap<Token, Pending>,
     /// The position of the page in each room.
     places: BTreeMap<String, u64>,
-    pub(crate) storage: Storage,
+    pub storage: Storage,
     /// The id of the last message for the person that this page has handled.
     last_message: u64,
-    line: Option<Line>,
+    line: Option<W::Line>,
     /// The number of the open connection.
     lines: u64,
     /// When the open connection was opened, by the clock of the world.
@@ -89,10 +88,10 @@ pub(crate) struct Page {
     begin: std::time::Instant,
 }
 
-impl Page {
+impl<W: World> Page<W> {
     /// Loads a page. It restores the writes of former pages and connects.
-    pub(crate) fn load(
-        network: &Arc<Network>,
+    pub fn load(
+        network: &Arc<W>,
         tab: &str,
         storage: Storage,
         to_self: mpsc::UnboundedSender<(u64, Incoming)>,
@@ -101,7 +100,7 @@ impl Page {
         let person = storage.person.clone();
         let name = format!("{tab}-{person}");
         network.messages.loaded(&name, &person);
-        let auth = format!(r#"{{"site":"app","token":"{person}","deviceId":"{name}"}}"#);
+        let auth = network.auth(&person, &name);
         let session = format!("{name}-{:x}", environment.random_u64());
         let seed = environment.random_u64();
         let mut page = Self {
@@ -141,18 +140,18 @@ impl Page {
     }
 
     /// Returns when [`tick`](Self::tick) has to be called.
-    pub(crate) fn deadline(&self) -> Option<std::time::Instant> {
+    pub fn deadline(&self) -> Option<std::time::Instant> {
         let deadline = self.client.deadline()?;
         Some(self.environment.now() + self.instant().until(deadline))
     }
 
-    pub(crate) fn tick(&mut self) {
+    pub fn tick(&mut self) {
         self.client.tick(self.instant());
         self.carry_out();
     }
 
     /// Handles what has arrived on a connection. Former connections are forgotten.
-    pub(crate) fn arrived(&mut self, line: u64, incoming: Incoming) {
+    pub fn arrived(&mut self, line: u64, incoming: Incoming) {
         if self.line.is_none() || line != self.lines {
             return;
         }
@@ -175,30 +174,32 @@ impl Page {
         }
     }
 
-    pub(crate) fn wake(&mut self) {
+    pub fn wake(&mut self) {
         self.client.wake(self.instant());
         self.carry_out();
     }
 
-    pub(crate) fn park(&mut self) {
+    pub fn park(&mut self) {
         self.client.park(self.instant());
         self.carry_out();
     }
 
-    /// Returns the connection, for a fault.
-    pub(crate) fn line(&self) -> Option<&Line> {
-        self.line.as_ref()
+    /// Injects a fault into the connection, if there is one.
+    pub fn fault(&self, fault: LineFault) {
+        if let Some(line) = &self.line {
+            line.inject(fault);
+        }
     }
 
     /// Whether nothing is in flight and the connection is up.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         self.requests.is_empty()
             && !self.has_failed_queries
             && self.client.status().state == Connection::Online
     }
 
     /// Reads a view into a target. Without `replaces`, the records are added to those that it has.
-    pub(crate) fn read(&mut self, target: u32, view: View, replaces: bool) {
+    pub fn read(&mut self, target: u32, view: View, replaces: bool) {
         let entry = self.targets.entry(target).or_default();
         let same = entry.queries.iter().find(|(_, other)| *other == view);
         let query = same.map_or_else(
@@ -215,7 +216,7 @@ impl Page {
     }
 
     /// Returns the id of one of the known records of a resource, or of any record that exists.
-    pub(crate) fn pick(&self, kind: Kind, pick: Pick) -> Option<Id> {
+    pub fn pick(&self, kind: Kind, pick: Pick) -> Option<Id> {
         let (ids, pick) = match pick {
             Pick::Known(pick) => (self.records.ids(kind), pick),
             Pick::Guessed(pick) => {
@@ -227,7 +228,7 @@ impl Page {
     }
 
     /// Ends the live queries of a target.
-    pub(crate) fn stop(&mut self, target: u32) {
+    pub fn stop(&mut self, target: u32) {
         let is_reading = self
             .requests
             .values()
@@ -239,7 +240,7 @@ impl Page {
     }
 
     /// Reads failed queries again, as the shim does after a while.
-    pub(crate) fn retry(&mut self) {
+    pub fn retry(&mut self) {
         if std::mem::take(&mut self.has_failed_queries) {
             self.queries.retry();
             self.follow();
@@ -305,7 +306,7 @@ impl Page {
                 | Output::Unauthorized
                 | Output::Authenticate => {}
                 Output::Refused(message) => {
-                    self.network.trace.log(&self.name, "refused", &message);
+                    self.network.log(&self.name, "refused", &message);
                 }
             }
             self.follow();

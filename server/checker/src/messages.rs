@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::history::History;
 
 #[derive(Debug, Default)]
-pub(crate) struct Messages(Mutex<State>);
+pub struct Messages(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -31,7 +31,7 @@ struct Device {
 
 impl Messages {
     /// Begins a message to a person, and returns its number.
-    pub(crate) fn send(&self, person: &str) -> u64 {
+    pub fn send(&self, person: &str) -> u64 {
         let mut state = self.0.lock();
         state.last += 1;
         let number = state.last;
@@ -40,7 +40,7 @@ impl Messages {
     }
 
     /// Begins a page of a device.
-    pub(crate) fn loaded(&self, device: &str, person: &str) {
+    pub fn loaded(&self, device: &str, person: &str) {
         let mut state = self.0.lock();
         let device = state.devices.entry(device.to_owned()).or_insert_with(|| Device {
             person: person.to_owned(),
@@ -53,7 +53,7 @@ impl Messages {
     }
 
     /// Records that the person of a device has signed out.
-    pub(crate) fn signed_out(&self, device: &str) {
+    pub fn signed_out(&self, device: &str) {
         let mut state = self.0.lock();
         if let Some(device) = state.devices.get_mut(device) {
             device.is_in_use = false;
@@ -61,7 +61,7 @@ impl Messages {
     }
 
     /// Records that a device has been connected. It is to get all messages that begin from now on.
-    pub(crate) fn connected(&self, device: &str) {
+    pub fn connected(&self, device: &str) {
         let mut state = self.0.lock();
         let last = state.last;
         if let Some(device) = state.devices.get_mut(device) {
@@ -70,7 +70,7 @@ impl Messages {
     }
 
     /// Records a message that a page has handled. `None` means that messages were lost.
-    pub(crate) fn received(&self, device: &str, number: Option<u64>) {
+    pub fn received(&self, device: &str, number: Option<u64>) {
         let mut state = self.0.lock();
         let page = state.devices.get_mut(device).and_then(|device| device.pages.last_mut());
         page.expect("the page was loaded").push(number);
@@ -78,7 +78,7 @@ impl Messages {
 
     /// Checks that each device in use has received each message of its person, each page at most
     /// once and in order.
-    pub(crate) fn check(&self, history: &History) {
+    pub fn check(&self, history: &History) {
         let state = self.0.lock();
         for (name, Device { person, connected_after, is_in_use, pages }) in &state.devices {
             for page in pages {

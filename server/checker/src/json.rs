@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A JSON value. Clones share it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Json(pub(crate) Arc<Value>);
+pub struct Json(pub Arc<Value>);
 
 impl From<Value> for Json {
     fn from(value: Value) -> Self {

@@ -1,0 +1,47 @@
+//! Checks what the lists of pages show.
+
+use std::collections::BTreeSet;
+
+use backwire_records::change::Id;
+
+use crate::browser::Report;
+use crate::history::History;
+use crate::view::{Selection, View};
+use crate::world::Checks;
+
+/// Checks that each list of a page shows what a read would return now.
+pub fn check_views(checks: &Checks, report: &Report) {
+    let person = checks.people.current(&report.person);
+    let history: &History = &checks.history;
+    for (target, shown, views) in &report.targets {
+        let mut expected = Vec::new();
+        for view in views {
+            let read = history.read(view, &person, history.head(view.kind));
+            for (id, _) in read {
+                if !expected.contains(&id) {
+                    expected.push(id);
+                }
+            }
+        }
+        let is_right = match &views[..] {
+            [one] if is_ordered(one) => *shown == expected,
+            _ => {
+                let set = |ids: &[Id]| ids.iter().cloned().collect::<BTreeSet<_>>();
+                shown.len() == expected.len() && set(shown) == set(&expected)
+            }
+        };
+        if !is_right {
+            let views: Vec<_> = views.iter().map(View::to_string).collect();
+            history.violated(format!(
+                "{}: target {target} shows {shown:?}, but {views:?} has {expected:?}",
+                report.name
+            ));
+        }
+    }
+}
+
+/// Whether the order of a list is that of the server.
+fn is_ordered(view: &View) -> bool {
+    let Selection::List { is_sorted, window, .. } = view.selection else { return false };
+    is_sorted || window.is_some()
+}

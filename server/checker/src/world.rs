@@ -1,0 +1,90 @@
+//! What surrounds the pages of a run: the environment, the connections, and what everything is
+//! compared with.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Instant;
+
+use backwire_environment::Environment;
+use tokio::sync::mpsc;
+
+use crate::history::History;
+use crate::messages::Messages;
+use crate::people::People;
+use crate::writes::Writes;
+
+/// What the pages of a run are compared with, and their environment.
+pub struct Checks {
+    pub environment: Environment,
+    pub history: Arc<History>,
+    pub people: People,
+    pub messages: Messages,
+    pub writes: Writes,
+    begin: Instant,
+}
+
+/// What pages need of the run that they are in.
+pub trait World: Deref<Target = Checks> + Send + Sync + 'static {
+    /// A connection, at the end of the page. It ends when this is dropped.
+    type Line: Line;
+
+    /// Returns the auth of a person's device, as JSON.
+    fn auth(&self, person: &str, device: &str) -> String;
+
+    /// Opens a connection of a page. What happens to it is sent to the page, under this number.
+    fn open(
+        &self,
+        name: &str,
+        to_page: (u64, mpsc::UnboundedSender<(u64, Incoming)>),
+    ) -> Self::Line;
+
+    /// Adds a line to the trace of the run, if it has one.
+    fn log(&self, name: &str, direction: &str, what: &str);
+}
+
+/// A connection, at the end of the page. It ends when this is dropped.
+pub trait Line: Send {
+    /// Sends a packet of Engine.IO. A page may send after the connection has ended.
+    fn send(&self, packet: String);
+
+    /// Injects a fault.
+    fn inject(&self, fault: LineFault);
+}
+
+/// What happens at a page's end of a connection.
+#[derive(Debug)]
+pub enum Incoming {
+    Packet(String),
+    Closed,
+}
+
+/// A fault of a connection.
+#[derive(Debug, Clone, Copy)]
+pub enum LineFault {
+    /// It ends.
+    Cut,
+    /// Nothing arrives any more, and nobody notices.
+    Silence,
+    /// The page reads nothing for this many milliseconds.
+    Stall(u64),
+}
+
+impl Checks {
+    /// Begins a run.
+    pub fn new(environment: Environment) -> Self {
+        Self {
+            history: Arc::default(),
+            people: People::default(),
+            messages: Messages::default(),
+            writes: Writes::default(),
+            begin: environment.now(),
+            environment,
+        }
+    }
+
+    /// Returns the time since the begin of the run, in milliseconds.
+    pub fn now(&self) -> u64 {
+        let passed = self.environment.now() - self.begin;
+        u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)
+    }
+}
