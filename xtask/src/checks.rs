@@ -131,6 +131,12 @@ pub(crate) const STEPS: [Step; 15] = [
         run: server,
     },
     Step {
+        name: "chaos",
+        about: "100 clients find no broken promise while connections fail and the server is killed",
+        requirements: &[build::RUNTIME, build::SERVER],
+        run: chaos,
+    },
+    Step {
         name: "package",
         about: "the npm package works in projects with Vite, esbuild and require.js",
         requirements: &[build::RUNTIME, build::SERVER, BROWSER],
@@ -245,6 +251,14 @@ fn serve(workspace: &Workspace) -> Result<Server> {
     serve.args(["serve", "--port", "0", "--engine", "memory"]).env("NO_COLOR", "1");
     Server::start(&mut serve, File::create(&log)?)
         .with_context(|| format!("{} says why", log.display()))
+}
+
+/// The seed is another one each time: the command prints it.
+fn chaos(workspace: &Workspace) -> Result<Outcome> {
+    server(workspace)?;
+    let mut chaos = program(workspace, workspace.server(Profile::Release));
+    run(chaos.args(["chaos", "--clients", "100", "--seconds", "60"]))?;
+    Ok(1.into())
 }
 
 fn end_to_end(workspace: &Workspace) -> Result<Outcome> {

@@ -9,6 +9,7 @@ use backwire_records::change::{Change, Id};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::observations::{Observations, Seen};
 use crate::view::{Kind, Person, Record, View};
 
 /// The log of each resource, and what has been acknowledged.
@@ -17,47 +18,130 @@ pub struct History(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    logs: BTreeMap<Kind, Vec<Arc<Change>>>,
+    logs: BTreeMap<Kind, Log>,
+    /// What clients have seen, while the logs are not known.
+    observations: Option<Observations>,
     /// The changes of all resources, in order.
     all: Vec<Arc<Change>>,
     /// Each write sets another stamp.
     stamps: BTreeSet<u64>,
     /// The newest offset of each resource that any client has been answered with.
     answered: BTreeMap<Kind, u64>,
-    violations: Vec<String>,
+    violations: Vec<Violation>,
+}
+
+/// The log of a resource.
+#[derive(Debug, Default)]
+struct Log {
+    /// The offset before its first change.
+    base: u64,
+    changes: Vec<Arc<Change>>,
+    /// The records at some offset, from which those at a later one are made.
+    snapshot: Snapshot,
+}
+
+#[derive(Debug, Default)]
+struct Snapshot {
+    changes: usize,
+    records: BTreeMap<Id, Record>,
+}
+
+/// A promise that was broken, and the record that it was about.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    pub message: String,
+    pub record: Option<(Kind, Id)>,
+}
+
+impl Log {
+    fn head(&self) -> u64 {
+        self.base + self.changes.len() as u64
+    }
+
+    /// Returns the changes up to an offset.
+    fn until(&self, offset: u64) -> &[Arc<Change>] {
+        let count = usize::try_from(offset.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        &self.changes[..count.min(self.changes.len())]
+    }
+
+    /// Returns the records at an offset.
+    fn at(&mut self, offset: u64) -> &BTreeMap<Id, Record> {
+        let count = self.until(offset).len();
+        if self.snapshot.changes > count {
+            self.snapshot = Snapshot::default();
+        }
+        let records = &mut self.snapshot.records;
+        for change in &self.changes[self.snapshot.changes..count] {
+            match &change.after {
+                _ if change.published => None,
+                Some(after) => records.insert(change.id.clone(), Record::clone(after)),
+                None => records.remove(&change.id),
+            };
+        }
+        self.snapshot.changes = count;
+        records
+    }
 }
 
 impl History {
+    /// Creates a history whose logs become known at the end of the run, by
+    /// [`complete`](Self::complete). Until then it keeps what clients have seen.
+    pub fn without_logs() -> Self {
+        let state = State { observations: Some(Observations::default()), ..State::default() };
+        Self(Mutex::new(state))
+    }
+
+    /// Sets the offset at which the log of a resource begins.
+    pub fn begin(&self, kind: Kind, base: u64) {
+        self.0.lock().logs.entry(kind).or_default().base = base;
+    }
+
+    /// Checks everything that clients have seen against the logs. Returns how much that was.
+    pub fn complete(&self) -> Option<Observations> {
+        let observations = self.0.lock().observations.take()?;
+        observations.check(self);
+        Some(observations)
+    }
+
     /// Adds a change that the engine has committed.
     pub fn committed(&self, change: &Arc<Change>) {
         let Some(kind) = Kind::parse(change.resource.as_str()) else { return };
         let mut state = self.0.lock();
         let log = state.logs.entry(kind).or_default();
-        let expected = log.len() as u64 + 1;
-        log.push(Arc::clone(change));
+        let expected = log.head() + 1;
+        log.changes.push(Arc::clone(change));
         state.all.push(Arc::clone(change));
         let stamp = change.set.get("stamp").and_then(Value::as_u64);
         if let Some(stamp) = stamp.filter(|stamp| !state.stamps.insert(*stamp)) {
-            state.violations.push(format!("the write with the stamp {stamp} was done twice"));
+            let message = format!("the write with the stamp {stamp} was done twice");
+            state.violations.push(Violation::of(message, kind, &change.id));
         }
         let offset = change.position.offset;
         if offset != expected {
-            state.violations.push(format!(
-                "{} has a change at offset {offset} after {}",
-                kind.name(),
-                expected - 1
-            ));
+            let (name, before) = (kind.name(), expected - 1);
+            let message = format!("{name} has a change at offset {offset} after {before}");
+            state.violations.push(Violation::of(message, kind, &change.id));
         }
     }
 
     /// Records that a promise was broken.
     pub fn violated(&self, message: String) {
-        self.0.lock().violations.push(message);
+        self.0.lock().violations.push(Violation { message, record: None });
+    }
+
+    /// Records that a promise about a record was broken.
+    pub fn violated_for(&self, kind: Kind, id: &Id, message: String) {
+        self.0.lock().violations.push(Violation::of(message, kind, id));
     }
 
     /// Returns the first promise that was broken.
     pub fn violation(&self) -> Option<String> {
-        self.0.lock().violations.first().cloned()
+        self.0.lock().violations.first().map(|violation| violation.message.clone())
+    }
+
+    /// Returns the promises that were broken.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.0.lock().violations.clone()
     }
 
     /// Returns the newest offset that any client has been answered with so far. What begins now
@@ -75,7 +159,7 @@ impl History {
 
     /// Returns the offset of the last change.
     pub fn head(&self, kind: Kind) -> u64 {
-        self.0.lock().logs.get(&kind).map_or(0, |log| log.len() as u64)
+        self.0.lock().logs.get(&kind).map_or(0, Log::head)
     }
 
     /// Returns all changes in the order in which they were committed.
@@ -86,37 +170,89 @@ impl History {
     /// Returns how many changes have the mark of this key.
     pub fn commits(&self, key: &str) -> usize {
         let (state, mark) = (self.0.lock(), mark(key));
-        state.logs.values().flatten().filter(|change| change.mark == mark).count()
+        state.all.iter().filter(|change| change.mark == mark).count()
     }
 
     /// Returns the records of a resource at an offset.
     pub fn records_at(&self, kind: Kind, offset: u64) -> BTreeMap<Id, Record> {
-        let state = self.0.lock();
-        let mut records = BTreeMap::new();
-        for change in state.logs.get(&kind).into_iter().flatten().take(offset as usize) {
-            let is_record = !change.published;
-            match change.after.as_deref().filter(|_| is_record) {
-                Some(after) => records.insert(change.id.clone(), after.clone()),
-                None if is_record => records.remove(&change.id),
-                None => None,
-            };
-        }
-        records
+        self.0.lock().logs.entry(kind).or_default().at(offset).clone()
     }
 
     /// Returns a record at an offset.
     pub fn record_at(&self, kind: Kind, id: &Id, offset: u64) -> Option<Arc<Record>> {
-        let state = self.0.lock();
-        let log = state.logs.get(&kind)?;
-        let until = log.iter().take(offset as usize).rev();
-        let of_record = |change: &&Arc<Change>| change.id == *id && !change.published;
-        until.clone().find(of_record)?.after.clone()
+        let mut state = self.0.lock();
+        let log = state.logs.entry(kind).or_default();
+        log.at(offset).get(id).cloned().map(Arc::new)
     }
 
     /// Returns what a read at an offset must return.
     pub fn read(&self, view: &View, person: &Person, offset: u64) -> Vec<(Id, Record)> {
-        let records = self.records_at(view.kind, offset);
+        let mut state = self.0.lock();
+        let records = state.logs.entry(view.kind).or_default().at(offset);
         let ids = view.evaluate(records.iter(), person);
         ids.into_iter().map(|id| (id.clone(), records[&id].clone())).collect()
+    }
+
+    /// Checks that a read has returned what the log has at its offset, to one of the identities
+    /// that the reader may have had.
+    pub fn check_read(
+        &self,
+        who: &str,
+        view: &View,
+        offset: u64,
+        people: &[Person],
+        read: &[(Id, Record)],
+    ) {
+        if let Some(observations) = &mut self.0.lock().observations {
+            return observations.add_read(who, view, offset, people, read);
+        }
+        if !people.iter().any(|person| self.read(view, person, offset) == read) {
+            let ids: Vec<_> = read.iter().map(|(id, _)| id.to_string()).collect();
+            let message = format!("{who}: {view} at {offset} was answered with {ids:?}");
+            let expected = people.first().map(|person| self.read(view, person, offset));
+            let differs = |(at, item): &(usize, &(Id, Record))| {
+                expected.as_ref().and_then(|expected| expected.get(*at)) != Some(*item)
+            };
+            match read.iter().enumerate().find(differs) {
+                Some((_, (id, _))) => self.violated_for(view.kind, id, message),
+                None => self.violated(message),
+            }
+        }
+    }
+
+    /// Checks that a page shows a record as it was at an offset.
+    pub fn check_shown(
+        &self,
+        who: &str,
+        time: u64,
+        kind: Kind,
+        id: &Id,
+        offset: u64,
+        record: &Record,
+    ) {
+        let mut state = self.0.lock();
+        if let Some(observations) = &mut state.observations {
+            let seen = Seen { who: who.to_owned(), time };
+            if let Some(message) = observations.add_shown(seen, kind, id, offset, record) {
+                state.violations.push(Violation::of(message, kind, id));
+            }
+            return;
+        }
+        drop(state);
+        let truth = self.record_at(kind, id, offset);
+        if truth.as_deref() != Some(record) {
+            let shown = Value::Object(record.clone());
+            let truth = truth.map(|it| Value::Object(Record::clone(&it)));
+            let (name, truth) = (kind.name(), truth.unwrap_or_default());
+            let message =
+                format!("{who}: {name}/{id} at {offset} is shown as {shown} and was {truth}");
+            self.violated_for(kind, id, message);
+        }
+    }
+}
+
+impl Violation {
+    fn of(message: String, kind: Kind, id: &Id) -> Self {
+        Self { message, record: Some((kind, id.clone())) }
     }
 }

@@ -6,8 +6,8 @@
 //!
 //! Modules in reading order: `world` is what surrounds the pages; `act` is what they do, as data;
 //! `browser` and `page` are the clients; `history`, `writes`, `messages` and `people` are what
-//! everything is compared with; `view` is what a read must return, and `lists` checks what lists
-//! show.
+//! everything is compared with, and `observations` what waits for that; `recorder` reads the log as
+//! clients do; `view` is what a read must return, and `lists` checks what lists show.
 //!
 //! [`World`]: world::World
 #![allow(missing_docs, reason = "only the simulation and the command use this crate")]
@@ -18,8 +18,10 @@ pub mod history;
 mod json;
 pub mod lists;
 pub mod messages;
+pub mod observations;
 pub mod page;
 pub mod people;
+pub mod recorder;
 pub mod view;
 pub mod world;
 pub mod writes;

@@ -11,8 +11,14 @@ use crate::world::Checks;
 
 /// Checks that each list of a page shows what a read would return now.
 pub fn check_views(checks: &Checks, report: &Report) {
+    wrong_lists(checks, report).into_iter().for_each(|message| checks.history.violated(message));
+}
+
+/// Returns a message for each list of a page that does not show what a read would return now.
+pub fn wrong_lists(checks: &Checks, report: &Report) -> Vec<String> {
     let person = checks.people.current(&report.person);
     let history: &History = &checks.history;
+    let mut wrong = Vec::new();
     for (target, shown, views) in &report.targets {
         let mut expected = Vec::new();
         for view in views {
@@ -32,12 +38,13 @@ pub fn check_views(checks: &Checks, report: &Report) {
         };
         if !is_right {
             let views: Vec<_> = views.iter().map(View::to_string).collect();
-            history.violated(format!(
+            wrong.push(format!(
                 "{}: target {target} shows {shown:?}, but {views:?} has {expected:?}",
                 report.name
             ));
         }
     }
+    wrong
 }
 
 /// Whether the order of a list is that of the server.

@@ -79,11 +79,22 @@ impl Messages {
     /// Checks that each device in use has received each message of its person, each page at most
     /// once and in order.
     pub fn check(&self, history: &History) {
+        self.violations().into_iter().for_each(|message| history.violated(message));
+    }
+
+    /// Returns how many messages were sent.
+    pub fn count(&self) -> u64 {
+        self.0.lock().last
+    }
+
+    /// Returns the devices and messages for which that is not true now.
+    pub fn violations(&self) -> Vec<String> {
+        let mut violations = Vec::new();
         let state = self.0.lock();
         for (name, Device { person, connected_after, is_in_use, pages }) in &state.devices {
             for page in pages {
                 if !page.is_sorted_by(|one, next| one < next) || page.contains(&None) {
-                    history.violated(format!("{name} ({person}) received the messages {page:?}"));
+                    violations.push(format!("{name} ({person}) received the messages {page:?}"));
                 }
             }
             let expected = state.sent.get(person).into_iter().flatten();
@@ -92,10 +103,11 @@ impl Messages {
                 .filter(|number| !pages.iter().any(|page| page.contains(&Some(**number))))
                 .collect();
             if *is_in_use && !missing.is_empty() {
-                history.violated(format!(
+                violations.push(format!(
                     "{name} ({person}) has not received the messages {missing:?}, only {pages:?}"
                 ));
             }
         }
+        violations
     }
 }

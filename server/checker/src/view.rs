@@ -1,6 +1,7 @@
 //! What a collection or a model of a page reads, and what it must show then.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use backwire_records::change::Id;
 use serde_json::{Map, Value};
@@ -37,12 +38,20 @@ pub struct Person {
     pub is_editor: bool,
 }
 
+/// Another name of the resource `todo`.
+static TODO_NAME: OnceLock<String> = OnceLock::new();
+
+/// Gives the resource `todo` another name, for the rest of the process.
+pub fn rename_todo(name: String) {
+    TODO_NAME.get_or_init(|| name);
+}
+
 impl Kind {
     pub const ALL: [Self; 2] = [Self::Todo, Self::Note];
 
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Todo => "todo",
+            Self::Todo => TODO_NAME.get().map_or("todo", String::as_str),
             Self::Note => "note",
         }
     }

@@ -38,8 +38,23 @@ pub trait World: Deref<Target = Checks> + Send + Sync + 'static {
         to_page: (u64, mpsc::UnboundedSender<(u64, Incoming)>),
     ) -> Self::Line;
 
+    /// Opens a connection on which there are no faults.
+    fn open_directly(
+        &self,
+        name: &str,
+        to_page: (u64, mpsc::UnboundedSender<(u64, Incoming)>),
+    ) -> Self::Line {
+        self.open(name, to_page)
+    }
+
     /// Adds a line to the trace of the run, if it has one.
     fn log(&self, name: &str, direction: &str, what: &str);
+
+    /// Notes that a page has made the write with this number.
+    fn written(&self, _number: u64) {}
+
+    /// Notes that a push has brought the write with this number to a page.
+    fn received(&self, _number: u64) {}
 }
 
 /// A connection, at the end of the page. It ends when this is dropped.
@@ -80,6 +95,11 @@ impl Checks {
             begin: environment.now(),
             environment,
         }
+    }
+
+    /// Begins a run whose logs become known at its end.
+    pub fn without_logs(environment: Environment) -> Self {
+        Self { history: Arc::new(History::without_logs()), ..Self::new(environment) }
     }
 
     /// Returns the time since the begin of the run, in milliseconds.

@@ -75,6 +75,16 @@ impl Writes {
         keys.iter().for_each(|key| self.set_outcome(key, Outcome::GivenUp));
     }
 
+    /// Returns how many writes were made.
+    pub fn count(&self) -> usize {
+        self.0.lock().writes.len()
+    }
+
+    /// Returns the key of the write whose key has a mark.
+    pub fn key(&self, mark: u64) -> Option<String> {
+        self.0.lock().writes.get(&mark).map(|write| write.key.clone())
+    }
+
     fn set_outcome(&self, key: &str, outcome: Outcome) {
         if let Some(write) = self.0.lock().writes.get_mut(&mark(key)) {
             write.outcome = outcome;
@@ -104,7 +114,11 @@ impl Writes {
         }
         for change in history.changes() {
             let Some(write) = state.writes.get(&change.mark) else {
-                history.violated(format!("a change has the unknown mark {}", change.mark));
+                let message = format!("a change has the unknown mark {}", change.mark);
+                match Kind::parse(change.resource.as_str()) {
+                    Some(kind) => history.violated_for(kind, &change.id, message),
+                    None => history.violated(message),
+                }
                 continue;
             };
             if !may_write(people, &write.person, &change) {

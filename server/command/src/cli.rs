@@ -5,8 +5,10 @@
 //! - `settings`: the options for settings, and the files;
 //! - `setting_options`: those options that are derived from the definition of the settings;
 //! - `send`: `backwire send`;
-//! - `migrate`: `backwire migrate`.
+//! - `migrate`: `backwire migrate`;
+//! - `chaos`: `backwire chaos`.
 
+mod chaos;
 mod migrate;
 mod send;
 mod setting_options;
@@ -48,6 +50,9 @@ enum Operation {
     Migrate(migrate::Migrate),
     /// Sends a message to people's browsers, or many from the standard input
     Send(send::Send),
+    /// Tests a server with clients that check its promises, while connections are cut and the
+    /// server is killed
+    Chaos(chaos::Chaos),
 }
 
 /// `backwire serve`
@@ -79,6 +84,7 @@ impl Command {
             Operation::Serve(serve) => serve.run().await,
             Operation::Send(send) => send.run().await,
             Operation::Migrate(migrate) => migrate.run().await,
+            Operation::Chaos(chaos) => chaos.run().await,
             Operation::Check(args) => write!(io::stdout(), "{}", args.settings()?),
             Operation::Backup(copy) => copy.back_up(),
             Operation::Restore(copy) => copy.restore(),

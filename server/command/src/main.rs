@@ -1,5 +1,6 @@
 //! The command `backwire`.
 
+mod chaos;
 mod cli;
 mod descriptors;
 

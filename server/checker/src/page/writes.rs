@@ -89,6 +89,7 @@ impl<W: World> Page<W> {
         let Some(id) = id.map_or(Some(None), |id| id.map(Some)) else { return };
         let key = format!("{}-{number}", self.name);
         self.network.writes.made(&self.tab, &self.person, number, &key);
+        self.network.written(number);
         let not_before = self.history.answered(kind);
         let body = Value::Object(body);
         self.storage.writes.insert(number, KeptWrite { verb, kind, id, body, key, not_before });

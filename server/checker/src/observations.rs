@@ -1,0 +1,148 @@
+//! What clients have seen while the log is not known: it is compared with the log at the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use backwire_records::change::Id;
+use serde_json::Value;
+
+use crate::history::History;
+use crate::view::{Kind, Person, Record, View};
+
+/// How often a state of a record is remembered with who has seen it.
+const MAX_SEEN: usize = 32;
+
+/// What clients have seen, in all.
+#[derive(Debug, Default)]
+pub struct Observations {
+    reads: Vec<Read>,
+    shown: BTreeMap<(Kind, Id, u64), Shown>,
+    /// Each version of a record once, by its stamp.
+    versions: BTreeMap<(Kind, Id, Option<u64>), Arc<Record>>,
+    /// How many states of records were shown, in all clients together.
+    shown_count: u64,
+}
+
+/// A client, and a time in milliseconds since the begin of the run.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub who: String,
+    pub time: u64,
+}
+
+/// The answer to a read.
+#[derive(Debug)]
+struct Read {
+    who: String,
+    view: View,
+    offset: u64,
+    people: Vec<Person>,
+    records: Vec<(Id, Arc<Record>)>,
+}
+
+/// A state of a record that clients have shown.
+#[derive(Debug)]
+struct Shown {
+    record: Arc<Record>,
+    count: u64,
+    seen: Vec<Seen>,
+}
+
+impl Observations {
+    /// Returns how many reads were answered.
+    pub fn reads(&self) -> usize {
+        self.reads.len()
+    }
+
+    /// Returns how many states of records were shown, in all clients together.
+    pub fn shown(&self) -> u64 {
+        self.shown_count
+    }
+
+    /// Returns the shown states of a record: the offset, the state, how many clients have shown
+    /// it, and some of them.
+    pub fn of_record(
+        &self,
+        kind: Kind,
+        id: &Id,
+    ) -> impl Iterator<Item = (u64, &Record, u64, &[Seen])> {
+        let range = (kind, id.clone(), 0)..=(kind, id.clone(), u64::MAX);
+        let shown = self.shown.range(range);
+        shown.map(|((_, _, offset), it)| (*offset, &*it.record, it.count, &*it.seen))
+    }
+
+    pub(crate) fn add_read(
+        &mut self,
+        who: &str,
+        view: &View,
+        offset: u64,
+        people: &[Person],
+        read: &[(Id, Record)],
+    ) {
+        let version =
+            |(id, record): &(Id, Record)| (id.clone(), self.version(view.kind, id, record));
+        let records = read.iter().map(version).collect();
+        let (who, people) = (who.to_owned(), people.to_vec());
+        self.reads.push(Read { who, view: view.clone(), offset, people, records });
+    }
+
+    /// Adds a shown state. Returns a message if another client has seen another state at the same
+    /// offset.
+    pub(crate) fn add_shown(
+        &mut self,
+        seen: Seen,
+        kind: Kind,
+        id: &Id,
+        offset: u64,
+        record: &Record,
+    ) -> Option<String> {
+        self.shown_count += 1;
+        let version = self.version(kind, id, record);
+        let shown = self.shown.entry((kind, id.clone(), offset)).or_insert_with(|| Shown {
+            record: Arc::clone(&version),
+            count: 0,
+            seen: Vec::new(),
+        });
+        shown.count += 1;
+        let differs = *shown.record != *record;
+        let message = differs.then(|| {
+            let other = shown.seen.first().map_or("another client", |seen| &seen.who);
+            format!(
+                "{}: {}/{id} at {offset} is shown as {}, and {other} has shown it as {}",
+                seen.who,
+                kind.name(),
+                Value::Object(record.clone()),
+                Value::Object(Record::clone(&shown.record)),
+            )
+        });
+        if shown.seen.len() < MAX_SEEN {
+            shown.seen.push(seen);
+        }
+        message
+    }
+
+    /// Returns the record, shared with others that are equal.
+    fn version(&mut self, kind: Kind, id: &Id, record: &Record) -> Arc<Record> {
+        let stamp = record.get("stamp").and_then(Value::as_u64);
+        let known = self.versions.entry((kind, id.clone(), stamp));
+        let known = known.or_insert_with(|| Arc::new(record.clone()));
+        if **known == *record { Arc::clone(known) } else { Arc::new(record.clone()) }
+    }
+
+    /// Checks everything against the logs, in the order of the offsets.
+    pub(crate) fn check(&self, history: &History) {
+        let mut reads: Vec<_> = self.reads.iter().collect();
+        reads.sort_by_key(|read| (read.view.kind, read.offset));
+        for Read { who, view, offset, people, records } in reads {
+            let records: Vec<_> =
+                records.iter().map(|(id, record)| (id.clone(), Record::clone(record))).collect();
+            history.check_read(who, view, *offset, people, &records);
+        }
+        let mut shown: Vec<_> = self.shown.iter().collect();
+        shown.sort_by_key(|((kind, _, offset), _)| (*kind, *offset));
+        for ((kind, id, offset), Shown { record, seen, .. }) in shown {
+            let Some(Seen { who, time }) = seen.first() else { continue };
+            history.check_shown(who, *time, *kind, id, *offset, record);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What goes wrong, and when.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::deployment::Deployment;
+use super::own_server::OwnServer;
+use super::proxy::Link;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Fault {
+    /// Connections end
+    Cut,
+    /// Nothing arrives over connections that stay open (half-open connections)
+    Freeze,
+    /// Connections get a latency of up to a second
+    Delay,
+    /// Connections end in the middle of a packet
+    Truncate,
+    /// The server is killed with SIGKILL and started again
+    Kill,
+    /// The server is paused with SIGSTOP for some seconds
+    Stop,
+}
+
+impl Fault {
+    /// Those of a run, if nothing else is said.
+    pub(super) const DEFAULT: [Self; 6] =
+        [Self::Cut, Self::Freeze, Self::Delay, Self::Truncate, Self::Kill, Self::Stop];
+
+    /// Whether only a server that the run has started can have it.
+    pub(super) const fn is_of_server(self) -> bool {
+        matches!(self, Self::Kill | Self::Stop)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cut => "cut",
+            Self::Freeze => "freeze",
+            Self::Delay => "delay",
+            Self::Truncate => "truncate",
+            Self::Kill => "kill",
+            Self::Stop => "stop",
+        })
+    }
+}
+
+/// Injects faults until the run stops, and then heals them all. Returns the server, which runs.
+pub(super) async fn inject(
+    deployment: Arc<Deployment>,
+    mut server: Option<OwnServer>,
+    faults: Vec<Fault>,
+    clients: usize,
+    mut random: StdRng,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<Option<OwnServer>> {
+    // Each connection has a fault about every five seconds.
+    let pause = 5_000 / u64::try_from(clients).unwrap_or(1).max(1);
+    let (links, servers): (Vec<_>, Vec<_>) =
+        faults.iter().copied().partition(|it| !it.is_of_server());
+    let mut next_of_server = random.random_range(300..1500);
+    let mut elapsed = 0;
+    loop {
+        let time = random.random_range(0..=2 * pause).max(1);
+        elapsed += time;
+        tokio::select! {
+            () = sleep(Duration::from_millis(time)) => {}
+            _ = stop.wait_for(|is_over| *is_over) => break,
+        }
+        if let Some(fault) = links.choose(&mut random)
+            && let Some(link) = deployment.proxy.links().choose(&mut random)
+        {
+            deployment.meter.fault(*fault);
+            break_link(*fault, link, &mut random);
+        }
+        if let (Some(server), Some(fault)) = (&mut server, servers.choose(&mut random))
+            && elapsed >= next_of_server
+        {
+            deployment.meter.fault(*fault);
+            next_of_server = elapsed + random.random_range(2_000..8_000);
+            let outage = Duration::from_millis(random.random_range(50..2_000));
+            break_server(*fault, server, &deployment, outage).await?;
+        }
+    }
+    for link in deployment.proxy.links() {
+        link.set_delay(0);
+        link.freeze(false);
+    }
+    Ok(server)
+}
+
+fn break_link(fault: Fault, link: &Arc<Link>, random: &mut StdRng) {
+    match fault {
+        Fault::Cut => link.cut(),
+        Fault::Truncate => link.truncate_after(random.random_range(1..4096)),
+        Fault::Delay => link.set_delay(random.random_range(1..1_000)),
+        Fault::Freeze => {
+            let time = Duration::from_millis(random.random_range(100..60_000));
+            let ends_in_cut = random.random_bool(0.5);
+            let link = Arc::clone(link);
+            link.freeze(true);
+            tokio::spawn(async move {
+                sleep(time).await;
+                if ends_in_cut {
+                    link.cut();
+                } else {
+                    link.freeze(false);
+                }
+            });
+        }
+        Fault::Kill | Fault::Stop => {}
+    }
+}
+
+async fn break_server(
+    fault: Fault,
+    server: &mut OwnServer,
+    deployment: &Deployment,
+    outage: Duration,
+) -> io::Result<()> {
+    if fault == Fault::Stop {
+        server.pause(true);
+        sleep(outage).await;
+        server.pause(false);
+        return Ok(());
+    }
+    server.kill();
+    sleep(outage).await;
+    // It starts within milliseconds, so the other tasks can wait.
+    let address = tokio::task::block_in_place(|| server.start())?;
+    deployment.proxy.set_target(address);
+    Ok(())
+}

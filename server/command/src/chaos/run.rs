@@ -1,0 +1,321 @@
+//! A run, from its begin to its verdict.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backwire_checker::browser::{Command, Report, browse};
+use backwire_checker::lists::wrong_lists;
+use backwire_checker::recorder::Recorder;
+use backwire_checker::view::{Kind, rename_todo};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::Plan;
+use super::back_end::{self, SITE};
+use super::deployment::Deployment;
+use super::faults::{Fault, inject};
+use super::load::act;
+use super::meter::{Second, percentile};
+use super::own_server::OwnServer;
+use super::proxy::Proxy;
+use super::report;
+use super::verdict::Verdict;
+
+/// How long the server may take for a request of the run itself.
+const REQUEST: Duration = Duration::from_secs(60);
+
+/// How long the clients may take until nothing is in flight, after all faults have ended. They
+/// notice after 45 s that a connection is silent.
+const RECOVERY: Duration = Duration::from_secs(180);
+
+/// How long after that lists may be out of date.
+const LAST_PUSHES: Duration = Duration::from_secs(90);
+
+/// How often the log is read, so that it does not have to be kept for long.
+const RECORD_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How often the state of the clients is looked at.
+const POLL: Duration = Duration::from_millis(250);
+
+type Pages = Vec<mpsc::UnboundedSender<Command>>;
+
+/// Runs a plan, and prints the verdict. Returns whether all promises were kept.
+pub async fn run(plan: &Plan) -> io::Result<bool> {
+    let run = format!("chaos-{:012x}", rand::random::<u64>() >> 16);
+    let stage = Stage::set(plan, &run).await?;
+    let (verdict, server) = stage.perform(plan).await?;
+    write!(io::stdout(), "{verdict}")?;
+    if let (false, Some(mut server)) = (verdict.is_good(), server) {
+        let folder = server.keep_folder().display();
+        writeln!(io::stdout(), "the database and the log of the server are in {folder}")?;
+    }
+    if let Some(file) = &plan.report {
+        std::fs::write(file, report::page(&verdict))?;
+        writeln!(io::stdout(), "report: {}", file.display())?;
+    }
+    Ok(verdict.is_good())
+}
+
+struct Stage {
+    deployment: Arc<Deployment>,
+    server: Option<OwnServer>,
+    key: String,
+    /// Reads the log all the time.
+    recorder: Recorder<Deployment>,
+    /// Reads the log at the end, from the first position.
+    late_recorder: Recorder<Deployment>,
+}
+
+impl Stage {
+    /// Starts the server, if it is not that of the user, and reads the resource.
+    async fn set(plan: &Plan, run: &str) -> io::Result<Self> {
+        let key = format!("{:032x}", rand::random::<u128>());
+        let (server, target, socket_url) = match &plan.url {
+            Some(url) => {
+                let host = url.host_str().unwrap_or_default();
+                let port = url.port_or_known_default().unwrap_or_default();
+                let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+                (None, format!("{host}:{port}"), format!("{scheme}://{host}:{port}"))
+            }
+            None => {
+                let sites = back_end::serve(&key).await?;
+                let mut server = OwnServer::new(run, plan.engine.as_deref(), &sites)?;
+                let address = server.start()?;
+                (Some(server), address.clone(), format!("ws://{address}"))
+            }
+        };
+        let socket_url = format!("{socket_url}/socket.io/?EIO=4&transport=websocket");
+        let proxy = Proxy::to(target).await?;
+        let site = server.as_ref().map(|_| SITE.to_owned());
+        let deployment = Deployment::new(run, proxy, socket_url, site);
+        rename_todo(plan.resource.clone().unwrap_or_else(|| run.to_owned()));
+        let begin = |name: &str| {
+            let (name, deployment) = (format!("{run}-{name}"), Arc::clone(&deployment));
+            async move {
+                let person = "recorder";
+                let recorder = Recorder::begin(&deployment, &name, person, Kind::Todo, REQUEST);
+                recorder.await.map_err(io::Error::other)
+            }
+        };
+        let mut late_recorder = begin("late-recorder").await?;
+        late_recorder.touch(REQUEST).await.map_err(io::Error::other)?;
+        let recorder = begin("recorder").await?;
+        deployment.history.begin(Kind::Todo, recorder.base());
+        Ok(Self { deployment, server, key, recorder, late_recorder })
+    }
+
+    async fn perform(mut self, plan: &Plan) -> io::Result<(Verdict, Option<OwnServer>)> {
+        let mut random = StdRng::seed_from_u64(plan.seed);
+        let mut fork = || StdRng::seed_from_u64(random.random());
+        let (stop_sender, stop) = watch::channel(false);
+        let engine = self.server.as_ref().map(|server| server.engine().to_owned());
+        let faults: Vec<Fault> = plan.faults.clone();
+        let (deployment, server) = (Arc::clone(&self.deployment), self.server.take());
+        let has_site = server.is_some();
+        let inject = inject(deployment, server, faults, plan.clients, fork(), stop.clone());
+        let inject = tokio::spawn(inject);
+        let back_end = has_site.then(|| {
+            let (deployment, key) = (Arc::clone(&self.deployment), self.key.clone());
+            let people = plan.clients.div_ceil(3);
+            let send = back_end::send_messages(deployment, key, people, fork(), stop.clone());
+            tokio::spawn(send)
+        });
+        let mut pages = Pages::new();
+        for client in 0..plan.clients {
+            let (commands, received) = mpsc::unbounded_channel();
+            let name = format!("{}-{client}", self.deployment.name);
+            let person = client % plan.clients.div_ceil(3);
+            tokio::spawn(browse(Arc::clone(&self.deployment), name, person, received));
+            tokio::spawn(act(commands.clone(), plan.clients, fork(), stop.clone()));
+            pages.push(commands);
+        }
+        let record = tokio::spawn(record(self.recorder, stop.clone()));
+        let inject = wait(&self.deployment, plan, inject).await;
+        stop_sender.send_replace(true);
+        let server = inject.await.map_err(io::Error::other)??;
+        if let Some(back_end) = back_end {
+            back_end.await.map_err(io::Error::other)?;
+        }
+        self.recorder = record.await.map_err(io::Error::other)?;
+        let mut verdict = Verdict::of(plan, engine, Arc::clone(&self.deployment));
+        self.check(&pages, &mut verdict, has_site).await;
+        if !has_site {
+            let destroyed = self.late_recorder.clean_up(REQUEST).await;
+            verdict.cleaned_up(destroyed);
+        }
+        verdict.end();
+        Ok((verdict, server))
+    }
+
+    /// Waits until the clients are up to date, and checks everything.
+    async fn check(&mut self, pages: &Pages, verdict: &mut Verdict, has_site: bool) {
+        let deployment = Arc::clone(&self.deployment);
+        progress_note("the faults are over: waiting until all clients are up to date");
+        let begin = Instant::now();
+        loop {
+            let reports = reports(pages).await;
+            let waiting: Vec<_> = reports.iter().filter(|it| !it.is_quiet).collect();
+            if waiting.is_empty() && reports.len() == pages.len() {
+                break;
+            }
+            if begin.elapsed() > RECOVERY {
+                let names: Vec<_> = waiting.iter().map(|report| &*report.name).collect();
+                let message = format!("clients wait for answers for ever: {}", names.join(", "));
+                deployment.history.violated(message);
+                break;
+            }
+            sleep(POLL).await;
+        }
+        if let Err(message) = self.recorder.catch_up(REQUEST).await {
+            verdict.not_checked(message);
+        }
+        let Some(changes) = self.recorder.changes() else {
+            return verdict.not_checked(
+                "the server no longer has all changes of the run in its log, so what clients have \
+                 seen cannot be compared with it: raise log_count"
+                    .to_owned(),
+            );
+        };
+        changes.iter().for_each(|change| deployment.history.committed(change));
+        verdict.observed(deployment.history.complete());
+        check_lists(pages, &deployment, verdict).await;
+        deployment.writes.check(&deployment.history, &deployment.people);
+        if has_site {
+            deployment.writes.check_order(&deployment.history);
+        }
+        self.check_late_log(verdict).await;
+    }
+
+    /// Checks that a resume from the first position returns the log that was followed.
+    async fn check_late_log(&mut self, verdict: &mut Verdict) {
+        if let Err(message) = self.late_recorder.catch_up(REQUEST).await {
+            return self.deployment.history.violated(message);
+        }
+        match (self.recorder.changes(), self.late_recorder.changes()) {
+            (Some(followed), Some(late)) => {
+                let pairs = followed.iter().zip(late);
+                let differ = pairs.clone().find(|(one, other)| one != other);
+                if let Some((followed, late)) = differ {
+                    let message = format!(
+                        "a resume from the first position returns {late:?}, and a client that \
+                         follows the log got {followed:?}"
+                    );
+                    self.deployment.history.violated_for(Kind::Todo, &late.id, message);
+                } else if followed.len() != late.len() {
+                    let (followed, late) = (followed.len(), late.len());
+                    self.deployment.history.violated(format!(
+                        "a resume from the first position returns {late} changes, and a client \
+                         that follows the log got {followed}"
+                    ));
+                }
+                verdict.resumed(late.len());
+            }
+            _ => verdict.not_checked(
+                "a resume from the first position: the log no longer reaches back that far, or \
+                 the answer would be too large"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// Waits until all lists and messages are right, and otherwise records what is wrong.
+async fn check_lists(pages: &Pages, deployment: &Deployment, verdict: &mut Verdict) {
+    let begin = Instant::now();
+    loop {
+        let reports = reports(pages).await;
+        let wrong = reports.iter().flat_map(|report| wrong_lists(deployment, report));
+        let wrong: Vec<_> = wrong.chain(deployment.messages.violations()).collect();
+        if wrong.is_empty() || begin.elapsed() > LAST_PUSHES {
+            verdict.listed(reports.iter().map(|report| report.targets.len()).sum());
+            wrong.into_iter().for_each(|message| deployment.history.violated(message));
+            return;
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Reads the log until the run stops.
+async fn record(
+    mut recorder: Recorder<Deployment>,
+    mut stop: watch::Receiver<bool>,
+) -> Recorder<Deployment> {
+    loop {
+        tokio::select! {
+            () = sleep(RECORD_INTERVAL) => {}
+            _ = stop.wait_for(|is_over| *is_over) => return recorder,
+        }
+        if let Err(error) = recorder.catch_up(REQUEST).await {
+            tracing::debug!("{error}");
+        }
+    }
+}
+
+async fn reports(pages: &Pages) -> Vec<Report> {
+    let mut waiting = Vec::new();
+    for commands in pages {
+        let (sender, report) = oneshot::channel();
+        // A page ends with the run.
+        let _ = commands.send(Command::Report(sender));
+        waiting.push(report);
+    }
+    let mut reports = Vec::new();
+    for report in waiting {
+        reports.extend(report.await);
+    }
+    reports
+}
+
+/// Waits for the end of the run, and shows its progress. An interrupt ends it earlier, and so does
+/// a server that does not start again.
+async fn wait<T>(deployment: &Deployment, plan: &Plan, inject: JoinHandle<T>) -> JoinHandle<T> {
+    let is_terminal = io::stderr().is_terminal();
+    let interval = Duration::from_millis(if is_terminal { 250 } else { 5_000 });
+    let end = Instant::now() + Duration::from_secs(plan.seconds);
+    while Instant::now() < end && !inject.is_finished() {
+        let pause = interval.min(end.saturating_duration_since(Instant::now()));
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = tokio::signal::ctrl_c() => break,
+        }
+        let line = progress(deployment, plan);
+        // Nobody may read it.
+        let _ = if is_terminal {
+            write!(io::stderr(), "\r\x1b[2K{line}")
+        } else {
+            writeln!(io::stderr(), "{line}")
+        };
+    }
+    if is_terminal {
+        let _ = writeln!(io::stderr());
+    }
+    inject
+}
+
+fn progress(deployment: &Deployment, plan: &Plan) -> String {
+    let meter = &deployment.meter;
+    let seconds = meter.seconds();
+    let total = |of: fn(&Second) -> u64| seconds.iter().map(of).sum::<u64>();
+    let recent = seconds.iter().rev().take(5).flat_map(|second| second.lags.iter().copied());
+    let mut recent: Vec<u32> = recent.collect();
+    format!(
+        "{:>3.0} of {} s  {} online  {} writes  {} deliveries  {} faults  lag p50 {} ms, p99 {} ms",
+        meter.elapsed(),
+        plan.seconds,
+        meter.online_now(),
+        total(|second| second.writes),
+        total(|second| second.deliveries),
+        meter.faults().len(),
+        percentile(&mut recent, 0.5),
+        percentile(&mut recent, 0.99),
+    )
+}
+
+fn progress_note(text: &str) {
+    // Nobody may read it.
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,227 @@
+//! What was checked in a run, and what was found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use backwire_checker::history::Violation;
+use backwire_checker::observations::{Observations, Seen};
+use backwire_checker::view::Kind;
+use backwire_records::change::{Change, Id, Verb};
+use serde_json::Value;
+
+use super::Plan;
+use super::deployment::Deployment;
+use super::faults::Fault;
+use super::meter::{Second, percentile};
+
+/// How many violations are printed.
+pub(super) const MAX_PRINTED: usize = 10;
+
+/// How many clients are named for each version of a record.
+const MAX_NAMED: usize = 4;
+
+/// The verdict about a run.
+pub(super) struct Verdict {
+    pub(super) clients: usize,
+    pub(super) seed: u64,
+    pub(super) server: String,
+    pub(super) seconds: Vec<Second>,
+    pub(super) faults: Vec<(f64, Fault)>,
+    pub(super) checks: Vec<Check>,
+    pub(super) not_checked: Vec<String>,
+    pub(super) violations: Vec<Violation>,
+    /// What has happened to the record of the first violation that is about one.
+    pub(super) story: Vec<String>,
+    pub(super) cleaned_up: Option<Result<usize, String>>,
+    deployment: Arc<Deployment>,
+    observations: Option<Observations>,
+    pub(super) command: String,
+}
+
+/// A kind of check.
+pub(super) struct Check {
+    /// The promise.
+    pub(super) promise: &'static str,
+    /// How often it was checked.
+    pub(super) count: u64,
+}
+
+impl Verdict {
+    pub(super) fn of(plan: &Plan, engine: Option<String>, deployment: Arc<Deployment>) -> Self {
+        let server = match (&plan.url, engine) {
+            (Some(url), _) => url.to_string(),
+            (None, engine) => format!("own server, {}", engine.unwrap_or_default()),
+        };
+        let faults: Vec<_> = plan.faults.iter().map(Fault::to_string).collect();
+        let command = format!(
+            "backwire chaos --clients {} --seconds {} --seed {} --faults {}",
+            plan.clients,
+            plan.seconds,
+            plan.seed,
+            faults.join(",")
+        );
+        Self {
+            clients: plan.clients,
+            seed: plan.seed,
+            server,
+            seconds: Vec::new(),
+            faults: Vec::new(),
+            checks: Vec::new(),
+            not_checked: Vec::new(),
+            violations: Vec::new(),
+            story: Vec::new(),
+            cleaned_up: None,
+            deployment,
+            observations: None,
+            command,
+        }
+    }
+
+    fn checked(&mut self, promise: &'static str, count: u64) {
+        self.checks.push(Check { promise, count });
+    }
+
+    pub(super) fn not_checked(&mut self, reason: String) {
+        self.not_checked.push(reason);
+    }
+
+    pub(super) fn observed(&mut self, observations: Option<Observations>) {
+        let Some(observations) = observations else { return };
+        let changes = self.deployment.history.changes().len() as u64;
+        self.checked("the log has each change once, without gaps", changes);
+        let reads = observations.reads() as u64;
+        self.checked("a read returns what the log has at its position, and nothing older", reads);
+        let shown = observations.shown();
+        self.checked("a client shows records only as they were in the log", shown);
+        self.observations = Some(observations);
+    }
+
+    pub(super) fn listed(&mut self, count: usize) {
+        self.checked("each list is up to date at the end", count as u64);
+        let writes = self.deployment.writes.count() as u64;
+        self.checked("an answered write is in the log once, a refused one is not", writes);
+        let messages = self.deployment.messages.count();
+        if messages > 0 {
+            self.checked("each device gets each message once, in order", messages);
+        }
+    }
+
+    pub(super) fn resumed(&mut self, count: usize) {
+        self.checked("a resume from the first position returns the whole log", count as u64);
+    }
+
+    pub(super) fn cleaned_up(&mut self, destroyed: Result<usize, String>) {
+        self.cleaned_up = Some(destroyed);
+    }
+
+    /// Collects the violations.
+    pub(super) fn end(&mut self) {
+        self.seconds = self.deployment.meter.seconds();
+        self.faults = self.deployment.meter.faults();
+        self.violations = self.deployment.history.violations();
+        let record = self.violations.iter().find_map(|violation| violation.record.clone());
+        if let Some((kind, id)) = record {
+            self.story = self.story_of(kind, &id);
+        }
+    }
+
+    pub(super) fn is_good(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    pub(super) fn summary(&self) -> String {
+        match self.violations.len() {
+            0 if self.not_checked.is_empty() => "all promises were kept".to_owned(),
+            0 => "nothing was found, but not everything was checked".to_owned(),
+            1 => "a promise was broken".to_owned(),
+            count => format!("{count} violations of promises"),
+        }
+    }
+
+    /// Returns the number of faults of each kind.
+    pub(super) fn fault_counts(&self) -> BTreeMap<Fault, usize> {
+        let mut counts = BTreeMap::new();
+        for (_, fault) in &self.faults {
+            *counts.entry(*fault).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Returns the median and the 99th percentile of all lags.
+    pub(super) fn lags(&self) -> (u32, u32) {
+        let mut lags: Vec<u32> = self.seconds.iter().flat_map(|it| it.lags.clone()).collect();
+        (percentile(&mut lags, 0.5), percentile(&mut lags, 0.99))
+    }
+
+    /// Returns the changes of a record, and who has seen which version of it.
+    fn story_of(&self, kind: Kind, id: &Id) -> Vec<String> {
+        let changes = self.deployment.history.changes();
+        let changes = changes.iter().filter(|change| change.id == *id);
+        let mut story: Vec<(u64, String)> = changes.map(|it| self.change_line(it)).collect();
+        let seen = self.observations.iter().flat_map(|all| all.of_record(kind, id));
+        for (offset, record, count, seen) in seen {
+            let named = seen.iter().take(MAX_NAMED);
+            let named: Vec<_> =
+                named.map(|Seen { who, time }| format!("{who} ({time} ms)")).collect();
+            let more = (count as usize).saturating_sub(named.len());
+            let more = if more > 0 { format!(" and {more} more times") } else { String::new() };
+            let record = Value::Object(record.clone());
+            story.push((
+                offset,
+                format!("at {offset:>5}  shown as {record} by {}{more}", named.join(", ")),
+            ));
+        }
+        story.sort_by_key(|(offset, _)| *offset);
+        story.into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn change_line(&self, change: &Change) -> (u64, String) {
+        let offset = change.position.offset;
+        let writer = self.deployment.writes.key(change.mark);
+        let writer = writer.unwrap_or_else(|| "somebody else".to_owned());
+        let verb = match change.verb {
+            Verb::Create => "created",
+            Verb::Update => "updated",
+            Verb::Destroy => "destroyed",
+        };
+        let set = Value::Object(change.set.clone());
+        (offset, format!("at {offset:>5}  {verb} by {writer}: {set}"))
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.fault_counts();
+        let counts: Vec<_> =
+            counts.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
+        let faults = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
+        let (median, p99) = self.lags();
+        writeln!(f, "server   {}", self.server)?;
+        writeln!(f, "clients  {}, for {} s", self.clients, self.seconds.len())?;
+        writeln!(f, "faults   {faults}")?;
+        writeln!(f, "lag      p50 {median} ms, p99 {p99} ms from a write to a delivery of it")?;
+        writeln!(f, "seed     {}: {}", self.seed, self.command)?;
+        writeln!(f)?;
+        for Check { promise, count } in &self.checks {
+            writeln!(f, "{count:>9}  {promise}")?;
+        }
+        for reason in &self.not_checked {
+            writeln!(f, "not checked: {reason}")?;
+        }
+        match &self.cleaned_up {
+            Some(Ok(count)) => writeln!(f, "{count:>9}  records were destroyed to clean up")?,
+            Some(Err(error)) => writeln!(f, "records of the run are left: {error}")?,
+            None => {}
+        }
+        writeln!(f, "\n{}", self.summary())?;
+        for Violation { message, .. } in self.violations.iter().take(MAX_PRINTED) {
+            writeln!(f, "- {message}")?;
+        }
+        if !self.story.is_empty() {
+            writeln!(f, "\nwhat happened to the record:")?;
+            self.story.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+        }
+        Ok(())
+    }
+}

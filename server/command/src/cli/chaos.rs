@@ -1,0 +1,93 @@
+//! `backwire chaos`: the options.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+use url::Url;
+
+use crate::chaos::{Fault, Plan, run};
+
+/// `backwire chaos`
+#[derive(Debug, Args)]
+pub(super) struct Chaos {
+    /// The number of clients
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    clients: u16,
+
+    /// How long the faults last. After that, the clients get up to four minutes to recover
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    seconds: u64,
+
+    /// Decides what clients do and which faults there are; without it a random one. The order in
+    /// which things happen also depends on the network and the machine, so two runs differ
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+
+    /// What goes wrong; without it everything that the server allows
+    #[arg(long, value_name = "FAULTS", value_delimiter = ',', value_enum)]
+    faults: Option<Vec<Fault>>,
+
+    /// Url of a server to test, without a path. Otherwise the command starts one in a temporary
+    /// folder
+    #[arg(long, value_name = "URL", conflicts_with = "engine")]
+    url: Option<Url>,
+
+    /// An empty resource of that server; without it a new one with a random name. All its records
+    /// are destroyed at the end
+    #[arg(long, value_name = "NAME", requires = "url")]
+    resource: Option<String>,
+
+    /// Engine of the server that is started: sqlite, memory, or the address of an empty Redis
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
+
+    /// File for a report: one page with plots
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+impl Chaos {
+    /// Runs the clients. An error is a violation of a promise, too.
+    pub(super) async fn run(self) -> io::Result<()> {
+        match run(&self.plan()?).await? {
+            true => Ok(()),
+            false => Err(io::Error::other("a promise was broken: see the standard output")),
+        }
+    }
+
+    fn plan(self) -> io::Result<Plan> {
+        if let Some(url) = &self.url
+            && (url.path() != "/" || !matches!(url.scheme(), "http" | "https"))
+        {
+            return Err(io::Error::other(format!(
+                "--url: {url} is not the address of a server: expected http://HOST or https://HOST"
+            )));
+        }
+        let is_allowed = |fault: &Fault| match fault {
+            Fault::Stop | Fault::Kill if self.url.is_some() => false,
+            // All data would be gone.
+            Fault::Kill => self.engine.as_deref() != Some("memory"),
+            _ => true,
+        };
+        if let Some(fault) = self.faults.iter().flatten().find(|fault| !is_allowed(fault)) {
+            return Err(io::Error::other(format!(
+                "--faults: {fault} is not possible with this server: it has to be started by this \
+                 command, and a killed server must not lose its data"
+            )));
+        }
+        let faults = self.faults.clone().unwrap_or_else(|| {
+            Fault::DEFAULT.into_iter().filter(|fault| is_allowed(fault)).collect()
+        });
+        Ok(Plan {
+            clients: self.clients.into(),
+            seconds: self.seconds,
+            seed: self.seed.unwrap_or_else(|| rand::random::<u64>() >> 32),
+            faults,
+            url: self.url,
+            engine: self.engine,
+            resource: self.resource,
+            report: self.report,
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! `backwire chaos`: clients that check what a server promises.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::Process;
+
+fn chaos(options: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backwire"));
+    command.args(["chaos", "--clients", "10", "--seconds", "3"]).args(options);
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// Runs the command, and returns whether all promises were kept, and what it has printed.
+async fn run(options: &[&str]) -> (bool, String) {
+    let mut command = chaos(options);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+    let Output { status, stdout, stderr } = output.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    // The output is shown if the test fails.
+    println!("{stdout}{stderr}");
+    (status.success(), stdout)
+}
+
+/// Starts a server of the user.
+fn server(home: &Path) -> (Process, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backwire"));
+    command.current_dir(home).arg("serve");
+    let mut process = Process::spawn(&mut command, "memory");
+    let line = process.first_line();
+    let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+    (process, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_is_killed_keeps_its_promises_and_the_report_shows_that() {
+    let home = tempfile::tempdir().unwrap();
+    let report = home.path().join("report.html");
+    let (is_good, verdict) = run(&["--report", report.to_str().unwrap()]).await;
+    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    let page = fs::read_to_string(report).unwrap();
+    assert!(page.contains("all promises were kept") && page.contains("<svg"));
+    for foreign in ["<script", "<link", "src=", "href=", "url("] {
+        assert!(!page.contains(foreign), "the page has no other files: {foreign}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engine_in_memory_keeps_its_promises() {
+    let (is_good, verdict) = run(&["--engine", "memory"]).await;
+    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_that_a_server_cannot_survive_are_refused() {
+    let (is_good, _) = run(&["--engine", "memory", "--faults", "kill"]).await;
+    assert!(!is_good);
+    let (is_good, _) = run(&["--url", "http://localhost:1", "--faults", "cut,stop"]).await;
+    assert!(!is_good);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_of_the_user_is_left_without_records_of_the_run() {
+    let home = tempfile::tempdir().unwrap();
+    let (_process, url) = server(home.path());
+    let (is_good, verdict) = run(&["--url", &url, "--resource", "trial"]).await;
+    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    let left: Value = get(&format!("{url}/trial")).await;
+    assert_eq!(left, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resource_with_records_is_refused_and_left_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let (_process, url) = server(home.path());
+    let record = json!({"title": "Milk"});
+    Client::new().post(format!("{url}/todo")).json(&record).send().await.unwrap();
+    let (is_good, verdict) = run(&["--url", &url, "--resource", "todo"]).await;
+    assert!(!is_good && verdict.is_empty(), "{verdict}");
+    let left: Value = get(&format!("{url}/todo")).await;
+    assert_eq!(left.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_push_is_found_with_the_history_of_its_record() {
+    let home = tempfile::tempdir().unwrap();
+    let (_process, url) = server(home.path());
+    let liar = liar(url.strip_prefix("http://").unwrap().to_owned()).await;
+    let (is_good, verdict) = run(&["--url", &format!("http://{liar}"), "--faults", "cut"]).await;
+    assert!(!is_good && verdict.contains("shown as"), "{verdict}");
+    assert!(verdict.contains("what happened to the record:"), "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn write_that_no_client_has_made_is_found() {
+    let home = tempfile::tempdir().unwrap();
+    let (_process, url) = server(home.path());
+    let records = format!("{url}/trial");
+    let intruder = tokio::spawn(async move {
+        // The clients have begun when there are several records.
+        while get(&records).await.as_array().unwrap().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        let record = json!({"rank": 7});
+        Client::new().post(&records).json(&record).send().await.unwrap();
+    });
+    let (is_good, verdict) = run(&["--url", &url, "--resource", "trial"]).await;
+    intruder.await.unwrap();
+    assert!(!is_good && verdict.contains("unknown mark"), "{verdict}");
+}
+
+async fn get(url: &str) -> Value {
+    Client::new().get(url).send().await.unwrap().json().await.unwrap()
+}
+
+/// Starts a proxy that changes one of many packets with a certain content. Returns its address.
+async fn liar(server: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let count = Arc::new(AtomicUsize::new(0));
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let stream = TcpStream::connect(&server).await.unwrap();
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (client.into_split(), stream.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 16 << 10];
+                while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+                    lie(&mut buffer[..length], &count);
+                    if to_client.write_all(&buffer[..length]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Sets another rank in each tenth packet with a certain one.
+fn lie(packet: &mut [u8], count: &AtomicUsize) {
+    let truth = b"\"rank\":1";
+    let Some(at) = packet.windows(truth.len()).position(|part| part == truth) else { return };
+    if count.fetch_add(1, Ordering::Relaxed) % 10 == 9 {
+        packet[at + truth.len() - 1] = b'2';
+    }
+}
