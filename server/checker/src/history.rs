@@ -9,7 +9,7 @@ use backwire_records::change::{Change, Id};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::observations::{Observations, Seen};
+use crate::observations::{Observations, Seen, Truth};
 use crate::view::{Kind, Person, Record, View};
 
 /// The log of each resource, and what has been acknowledged.
@@ -192,10 +192,12 @@ impl History {
         let ids = view.evaluate(records.iter(), person);
         ids.into_iter().map(|id| (id.clone(), records[&id].clone())).collect()
     }
+}
 
+impl Truth for History {
     /// Checks that a read has returned what the log has at its offset, to one of the identities
     /// that the reader may have had.
-    pub fn check_read(
+    fn check_read(
         &self,
         who: &str,
         view: &View,
@@ -221,19 +223,10 @@ impl History {
     }
 
     /// Checks that a page shows a record as it was at an offset.
-    pub fn check_shown(
-        &self,
-        who: &str,
-        time: u64,
-        kind: Kind,
-        id: &Id,
-        offset: u64,
-        record: &Record,
-    ) {
+    fn check_shown(&self, seen: &Seen, kind: Kind, id: &Id, offset: u64, record: &Record) {
         let mut state = self.0.lock();
         if let Some(observations) = &mut state.observations {
-            let seen = Seen { who: who.to_owned(), time };
-            if let Some(message) = observations.add_shown(seen, kind, id, offset, record) {
+            if let Some(message) = observations.add_shown(seen.clone(), kind, id, offset, record) {
                 state.violations.push(Violation::of(message, kind, id));
             }
             return;
@@ -244,13 +237,14 @@ impl History {
             let shown = Value::Object(record.clone());
             let truth = truth.map(|it| Value::Object(Record::clone(&it)));
             let (name, truth) = (kind.name(), truth.unwrap_or_default());
-            let message =
-                format!("{who}: {name}/{id} at {offset} is shown as {shown} and was {truth}");
+            let message = format!(
+                "{}: {name}/{id} at {offset} is shown as {shown} and was {truth}",
+                seen.who
+            );
             self.violated_for(kind, id, message);
         }
     }
 }
-
 impl Violation {
     fn of(message: String, kind: Kind, id: &Id) -> Self {
         Self { message, record: Some((kind, id.clone())) }

@@ -6,11 +6,26 @@ use std::sync::Arc;
 use backwire_records::change::Id;
 use serde_json::Value;
 
-use crate::history::History;
 use crate::view::{Kind, Person, Record, View};
 
 /// How often a state of a record is remembered with who has seen it.
 const MAX_SEEN: usize = 32;
+
+/// Compares what clients have seen with the truth.
+pub(crate) trait Truth {
+    /// Checks the answer to a read at an offset, for somebody with one of these identities.
+    fn check_read(
+        &self,
+        who: &str,
+        view: &View,
+        offset: u64,
+        people: &[Person],
+        records: &[(Id, Record)],
+    );
+
+    /// Checks a state of a record that somebody has shown.
+    fn check_shown(&self, seen: &Seen, kind: Kind, id: &Id, offset: u64, record: &Record);
+}
 
 /// What clients have seen, in all.
 #[derive(Debug, Default)]
@@ -130,19 +145,19 @@ impl Observations {
     }
 
     /// Checks everything against the logs, in the order of the offsets.
-    pub(crate) fn check(&self, history: &History) {
+    pub(crate) fn check(&self, truth: &impl Truth) {
         let mut reads: Vec<_> = self.reads.iter().collect();
         reads.sort_by_key(|read| (read.view.kind, read.offset));
         for Read { who, view, offset, people, records } in reads {
             let records: Vec<_> =
                 records.iter().map(|(id, record)| (id.clone(), Record::clone(record))).collect();
-            history.check_read(who, view, *offset, people, &records);
+            truth.check_read(who, view, *offset, people, &records);
         }
         let mut shown: Vec<_> = self.shown.iter().collect();
         shown.sort_by_key(|((kind, _, offset), _)| (*kind, *offset));
         for ((kind, id, offset), Shown { record, seen, .. }) in shown {
-            let Some(Seen { who, time }) = seen.first() else { continue };
-            history.check_shown(who, *time, *kind, id, *offset, record);
+            let Some(seen) = seen.first() else { continue };
+            truth.check_shown(seen, *kind, id, *offset, record);
         }
     }
 }

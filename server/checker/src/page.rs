@@ -6,6 +6,7 @@
 mod answers;
 mod records;
 mod show;
+mod storage;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use crate::view::{Kind, Person, Record, View};
 use crate::world::{Incoming, Line, LineFault, World};
 use records::Records;
 
-pub use writes::{Pick, Storage, WriteKind};
+pub use storage::{Pick, Storage, WriteKind};
 
 /// A collection or a model.
 #[derive(Debug, Default)]

@@ -16,6 +16,7 @@
 
 mod back_end;
 mod deployment;
+mod fault;
 mod faults;
 mod load;
 mod meter;
@@ -29,7 +30,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-pub use faults::Fault;
+pub use fault::Fault;
 pub use run::run;
 
 /// What to do.

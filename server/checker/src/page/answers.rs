@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Page, Pending, Purpose};
 use crate::json::Json;
+use crate::observations::{Seen, Truth};
 use crate::view::{Kind, Record, Selection, View};
 use crate::world::World;
 
@@ -293,7 +294,7 @@ impl<W: World> Page<W> {
     fn check_shown(&self, kind: Kind, id: &Id) {
         let Some(known) = self.records.get(kind, id) else { return };
         let Some(record) = &known.record else { return };
-        let (name, time) = (&self.name, self.network.now());
-        self.history.check_shown(name, time, kind, id, known.offset, record);
+        let seen = Seen { who: self.name.clone(), time: self.network.now() };
+        self.history.check_shown(&seen, kind, id, known.offset, record);
     }
 }

@@ -1,69 +1,13 @@
 //! The writes of a page. They are kept until they are answered, also when the page is reloaded.
 
-use std::collections::BTreeMap;
-
 use backwire_protocol::{Request, RequestKind, Verb};
-use backwire_records::change::Id;
 use serde_json::{Value, json};
 
+use super::storage::{KeptWrite, Pick, WriteKind};
 use super::{Page, Purpose};
 use crate::json::Json;
 use crate::view::{Kind, Record};
 use crate::world::World;
-
-/// What a browser keeps of a page.
-#[derive(Debug, Clone, Default)]
-pub struct Storage {
-    pub person: String,
-    /// The unanswered writes, in the order in which the page made them.
-    writes: BTreeMap<u64, KeptWrite>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct KeptWrite {
-    pub(super) verb: Verb,
-    pub(super) kind: Kind,
-    pub(super) id: Option<Id>,
-    body: Value,
-    pub(super) key: String,
-    not_before: u64,
-}
-
-/// A kind of write, and the attributes that it sets.
-#[derive(Debug, Clone)]
-pub enum WriteKind {
-    Create { done: bool, rank: u8 },
-    Update { done: Option<bool>, rank: Option<u8>, is_patch: bool },
-    Destroy,
-}
-
-/// Which record a request concerns.
-#[derive(Debug, Clone, Copy)]
-pub enum Pick {
-    /// One that the page knows.
-    Known(usize),
-    /// Any one, which the page may not know of.
-    Guessed(usize),
-}
-
-impl Storage {
-    pub fn of(person: &str) -> Self {
-        Self { person: person.to_owned(), ..Self::default() }
-    }
-
-    pub(super) fn get(&self, number: u64) -> &KeptWrite {
-        &self.writes[&number]
-    }
-
-    pub(super) fn remove(&mut self, number: u64) -> Option<KeptWrite> {
-        self.writes.remove(&number)
-    }
-
-    /// Forgets all writes, because another person has signed in. Returns their keys.
-    pub fn clear(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.writes).into_values().map(|write| write.key).collect()
-    }
-}
 
 impl<W: World> Page<W> {
     /// Makes a write. `pick` decides which of the known records it concerns.

@@ -1,11 +1,9 @@
 //! What goes wrong, and when.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -13,49 +11,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::deployment::Deployment;
+use super::fault::Fault;
 use super::own_server::OwnServer;
 use super::proxy::Link;
-
-/// A kind of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Fault {
-    /// Connections end
-    Cut,
-    /// Nothing arrives over connections that stay open (half-open connections)
-    Freeze,
-    /// Connections get a latency of up to a second
-    Delay,
-    /// Connections end in the middle of a packet
-    Truncate,
-    /// The server is killed with SIGKILL and started again
-    Kill,
-    /// The server is paused with SIGSTOP for some seconds
-    Stop,
-}
-
-impl Fault {
-    /// Those of a run, if nothing else is said.
-    pub(super) const DEFAULT: [Self; 6] =
-        [Self::Cut, Self::Freeze, Self::Delay, Self::Truncate, Self::Kill, Self::Stop];
-
-    /// Whether only a server that the run has started can have it.
-    pub(super) const fn is_of_server(self) -> bool {
-        matches!(self, Self::Kill | Self::Stop)
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cut => "cut",
-            Self::Freeze => "freeze",
-            Self::Delay => "delay",
-            Self::Truncate => "truncate",
-            Self::Kill => "kill",
-            Self::Stop => "stop",
-        })
-    }
-}
 
 /// Injects faults until the run stops, and then heals them all. Returns the server, which runs.
 pub(super) async fn inject(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::faults::Fault;
+use super::fault::Fault;
 
 /// Counts what happens. Its clock begins with it.
 pub(super) struct Meter {

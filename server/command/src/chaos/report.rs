@@ -4,7 +4,7 @@ mod plot;
 
 use std::fmt::Write;
 
-use super::faults::Fault;
+use super::fault::Fault;
 use super::meter::percentile;
 use super::verdict::{Check, Verdict};
 use plot::{Line, Plot};

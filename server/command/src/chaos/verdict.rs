@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Plan;
 use super::deployment::Deployment;
-use super::faults::Fault;
+use super::fault::Fault;
 use super::meter::{Second, percentile};
 
 /// How many violations are printed.

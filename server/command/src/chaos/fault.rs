@@ -1,0 +1,46 @@
+//! The kinds of faults of a run.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Fault {
+    /// Connections end
+    Cut,
+    /// Nothing arrives over connections that stay open (half-open connections)
+    Freeze,
+    /// Connections get a latency of up to a second
+    Delay,
+    /// Connections end in the middle of a packet
+    Truncate,
+    /// The server is killed with SIGKILL and started again
+    Kill,
+    /// The server is paused with SIGSTOP for some seconds
+    Stop,
+}
+
+impl Fault {
+    /// Those of a run, if nothing else is said.
+    pub(crate) const DEFAULT: [Self; 6] =
+        [Self::Cut, Self::Freeze, Self::Delay, Self::Truncate, Self::Kill, Self::Stop];
+
+    /// Whether only a server that the run has started can have it.
+    pub(crate) const fn is_of_server(self) -> bool {
+        matches!(self, Self::Kill | Self::Stop)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cut => "cut",
+            Self::Freeze => "freeze",
+            Self::Delay => "delay",
+            Self::Truncate => "truncate",
+            Self::Kill => "kill",
+            Self::Stop => "stop",
+        })
+    }
+}
