@@ -135,3 +135,10 @@ impl SimulatedServer {
         &self.environment
     }
 }
+
+/// The adapter and what it calls hold each other.
+impl Drop for SimulatedServer {
+    fn drop(&mut self) {
+        self.adapter.clear();
+    }
+}

@@ -182,7 +182,7 @@ fn echo_that_waits_for_the_answer_to_its_write_counts_as_a_missed_change() {
     pair.server.write(1, None, &json!({"title": "Eggs"}));
     // The pushes of both are late.
     pair.receive(r#"42["push","todo",7,2,[]]"#);
-    while pair.step_up() || pair.step_reply() {}
+    while pair.step_up() || pair.step_reply() || pair.step_down() {}
     assert_eq!((pair.result(uploaded), pair.app.news), (None, 1));
     assert_eq!(pair.app.resumes, [Resumed { recovered: true, count: 2 }]);
     pair.run();

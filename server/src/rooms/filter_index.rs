@@ -20,6 +20,9 @@ pub(crate) struct FollowedFilter {
     pub(crate) searches: usize,
     /// Whether it can be found by the values that it requires.
     pub(super) is_indexed: bool,
+    /// Its number in the index. An address would identify it as well, but the order of pushes would
+    /// depend on it.
+    number: u64,
 }
 
 impl FollowedFilter {
@@ -33,16 +36,13 @@ impl FollowedFilter {
             last_offset: AtomicU64::default(),
             searches: filter.searches(),
             is_indexed: !keys_of_filter(filter).is_empty(),
+            number: 0,
         })
     }
 
     /// Returns what its room follows.
     pub(crate) fn scope(&self) -> &Scope {
         self.scope.scope()
-    }
-
-    fn address(self: &Arc<Self>) -> *const Self {
-        Arc::as_ptr(self)
     }
 }
 
@@ -60,6 +60,7 @@ pub(super) struct FilterIndex {
     by_key: HashMap<u64, Vec<Arc<FollowedFilter>>>,
     /// Filters that have to be compared with each change.
     unindexed: HashMap<Room, Arc<FollowedFilter>>,
+    last_number: u64,
 }
 
 /// The keys of the record before a change and after it.
@@ -84,7 +85,8 @@ pub(crate) struct Candidates {
 impl FilterIndex {
     pub(super) fn insert(&mut self, filter: FollowedFilter) {
         let keys = self.choose_keys(&filter);
-        let filter = Arc::new(filter);
+        self.last_number += 1;
+        let filter = Arc::new(FollowedFilter { number: self.last_number, ..filter });
         for key in keys.iter().flatten() {
             self.by_key.entry(*key).or_default().push(Arc::clone(&filter));
         }
@@ -107,7 +109,7 @@ impl FilterIndex {
         self.unindexed.remove(room);
         for key in keys.into_iter().flatten() {
             let Some(filters) = self.by_key.get_mut(&key) else { continue };
-            filters.retain(|it| it.address() != filter.address());
+            filters.retain(|it| it.number != filter.number);
             if filters.is_empty() {
                 self.by_key.remove(&key);
             }
@@ -137,7 +139,7 @@ impl FilterIndex {
         for (index, Keys(keys)) in changes.iter().enumerate() {
             for filter in keys.iter().filter_map(|key| self.by_key.get(key)).flatten() {
                 let new = || (Arc::clone(filter), Vec::new());
-                let (_, of) = indexed.entry(filter.address()).or_insert_with(new);
+                let (_, of) = indexed.entry(filter.number).or_insert_with(new);
                 if of.last() != Some(&index) {
                     of.push(index);
                 }

@@ -66,6 +66,15 @@ impl SimulatedAdapter {
         Self(Arc::new(State { environment, namespaces, connected }))
     }
 
+    /// Forgets all connections and namespaces.
+    pub(super) fn clear(&self) {
+        let (namespaces, connected) = (
+            std::mem::take(&mut *self.0.namespaces.lock()),
+            std::mem::take(&mut *self.0.connected.lock()),
+        );
+        drop((namespaces, connected));
+    }
+
     /// Connects a client. An error is the message of the refusal.
     pub(super) async fn connect(
         &self,

@@ -28,8 +28,9 @@ pub(super) async fn inject(
     let pause = 5_000 / u64::try_from(clients).unwrap_or(1).max(1);
     let (links, servers): (Vec<_>, Vec<_>) =
         faults.iter().copied().partition(|it| !it.is_of_server());
-    let mut next_of_server = random.random_range(300..1500);
+    let mut next_of_server = random.random_range(300..1_500);
     let mut elapsed = 0;
+    let mut of_server = servers.iter().cycle();
     loop {
         let time = random.random_range(0..=2 * pause).max(1);
         elapsed += time;
@@ -43,11 +44,11 @@ pub(super) async fn inject(
             deployment.meter.fault(*fault);
             break_link(*fault, link, &mut random);
         }
-        if let (Some(server), Some(fault)) = (&mut server, servers.choose(&mut random))
-            && elapsed >= next_of_server
+        if elapsed >= next_of_server
+            && let (Some(server), Some(fault)) = (&mut server, of_server.next())
         {
             deployment.meter.fault(*fault);
-            next_of_server = elapsed + random.random_range(2_000..8_000);
+            next_of_server = elapsed + random.random_range(1_000..6_000);
             let outage = Duration::from_millis(random.random_range(50..2_000));
             break_server(*fault, server, &deployment, outage).await?;
         }

@@ -125,12 +125,12 @@ impl Stage {
             let send = back_end::send_messages(deployment, key, people, fork(), stop.clone());
             tokio::spawn(send)
         });
-        let mut pages = Pages::new();
+        let (mut pages, mut tabs) = (Pages::new(), Vec::new());
         for client in 0..plan.clients {
             let (commands, received) = mpsc::unbounded_channel();
             let name = format!("{}-{client}", self.deployment.name);
             let person = client % plan.clients.div_ceil(3);
-            tokio::spawn(browse(Arc::clone(&self.deployment), name, person, received));
+            tabs.push(tokio::spawn(browse(Arc::clone(&self.deployment), name, person, received)));
             tokio::spawn(act(commands.clone(), plan.clients, fork(), stop.clone()));
             pages.push(commands);
         }
@@ -144,6 +144,12 @@ impl Stage {
         self.recorder = record.await.map_err(io::Error::other)?;
         let mut verdict = Verdict::of(plan, engine, Arc::clone(&self.deployment));
         self.check(&pages, &mut verdict, has_site).await;
+        // What clients see from now on is no part of the checked log.
+        for tab in tabs {
+            tab.abort();
+            // It was aborted.
+            let _ = tab.await;
+        }
         if !has_site {
             let destroyed = self.late_recorder.clean_up(REQUEST).await;
             verdict.cleaned_up(destroyed);
