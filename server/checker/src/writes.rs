@@ -129,12 +129,16 @@ impl Writes {
 
     /// Checks that the writes of each tab are in the log in the order in which it made them, and
     /// that its reads have all writes that it made before. A server that refuses writes for a while
-    /// may change that.
+    /// may change that. Writes that were given up when another person has signed in may arrive at
+    /// any time.
     pub fn check_order(&self, history: &History) {
         let state = self.0.lock();
         let mut last: BTreeMap<&str, &Write> = BTreeMap::new();
         for change in history.changes() {
-            let Some(write) = state.writes.get(&change.mark) else { continue };
+            let write = state.writes.get(&change.mark);
+            let Some(write) = write.filter(|write| write.outcome != Outcome::GivenUp) else {
+                continue;
+            };
             if let Some(before) = last.insert(&write.tab, write)
                 && before.number > write.number
             {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use backwire_engine::{Ack, CommitOutcome, Engine, Error, KeyLookup, QueueRange, Sqlite, Window};
 use backwire_power_loss::{Disk, Mounted};
@@ -21,6 +22,9 @@ use crate::operation::{self, NOON, Operation, TTL, models};
 
 /// The maximum number of changes that the tail may hold until a test ends.
 const TAIL: usize = 100_000;
+
+/// The deadline of reads. A busy machine must not fail a run.
+const READ_DEADLINE: Duration = Duration::from_secs(600);
 
 /// The folder of a store. Files that SQLite does not open are real, and stay for the next store.
 pub(crate) struct Folder(TempDir);
@@ -66,7 +70,8 @@ impl Folder {
         let (disk, path) = (Arc::clone(disk), self.path());
         let mounted = disk.mount(self.0.path());
         let (tail, received) = mpsc::channel(TAIL);
-        let begun = match Sqlite::open(&path, window, tail) {
+        let opened = Sqlite::open(&path, window, tail);
+        let begun = match opened.map(|engine| engine.with_read_deadline(READ_DEADLINE)) {
             Ok(engine) => match begin(&engine).await {
                 Ok(()) => Ok(engine),
                 Err(error) => {
