@@ -63,7 +63,8 @@ pub enum Error {
         /// The maximum.
         limit: usize,
     },
-    /// The store failed; nothing was stored.
+    /// The store failed; nothing was stored. The exception is a disk that fails while it syncs a
+    /// write: the write may be there after a restart, and a repeat with its key finds out.
     #[error("database: {0}")]
     Unavailable(String),
 }
