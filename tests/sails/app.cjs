@@ -83,7 +83,6 @@ const routes = {
     return res.json(req.session.count);
   },
   '/echo': (req, res) => res.json({method: req.method, all: req.allParams()}),
-  'GET /csrfToken': {action: 'security/grant-csrf-token'},
   'GET /throw'() {
     throw new Error('this handler fails');
   },
@@ -116,8 +115,7 @@ const settings = {
   },
   blueprints: {actions: false, rest: true, shortcuts: true},
   routes,
-  security: {csrf: Boolean(process.env.CSRF)},
-  sockets: {transports: ['polling', 'websocket']},
+  security: {csrf: false},
   session: {secret: '0123456789abcdef0123456789abcdef'}
 };
 

@@ -29,10 +29,6 @@ export const differences = [
       (url.includes('populate=') || url.includes('limit=0')) && /INVALID/.test(backwire.body) && (body === 'E_INVALID_CRITERIA' || body?.length === 0)
   },
   {
-    about: 'A GET shortcut that writes needs a CSRF token, and in Sails it does not',
-    is: ({method}, found, sails, {body}) => method === 'get' && body === 'E_CSRF'
-  },
-  {
     about: 'Sails fails with a status 500, and Backwire names what is wrong',
     is: (step, found, {status}, backwire) => status === 500 && [400, 404].includes(backwire.status)
   },
