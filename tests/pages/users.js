@@ -106,11 +106,6 @@ story('a_waiting_write_that_is_answered_401_calls_the_token_function', OPTIONS, 
   same([count, tokens(), await records()], [1, ['first', 'old', 'new'], [1]]);
 });
 
-story('a_token_without_a_site_is_reported', {tag: 'data-token="abc"'}, async () => {
-  const lines = (await consoleLines()).filter(it => it.includes('without `site`'));
-  same(lines.length, 1, lines.join('\n'));
-});
-
 // Users
 // -----
 
