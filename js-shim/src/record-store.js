@@ -99,11 +99,8 @@ export class RecordStore {
 
   // The record as the server has it, without the attributes that pending or aborted writes change.
   // The server may refuse or execute these writes, so the next save sends the attributes again.
-  // There is none for a request that a hook of the page has sent to another resource.
-  baseOf(model, outbox, url) {
-    const resource = this.resourceOf(model);
-    const isElsewhere = resource && !partsOf(url).segments.some(segment => segment.toLowerCase() === resource);
-    const record = model && !isElsewhere && this.recordOf(model);
+  baseOf(model, outbox) {
+    const record = model && this.recordOf(model);
     const base = record && {...record};
     for (const {body, isRead} of base ? outbox.requestsOf(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
     for (const name in this._aborted.get(model)) delete base[name];
