@@ -57,7 +57,7 @@ export class Outbox {
     const {live} = this.runtime;
     if (isRead) live?.setReading(model, true);
     else if (live && kind !== OPAQUE) attempt(() => live.prepareRollback(exchange));
-    this.sendEdits(exchange, live?.store.baseOf(model, this));
+    this.sendEdits(exchange, live?.store.baseOf(model, this, exchange));
     if (isRead && this.hasRestored) Promise.resolve().then(() => this.runtime.showKept(exchange));
   }
 

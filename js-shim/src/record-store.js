@@ -7,9 +7,10 @@
 import {isCollection, isFoundById, isIn} from './backbone.js';
 import {isLiveId} from './change.js';
 import {attributesOf} from './edits.js';
+import {ownUrl} from './kinds.js';
 import {Models} from './models.js';
 import {Records, copy, isSame} from './records.js';
-import {partsOf} from './url.js';
+import {partsOf, plainPath} from './url.js';
 import {CREATED, DESTROYED, UPDATED} from './wire.js';
 
 export class RecordStore {
@@ -99,12 +100,19 @@ export class RecordStore {
 
   // The record as the server has it, without the attributes that pending or aborted writes change.
   // The server may refuse or execute these writes, so the next save sends the attributes again.
-  baseOf(model, outbox) {
-    const record = model && this.recordOf(model);
+  // There is none for a request that a hook of the page has sent to another resource.
+  baseOf(model, outbox, {url, options}) {
+    const record = model && !this._isElsewhere(model, outbox.runtime.pathOf(options?.url ?? ownUrl(model) ?? ''), url) && this.recordOf(model);
     const base = record && {...record};
     for (const {body, isRead} of base ? outbox.requestsOf(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
     for (const name in this._aborted.get(model)) delete base[name];
     return base;
+  }
+
+  // Whether a url is not the model's `own` one, and does not name the resource of its record.
+  _isElsewhere(model, own, url) {
+    const resource = this.resourceOf(model);
+    return resource && plainPath(own ?? '') !== plainPath(url) && !partsOf(plainPath(url)).segments.includes(resource);
   }
 
   // The record of a model as the server sent it last.

@@ -222,6 +222,21 @@ test('a prefilter may change url and data, and a save that it has changed is sen
   assert.deepEqual([client.asked.at(-1), client.last.body], ['PUT /api/todo/1', {id: 1, title: 'Milk', done: true, by: 'ann'}]);
 });
 
+test('a save that a hook sends to another resource is sent whole', () => {
+  const {Todos, client} = startWithJquery();
+  const todos = new Todos();
+  todos.fetch();
+  client.read('todo', 5, [{id: 1, title: 'Milk', done: false}]);
+  const to = path => ({beforeSend: (xhr, settings) => { settings.url = path; }});
+  todos.get(1).save({done: true}, to('/archive/1'));
+  assert.deepEqual([client.asked.at(-1), client.last.body], ['PUT /archive/1', {id: 1, title: 'Milk', done: true}]);
+  todos.get(1).save({title: 'Eggs'}, to('/api/Todo/1'));
+  assert.equal(client.asked.at(-1), 'PATCH /api/Todo/1');
+  todos.get(1).url = '/user/1/favorites/1';
+  todos.get(1).save({title: 'Bread'});
+  assert.equal(client.asked.at(-1), 'PATCH /user/1/favorites/1');
+});
+
 test('url and body are fixed at the call', () => {
   const {Backbone, Todo, client} = start();
   const todos = new (Backbone.Collection.extend({url: '/todo'}))([{id: 7}]);
