@@ -1,4 +1,4 @@
-//! What pages and their users do, as data, and random ones of it.
+//! The actions of pages and their users, as data, and random actions.
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -35,7 +35,7 @@ pub enum PageAct {
     Reload,
     /// The page is closed and opened again after this many milliseconds.
     Away(u64),
-    /// Another person signs in. What the former one has not sent is dropped.
+    /// Another person signs in. The unsent writes of the former one are dropped.
     SignIn(usize),
 }
 

@@ -13,7 +13,7 @@ use crate::people::name_of;
 use crate::view::{Selection, View};
 use crate::world::{Incoming, LineFault, World};
 
-/// What the runner tells a page.
+/// A command of the runner for a page.
 pub enum Command {
     Act(PageAct),
     Fault(LineFault),
@@ -21,7 +21,7 @@ pub enum Command {
     Report(oneshot::Sender<Report>),
 }
 
-/// What a page shows.
+/// The contents of a page.
 pub struct Report {
     pub name: String,
     pub person: String,
@@ -37,7 +37,7 @@ struct Tab<W: World> {
     name: String,
     page: Page<W>,
     arrivals: Arrivals,
-    /// What the app reads when it is loaded.
+    /// The reads of the app when it is loaded.
     reads: BTreeMap<u32, Vec<View>>,
 }
 

@@ -19,7 +19,7 @@ pub struct History(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     logs: BTreeMap<Kind, Log>,
-    /// What clients have seen, while the logs are not known.
+    /// The observations of clients, while the logs are not known.
     observations: Option<Observations>,
     /// The changes of all resources, in order.
     all: Vec<Arc<Change>>,
@@ -144,8 +144,8 @@ impl History {
         self.0.lock().violations.clone()
     }
 
-    /// Returns the newest offset that any client has been answered with so far. What begins now
-    /// must not see an older state.
+    /// Returns the newest offset that any client has been answered with so far. A read that
+    /// begins now must not see an older state.
     pub fn answered(&self, kind: Kind) -> u64 {
         self.0.lock().answered.get(&kind).copied().unwrap_or(0)
     }

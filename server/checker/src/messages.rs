@@ -25,7 +25,7 @@ struct Device {
     connected_after: u64,
     /// Whether the person uses it.
     is_in_use: bool,
-    /// What each page of the device has received, in order.
+    /// The messages that each page of the device has received, in order.
     pages: Vec<Vec<Option<u64>>>,
 }
 

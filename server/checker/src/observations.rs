@@ -1,4 +1,4 @@
-//! What clients have seen while the log is not known: it is compared with the log at the end.
+//! The observations of clients while the log is not known. They are compared with it at the end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::view::{Kind, Person, Record, View};
 /// How often a state of a record is remembered with who has seen it.
 const MAX_SEEN: usize = 32;
 
-/// Compares what clients have seen with the truth.
+/// Compares the observations of clients with the truth.
 pub(crate) trait Truth {
     /// Checks the answer to a read at an offset, for somebody with one of these identities.
     fn check_read(
@@ -27,7 +27,7 @@ pub(crate) trait Truth {
     fn check_shown(&self, seen: &Seen, kind: Kind, id: &Id, offset: u64, record: &Record);
 }
 
-/// What clients have seen, in all.
+/// The observations of all clients.
 #[derive(Debug, Default)]
 pub struct Observations {
     reads: Vec<Read>,

@@ -37,7 +37,7 @@ pub struct Recorder<W: World> {
     has_gap: bool,
 }
 
-/// What a step of the client has led to.
+/// The outcome of a step of the client.
 enum Step {
     Answered(Reply<Json>),
     Resumed(Resumed),

@@ -1,4 +1,4 @@
-//! What a collection or a model of a page reads, and what it must show then.
+//! The reads of a collection or a model of a page, and the records that they must show.
 
 use std::fmt;
 use std::sync::OnceLock;

@@ -1,5 +1,5 @@
-//! What surrounds the pages of a run: the environment, the connections, and what everything is
-//! compared with.
+//! The surroundings of the pages of a run: the environment, the connections, and the truth that
+//! everything is compared with.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::messages::Messages;
 use crate::people::People;
 use crate::writes::Writes;
 
-/// What the pages of a run are compared with, and their environment.
+/// The truth that the pages of a run are compared with, and their environment.
 pub struct Checks {
     pub environment: Environment,
     pub history: Arc<History>,
@@ -23,7 +23,7 @@ pub struct Checks {
     begin: Instant,
 }
 
-/// What pages need of the run that they are in.
+/// The services of a run that its pages need.
 pub trait World: Deref<Target = Checks> + Send + Sync + 'static {
     /// A connection, at the end of the page. It ends when this is dropped.
     type Line: Line;
@@ -31,7 +31,8 @@ pub trait World: Deref<Target = Checks> + Send + Sync + 'static {
     /// Returns the auth of a person's device, as JSON.
     fn auth(&self, person: &str, device: &str) -> String;
 
-    /// Opens a connection of a page. What happens to it is sent to the page, under this number.
+    /// Opens a connection of a page. Its packets and its end are sent to the page, under this
+    /// number.
     fn open(
         &self,
         name: &str,
@@ -66,7 +67,7 @@ pub trait Line: Send {
     fn inject(&self, fault: LineFault);
 }
 
-/// What happens at a page's end of a connection.
+/// An event at a page's end of a connection.
 #[derive(Debug)]
 pub enum Incoming {
     Packet(String),

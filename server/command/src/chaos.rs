@@ -33,7 +33,7 @@ use url::Url;
 pub use fault::Fault;
 pub use run::run;
 
-/// What to do.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub clients: usize,

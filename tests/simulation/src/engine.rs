@@ -1,5 +1,5 @@
-//! The engine of the simulated server: the one in memory, with the latency of a disk. What it has
-//! committed is recorded in the [`History`], and survives a crash of the server.
+//! The engine of the simulated server: the one in memory, with the latency of a disk. Its
+//! commits are recorded in the [`History`], and survive a crash of the server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

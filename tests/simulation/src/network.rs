@@ -46,7 +46,7 @@ pub(crate) struct Shared {
 pub(crate) type Destination = Option<Arc<SimulatedServer>>;
 
 impl Line {
-    /// Opens a connection. What happens to it is sent to the page, under this number.
+    /// Opens a connection. Its packets and its end are sent to the page, under this number.
     pub(crate) fn open(
         environment: &Environment,
         trace: &Arc<Trace>,

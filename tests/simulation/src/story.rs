@@ -25,7 +25,7 @@ pub(crate) struct Story {
     pub(crate) steps: Vec<Step>,
 }
 
-/// What happens after a pause, in milliseconds.
+/// An action after a pause, in milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     pub(crate) pause: u64,

@@ -1,5 +1,5 @@
-//! What all parts of a run share: the server or its absence, the network, the back end of the
-//! site, and what has been promised to whom.
+//! The shared state of a run: the server or its absence, the network, the back end of the site, and
+//! the truth that everything is compared with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;

@@ -1,4 +1,4 @@
-//! What a browser keeps of a page: the writes that are not answered.
+//! The data of a page that a browser keeps: the writes that are not answered.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::view::Kind;
 
-/// What a browser keeps of a page.
+/// The data of a page that a browser keeps.
 #[derive(Debug, Clone, Default)]
 pub struct Storage {
     pub person: String,

@@ -1,4 +1,4 @@
-//! What the clients do.
+//! The actions of the clients.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is counted and measured during a run, by the second.
+//! The counts and measurements of a run, by the second.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ struct State {
     faults: Vec<(f64, Fault)>,
 }
 
-/// What happened within a second.
+/// The counts of one second.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Second {
     pub(super) online: i64,

@@ -144,7 +144,7 @@ impl Stage {
         self.recorder = record.await.map_err(io::Error::other)?;
         let mut verdict = Verdict::of(plan, engine, Arc::clone(&self.deployment));
         self.check(&pages, &mut verdict, has_site).await;
-        // What clients see from now on is no part of the checked log.
+        // The checked log does not have the changes that clients see from now on.
         for tab in tabs {
             tab.abort();
             // It was aborted.

@@ -1,4 +1,4 @@
-//! What was checked in a run, and what was found.
+//! The checks of a run, and their findings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,7 +31,7 @@ pub(super) struct Verdict {
     pub(super) checks: Vec<Check>,
     pub(super) not_checked: Vec<String>,
     pub(super) violations: Vec<Violation>,
-    /// What has happened to the record of the first violation that is about one.
+    /// The history of the record of the first violation that is about a record.
     pub(super) story: Vec<String>,
     pub(super) cleaned_up: Option<Result<usize, String>>,
     deployment: Arc<Deployment>,

@@ -24,7 +24,7 @@ pub(super) struct Chaos {
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
 
-    /// What goes wrong; without it everything that the server allows
+    /// The faults; without it all that the server allows
     #[arg(long, value_name = "FAULTS", value_delimiter = ',', value_enum)]
     faults: Option<Vec<Fault>>,
 

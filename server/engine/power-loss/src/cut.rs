@@ -1,4 +1,4 @@
-//! What a power cut leaves of a disk.
+//! The contents of a disk after a power cut.
 //!
 //! A file has the bytes of its last sync. Of what was written since then, each sector has any of
 //! the states that it was in: the system may write a sector at any time, in any order. So a write
@@ -168,7 +168,7 @@ impl File {
         let kept = self.last_kept(sector, |pending, _| !pending.is_lost);
         let lost: Vec<_> = std::mem::take(&mut self.pending);
         self.durable = merged(&self.durable, &lost, &kept, sector, self.size, 0);
-        // What is lost stays so until its sectors are written again.
+        // Lost sectors stay lost until they are written again.
         let is_superseded = |at: usize, pending: &Pending| {
             !pending.is_lost
                 || pending

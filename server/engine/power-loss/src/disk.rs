@@ -18,7 +18,7 @@ pub(crate) type CallResult<T = ()> = Result<T, i32>;
 /// The slot of the shared memory's locks that a writer has.
 const WRITE_SLOT: usize = 0;
 
-/// What is done before a call, in the thread that makes it.
+/// A function that runs before a call, in the thread that makes it.
 pub type Hook = Box<dyn FnOnce() + Send>;
 
 /// A mistake of the disk, to show that a test would find it.

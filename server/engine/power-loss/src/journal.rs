@@ -1,4 +1,4 @@
-//! What has happened to a disk.
+//! The calls that have changed a disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -9,7 +9,7 @@
 //! after any of these calls leaves: what was synced, and of the rest a random choice. So one run
 //! has as many cuts as it has calls, and each can be repeated. Besides, [`Fault`]s make calls fail.
 //!
-//! In reading order: `journal` is what has happened to a disk, `cut` computes what a power cut
+//! In reading order: `journal` has the calls that changed a disk, `cut` computes what a power cut
 //! leaves of it, `faults` are failing calls, `locks` are SQLite's locks and shared memory,
 //! `disk` has the state that a running process sees, and `vfs` has the functions that SQLite
 //! calls, which is the only unsafe code of the repository.

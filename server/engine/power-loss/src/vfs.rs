@@ -1,8 +1,8 @@
 //! The functions that SQLite calls: a VFS whose files are on disks in memory.
 //!
 //! SQLite documents the contract of these functions at <https://www.sqlite.org/c3ref/vfs.html> and
-//! <https://www.sqlite.org/c3ref/io_methods.html>. What is not about files of a mounted folder goes
-//! to SQLite's own VFS.
+//! <https://www.sqlite.org/c3ref/io_methods.html>. Calls for files of other folders
+//! go to SQLite's own VFS.
 #![expect(unsafe_code, reason = "SQLite calls functions with pointers")]
 
 use std::collections::BTreeMap;
@@ -71,8 +71,8 @@ impl Drop for Mounted {
 fn register() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
-        // SAFETY: the default VFS exists, and SQLite never changes or frees it. What is registered
-        // is never freed.
+        // SAFETY: the default VFS exists, and SQLite never changes or frees it. The registered
+        // VFS is never freed.
         let code = unsafe {
             let base = ffi::sqlite3_vfs_find(ptr::null());
             BASE.store(base, Ordering::Release);

@@ -28,11 +28,11 @@ const MAX_CONCURRENT: usize = 8;
 /// A violation of a guarantee.
 pub(crate) type Violation = String;
 
-/// Where a history begins, and how it goes.
+/// The beginning of a history, and its course.
 pub(crate) struct Plan {
     /// The files.
     pub(crate) image: Image,
-    /// What is in them.
+    /// Their contents.
     pub(crate) model: Model,
     /// The ids of its messages.
     pub(crate) flakes: BTreeMap<u64, Flake>,
@@ -47,7 +47,7 @@ pub(crate) struct Plan {
     pub(crate) splits_ledger: bool,
 }
 
-/// What has happened.
+/// A history that has ended: its operations, and the calls of the disk.
 pub(crate) struct History {
     pub(crate) journal: Journal,
     /// The state when it began.

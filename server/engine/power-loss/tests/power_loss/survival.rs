@@ -29,7 +29,7 @@ const CONTRADICTIONS: [&str; 4] = [
         (SELECT count(*) FROM inbox WHERE inbox.id = messages.id)",
 ];
 
-/// What has survived a cut.
+/// The data that has survived a cut.
 pub(crate) struct Survived {
     pub(crate) model: Model,
     pub(crate) flakes: BTreeMap<u64, Flake>,
