@@ -100,19 +100,22 @@ export class RecordStore {
 
   // The record as the server has it, without the attributes that pending or aborted writes change.
   // The server may refuse or execute these writes, so the next save sends the attributes again.
-  // There is none for a request that a hook of the page has sent to another resource.
-  baseOf(model, outbox, {url, options}) {
-    const record = model && !this._isElsewhere(model, outbox.runtime.pathOf(options?.url ?? ownUrl(model) ?? ''), url) && this.recordOf(model);
+  // There is none for a request that a hook of the page has sent to another record.
+  baseOf(model, outbox, exchange) {
+    const record = model && !this._isElsewhere(model, outbox.runtime, exchange) && this.recordOf(model);
     const base = record && {...record};
     for (const {body, isRead} of base ? outbox.requestsOf(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
     for (const name in this._aborted.get(model)) delete base[name];
     return base;
   }
 
-  // Whether a url is not the model's `own` one, and does not name the resource of its record.
-  _isElsewhere(model, own, url) {
+  // Whether the url of a request does not end with the record of the model, and is not the model's
+  // own url either.
+  _isElsewhere(model, runtime, {url, options}) {
     const resource = this.resourceOf(model);
-    return resource && plainPath(own ?? '') !== plainPath(url) && !partsOf(plainPath(url)).segments.includes(resource);
+    const path = plainPath(url);
+    if (!resource || path.endsWith(`/${resource}/${encodeURIComponent(model.id)}`.toLowerCase())) return false;
+    return plainPath(runtime.pathOf(options?.url ?? ownUrl(model) ?? '') ?? '') !== path;
   }
 
   // The record of a model as the server sent it last.

@@ -222,7 +222,7 @@ test('a prefilter may change url and data, and a save that it has changed is sen
   assert.deepEqual([client.asked.at(-1), client.last.body], ['PUT /api/todo/1', {id: 1, title: 'Milk', done: true, by: 'ann'}]);
 });
 
-test('a save that a hook sends to another resource is sent whole', () => {
+test('a save that a hook sends to another record is sent whole', () => {
   const {Todos, client} = startWithJquery();
   const todos = new Todos();
   todos.fetch();
@@ -230,6 +230,8 @@ test('a save that a hook sends to another resource is sent whole', () => {
   const to = path => ({beforeSend: (xhr, settings) => { settings.url = path; }});
   todos.get(1).save({done: true}, to('/archive/1'));
   assert.deepEqual([client.asked.at(-1), client.last.body], ['PUT /archive/1', {id: 1, title: 'Milk', done: true}]);
+  todos.get(1).save({done: true}, to('/todo/2'));
+  assert.deepEqual([client.asked.at(-1), client.last.body], ['PUT /todo/2', {id: 1, title: 'Milk', done: true}]);
   todos.get(1).save({title: 'Eggs'}, to('/api/Todo/1'));
   assert.equal(client.asked.at(-1), 'PATCH /api/Todo/1');
   todos.get(1).url = '/user/1/favorites/1';
