@@ -48,8 +48,9 @@ class HttpClient {
 
   // Sends the requests one at a time, in the order of the calls. The page sends those of kind
   // `SENT_BY_PAGE`.
+  // Writes of a page with a token wait for the next load of the page: HTTP has no token.
   request(token, method, url, headers, body, key, kind) {
-    if (kind === SENT_BY_PAGE) return;
+    if (kind === SENT_BY_PAGE || method !== 'get' && this._receiver.runtime.isAsked) return;
     const request = {method, url, headers: JSON.parse(headers || '{}'), body, key: key || `${this._receiver.outbox.session}-${token}`};
     this._last = this._last.then(() => this._ask(token, request));
   }

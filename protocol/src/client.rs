@@ -25,7 +25,7 @@ use crate::output::{Connection, Frame, Output, Resumed, Status};
 use crate::packet::{Kind, Packet};
 use crate::payload::Payload;
 use crate::planted;
-use crate::request::{Failure, Request, Token};
+use crate::request::{Failure, Request, Token, Verb};
 use crate::time::{Instant, earlier};
 use crate::transport::Transport;
 use crate::wire::{Push, event};
@@ -42,6 +42,9 @@ pub struct Client<P> {
     /// Ack ids of this connection that answer a resume; the others answer a request in the outbox.
     resumes: Vec<u64>,
     acks: u64,
+    /// The auth of the link says who the user is. Requests over HTTP have no auth, so they would be
+    /// those of somebody else.
+    has_auth: bool,
     reported: Status,
     outputs: Queue<Output<P>>,
 }
@@ -52,7 +55,8 @@ type NextToSend<P> = fn(&mut Outbox<P>, Instant, u64) -> Option<&Entry<P>>;
 impl<P: Payload> Client<P> {
     /// Creates a client that does nothing until [`connect`](Self::connect). `auth` is a JSON object
     /// whose members are sent in each CONNECT, or an empty text. Without it, the client asks for it
-    /// before each CONNECT with [`Output::Authenticate`]. `session` is the prefix of every
+    /// before each CONNECT with [`Output::Authenticate`]. A client with auth sends no writes over
+    /// HTTP, which has no auth. `session` is the prefix of every
     /// generated idempotency key and must be unique among all clients of the server. `seed` decides
     /// the jitter.
     pub fn new(auth: Option<&str>, session: String, seed: u64) -> Self {
@@ -63,6 +67,7 @@ impl<P: Payload> Client<P> {
             feed: Feed::new(),
             resumes: Vec::new(),
             acks: 0,
+            has_auth: auth.is_none_or(has_members),
             reported: Status { state: Connection::Offline, unsent: 0 },
             outputs: Queue::new(),
         }
@@ -101,6 +106,7 @@ impl<P: Payload> Client<P> {
     /// Answers [`Output::Authenticate`]. At any other time, uses this auth from the next connection
     /// on, and resends writes that were answered with 401.
     pub fn authenticate(&mut self, now: Instant, auth: &str) {
+        self.has_auth |= has_members(auth);
         if !self.link.authenticate(frame::auth(auth)) {
             self.outbox.authorized();
             self.flush(now);
@@ -133,7 +139,14 @@ impl<P: Payload> Client<P> {
         // After a sleep, the page may be faster than the timer. Nothing answers over a dead link.
         self.link.tick(now);
         self.follow_link(now);
-        self.outbox.push(now, token, request, self.transport.is_offline());
+        let is_held = self.has_auth && self.transport.is_http();
+        let is_read = request.verb == Verb::Get;
+        let is_offline = self.transport.is_offline() || is_held;
+        self.outbox.push(now, token, request, is_offline);
+        // A new read waits for the link, too, before it fails.
+        if is_held && is_read && !self.link.is_refused() {
+            self.transport.link_down(now);
+        }
         self.flush(now);
         self.report_status();
     }
@@ -294,15 +307,27 @@ impl<P: Payload> Client<P> {
     }
 
     /// Sends the requests that are not sent on this connection yet, or over HTTP if there is no
-    /// link.
+    /// link. A client with auth sends nothing over HTTP: its writes wait, and its reads fail. Only
+    /// if the server refuses the link for good, reads go over HTTP: the app gets the answer to a
+    /// caller who has not signed in.
     fn flush(&mut self, now: Instant) {
         if self.link.is_up() {
             self.send_while(now, Outbox::send_next);
         } else if self.transport.is_http() {
             self.fail_outdated(now);
-            while let Some(token) = self.outbox.send_next_over_http(now) {
+            if self.has_auth && !self.link.is_refused() {
+                return self.fail_reads();
+            }
+            while let Some(token) = self.outbox.send_next_over_http(now, !self.has_auth) {
                 self.outputs.push(Output::Http(token));
             }
+        }
+    }
+
+    /// Fails the reads that wait for the link.
+    fn fail_reads(&mut self) {
+        while let Some(at) = self.outbox.find_waiting_read() {
+            self.fail(at, Failure::Unreachable);
         }
     }
 
@@ -370,4 +395,9 @@ impl<P: Payload> Client<P> {
         };
         Status { state, unsent: self.outbox.unsent(self.link.is_up()) }
     }
+}
+
+/// Whether auth has any members.
+fn has_members(auth: &str) -> bool {
+    !matches!(auth, "" | "{}")
 }

@@ -249,6 +249,11 @@ impl Link {
         matches!(self.state, State::Up { .. })
     }
 
+    /// Returns whether the app wants the link, but the server refuses it for good.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.state, State::Refused)
+    }
+
     /// Returns whether the app wants the link, and at most one attempt has failed since it was last
     /// up.
     pub fn is_hopeful(&self) -> bool {

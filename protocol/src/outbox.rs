@@ -163,11 +163,16 @@ impl<P: Payload> Outbox<P> {
     }
 
     /// Returns the next entry to send over HTTP, and marks it as sent. Writes are sent one by one,
-    /// each after the response to the previous one. Reads do not wait for writes.
-    pub(crate) fn send_next_over_http(&mut self, now: Instant) -> Option<Token> {
+    /// each after the response to the previous one, and only if `may_write`. Reads do not wait for
+    /// writes.
+    pub(crate) fn send_next_over_http(
+        &mut self,
+        now: Instant,
+        mut may_write: bool,
+    ) -> Option<Token> {
         let is_read = |entry: &&Entry<P>| entry.is_over_http && !entry.is_write();
         let may_read = self.entries.iter().filter(is_read).count() < MAX_HTTP_READS;
-        let mut may_write = !self.pause.is_on();
+        may_write &= !self.pause.is_on();
         let is_next = |entry: &&mut Entry<P>| {
             let may_send = if entry.is_our_write() {
                 core::mem::take(&mut may_write)
@@ -281,6 +286,14 @@ impl<P: Payload> Outbox<P> {
             entry.is_write() && entry.sent.is_some_and(|sent| sent + LEDGER_RETENTION <= now)
         };
         self.entries.iter().position(is_outdated)
+    }
+
+    /// Returns the index of a read that this client is to send, and that is not in flight.
+    pub(crate) fn find_waiting_read(&self) -> Option<usize> {
+        let is_waiting = |entry: &Entry<P>| {
+            !entry.is_write() && !entry.is_external() && !entry.is_over_http && entry.ack.is_none()
+        };
+        self.entries.iter().position(is_waiting)
     }
 
     /// Records that the app no longer waits for the response.

@@ -1,7 +1,8 @@
 //! The choice between the link and HTTP for requests.
 //!
 //! The client waits for the link for [`HTTP_FALLBACK_DELAY`]. After that, requests go over HTTP
-//! until the link is up, so that a page works without WebSockets.
+//! until the link is up, so that a page works without WebSockets. A client with auth waits on: see
+//! `Client::flush`.
 
 use core::time::Duration;
 

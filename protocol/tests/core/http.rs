@@ -368,6 +368,72 @@ fn key_of_the_app_is_sent_and_its_echo_is_not_delivered() {
 }
 
 #[test]
+fn writes_of_a_client_with_auth_wait_for_the_link_and_reads_fail_after_three_seconds() {
+    let with_token = |pair: &mut Pair| {
+        pair.client.authenticate(pair.instant(), r#"{"site":"newsite","token":"a"}"#);
+    };
+    let asking = || {
+        let mut pair = Pair::asking();
+        pair.client.connect(pair.instant());
+        pair
+    };
+    let given = || {
+        let mut pair = Pair::connected();
+        with_token(&mut pair);
+        pair
+    };
+    for mut pair in [asking(), given()] {
+        pair.cut_link();
+        pair.wait(4_000);
+        let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+        let read = pair.ask(Verb::Get, "/todo", Value::Null);
+        pair.wait(2_999);
+        assert_eq!((pair.result(saved), pair.result(read)), (None, None));
+        pair.wait(60_000);
+        assert_eq!(pair.result(read), Some(&Err(Failure::Unreachable)));
+        assert_eq!((pair.result(saved), pair.client.status().unsent), (None, 1));
+        let read = pair.ask(Verb::Get, "/todo", Value::Null);
+        pair.is_cut = false;
+        pair.client.wake(pair.instant());
+        pair.run();
+        with_token(&mut pair);
+        pair.run();
+        assert_eq!((pair.status_of(saved), pair.status_of(read)), (Some(200), Some(200)));
+        assert_eq!(pair.server.committed.len(), 1);
+        assert_eq!(pair.max_over_http, (0, 0));
+    }
+}
+
+#[test]
+fn client_whose_token_is_refused_reads_over_http_and_keeps_its_writes() {
+    let mut pair = Pair::new(1);
+    pair.client.authenticate(pair.instant(), r#"{"site":"newsite","token":"a"}"#);
+    pair.server.refuses = Some("E_TOKEN: it has expired".into());
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    let read = pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.client.connect(pair.instant());
+    pair.wait(60_000);
+    assert_eq!((pair.result(saved), pair.status_of(read)), (None, Some(200)));
+    pair.server.refuses = None;
+    pair.client.authenticate(pair.instant(), r#"{"site":"newsite","token":"b"}"#);
+    pair.client.connect(pair.instant());
+    pair.run();
+    assert_eq!(pair.status_of(saved), Some(200));
+    assert_eq!(pair.server.committed.len(), 1);
+}
+
+#[test]
+fn client_without_members_in_its_auth_sends_requests_over_http() {
+    let mut pair = Pair::connected();
+    pair.client.authenticate(pair.instant(), "{}");
+    pair.cut_link();
+    pair.wait(4_000);
+    let saved = pair.ask(Verb::Post, "/todo", json!({"title": "Milk"}));
+    pair.run();
+    assert_eq!(pair.status_of(saved), Some(200));
+}
+
+#[test]
 fn auth_is_sent_with_the_version_in_each_connect() {
     let mut pair = Pair::new(1);
     pair.client.authenticate(pair.instant(), r#"{"site":"newsite","token":"a"}"#);

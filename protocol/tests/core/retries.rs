@@ -164,7 +164,9 @@ fn write_that_waits_for_auth_is_not_sent_over_http() {
     pair.wait(60_000);
     assert_eq!(pair.status_of(saved), None);
     pair.client.authenticate(pair.instant(), r#"{"token":"b"}"#);
-    pair.run();
+    pair.wait(60_000);
+    assert_eq!(pair.status_of(saved), None, "HTTP has no token");
+    pair.repair_link();
     assert_eq!(pair.status_of(saved), Some(200));
 }
 
