@@ -10,10 +10,11 @@
 
 use std::fs::{self, File};
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result};
 
-use crate::command::{answers, cargo, program, run, run_counted, run_tests};
+use crate::command::{answers, cargo, program, read, run, run_counted, run_tests};
 use crate::outcome::Outcome;
 use crate::requirements::{
     BROWSER, CLIPPY, FIREFOX, GZIP, KILL, LANGUAGES, REDIS, RUSTFMT, Requirement, WASM_TARGET,
@@ -132,8 +133,8 @@ pub(crate) const STEPS: [Step; 16] = [
     },
     Step {
         name: "chaos",
-        about: "100 clients find no broken promise while connections fail and the server is killed",
-        requirements: &[build::RUNTIME, build::SERVER],
+        about: "100 clients find no broken promise while connections fail, and the server and its Redis are killed",
+        requirements: &[build::RUNTIME, build::SERVER, &[REDIS]],
         run: chaos,
     },
     Step {
@@ -253,12 +254,21 @@ fn serve(workspace: &Workspace) -> Result<Server> {
         .with_context(|| format!("{} says why", log.display()))
 }
 
-/// The seed is another one each time: the command prints it.
+/// Runs both engines at the same time. The seeds are others each time: the command prints them.
 fn chaos(workspace: &Workspace) -> Result<Outcome> {
     server(workspace)?;
-    let mut chaos = program(workspace, workspace.server(Profile::Release));
-    run(chaos.args(["chaos", "--clients", "100", "--seconds", "60"]))?;
-    Ok(1.into())
+    let chaos = |engine| {
+        let mut chaos = program(workspace, workspace.server(Profile::Release));
+        chaos.args(["chaos", "--clients", "100", "--seconds", "60", "--engine", engine]);
+        chaos
+    };
+    let (mut sqlite, mut redis) = (chaos("sqlite"), chaos("redis"));
+    thread::scope(|scope| {
+        let redis = scope.spawn(|| read(&mut redis));
+        run(&mut sqlite)?;
+        println!("{}", redis.join().expect("nothing panics")?);
+        Ok(2.into())
+    })
 }
 
 fn end_to_end(workspace: &Workspace) -> Result<Outcome> {

@@ -47,10 +47,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     ended(command, status)
 }
 
-/// Runs a program to its end and returns what it printed.
+/// Runs a program to its end and returns what it printed. If it fails, that is shown.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output = command.output().map_err(|error| cannot_start(command, &error))?;
     io::stderr().write_all(&output.stderr)?;
+    if !output.status.success() {
+        io::stdout().write_all(&output.stdout)?;
+    }
     ended(command, output.status)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

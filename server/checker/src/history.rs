@@ -10,11 +10,14 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::observations::{Observations, Seen, Truth};
-use crate::view::{Kind, Person, Record, View};
+use crate::view::{Kind, Names, Person, Record, View};
 
 /// The log of each resource, and what has been acknowledged.
 #[derive(Debug, Default)]
-pub struct History(Mutex<State>);
+pub struct History {
+    names: Names,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -86,27 +89,32 @@ impl Log {
 impl History {
     /// Creates a history whose logs become known at the end of the run, by
     /// [`complete`](Self::complete). Until then it keeps what clients have seen.
-    pub fn without_logs() -> Self {
+    pub fn without_logs(names: Names) -> Self {
         let state = State { observations: Some(Observations::default()), ..State::default() };
-        Self(Mutex::new(state))
+        Self { names, state: Mutex::new(state) }
+    }
+
+    /// Returns the names of the resources.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Sets the offset at which the log of a resource begins.
     pub fn begin(&self, kind: Kind, base: u64) {
-        self.0.lock().logs.entry(kind).or_default().base = base;
+        self.state.lock().logs.entry(kind).or_default().base = base;
     }
 
     /// Checks everything that clients have seen against the logs. Returns how much that was.
     pub fn complete(&self) -> Option<Observations> {
-        let observations = self.0.lock().observations.take()?;
+        let observations = self.state.lock().observations.take()?;
         observations.check(self);
         Some(observations)
     }
 
     /// Adds a change that the engine has committed.
     pub fn committed(&self, change: &Arc<Change>) {
-        let Some(kind) = Kind::parse(change.resource.as_str()) else { return };
-        let mut state = self.0.lock();
+        let Some(kind) = self.names.parse(change.resource.as_str()) else { return };
+        let mut state = self.state.lock();
         let log = state.logs.entry(kind).or_default();
         let expected = log.head() + 1;
         log.changes.push(Arc::clone(change));
@@ -118,7 +126,7 @@ impl History {
         }
         let offset = change.position.offset;
         if offset != expected {
-            let (name, before) = (kind.name(), expected - 1);
+            let (name, before) = (self.names.of(kind), expected - 1);
             let message = format!("{name} has a change at offset {offset} after {before}");
             state.violations.push(Violation::of(message, kind, &change.id));
         }
@@ -126,68 +134,68 @@ impl History {
 
     /// Records that a promise was broken.
     pub fn violated(&self, message: String) {
-        self.0.lock().violations.push(Violation { message, record: None });
+        self.state.lock().violations.push(Violation { message, record: None });
     }
 
     /// Records that a promise about a record was broken.
     pub fn violated_for(&self, kind: Kind, id: &Id, message: String) {
-        self.0.lock().violations.push(Violation::of(message, kind, id));
+        self.state.lock().violations.push(Violation::of(message, kind, id));
     }
 
     /// Returns the first promise that was broken.
     pub fn violation(&self) -> Option<String> {
-        self.0.lock().violations.first().map(|violation| violation.message.clone())
+        self.state.lock().violations.first().map(|violation| violation.message.clone())
     }
 
     /// Returns the promises that were broken.
     pub fn violations(&self) -> Vec<Violation> {
-        self.0.lock().violations.clone()
+        self.state.lock().violations.clone()
     }
 
     /// Returns the newest offset that any client has been answered with so far. A read that
     /// begins now must not see an older state.
     pub fn answered(&self, kind: Kind) -> u64 {
-        self.0.lock().answered.get(&kind).copied().unwrap_or(0)
+        self.state.lock().answered.get(&kind).copied().unwrap_or(0)
     }
 
     /// Records that a client has been answered with this offset.
     pub fn answer(&self, kind: Kind, offset: u64) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let answered = state.answered.entry(kind).or_default();
         *answered = offset.max(*answered);
     }
 
     /// Returns the offset of the last change.
     pub fn head(&self, kind: Kind) -> u64 {
-        self.0.lock().logs.get(&kind).map_or(0, Log::head)
+        self.state.lock().logs.get(&kind).map_or(0, Log::head)
     }
 
     /// Returns all changes in the order in which they were committed.
     pub fn changes(&self) -> Vec<Arc<Change>> {
-        self.0.lock().all.clone()
+        self.state.lock().all.clone()
     }
 
     /// Returns how many changes have the mark of this key.
     pub fn commits(&self, key: &str) -> usize {
-        let (state, mark) = (self.0.lock(), mark(key));
+        let (state, mark) = (self.state.lock(), mark(key));
         state.all.iter().filter(|change| change.mark == mark).count()
     }
 
     /// Returns the records of a resource at an offset.
     pub fn records_at(&self, kind: Kind, offset: u64) -> BTreeMap<Id, Record> {
-        self.0.lock().logs.entry(kind).or_default().at(offset).clone()
+        self.state.lock().logs.entry(kind).or_default().at(offset).clone()
     }
 
     /// Returns a record at an offset.
     pub fn record_at(&self, kind: Kind, id: &Id, offset: u64) -> Option<Arc<Record>> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let log = state.logs.entry(kind).or_default();
         log.at(offset).get(id).cloned().map(Arc::new)
     }
 
     /// Returns what a read at an offset must return.
     pub fn read(&self, view: &View, person: &Person, offset: u64) -> Vec<(Id, Record)> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let records = state.logs.entry(view.kind).or_default().at(offset);
         let ids = view.evaluate(records.iter(), person);
         ids.into_iter().map(|id| (id.clone(), records[&id].clone())).collect()
@@ -205,12 +213,13 @@ impl Truth for History {
         people: &[Person],
         read: &[(Id, Record)],
     ) {
-        if let Some(observations) = &mut self.0.lock().observations {
+        if let Some(observations) = &mut self.state.lock().observations {
             return observations.add_read(who, view, offset, people, read);
         }
         if !people.iter().any(|person| self.read(view, person, offset) == read) {
             let ids: Vec<_> = read.iter().map(|(id, _)| id.to_string()).collect();
-            let message = format!("{who}: {view} at {offset} was answered with {ids:?}");
+            let url = view.url(&self.names);
+            let message = format!("{who}: {url} at {offset} was answered with {ids:?}");
             let expected = people.first().map(|person| self.read(view, person, offset));
             let differs = |(at, item): &(usize, &(Id, Record))| {
                 expected.as_ref().and_then(|expected| expected.get(*at)) != Some(*item)
@@ -224,9 +233,14 @@ impl Truth for History {
 
     /// Checks that a page shows a record as it was at an offset.
     fn check_shown(&self, seen: &Seen, kind: Kind, id: &Id, offset: u64, record: &Record) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if let Some(observations) = &mut state.observations {
-            if let Some(message) = observations.add_shown(seen.clone(), kind, id, offset, record) {
+            if let Some(other) = observations.add_shown(seen.clone(), kind, id, offset, record) {
+                let (name, shown) = (self.names.of(kind), Value::Object(record.clone()));
+                let message = format!(
+                    "{}: {name}/{id} at {offset} is shown as {shown}, and {other}",
+                    seen.who
+                );
                 state.violations.push(Violation::of(message, kind, id));
             }
             return;
@@ -236,7 +250,7 @@ impl Truth for History {
         if truth.as_deref() != Some(record) {
             let shown = Value::Object(record.clone());
             let truth = truth.map(|it| Value::Object(Record::clone(&it)));
-            let (name, truth) = (kind.name(), truth.unwrap_or_default());
+            let (name, truth) = (self.names.of(kind), truth.unwrap_or_default());
             let message = format!(
                 "{}: {name}/{id} at {offset} is shown as {shown} and was {truth}",
                 seen.who

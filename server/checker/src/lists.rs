@@ -37,7 +37,7 @@ pub fn wrong_lists(checks: &Checks, report: &Report) -> Vec<String> {
             }
         };
         if !is_right {
-            let views: Vec<_> = views.iter().map(View::to_string).collect();
+            let views: Vec<_> = views.iter().map(|view| view.url(history.names())).collect();
             wrong.push(format!(
                 "{}: target {target} shows {shown:?}, but {views:?} has {expected:?}",
                 report.name

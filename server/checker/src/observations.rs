@@ -11,6 +11,9 @@ use crate::view::{Kind, Person, Record, View};
 /// How often a state of a record is remembered with who has seen it.
 const MAX_SEEN: usize = 32;
 
+/// How many other states at one offset are remembered.
+const MAX_OTHERS: usize = 4;
+
 /// Compares the observations of clients with the truth.
 pub(crate) trait Truth {
     /// Checks the answer to a read at an offset, for somebody with one of these identities.
@@ -61,6 +64,8 @@ struct Shown {
     record: Arc<Record>,
     count: u64,
     seen: Vec<Seen>,
+    /// Other states at the same offset, each with somebody who has shown it.
+    others: Vec<(Arc<Record>, Seen)>,
 }
 
 impl Observations {
@@ -82,8 +87,13 @@ impl Observations {
         id: &Id,
     ) -> impl Iterator<Item = (u64, &Record, u64, &[Seen])> {
         let range = (kind, id.clone(), 0)..=(kind, id.clone(), u64::MAX);
-        let shown = self.shown.range(range);
-        shown.map(|((_, _, offset), it)| (*offset, &*it.record, it.count, &*it.seen))
+        self.shown.range(range).flat_map(|((_, _, offset), it)| {
+            let others = it.others.iter();
+            let others =
+                others.map(|(record, seen)| (*offset, &**record, 1, std::slice::from_ref(seen)));
+            let count = it.count - it.others.len() as u64;
+            std::iter::once((*offset, &*it.record, count, &*it.seen)).chain(others)
+        })
     }
 
     pub(crate) fn add_read(
@@ -101,8 +111,8 @@ impl Observations {
         self.reads.push(Read { who, view: view.clone(), offset, people, records });
     }
 
-    /// Adds a shown state. Returns a message if another client has seen another state at the same
-    /// offset.
+    /// Adds a shown state. If another client has seen another state at the same offset, it returns
+    /// who has shown what.
     pub(crate) fn add_shown(
         &mut self,
         seen: Seen,
@@ -117,20 +127,17 @@ impl Observations {
             record: Arc::clone(&version),
             count: 0,
             seen: Vec::new(),
+            others: Vec::new(),
         });
         shown.count += 1;
         let differs = *shown.record != *record;
         let message = differs.then(|| {
             let other = shown.seen.first().map_or("another client", |seen| &seen.who);
-            format!(
-                "{}: {}/{id} at {offset} is shown as {}, and {other} has shown it as {}",
-                seen.who,
-                kind.name(),
-                Value::Object(record.clone()),
-                Value::Object(Record::clone(&shown.record)),
-            )
+            format!("{other} has shown it as {}", Value::Object(Record::clone(&shown.record)))
         });
-        if shown.seen.len() < MAX_SEEN {
+        if differs && shown.others.len() < MAX_OTHERS {
+            shown.others.push((version, seen));
+        } else if !differs && shown.seen.len() < MAX_SEEN {
             shown.seen.push(seen);
         }
         message

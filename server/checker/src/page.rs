@@ -212,7 +212,7 @@ impl<W: World> Page<W> {
         );
         self.views.insert(query, view.clone());
         self.queries.begin_read(target);
-        let request = Request::new(Verb::Get, view.url());
+        let request = Request::new(Verb::Get, view.url(self.history.names()));
         self.send(request, Purpose::Read { target, query, view, replaces });
     }
 
@@ -249,7 +249,7 @@ impl<W: World> Page<W> {
     }
 
     fn send(&mut self, request: Request<Json>, purpose: Purpose) {
-        let kind = Kind::of_room(request.url.trim_start_matches('/'));
+        let kind = self.history.names().of_room(request.url.trim_start_matches('/'));
         let not_before = kind.map_or(0, |kind| self.history.answered(kind));
         self.send_not_before(request, purpose, not_before);
     }

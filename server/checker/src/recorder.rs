@@ -92,7 +92,7 @@ impl<W: World> Recorder<W> {
     /// Fails if the server refuses that, or does not answer within `limit`.
     pub async fn touch(&mut self, limit: Duration) -> Result<(), String> {
         self.client.connect(self.instant());
-        let url = format!("/{}", self.kind.name());
+        let url = format!("/{}", self.resource());
         let body = json!({"stamp": 0, "done": false, "rank": 0});
         let reply = self.request(Verb::Post, &url, Some(body), limit).await?;
         let id = reply.body.and_then(|Json(body)| Id::from_json(&body["id"]));
@@ -108,7 +108,7 @@ impl<W: World> Recorder<W> {
 
     /// Reads the resource, which must be empty, and takes the position as the begin of the log.
     async fn read(&mut self, limit: Duration) -> Result<(), String> {
-        let name = self.kind.name();
+        let name = self.resource().to_owned();
         let reply = self.request(Verb::Get, &format!("/{name}"), None, limit).await?;
         let count = reply.body.as_ref().and_then(|Json(body)| body.as_array()).map(Vec::len);
         if count != Some(0) {
@@ -120,6 +120,11 @@ impl<W: World> Recorder<W> {
         let offset = position.and_then(|text| text.split_once(':')?.1.parse().ok());
         self.base = offset.ok_or("the answer to a read has no position")?;
         Ok(())
+    }
+
+    /// Returns the name of the resource.
+    fn resource(&self) -> &str {
+        self.network.history.names().of(self.kind)
     }
 
     /// Returns the offset at which the log begins.
@@ -161,7 +166,7 @@ impl<W: World> Recorder<W> {
     /// Fails if the server refuses that, or does not answer within `limit`.
     pub async fn clean_up(&mut self, limit: Duration) -> Result<usize, String> {
         self.client.connect(self.instant());
-        let url = format!("/{}", self.kind.name());
+        let url = format!("/{}", self.resource());
         let mut count = 0;
         loop {
             let reply = self.request(Verb::Get, &format!("{url}?limit=100"), None, limit).await?;
@@ -274,7 +279,7 @@ impl<W: World> Recorder<W> {
                     let failed = |_| Reply { status: 0, body: None, headers: None };
                     return Some(Step::Answered(result.unwrap_or_else(failed)));
                 }
-                Output::Deliver(delivery) if delivery.room == self.kind.name() => {
+                Output::Deliver(delivery) if delivery.room == self.resource() => {
                     delivery.changes.iter().for_each(|change| self.record(change));
                 }
                 Output::Refresh(_) => self.has_gap = true,
@@ -293,7 +298,7 @@ impl<W: World> Recorder<W> {
     /// Adds a change of the log, with the states of its record before and after.
     fn record(&mut self, Json(change): &Json) {
         let parsed =
-            (change[0].as_u64(), Id::from_json(&change[2]), Resource::parse(self.kind.name()));
+            (change[0].as_u64(), Id::from_json(&change[2]), Resource::parse(self.resource()));
         let (Some(offset), Some(id), Some(resource)) = parsed else { return };
         let verb = change[1].as_u64().and_then(|verb| u32::try_from(verb).ok());
         let set = change[3].as_object().cloned().unwrap_or_default();

@@ -1,8 +1,5 @@
 //! The reads of a collection or a model of a page, and the records that they must show.
 
-use std::fmt;
-use std::sync::OnceLock;
-
 use backwire_records::change::Id;
 use serde_json::{Map, Value};
 
@@ -38,31 +35,38 @@ pub struct Person {
     pub is_editor: bool,
 }
 
-/// Another name of the resource `todo`.
-static TODO_NAME: OnceLock<String> = OnceLock::new();
-
-/// Gives the resource `todo` another name, for the rest of the process.
-pub fn rename_todo(name: String) {
-    TODO_NAME.get_or_init(|| name);
+/// The names of the resources in a run.
+#[derive(Debug, Clone)]
+pub struct Names {
+    todo: String,
 }
 
-impl Kind {
-    pub const ALL: [Self; 2] = [Self::Todo, Self::Note];
+impl Default for Names {
+    fn default() -> Self {
+        Self { todo: "todo".to_owned() }
+    }
+}
 
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Todo => TODO_NAME.get().map_or("todo", String::as_str),
-            Self::Note => "note",
+impl Names {
+    /// Gives the resource `todo` another name.
+    pub fn with_todo(name: &str) -> Self {
+        Self { todo: name.to_owned() }
+    }
+
+    pub fn of(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Todo => &self.todo,
+            Kind::Note => "note",
         }
     }
 
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    pub fn parse(&self, name: &str) -> Option<Kind> {
+        [Kind::Todo, Kind::Note].into_iter().find(|kind| self.of(*kind) == name)
     }
 
     /// Returns the kind that a room is of.
-    pub fn of_room(room: &str) -> Option<Self> {
-        Self::parse(room.split(['/', '?']).next()?)
+    pub fn of_room(&self, room: &str) -> Option<Kind> {
+        self.parse(room.split(['/', '?']).next()?)
     }
 }
 
@@ -76,8 +80,19 @@ impl Person {
 }
 
 impl View {
-    pub fn url(&self) -> String {
-        self.to_string()
+    pub fn url(&self, names: &Names) -> String {
+        let name = names.of(self.kind);
+        match &self.selection {
+            Selection::One(id) => format!("/{name}/{id}"),
+            Selection::List { done, is_sorted, window } => {
+                let done = done.map(|done| format!("done={done}"));
+                let sort = is_sorted.then(|| "sort=rank".to_owned());
+                let window = window.map(|(skip, limit)| format!("skip={skip}&limit={limit}"));
+                let query: Vec<_> = [done, sort, window].into_iter().flatten().collect();
+                let mark = if query.is_empty() { "" } else { "?" };
+                format!("/{name}{mark}{}", query.join("&"))
+            }
+        }
     }
 
     /// Whether this read may show a record to this person.
@@ -108,22 +123,5 @@ impl View {
         });
         let (skip, limit) = window.unwrap_or((0, usize::MAX));
         found.into_iter().skip(skip).take(limit).map(|(id, _)| id.clone()).collect()
-    }
-}
-
-impl fmt::Display for View {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.kind.name();
-        match &self.selection {
-            Selection::One(id) => write!(f, "/{name}/{id}"),
-            Selection::List { done, is_sorted, window } => {
-                let done = done.map(|done| format!("done={done}"));
-                let sort = is_sorted.then(|| "sort=rank".to_owned());
-                let window = window.map(|(skip, limit)| format!("skip={skip}&limit={limit}"));
-                let query: Vec<_> = [done, sort, window].into_iter().flatten().collect();
-                let mark = if query.is_empty() { "" } else { "?" };
-                write!(f, "/{name}{mark}{}", query.join("&"))
-            }
-        }
     }
 }

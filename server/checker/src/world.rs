@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::history::History;
 use crate::messages::Messages;
 use crate::people::People;
+use crate::view::Names;
 use crate::writes::Writes;
 
 /// The truth that the pages of a run are compared with, and their environment.
@@ -99,8 +100,8 @@ impl Checks {
     }
 
     /// Begins a run whose logs become known at its end.
-    pub fn without_logs(environment: Environment) -> Self {
-        Self { history: Arc::new(History::without_logs()), ..Self::new(environment) }
+    pub fn without_logs(environment: Environment, names: Names) -> Self {
+        Self { history: Arc::new(History::without_logs(names)), ..Self::new(environment) }
     }
 
     /// Returns the time since the begin of the run, in milliseconds.

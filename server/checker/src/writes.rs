@@ -115,13 +115,14 @@ impl Writes {
         for change in history.changes() {
             let Some(write) = state.writes.get(&change.mark) else {
                 let message = format!("a change has the unknown mark {}", change.mark);
-                match Kind::parse(change.resource.as_str()) {
+                match history.names().parse(change.resource.as_str()) {
                     Some(kind) => history.violated_for(kind, &change.id, message),
                     None => history.violated(message),
                 }
                 continue;
             };
-            if !may_write(people, &write.person, &change) {
+            let kind = history.names().parse(change.resource.as_str());
+            if !kind.is_some_and(|kind| may_write(people, &write.person, kind, &change)) {
                 history.violated(format!("{} has written a record of others", write.key));
             }
         }
@@ -144,7 +145,7 @@ impl Writes {
             {
                 history.violated(format!("{} is committed before {}", before.key, write.key));
             }
-            let kind = Kind::parse(change.resource.as_str());
+            let kind = history.names().parse(change.resource.as_str());
             let is_missing = |read: &&Read| {
                 read.tab == write.tab
                     && Some(read.kind) == kind
@@ -161,8 +162,7 @@ impl Writes {
 }
 
 /// Whether a person may have made a change, with any of the roles that they have had.
-fn may_write(people: &People, person: &str, change: &Change) -> bool {
-    let Some(kind) = Kind::parse(change.resource.as_str()) else { return false };
+fn may_write(people: &People, person: &str, kind: Kind, change: &Change) -> bool {
     let people = people.since(person, 0);
     let may = |record: &Record| people.iter().any(|person| person.may_read(kind, record));
     let owner = |record: &Record| record.get("owner").cloned().unwrap_or(Value::Null);

@@ -5,29 +5,41 @@
 //!
 //! - `run`: a run from its begin to its verdict;
 //! - `deployment`: the server as the clients see it, and their connections;
+//! - `endpoint`: the url of the connections, and the certificates that are trusted there;
 //! - `own_server`: a server of the run itself, which can be killed;
+//! - `own_redis`: its Redis, which can be killed, too;
+//! - `process`: the signals to both;
 //! - `back_end`: the back end of that server, which knows its people and sends them messages;
 //! - `proxy`: the proxy between the clients and the server, with its faults;
 //! - `faults`: what goes wrong, and when;
+//! - `interrupts`: the signals that end a run;
 //! - `load`: what the clients do;
 //! - `meter`: what is counted and measured, by the second;
 //! - `verdict`: what was checked, and what was found;
+//! - `story`: the history of a record;
 //! - `report`: the verdict as a page.
 
 mod back_end;
 mod deployment;
+mod endpoint;
 mod fault;
 mod faults;
+mod interrupts;
 mod load;
 mod meter;
+mod own_redis;
 mod own_server;
+mod process;
 mod proxy;
 mod report;
 mod run;
+mod story;
 mod verdict;
 
+use std::fmt;
 use std::path::PathBuf;
 
+use backwire::settings::Store;
 use url::Url;
 
 pub use fault::Fault;
@@ -42,9 +54,58 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// The server of the user, instead of one that is started.
     pub url: Option<Url>,
-    /// The engine of the server that is started. Without one, it is SQLite in a temporary file.
-    pub engine: Option<String>,
+    /// The certificates that are trusted at that server, instead of those that the machine trusts.
+    pub ca: Option<PathBuf>,
+    /// The engine of the server that is started.
+    pub engine: Engine,
     /// The resource, instead of one with a random name.
     pub resource: Option<String>,
     pub report: Option<PathBuf>,
+}
+
+impl Plan {
+    /// Whether the records of the run outlive it.
+    pub fn is_shared(&self) -> bool {
+        self.url.is_some() || matches!(self.engine, Engine::Other(_))
+    }
+}
+
+/// The engine of a server that is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engine {
+    /// In a temporary file.
+    Sqlite,
+    Memory,
+    /// A Redis that is started, too.
+    OwnRedis,
+    /// Another engine of the server, such as the address of a Redis.
+    Other(String),
+}
+
+impl Engine {
+    /// Returns the engine with this name.
+    pub fn parse(name: &str) -> Self {
+        match name {
+            "sqlite" => Self::Sqlite,
+            "memory" => Self::Memory,
+            "redis" => Self::OwnRedis,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// The name without a password.
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite => f.write_str("sqlite"),
+            Self::Memory => f.write_str("memory"),
+            Self::OwnRedis => f.write_str("redis"),
+            // The server has refused what it does not know.
+            Self::Other(engine) => match engine.parse::<Store>() {
+                Ok(store) => store.fmt(f),
+                Err(_) => f.write_str("unknown"),
+            },
+        }
+    }
 }

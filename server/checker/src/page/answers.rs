@@ -1,5 +1,7 @@
 //! Answers and pushes: what they change in the page, and whether they may say it.
 
+use std::sync::Arc;
+
 use backwire_protocol::live::Answer;
 use backwire_protocol::wire::{ChangeVerb, header};
 use backwire_protocol::{Failure, Payload, Reply, Token, Verb};
@@ -106,20 +108,21 @@ impl<W: World> Page<W> {
         view: View,
         (number, not_before): (u64, u64),
     ) -> Option<Reading> {
+        let url = view.url(self.history.names());
         if reply.status != 200 {
             let may_fail = matches!(reply.status, 0 | 401 | 403 | 404 | 429 | 503);
             if !may_fail {
-                self.violated(&format!("{view} was answered with {}", reply.status));
+                self.violated(&format!("{url} was answered with {}", reply.status));
             }
             return None;
         }
         let Some(reading) = Reading::of(reply, view.clone()) else {
-            self.violated(&format!("{view} has an answer without a position"));
+            self.violated(&format!("{url} has an answer without a position"));
             return None;
         };
         if reading.offset < not_before {
             self.violated(&format!(
-                "{view} was read at {}, after somebody had been answered with {not_before}",
+                "{url} was read at {}, after somebody had been answered with {not_before}",
                 reading.offset
             ));
         }
@@ -169,7 +172,9 @@ impl<W: World> Page<W> {
     /// one record in the class room, and a read of the whole resource in the rooms of single
     /// records.
     fn report_others(&mut self, reading: &Reading) {
-        let (kind, name) = (reading.view.kind, reading.view.kind.name());
+        let kind = reading.view.kind;
+        let history = Arc::clone(&self.history);
+        let name = history.names().of(kind);
         let Some(room) = &reading.room else { return };
         if let (Selection::One(_), Some((id, _))) =
             (&reading.view.selection, reading.records.first())
@@ -201,7 +206,8 @@ impl<W: World> Page<W> {
             !self.records.is_gone(kind, id, offset)
         };
         if is_true {
-            self.queries.changed(kind.name(), change, &id.to_string(), &names_of(set));
+            let room = self.history.names().of(kind);
+            self.queries.changed(room, change, &id.to_string(), &names_of(set));
         }
     }
 
@@ -243,7 +249,7 @@ impl<W: World> Page<W> {
     }
 
     pub(super) fn deliver(&mut self, room: &str, changes: &[Json]) {
-        let Some(kind) = Kind::of_room(room) else { return };
+        let Some(kind) = self.history.names().of_room(room) else { return };
         for Json(change) in changes {
             let (Some(offset), Some(id)) = (change[0].as_u64(), Id::from_json(&change[2])) else {
                 self.violated(&format!("the room {room} has the change {change}"));

@@ -5,7 +5,7 @@ use backwire_protocol::{Request, Verb};
 use backwire_records::change::Id;
 
 use super::{Page, Purpose};
-use crate::view::{Kind, Selection, View};
+use crate::view::{Selection, View};
 use crate::world::World;
 
 fn items(joined: &str) -> Vec<Id> {
@@ -18,7 +18,7 @@ impl<W: World> Page<W> {
             match step {
                 Step::Ask(query) => {
                     let view = self.views[&query].clone();
-                    let request = Request::new(Verb::Get, view.url());
+                    let request = Request::new(Verb::Get, view.url(self.history.names()));
                     self.send(request, Purpose::Ask { query, view });
                 }
                 Step::Leave(room) => {
@@ -37,8 +37,8 @@ impl<W: World> Page<W> {
     /// Refreshes the rooms of single records after the class room is left. A push in flight in the
     /// class room may contain their changes, and the core no longer takes it.
     fn refresh_singles(&mut self, left: &str) {
-        let Some(kind) = Kind::parse(left) else { return };
-        let prefix = format!("{}/", kind.name());
+        let Some(kind) = self.history.names().parse(left) else { return };
+        let prefix = format!("{}/", self.history.names().of(kind));
         for room in self.places.keys().filter(|room| room.starts_with(&prefix)) {
             self.queries.refresh(room);
         }

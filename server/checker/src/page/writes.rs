@@ -63,7 +63,7 @@ impl<W: World> Page<W> {
 
     fn send_write(&mut self, number: u64, kind: RequestKind) {
         let write = self.storage.get(number);
-        let name = write.kind.name();
+        let name = self.history.names().of(write.kind);
         let url =
             write.id.as_ref().map_or_else(|| format!("/{name}"), |id| format!("/{name}/{id}"));
         let body = (write.verb != Verb::Delete).then(|| Json::from(write.body.clone()));

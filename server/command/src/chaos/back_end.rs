@@ -19,9 +19,6 @@ use tokio::time::{sleep, timeout};
 
 use super::deployment::Deployment;
 
-/// The site of the own server.
-pub(super) const SITE: &str = "chaos";
-
 /// How long the answer to a message may take before it is sent again.
 const ANSWER: Duration = Duration::from_secs(3);
 
@@ -30,14 +27,15 @@ const RETRY: Duration = Duration::from_millis(200);
 
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Answers the server's questions about people, and returns the configuration of the sites.
-pub(super) async fn serve(key: &str) -> io::Result<String> {
+/// Answers the server's questions about people, and returns the configuration of the sites. There
+/// is one, with the name of the run.
+pub(super) async fn serve(site: &str, key: &str) -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let app = Router::new().route("/rooms", get(rooms));
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(format!(
-        "{SITE}:\n  authUrl: http://{address}/rooms\n  apiKey: {key}\n  userRoomPrefix: user_\n  \
+        "{site}:\n  authUrl: http://{address}/rooms\n  apiKey: {key}\n  userRoomPrefix: user_\n  \
          clientTtl: 1d\n  mostDevices: 10000\n  mostWaiting: 100000\n"
     ))
 }
@@ -82,9 +80,8 @@ async fn send(
     number: u64,
     message: String,
 ) -> bool {
-    let url = format!("http://{}/send?site={SITE}", deployment.proxy.address());
-    // Other runs have used the same Redis before.
-    let idempotency_key = format!("message-{}-{number}", deployment.name);
+    let url = format!("http://{}/send?site={}", deployment.proxy.address(), deployment.name);
+    let idempotency_key = format!("message-{number}");
     let request = Request::post(url)
         .header(header::AUTHORIZATION, format!("Bearer {key}"))
         .header(header::CONTENT_TYPE, "application/json")

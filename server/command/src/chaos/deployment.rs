@@ -2,22 +2,17 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
+use backwire_checker::view::Names;
 use backwire_checker::world::{Checks, Incoming, Line, LineFault, World};
 use backwire_environment::Environment;
 use futures_util::{SinkExt, StreamExt, future};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls};
 
+use super::endpoint::Endpoint;
 use super::meter::Meter;
 use super::proxy::Proxy;
-
-/// How long the handshake of a WebSocket may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A run of clients against one server.
 pub(super) struct Deployment {
@@ -26,8 +21,7 @@ pub(super) struct Deployment {
     pub(super) name: String,
     pub(super) meter: Arc<Meter>,
     pub(super) proxy: Proxy,
-    /// The address of the sockets, with the name of the server.
-    socket_url: String,
+    endpoint: Endpoint,
     /// The site that the clients connect to.
     site: Option<String>,
 }
@@ -35,13 +29,19 @@ pub(super) struct Deployment {
 impl Deployment {
     pub(super) fn new(
         name: &str,
+        resource: &str,
         proxy: Proxy,
-        socket_url: String,
+        endpoint: Endpoint,
         site: Option<String>,
     ) -> Arc<Self> {
-        let checks = Checks::without_logs(Environment::tokio());
+        let checks = Checks::without_logs(Environment::tokio(), Names::with_todo(resource));
         let name = name.to_owned();
-        Arc::new(Self { checks, name, meter: Arc::default(), proxy, socket_url, site })
+        Arc::new(Self { checks, name, meter: Arc::default(), proxy, endpoint, site })
+    }
+
+    /// Returns a text in which the clients have names without that of the run.
+    pub(super) fn with_short_names(&self, text: &str) -> String {
+        text.replace(&format!("{}-", self.name), "client-")
     }
 
     fn connect(
@@ -51,7 +51,7 @@ impl Deployment {
         meter: Option<Arc<Meter>>,
     ) -> Socket {
         let (outgoing, to_send) = mpsc::unbounded_channel();
-        let carry = carry(address, self.socket_url.clone(), to_send, to_page, meter);
+        let carry = carry(address, self.endpoint.clone(), to_send, to_page, meter);
         Socket { outgoing, task: tokio::spawn(carry).abort_handle() }
     }
 }
@@ -152,13 +152,13 @@ impl Drop for Closing {
 
 async fn carry(
     address: String,
-    url: String,
+    endpoint: Endpoint,
     mut to_send: mpsc::UnboundedReceiver<String>,
     (number, to_page): (u64, mpsc::UnboundedSender<(u64, Incoming)>),
     meter: Option<Arc<Meter>>,
 ) {
     let _closing = Closing(number, to_page.clone());
-    let Ok(Some(socket)) = timeout(HANDSHAKE, handshake(address, url)).await else { return };
+    let Ok(socket) = endpoint.connect(address).await else { return };
     let (mut sink, mut stream) = socket.split();
     let write = async {
         while let Some(packet) = to_send.recv().await {
@@ -182,15 +182,4 @@ async fn carry(
     };
     futures_util::pin_mut!(write, read);
     future::select(write, read).await;
-}
-
-async fn handshake(
-    address: String,
-    url: String,
-) -> Option<WebSocketStream<MaybeTlsStream<TcpStream>>> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    // Small frames must not wait for each other's acknowledgement.
-    stream.set_nodelay(true).ok()?;
-    let (socket, _) = client_async_tls(url, stream).await.ok()?;
-    Some(socket)
 }

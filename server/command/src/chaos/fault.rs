@@ -19,16 +19,33 @@ pub enum Fault {
     Kill,
     /// The server is paused with SIGSTOP for some seconds
     Stop,
+    /// The Redis of the server is killed with SIGKILL and started again
+    KillRedis,
+    /// The Redis of the server is paused with SIGSTOP for some seconds
+    StopRedis,
 }
 
 impl Fault {
     /// Those of a run, if nothing else is said.
-    pub(crate) const DEFAULT: [Self; 6] =
-        [Self::Cut, Self::Freeze, Self::Delay, Self::Truncate, Self::Kill, Self::Stop];
+    pub(crate) const DEFAULT: [Self; 8] = [
+        Self::Cut,
+        Self::Freeze,
+        Self::Delay,
+        Self::Truncate,
+        Self::Kill,
+        Self::Stop,
+        Self::KillRedis,
+        Self::StopRedis,
+    ];
 
-    /// Whether only a server that the run has started can have it.
+    /// Whether only a server that the run has started can have it, or the Redis of that server.
     pub(crate) const fn is_of_server(self) -> bool {
-        matches!(self, Self::Kill | Self::Stop)
+        matches!(self, Self::Kill | Self::Stop) || self.is_of_redis()
+    }
+
+    /// Whether only a Redis that the run has started can have it.
+    pub(crate) const fn is_of_redis(self) -> bool {
+        matches!(self, Self::KillRedis | Self::StopRedis)
     }
 }
 
@@ -41,6 +58,8 @@ impl fmt::Display for Fault {
             Self::Truncate => "truncate",
             Self::Kill => "kill",
             Self::Stop => "stop",
+            Self::KillRedis => "kill-redis",
+            Self::StopRedis => "stop-redis",
         })
     }
 }

@@ -79,7 +79,7 @@ fn break_link(fault: Fault, link: &Arc<Link>, random: &mut StdRng) {
                 }
             });
         }
-        Fault::Kill | Fault::Stop => {}
+        Fault::Kill | Fault::Stop | Fault::KillRedis | Fault::StopRedis => {}
     }
 }
 
@@ -89,16 +89,29 @@ async fn break_server(
     deployment: &Deployment,
     outage: Duration,
 ) -> io::Result<()> {
-    if fault == Fault::Stop {
-        server.pause(true);
-        sleep(outage).await;
-        server.pause(false);
-        return Ok(());
+    match (fault, server.redis()) {
+        (Fault::Stop, _) => {
+            server.pause(true);
+            sleep(outage).await;
+            server.pause(false);
+        }
+        (Fault::StopRedis, Some(redis)) => {
+            redis.pause(true);
+            sleep(outage).await;
+            redis.pause(false);
+        }
+        (Fault::KillRedis, Some(redis)) => {
+            redis.kill();
+            sleep(outage).await;
+            tokio::task::block_in_place(|| redis.start())?;
+        }
+        (Fault::KillRedis | Fault::StopRedis, None) => {}
+        _ => {
+            server.kill();
+            sleep(outage).await;
+            let address = tokio::task::block_in_place(|| server.start())?;
+            deployment.proxy.set_target(address);
+        }
     }
-    server.kill();
-    sleep(outage).await;
-    // It starts within milliseconds, so the other tasks can wait.
-    let address = tokio::task::block_in_place(|| server.start())?;
-    deployment.proxy.set_target(address);
     Ok(())
 }

@@ -1,39 +1,63 @@
-//! A server that the run starts itself, in a temporary folder. It can be killed and stopped.
+//! A server that the run starts itself, in a temporary folder, and its Redis if it has one. Both
+//! can be killed and stopped.
 
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use super::Engine;
+use super::own_redis::OwnRedis;
+use super::process;
+
+/// The workers of a datacenter.
+const WORKERS: usize = 32;
 
 /// A server of this program. It ends, and its folder is removed, when this is dropped.
 pub(super) struct OwnServer {
     folder: PathBuf,
     engine: String,
     child: Option<Child>,
+    /// The number of the next start.
+    number: usize,
+    redis: Option<OwnRedis>,
     keeps_folder: bool,
 }
 
 impl OwnServer {
-    /// Creates the folder of a server, which is not started yet.
-    pub(super) fn new(run: &str, engine: Option<&str>, sites: &str) -> io::Result<Self> {
+    /// Creates the folder of a server, which is not started yet, and starts its Redis.
+    pub(super) fn new(run: &str, engine: &Engine, sites: &str) -> io::Result<Self> {
         let folder = env::temp_dir().join(run);
         fs::create_dir(&folder)?;
-        let file = format!("sqlite:{}", folder.join("backwire.db").display());
-        let engine = match engine {
-            None | Some("sqlite") => file,
-            Some(engine) => engine.to_owned(),
+        let engine_name = match engine {
+            Engine::Sqlite => format!("sqlite:{}", folder.join("backwire.db").display()),
+            Engine::Memory => "memory".to_owned(),
+            Engine::Other(engine) => engine.clone(),
+            Engine::OwnRedis => String::new(),
         };
-        // Everything has to stay in the log, so that it can be checked.
-        fs::write(folder.join("config.yml"), "log_count: 100000000\nundeclared: allow\n")?;
-        fs::write(folder.join("sites.yml"), sites)?;
-        Ok(Self { folder, engine, child: None, keeps_folder: false })
+        // From now on, the folder is removed if something fails.
+        let mut server = Self {
+            folder,
+            engine: engine_name,
+            child: None,
+            number: rand::random_range(0..WORKERS * WORKERS),
+            redis: None,
+            keeps_folder: false,
+        };
+        fs::write(server.folder.join("sites.yml"), sites)?;
+        if let Engine::OwnRedis = engine {
+            let redis = OwnRedis::new(&server.folder.join("redis"))?;
+            server.engine = redis.url();
+            server.redis = Some(redis);
+        }
+        Ok(server)
     }
 
-    pub(super) fn engine(&self) -> &str {
-        &self.engine
+    /// Returns its Redis, if the run has started one.
+    pub(super) fn redis(&mut self) -> Option<&mut OwnRedis> {
+        self.redis.as_mut()
     }
 
     /// Keeps the folder with the database and the log of the server.
@@ -44,6 +68,7 @@ impl OwnServer {
 
     /// Starts the server, and returns its host and port when it listens.
     pub(super) fn start(&mut self) -> io::Result<String> {
+        self.write_configuration()?;
         let log = File::options().create(true).append(true).open(self.folder.join("server.log"))?;
         let mut command = Command::new(env::current_exe()?);
         command.args(["serve", "--host", "127.0.0.1", "--port", "0", "--engine", &self.engine]);
@@ -55,6 +80,8 @@ impl OwnServer {
             }
         }
         command.current_dir(&self.folder).stdin(Stdio::null());
+        // An interrupt of the run is not one of the server.
+        command.process_group(0);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
@@ -68,28 +95,35 @@ impl OwnServer {
         })
     }
 
+    /// Writes the configuration. In Redis, the number of a server that was killed is taken for ten
+    /// seconds, so each start has another one.
+    fn write_configuration(&mut self) -> io::Result<()> {
+        // Everything has to stay in the log, so that it can be checked.
+        let mut yaml = "log_count: 100000000\nundeclared: allow\n".to_owned();
+        if self.engine.starts_with("redis") {
+            let (datacenter, worker) = (self.number / WORKERS % WORKERS, self.number % WORKERS);
+            yaml += &format!("flakeid: {{datacenter: {datacenter}, worker: {worker}}}\n");
+            self.number += 1;
+        }
+        fs::write(self.folder.join("config.yml"), yaml)
+    }
+
     /// Kills the server, as a crash does.
     pub(super) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        process::kill(&mut self.child);
     }
 
     /// Pauses the process, or lets it continue.
     pub(super) fn pause(&self, is_paused: bool) {
-        let id = self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok());
-        if let Some(id) = id.and_then(Pid::from_raw) {
-            // It may have ended by itself.
-            let _ = kill_process(id, if is_paused { Signal::STOP } else { Signal::CONT });
-        }
+        process::pause(self.child.as_ref(), is_paused);
     }
 }
 
 impl Drop for OwnServer {
     fn drop(&mut self) {
         self.kill();
+        // It writes to the folder.
+        drop(self.redis.take());
         if !self.keeps_folder {
             // The folder is a temporary one anyway.
             let _ = fs::remove_dir_all(&self.folder);

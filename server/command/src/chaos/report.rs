@@ -4,8 +4,8 @@ mod plot;
 
 use std::fmt::Write;
 
-use super::fault::Fault;
 use super::meter::percentile;
+use super::story::Event;
 use super::verdict::{Check, Verdict};
 use plot::{Line, Plot};
 
@@ -17,6 +17,7 @@ h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 .verdict{font-size:1.2rem;margin:.25rem 0 1.5rem}.good{color:var(--good)}.bad{color:var(--bad)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%}td{border-top:1px solid var(--rule);padding:.35rem .5rem;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.story{font:13px/1.5 ui-monospace,monospace}.story td{overflow-wrap:anywhere}
 svg{display:block;width:100%;height:auto;overflow:visible}svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 .one{stroke:var(--one)}.two{stroke:var(--two)}.line{fill:none;stroke-width:1.5}.grid{stroke:var(--rule)}.tick{stroke:var(--two);stroke-width:1.5}
 svg .one-text{fill:var(--one)}svg .two-text{fill:var(--two)}
@@ -67,10 +68,21 @@ fn violations(verdict: &Verdict) -> String {
         let _ = write!(html, "<h2>Violations</h2>\n<pre>{}</pre>\n", messages.join("\n\n"));
     }
     if !verdict.story.is_empty() {
-        let story = escape(&verdict.story.join("\n"));
-        let _ = write!(html, "<h2>What happened to the record</h2>\n<pre>{story}</pre>\n");
+        let rows: String = verdict.story.iter().map(event).collect();
+        let _ = write!(
+            html,
+            "<h2>What happened to {}</h2>\n<p>The offsets are those of the log. A state in \
+             red is one that the record did not have.</p>\n<table class=\"story\">{rows}</table>\n",
+            escape(&verdict.record)
+        );
     }
     html
+}
+
+fn event(event: &Event) -> String {
+    let class = if event.is_wrong { " class=\"bad\"" } else { "" };
+    let (offsets, text) = (event.offsets(), escape(&event.text));
+    format!("<tr{class}><td class=\"n\">{offsets}</td><td>{text}</td></tr>")
 }
 
 fn plots(verdict: &Verdict) -> String {
@@ -96,7 +108,7 @@ fn plots(verdict: &Verdict) -> String {
         lines: vec![line("p50", lag(0.5)), line("p99", lag(0.99))],
     };
     let plots = [online, deliveries, lags].map(|plot| plot.svg());
-    let faults = plot::events(&Fault::DEFAULT, &verdict.faults, seconds.len());
+    let faults = plot::events(&verdict.possible_faults, &verdict.faults, seconds.len());
     format!("<h2>Over time, in seconds</h2>\n{}{faults}", plots.concat())
 }
 

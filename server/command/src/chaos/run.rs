@@ -1,24 +1,28 @@
 //! A run, from its begin to its verdict.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backwire_checker::browser::{Command, Report, browse};
 use backwire_checker::lists::wrong_lists;
 use backwire_checker::recorder::Recorder;
-use backwire_checker::view::{Kind, rename_todo};
+use backwire_checker::view::Kind;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use url::Url;
 
 use super::Plan;
-use super::back_end::{self, SITE};
+use super::back_end;
 use super::deployment::Deployment;
+use super::endpoint::Endpoint;
 use super::fault::Fault;
 use super::faults::inject;
+use super::interrupts::Interrupts;
 use super::load::act;
 use super::meter::{Second, percentile};
 use super::own_server::OwnServer;
@@ -75,25 +79,22 @@ impl Stage {
     /// Starts the server, if it is not that of the user, and reads the resource.
     async fn set(plan: &Plan, run: &str) -> io::Result<Self> {
         let key = format!("{:032x}", rand::random::<u128>());
-        let (server, target, socket_url) = match &plan.url {
+        let (server, target, endpoint) = match &plan.url {
             Some(url) => {
-                let host = url.host_str().unwrap_or_default();
-                let port = url.port_or_known_default().unwrap_or_default();
-                let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-                (None, format!("{host}:{port}"), format!("{scheme}://{host}:{port}"))
+                let (target, endpoint) = reach(url, plan.ca.as_deref()).await?;
+                (None, target, endpoint)
             }
             None => {
-                let sites = back_end::serve(&key).await?;
-                let mut server = OwnServer::new(run, plan.engine.as_deref(), &sites)?;
+                let sites = back_end::serve(run, &key).await?;
+                let mut server = OwnServer::new(run, &plan.engine, &sites)?;
                 let address = server.start()?;
-                (Some(server), address.clone(), format!("ws://{address}"))
+                (Some(server), address.clone(), Endpoint::new(&format!("ws://{address}")))
             }
         };
-        let socket_url = format!("{socket_url}/socket.io/?EIO=4&transport=websocket");
         let proxy = Proxy::to(target).await?;
-        let site = server.as_ref().map(|_| SITE.to_owned());
-        let deployment = Deployment::new(run, proxy, socket_url, site);
-        rename_todo(plan.resource.clone().unwrap_or_else(|| run.to_owned()));
+        let site = server.as_ref().map(|_| run.to_owned());
+        let resource = plan.resource.as_deref().unwrap_or(run);
+        let deployment = Deployment::new(run, resource, proxy, endpoint, site);
         let begin = |name: &str| {
             let (name, deployment) = (format!("{run}-{name}"), Arc::clone(&deployment));
             async move {
@@ -110,10 +111,10 @@ impl Stage {
     }
 
     async fn perform(mut self, plan: &Plan) -> io::Result<(Verdict, Option<OwnServer>)> {
+        let mut interrupts = Interrupts::new()?;
         let mut random = StdRng::seed_from_u64(plan.seed);
         let mut fork = || StdRng::seed_from_u64(random.random());
         let (stop_sender, stop) = watch::channel(false);
-        let engine = self.server.as_ref().map(|server| server.engine().to_owned());
         let faults: Vec<Fault> = plan.faults.clone();
         let (deployment, server) = (Arc::clone(&self.deployment), self.server.take());
         let has_site = server.is_some();
@@ -135,31 +136,40 @@ impl Stage {
             pages.push(commands);
         }
         let record = tokio::spawn(record(self.recorder, stop.clone()));
-        let inject = wait(&self.deployment, plan, inject).await;
+        let inject = wait(&self.deployment, plan, inject, &mut interrupts).await;
         stop_sender.send_replace(true);
         let server = inject.await.map_err(io::Error::other)??;
         if let Some(back_end) = back_end {
             back_end.await.map_err(io::Error::other)?;
         }
         self.recorder = record.await.map_err(io::Error::other)?;
-        let mut verdict = Verdict::of(plan, engine, Arc::clone(&self.deployment));
-        self.check(&pages, &mut verdict, has_site).await;
+        let mut verdict = Verdict::of(plan, Arc::clone(&self.deployment));
+        // While Redis is down, the server refuses writes, and accepts later ones when it is back.
+        let keeps_order = has_site && !plan.faults.iter().any(|fault| fault.is_of_redis());
+        let check = self.check(&pages, &mut verdict, keeps_order);
+        let is_interrupted = tokio::select! {
+            () = check => false,
+            () = interrupts.next() => true,
+        };
+        if is_interrupted {
+            verdict.not_checked("the check was interrupted".to_owned());
+        }
+        verdict.end();
         // The checked log does not have the changes that clients see from now on.
         for tab in tabs {
             tab.abort();
             // It was aborted.
             let _ = tab.await;
         }
-        if !has_site {
+        if plan.is_shared() {
             let destroyed = self.late_recorder.clean_up(REQUEST).await;
             verdict.cleaned_up(destroyed);
         }
-        verdict.end();
         Ok((verdict, server))
     }
 
     /// Waits until the clients are up to date, and checks everything.
-    async fn check(&mut self, pages: &Pages, verdict: &mut Verdict, has_site: bool) {
+    async fn check(&mut self, pages: &Pages, verdict: &mut Verdict, keeps_order: bool) {
         let deployment = Arc::clone(&self.deployment);
         progress_note("the faults are over: waiting until all clients are up to date");
         let begin = Instant::now();
@@ -191,7 +201,7 @@ impl Stage {
         verdict.observed(deployment.history.complete());
         check_lists(pages, &deployment, verdict).await;
         deployment.writes.check(&deployment.history, &deployment.people);
-        if has_site {
+        if keeps_order {
             deployment.writes.check_order(&deployment.history);
         }
         self.check_late_log(verdict).await;
@@ -228,6 +238,19 @@ impl Stage {
             ),
         }
     }
+}
+
+/// Returns host and port of the server of the user, and its endpoint, if a client can connect.
+async fn reach(url: &Url, ca: Option<&Path>) -> io::Result<(String, Endpoint)> {
+    let host = url.host_str().unwrap_or_default();
+    let target = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+    let mut endpoint = Endpoint::new(&format!("{scheme}://{target}"));
+    if let Some(file) = ca {
+        endpoint = endpoint.trusting(file)?;
+    }
+    endpoint.check(target.clone()).await?;
+    Ok((target, endpoint))
 }
 
 /// Waits until all lists and messages are right, and otherwise records what is wrong.
@@ -279,7 +302,12 @@ async fn reports(pages: &Pages) -> Vec<Report> {
 
 /// Waits for the end of the run, and shows its progress. An interrupt ends it earlier, and so does
 /// a server that does not start again.
-async fn wait<T>(deployment: &Deployment, plan: &Plan, inject: JoinHandle<T>) -> JoinHandle<T> {
+async fn wait<T>(
+    deployment: &Deployment,
+    plan: &Plan,
+    inject: JoinHandle<T>,
+    interrupts: &mut Interrupts,
+) -> JoinHandle<T> {
     let is_terminal = io::stderr().is_terminal();
     let interval = Duration::from_millis(if is_terminal { 250 } else { 5_000 });
     let end = Instant::now() + Duration::from_secs(plan.seconds);
@@ -287,7 +315,7 @@ async fn wait<T>(deployment: &Deployment, plan: &Plan, inject: JoinHandle<T>) ->
         let pause = interval.min(end.saturating_duration_since(Instant::now()));
         tokio::select! {
             () = sleep(pause) => {}
-            _ = tokio::signal::ctrl_c() => break,
+            () = interrupts.next() => break,
         }
         let line = progress(deployment, plan);
         // Nobody may read it.

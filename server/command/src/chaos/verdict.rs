@@ -5,21 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use backwire_checker::history::Violation;
-use backwire_checker::observations::{Observations, Seen};
-use backwire_checker::view::Kind;
-use backwire_records::change::{Change, Id, Verb};
-use serde_json::Value;
+use backwire_checker::observations::Observations;
 
 use super::Plan;
 use super::deployment::Deployment;
 use super::fault::Fault;
 use super::meter::{Second, percentile};
+use super::story::{self, Event};
 
 /// How many violations are printed.
 pub(super) const MAX_PRINTED: usize = 10;
-
-/// How many clients are named for each version of a record.
-const MAX_NAMED: usize = 4;
 
 /// The verdict about a run.
 pub(super) struct Verdict {
@@ -27,12 +22,16 @@ pub(super) struct Verdict {
     pub(super) seed: u64,
     pub(super) server: String,
     pub(super) seconds: Vec<Second>,
+    /// The kinds of faults of the run.
+    pub(super) possible_faults: Vec<Fault>,
     pub(super) faults: Vec<(f64, Fault)>,
     pub(super) checks: Vec<Check>,
     pub(super) not_checked: Vec<String>,
     pub(super) violations: Vec<Violation>,
     /// The history of the record of the first violation that is about a record.
-    pub(super) story: Vec<String>,
+    pub(super) story: Vec<Event>,
+    /// The name of that record.
+    pub(super) record: String,
     pub(super) cleaned_up: Option<Result<usize, String>>,
     deployment: Arc<Deployment>,
     observations: Option<Observations>,
@@ -48,14 +47,14 @@ pub(super) struct Check {
 }
 
 impl Verdict {
-    pub(super) fn of(plan: &Plan, engine: Option<String>, deployment: Arc<Deployment>) -> Self {
-        let server = match (&plan.url, engine) {
-            (Some(url), _) => url.to_string(),
-            (None, engine) => format!("own server, {}", engine.unwrap_or_default()),
+    pub(super) fn of(plan: &Plan, deployment: Arc<Deployment>) -> Self {
+        let (server, target) = match &plan.url {
+            Some(url) => (url.to_string(), format!("--url {url}")),
+            None => (format!("own server, {}", plan.engine), format!("--engine {}", plan.engine)),
         };
         let faults: Vec<_> = plan.faults.iter().map(Fault::to_string).collect();
         let command = format!(
-            "backwire chaos --clients {} --seconds {} --seed {} --faults {}",
+            "backwire chaos {target} --clients {} --seconds {} --seed {} --faults {}",
             plan.clients,
             plan.seconds,
             plan.seed,
@@ -65,12 +64,14 @@ impl Verdict {
             clients: plan.clients,
             seed: plan.seed,
             server,
+            possible_faults: plan.faults.clone(),
             seconds: Vec::new(),
             faults: Vec::new(),
             checks: Vec::new(),
             not_checked: Vec::new(),
             violations: Vec::new(),
             story: Vec::new(),
+            record: String::new(),
             cleaned_up: None,
             deployment,
             observations: None,
@@ -115,14 +116,19 @@ impl Verdict {
         self.cleaned_up = Some(destroyed);
     }
 
-    /// Collects the violations.
+    /// Collects what was measured and found.
     pub(super) fn end(&mut self) {
-        self.seconds = self.deployment.meter.seconds();
-        self.faults = self.deployment.meter.faults();
-        self.violations = self.deployment.history.violations();
+        let deployment = &*self.deployment;
+        self.seconds = deployment.meter.seconds();
+        self.faults = deployment.meter.faults();
+        self.violations = deployment.history.violations();
         let record = self.violations.iter().find_map(|violation| violation.record.clone());
         if let Some((kind, id)) = record {
-            self.story = self.story_of(kind, &id);
+            self.record = format!("{}/{id}", deployment.history.names().of(kind));
+            self.story = story::of(deployment, self.observations.as_ref(), kind, &id);
+        }
+        for violation in &mut self.violations {
+            violation.message = deployment.with_short_names(&violation.message);
         }
     }
 
@@ -152,41 +158,6 @@ impl Verdict {
     pub(super) fn lags(&self) -> (u32, u32) {
         let mut lags: Vec<u32> = self.seconds.iter().flat_map(|it| it.lags.clone()).collect();
         (percentile(&mut lags, 0.5), percentile(&mut lags, 0.99))
-    }
-
-    /// Returns the changes of a record, and who has seen which version of it.
-    fn story_of(&self, kind: Kind, id: &Id) -> Vec<String> {
-        let changes = self.deployment.history.changes();
-        let changes = changes.iter().filter(|change| change.id == *id);
-        let mut story: Vec<(u64, String)> = changes.map(|it| self.change_line(it)).collect();
-        let seen = self.observations.iter().flat_map(|all| all.of_record(kind, id));
-        for (offset, record, count, seen) in seen {
-            let named = seen.iter().take(MAX_NAMED);
-            let named: Vec<_> =
-                named.map(|Seen { who, time }| format!("{who} ({time} ms)")).collect();
-            let more = (count as usize).saturating_sub(named.len());
-            let more = if more > 0 { format!(" and {more} more times") } else { String::new() };
-            let record = Value::Object(record.clone());
-            story.push((
-                offset,
-                format!("at {offset:>5}  shown as {record} by {}{more}", named.join(", ")),
-            ));
-        }
-        story.sort_by_key(|(offset, _)| *offset);
-        story.into_iter().map(|(_, line)| line).collect()
-    }
-
-    fn change_line(&self, change: &Change) -> (u64, String) {
-        let offset = change.position.offset;
-        let writer = self.deployment.writes.key(change.mark);
-        let writer = writer.unwrap_or_else(|| "somebody else".to_owned());
-        let verb = match change.verb {
-            Verb::Create => "created",
-            Verb::Update => "updated",
-            Verb::Destroy => "destroyed",
-        };
-        let set = Value::Object(change.set.clone());
-        (offset, format!("at {offset:>5}  {verb} by {writer}: {set}"))
     }
 }
 
@@ -219,8 +190,8 @@ impl fmt::Display for Verdict {
             writeln!(f, "- {message}")?;
         }
         if !self.story.is_empty() {
-            writeln!(f, "\nwhat happened to the record:")?;
-            self.story.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+            writeln!(f, "\nwhat happened to {}:", self.record)?;
+            self.story.iter().try_for_each(|event| writeln!(f, "  {event}"))?;
         }
         Ok(())
     }

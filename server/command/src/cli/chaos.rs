@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use url::Url;
 
-use crate::chaos::{Fault, Plan, run};
+use crate::chaos::{Engine, Fault, Plan, run};
 
 /// `backwire chaos`
 #[derive(Debug, Args)]
@@ -38,9 +38,14 @@ pub(super) struct Chaos {
     #[arg(long, value_name = "NAME", requires = "url")]
     resource: Option<String>,
 
-    /// Engine of the server that is started: sqlite, memory, or the address of an empty Redis
-    #[arg(long, value_name = "ENGINE")]
-    engine: Option<String>,
+    /// Certificates in PEM to trust at that server, instead of those that the machine trusts
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
+
+    /// Engine of the server that is started: sqlite, memory, redis for a Redis that is started,
+    /// too, or the address of a Redis
+    #[arg(long, value_name = "ENGINE", default_value = "sqlite")]
+    engine: String,
 
     /// File for a report: one page with plots
     #[arg(long, value_name = "FILE")]
@@ -64,16 +69,22 @@ impl Chaos {
                 "--url: {url} is not the address of a server: expected http://HOST or https://HOST"
             )));
         }
+        let engine = Engine::parse(&self.engine);
         let is_allowed = |fault: &Fault| match fault {
-            Fault::Stop | Fault::Kill if self.url.is_some() => false,
+            fault if fault.is_of_server() && self.url.is_some() => false,
+            fault if fault.is_of_redis() => engine == Engine::OwnRedis,
             // All data would be gone.
-            Fault::Kill => self.engine.as_deref() != Some("memory"),
+            Fault::Kill => engine != Engine::Memory,
             _ => true,
         };
         if let Some(fault) = self.faults.iter().flatten().find(|fault| !is_allowed(fault)) {
+            let reason = if fault.is_of_redis() {
+                "a Redis has to be started by this command: --engine redis"
+            } else {
+                "it has to be started by this command, and a killed server must not lose its data"
+            };
             return Err(io::Error::other(format!(
-                "--faults: {fault} is not possible with this server: it has to be started by this \
-                 command, and a killed server must not lose its data"
+                "--faults: {fault} is not possible with this server: {reason}"
             )));
         }
         let faults = self.faults.clone().unwrap_or_else(|| {
@@ -85,7 +96,8 @@ impl Chaos {
             seed: self.seed.unwrap_or_else(|| rand::random::<u64>() >> 32),
             faults,
             url: self.url,
-            engine: self.engine,
+            ca: self.ca,
+            engine,
             resource: self.resource,
             report: self.report,
         })

@@ -30,6 +30,7 @@ mod promises;
 mod secret_files;
 #[cfg(target_os = "linux")]
 mod small_disk;
+mod tls_proxy;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

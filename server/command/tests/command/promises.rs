@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,16 +12,27 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::Process;
+use crate::redis_server::RedisServer;
+use crate::tls_proxy::TlsProxy;
 
 fn chaos(options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backwire"));
-    command.args(["chaos", "--clients", "10", "--seconds", "3"]).args(options);
+    command.args(["chaos", "--clients", "10"]).args(options);
+    if !options.contains(&"--seconds") {
+        command.args(["--seconds", "3"]);
+    }
     command.env_remove("RUST_LOG");
     command
 }
 
 /// Runs the command, and returns whether all promises were kept, and what it has printed.
 async fn run(options: &[&str]) -> (bool, String) {
+    let (is_good, verdict, _) = run_with_log(options).await;
+    (is_good, verdict)
+}
+
+/// The same with the log.
+async fn run_with_log(options: &[&str]) -> (bool, String, String) {
     let mut command = chaos(options);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
     let Output { status, stdout, stderr } = output.unwrap();
@@ -29,7 +40,7 @@ async fn run(options: &[&str]) -> (bool, String) {
     let (stdout, stderr) = (text(stdout), text(stderr));
     // The output is shown if the test fails.
     println!("{stdout}{stderr}");
-    (status.success(), stdout)
+    (status.success(), stdout, stderr)
 }
 
 /// Starts a server of the user.
@@ -67,6 +78,67 @@ async fn faults_that_a_server_cannot_survive_are_refused() {
     assert!(!is_good);
     let (is_good, _) = run(&["--url", "http://localhost:1", "--faults", "cut,stop"]).await;
     assert!(!is_good);
+    let redis = ["--engine", "redis://localhost:1", "--faults", "kill-redis"];
+    let (is_good, _, log) = run_with_log(&redis).await;
+    assert!(!is_good && log.contains("--engine redis"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_that_is_killed_and_stopped_keeps_its_promises() {
+    let faults = "cut,kill-redis,stop-redis";
+    let (is_good, verdict) =
+        run(&["--engine", "redis", "--seconds", "12", "--faults", faults]).await;
+    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    for fault in ["kill-redis", "stop-redis"] {
+        assert!(verdict.contains(&format!(" {fault}")), "{fault}: {verdict}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_on_one_redis_do_not_disturb_each_other_and_leave_no_records() {
+    let redis = RedisServer::start(&["--save", ""]);
+    let run = || async {
+        let (is_good, verdict) = run(&["--engine", &redis.url()]).await;
+        assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+        assert!(verdict.contains("destroyed to clean up"), "{verdict}");
+    };
+    tokio::join!(run(), run());
+    let resources = redis.command(&["KEYS", "*ids:chaos-*"]);
+    assert!(!resources.contains("ids:"), "{resources}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_against_one_server_do_not_disturb_each_other() {
+    let home = tempfile::tempdir().unwrap();
+    let (_process, url) = server(home.path());
+    let run = || async {
+        let (is_good, verdict) = run(&["--url", &url]).await;
+        assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    };
+    tokio::join!(run(), run());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_behind_tls_is_tested_if_its_certificate_is_trusted() {
+    let home = tempfile::tempdir().unwrap();
+    let (_process, url) = server(home.path());
+    let server = url.strip_prefix("http://").unwrap().to_owned();
+    let proxy = TlsProxy::start(server, "localhost", home.path()).await;
+    let ca = proxy.certificate.to_str().unwrap();
+    let (is_good, verdict) = run(&["--url", &proxy.url, "--ca", ca]).await;
+    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    let (is_good, _, log) = run_with_log(&["--url", &proxy.url]).await;
+    assert!(!is_good && log.contains("invalid peer certificate: UnknownIssuer"), "{log}");
+    assert!(log.contains("--ca FILE"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_cannot_be_reached_is_reported_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let (is_good, _, log) = run_with_log(&["--url", &url]).await;
+    assert!(!is_good && log.contains("Connection refused"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,6 +149,25 @@ async fn server_of_the_user_is_left_without_records_of_the_run() {
     assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
     let left: Value = get(&format!("{url}/trial")).await;
     assert_eq!(left, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interrupted_run_checks_and_cleans_up() {
+    let home = tempfile::tempdir().unwrap();
+    let (_process, url) = server(home.path());
+    let options = ["--url", &url, "--resource", "trial", "--seconds", "600"];
+    let child = chaos(&options).stdout(Stdio::piped()).spawn().unwrap();
+    let (id, records) = (child.id().to_string(), format!("{url}/trial"));
+    // The clients have begun when there are several records.
+    while get(&records).await.as_array().unwrap().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
+    let output = output.unwrap();
+    let verdict = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && verdict.contains("all promises were kept"), "{verdict}");
+    assert_eq!(get(&records).await, json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +189,10 @@ async fn changed_push_is_found_with_the_history_of_its_record() {
     let liar = liar(url.strip_prefix("http://").unwrap().to_owned()).await;
     let (is_good, verdict) = run(&["--url", &format!("http://{liar}"), "--faults", "cut"]).await;
     assert!(!is_good && verdict.contains("shown as"), "{verdict}");
-    assert!(verdict.contains("what happened to the record:"), "{verdict}");
+    assert!(verdict.contains("\nwhat happened to chaos-"), "{verdict}");
+    // The history has the state that the record did not have.
+    let (_, story) = verdict.split_once("\nwhat happened to chaos-").unwrap();
+    assert!(story.contains("shown as {"), "{verdict}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::fmt::Display;
 /// The size of a plot, and the space for the labels at its left.
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 120.0;
-const LEFT: f64 = 60.0;
+const LEFT: f64 = 64.0;
 const TOP: f64 = 24.0;
 
 /// The height of a row of events.

@@ -1,0 +1,89 @@
+//! The url of the sockets, and the certificates that are trusted there.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+/// How long the handshake of a WebSocket may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The url of the sockets, with the name of the server.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    url: String,
+    /// Without one, the certificates are trusted that the machine trusts.
+    connector: Option<Connector>,
+}
+
+impl Endpoint {
+    /// `origin` is scheme, host and port of a WebSocket.
+    pub(super) fn new(origin: &str) -> Self {
+        Self { url: format!("{origin}/socket.io/?EIO=4&transport=websocket"), connector: None }
+    }
+
+    /// Trusts the certificates of a file in PEM, and no others.
+    pub(super) fn trusting(self, file: &Path) -> io::Result<Self> {
+        let failed = |error: &dyn std::fmt::Display| {
+            io::Error::other(format!(
+                "--ca: {}: {error}: expected certificates in PEM",
+                file.display()
+            ))
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|it| failed(&it))? {
+            let certificate = certificate.map_err(|error| failed(&error))?;
+            roots.add(certificate).map_err(|error| failed(&error))?;
+        }
+        if roots.is_empty() {
+            return Err(failed(&"it has no certificate"));
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.map_err(io::Error::other)?;
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        Ok(Self { connector: Some(Connector::Rustls(Arc::new(config))), ..self })
+    }
+
+    /// Opens a WebSocket by this host and port.
+    pub(super) async fn connect(
+        &self,
+        address: String,
+    ) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, Error> {
+        let handshake = async {
+            let stream = TcpStream::connect(address).await?;
+            // Small frames must not wait for each other's acknowledgement.
+            stream.set_nodelay(true)?;
+            let connector = self.connector.clone();
+            Ok(client_async_tls_with_config(&*self.url, stream, None, connector).await?.0)
+        };
+        let is_late =
+            |_| Err(Error::Io(io::Error::other("the handshake was not answered in time")));
+        timeout(HANDSHAKE, handshake).await.unwrap_or_else(is_late)
+    }
+
+    /// Checks that a WebSocket can be opened by this host and port.
+    pub(super) async fn check(&self, address: String) -> io::Result<()> {
+        let error = match self.connect(address).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error.to_string(),
+        };
+        let hint = if error.contains("CaUsedAsEndEntity") {
+            ": the certificate is marked as that of an authority; make one with CA:FALSE"
+        } else if error.contains("certificate") {
+            "; --ca FILE trusts the certificates of a file"
+        } else {
+            ""
+        };
+        Err(io::Error::other(format!("no WebSocket at {}: {error}{hint}", self.url)))
+    }
+}
