@@ -7,11 +7,14 @@
 //! would have to check too much. So the work and the memory for one short event are limited.
 //!
 //! In reading order: `answers` builds the answers, `log` reads the changes for them, `log_memory`
-//! bounds their memory, and `shared_logs` shares these between clients that come back at the same
-//! time. `slots` bounds how many resumes of one address others wait for.
+//! bounds their memory, `shared_logs` shares these between clients that come back at the same
+//! time, and `kept_ranges` keeps small ones for those that come later. `slots` bounds how many
+//! resumes of one address others wait for.
 
 mod answers;
+mod counts;
 mod entry;
+mod kept_ranges;
 mod log;
 mod log_memory;
 mod range;
@@ -42,6 +45,7 @@ use crate::subscription;
 use answers::{Budget, answers};
 use entry::{Entry, JoinedRoom};
 
+pub(crate) use counts::ResumeCounts;
 pub(crate) use shared_logs::SharedLogs;
 
 /// Answers `[[room, epoch, offset, highest, …], …]`. After `max_bytes` bytes, or when no memory is
@@ -54,6 +58,7 @@ pub(crate) async fn resume(
     max_bytes: usize,
     memory: &AnswerClaim,
 ) -> Result<Box<RawValue>> {
+    shared.shared_logs.counts().begin_resume();
     if rooms.len() > shared.max_rooms {
         shared.limits.reached(Limit::RoomsPerConnection, client.address());
         let answers: Vec<_> = rooms.iter().map(|(name, _)| ResumeAnswer::resync(name)).collect();

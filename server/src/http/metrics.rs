@@ -1,5 +1,6 @@
 //! `GET /metrics`: how often each limit was reached, how many bytes clients have not read and
-//! resumes hold, and the gauges of the engine, in the text format of Prometheus.
+//! resumes hold, what resumes have read, and the gauges of the engine, in the text format of
+//! Prometheus.
 //!
 //! The metrics are for the operator: a caller shows the API key of `POST /publish`, or is on the
 //! machine of the server.
@@ -21,6 +22,7 @@ use crate::error::Error;
 use crate::limit_monitor::LimitMonitor;
 use crate::memory_budget::MemoryBudget;
 use crate::push_backlog::PushBacklog;
+use crate::resume::ResumeCounts;
 use crate::settings::ApiKey;
 use crate::socket::OutputBudget;
 
@@ -37,6 +39,7 @@ pub(crate) struct MetricsSources {
     pub(crate) output: Arc<OutputBudget>,
     /// The changes that resumes hold.
     pub(crate) resumes: Arc<MemoryBudget>,
+    pub(crate) resume_counts: Arc<ResumeCounts>,
     pub(crate) backlog: Arc<PushBacklog>,
     pub(crate) engine: Arc<dyn Engine>,
 }
@@ -60,7 +63,8 @@ async fn metrics(
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text(&sources)).into_response()
 }
 
-fn text(MetricsSources { limits, output, resumes, backlog, engine }: &MetricsSources) -> String {
+fn text(sources: &MetricsSources) -> String {
+    let MetricsSources { limits, output, resumes, resume_counts, backlog, engine } = sources;
     const NAME: &str = "backwire_limit_reached_total";
     let mut text = format!(
         "# HELP {NAME} How often clients have reached a limit since the start (see docs/reference/limits.md).\n\
@@ -84,9 +88,22 @@ fn text(MetricsSources { limits, output, resumes, backlog, engine }: &MetricsSou
         help: "Packets to stock clients that are committed and not sent yet (limit unsent_packets).",
         value: backlog.claimed() as u64,
     };
-    for Gauge { name, help, value } in [unread, resumes, unsent].into_iter().chain(engine.gauges())
-    {
-        write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n")
+    let resume_counts = [
+        Gauge {
+            name: "backwire_resumes_total",
+            help: "Resumes of clients since the start.",
+            value: resume_counts.resumes(),
+        },
+        Gauge {
+            name: "backwire_resume_changes_read_total",
+            help: "Changes that were read from logs for resumes since the start. Clients that come back within a short time share them.",
+            value: resume_counts.changes_read(),
+        },
+    ];
+    let gauges = [unread, resumes, unsent].into_iter().chain(engine.gauges());
+    let kinds = resume_counts.into_iter().map(|it| ("counter", it));
+    for (kind, Gauge { name, help, value }) in kinds.chain(gauges.map(|it| ("gauge", it))) {
+        write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
             .expect("a string grows");
     }
     text

@@ -87,7 +87,7 @@ impl Log {
             }
             let room = Room::instance(resource.clone(), id.clone());
             let (options, claim) = memory.begin_read();
-            let since = engine.changes_since_for(&room, at, &options).await?;
+            let since = logs.changes_since(engine, &room, at, &options).await?;
             if let ChangesSince::Changes { changes, head } = since {
                 let range = Range::new(at.offset, head, changes, Some(claim));
                 self.of_records.insert(id.clone(), range);

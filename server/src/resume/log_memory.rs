@@ -88,6 +88,13 @@ impl LogMemory {
     }
 }
 
+impl LogClaim {
+    /// Returns the bytes of the changes.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+}
+
 impl Shared {
     fn refuse(&self, limit: Limit) -> OutOfMemory {
         self.state.lock().refused = Some(limit);

@@ -20,7 +20,8 @@ pub(super) struct Range {
     pub(super) changes: Vec<Arc<Change>>,
     /// The total sizes: the entry at an index is that of as many changes.
     sums: Vec<Size>,
-    /// The memory of the changes.
+    /// The memory of the changes, in bytes, if the engine counts it.
+    memory: usize,
     claims: Vec<Arc<LogClaim>>,
 }
 
@@ -42,7 +43,7 @@ impl Range {
         claim: Option<Arc<LogClaim>>,
     ) -> Self {
         let (sums, claims) = (vec![Size::default()], Vec::new());
-        let range = Self { from, head, changes: Vec::new(), sums, claims };
+        let range = Self { from, head, changes: Vec::new(), sums, memory: 0, claims };
         range.extended(changes, head, claim)
     }
 
@@ -59,8 +60,28 @@ impl Range {
             sums.push(Size { work: last.work + size.work, bytes: last.bytes + size.bytes });
             all.push(change);
         }
+        let memory = self.memory + claim.as_ref().map_or(0, |claim| claim.bytes());
         let claims = self.claims.iter().cloned().chain(claim).collect();
-        Self { from: self.from, head, changes: all, sums, claims }
+        Self { from: self.from, head, changes: all, sums, memory, claims }
+    }
+
+    /// Returns the memory of the changes, in bytes. If the engine does not count it, it is
+    /// estimated.
+    pub(super) fn memory(&self) -> usize {
+        let Size { work, bytes } = self.size_from(0);
+        let estimated = usize::try_from(work * TEXT_UNIT + bytes).unwrap_or(usize::MAX);
+        if self.memory > 0 { self.memory } else { estimated }
+    }
+
+    /// Returns the range without the claim of its memory.
+    pub(super) fn without_claims(&self) -> Self {
+        let (changes, sums) = (self.changes.clone(), self.sums.clone());
+        Self { changes, sums, claims: Vec::new(), ..*self }
+    }
+
+    /// Whether the range has the changes after this offset, or the first of them.
+    pub(super) fn reaches(&self, offset: u64) -> bool {
+        (self.from..=self.head.offset).contains(&offset)
     }
 
     /// Whether the range has changes that no other range has.

@@ -1,8 +1,8 @@
 //! Parts of logs that several clients need at the same time.
 //!
 //! After a restart, or when a network works again, all clients come back at once and ask for the
-//! same part of the log. It is read and kept once for all clients that are being answered, and
-//! dropped after the last of them.
+//! same part of the log. It is read and kept once for all clients that are being answered. After
+//! the last of them it is dropped, unless it is small.
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use backwire_engine::{ChangesSince, Engine, Environment, Error};
+use backwire_engine::{ChangesSince, Engine, Environment, Error, ReadOptions};
 use backwire_environment::HashMap;
 use backwire_records::change::{Position, Resource, Room};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as FairMutex, MutexGuard};
 
+use super::counts::ResumeCounts;
+use super::kept_ranges::{KeptBytes, KeptRange};
 use super::log_memory::LogMemory;
 use super::range::Range;
 use super::slots::{Slot, Slots};
@@ -37,9 +39,35 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 /// The part of one log.
 #[derive(Default)]
 struct SharedRange {
-    range: FairMutex<Weak<Range>>,
+    range: FairMutex<Latest>,
     /// The number of reads that have ended.
     reads: AtomicU64,
+}
+
+/// The range that was read last.
+#[derive(Default)]
+struct Latest {
+    /// As long as a resume uses it.
+    used: Weak<Range>,
+    kept: Option<KeptRange>,
+}
+
+impl Latest {
+    /// Returns the range, if it has what is after an offset.
+    fn reaching(&self, offset: u64) -> Option<Arc<Range>> {
+        let kept = || self.kept.as_ref().map(|kept| Arc::clone(&kept.range));
+        self.used.upgrade().or_else(kept).filter(|range| range.reaches(offset))
+    }
+
+    fn replace(&mut self, range: &Arc<Range>, kept_bytes: &KeptBytes) {
+        self.used = Arc::downgrade(range);
+        let place = |range: &Range| (range.from, range.head);
+        if self.kept.as_ref().map(|kept| place(&kept.range)) != Some(place(range)) {
+            // Its bytes are free for the next one.
+            self.kept = None;
+            self.kept = KeptRange::new(range, kept_bytes);
+        }
+    }
 }
 
 /// The parts of logs that are in use, by resource, and what resumes share.
@@ -51,6 +79,8 @@ pub(crate) struct SharedLogs {
     /// thread busy.
     turn: FairQueue,
     budget: Arc<MemoryBudget>,
+    counts: Arc<ResumeCounts>,
+    kept_bytes: KeptBytes,
     /// The bytes of the changes that one resume may read.
     resume_bytes: usize,
 }
@@ -63,6 +93,8 @@ impl SharedLogs {
             slots: Slots::default(),
             turn: FairQueue::new(1, usize::MAX),
             budget: MemoryBudget::new(limits.total_resume_bytes),
+            counts: Arc::default(),
+            kept_bytes: KeptBytes::default(),
             resume_bytes: limits.resume_bytes,
         }
     }
@@ -70,6 +102,11 @@ impl SharedLogs {
     /// Returns the budget of the changes that all resumes hold.
     pub(crate) fn budget(&self) -> &Arc<MemoryBudget> {
         &self.budget
+    }
+
+    /// Returns the counts of all resumes.
+    pub(crate) fn counts(&self) -> &Arc<ResumeCounts> {
+        &self.counts
     }
 
     /// Returns the memory for the changes that one resume of a client reads.
@@ -94,19 +131,22 @@ impl SharedLogs {
     ) -> Result<Option<Arc<Range>>, Error> {
         let class = Room::class(resource.clone());
         let shared = self.of(resource);
-        let Some(mut range) = self.lock(&shared).await else {
-            return read(engine, &class, from, memory).await;
+        let Some(mut latest) = self.lock(&shared).await else {
+            return self.read_separately(engine, &class, from, memory).await;
         };
-        let known = range.upgrade().filter(|range| range.from <= from.offset);
-        let read = read_or_extend(engine, &class, from, known, memory).await;
+        let known = latest.reaching(from.offset);
+        let read = self.read_or_extend(engine, &class, from, known, memory).await;
         shared.reads.fetch_add(1, Ordering::Relaxed);
         let read = read?;
-        *range = read.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        match &read {
+            Some(range) => latest.replace(range, &self.kept_bytes),
+            None => *latest = Latest::default(),
+        }
         Ok(read)
     }
 
     /// Waits for the other reads of a shared part. `None` if they do not end.
-    async fn lock<'s>(&self, shared: &'s SharedRange) -> Option<MutexGuard<'s, Weak<Range>>> {
+    async fn lock<'s>(&self, shared: &'s SharedRange) -> Option<MutexGuard<'s, Latest>> {
         let mut lock = pin!(shared.range.lock());
         let mut ended = shared.reads.load(Ordering::Relaxed);
         loop {
@@ -118,6 +158,62 @@ impl SharedLogs {
                 return None;
             }
         }
+    }
+
+    async fn read_or_extend(
+        &self,
+        engine: &dyn Engine,
+        class: &Room,
+        from: Position,
+        known: Option<Arc<Range>>,
+        memory: &LogMemory,
+    ) -> Result<Option<Arc<Range>>, Error> {
+        let Some(range) = known else {
+            return self.read_separately(engine, class, from, memory).await;
+        };
+        let (options, claim) = memory.begin_read();
+        // The caller has joined its rooms after the range was read.
+        match self.changes_since(engine, class, range.head, &options).await? {
+            ChangesSince::Changes { changes, .. } if changes.is_empty() => Ok(Some(range)),
+            ChangesSince::Changes { changes, head }
+                if range.changes.len() < MAX_EXTENDED_CHANGES =>
+            {
+                Ok(Some(Arc::new(range.extended(changes, head, Some(claim)))))
+            }
+            _ if memory.refused().is_some() => Ok(None),
+            _ => self.read_separately(engine, class, from, memory).await,
+        }
+    }
+
+    async fn read_separately(
+        &self,
+        engine: &dyn Engine,
+        class: &Room,
+        from: Position,
+        memory: &LogMemory,
+    ) -> Result<Option<Arc<Range>>, Error> {
+        let (options, claim) = memory.begin_read();
+        Ok(match self.changes_since(engine, class, from, &options).await? {
+            ChangesSince::Changes { changes, head } => {
+                Some(Arc::new(Range::new(from.offset, head, changes, Some(claim))))
+            }
+            ChangesSince::OutOfReach => None,
+        })
+    }
+
+    /// Reads the changes of a room after a position, and counts them.
+    pub(super) async fn changes_since(
+        &self,
+        engine: &dyn Engine,
+        room: &Room,
+        from: Position,
+        options: &ReadOptions,
+    ) -> Result<ChangesSince, Error> {
+        let since = engine.changes_since_for(room, from, options).await?;
+        if let ChangesSince::Changes { changes, .. } = &since {
+            self.counts.add_read(changes.len());
+        }
+        Ok(since)
     }
 
     fn of(&self, resource: &Resource) -> Arc<SharedRange> {
@@ -135,40 +231,5 @@ impl SharedLogs {
 }
 
 fn is_used(shared: &SharedRange) -> bool {
-    shared.range.try_lock().map_or(true, |range| range.strong_count() > 0)
-}
-
-async fn read_or_extend(
-    engine: &dyn Engine,
-    class: &Room,
-    from: Position,
-    known: Option<Arc<Range>>,
-    memory: &LogMemory,
-) -> Result<Option<Arc<Range>>, Error> {
-    let Some(range) = known else { return read(engine, class, from, memory).await };
-    let (options, claim) = memory.begin_read();
-    // The caller has joined its rooms after the range was read.
-    match engine.changes_since_for(class, range.head, &options).await? {
-        ChangesSince::Changes { changes, .. } if changes.is_empty() => Ok(Some(range)),
-        ChangesSince::Changes { changes, head } if range.changes.len() < MAX_EXTENDED_CHANGES => {
-            Ok(Some(Arc::new(range.extended(changes, head, Some(claim)))))
-        }
-        _ if memory.refused().is_some() => Ok(None),
-        _ => read(engine, class, from, memory).await,
-    }
-}
-
-async fn read(
-    engine: &dyn Engine,
-    class: &Room,
-    from: Position,
-    memory: &LogMemory,
-) -> Result<Option<Arc<Range>>, Error> {
-    let (options, claim) = memory.begin_read();
-    Ok(match engine.changes_since_for(class, from, &options).await? {
-        ChangesSince::Changes { changes, head } => {
-            Some(Arc::new(Range::new(from.offset, head, changes, Some(claim))))
-        }
-        ChangesSince::OutOfReach => None,
-    })
+    shared.range.try_lock().map_or(true, |latest| latest.used.strong_count() > 0)
 }

@@ -281,3 +281,45 @@ async fn changes_that_many_clients_hold_fit_in_the_budget() {
     drop(held);
     assert_eq!(logs.budget().claimed(), 0);
 }
+
+#[tokio::test]
+async fn clients_that_come_back_one_after_the_other_share_small_ranges() {
+    let (tail, _receiver) = mpsc::channel(4096);
+    let engine = Memory::new(Window::default(), tail);
+    let (logs, todo) = (shared_logs(), Resource::parse("todo").unwrap());
+    let write = async |count: u64, size: usize| {
+        for at in 0..count {
+            let set = json!({ "at": rand::random::<u32>(), "text": "x".repeat(size) })
+                .as_object()
+                .unwrap()
+                .clone();
+            commit(&engine, todo.clone(), Action::Upsert(Id::Integer(at as i64), set), at).await;
+        }
+    };
+    let read = async |offset: u64| {
+        let head = engine.head(&todo).await.unwrap();
+        let from = Position { offset, ..head };
+        let memory = logs.memory(None);
+        let range = logs.read(&engine, &todo, from, &memory).await.unwrap().unwrap();
+        assert_eq!(range.changes[range.start(offset)..].len() as u64, head.offset - offset);
+        drop(range);
+        (logs.counts().changes_read(), logs.budget().claimed())
+    };
+    write(10, 100).await;
+    assert_eq!(read(4).await, (6, 0));
+    // This client has missed more. The changes are read from its position on.
+    assert_eq!(read(0).await, (16, 0));
+    for offset in 0..10 {
+        assert_eq!(read(offset).await, (16, 0));
+    }
+    write(2, 100).await;
+    assert_eq!(read(3).await, (18, 0));
+    assert_eq!(read(12).await, (18, 0));
+    // A client that has missed none of these changes does not read what came before.
+    write(3, 100).await;
+    assert_eq!(read(14).await, (19, 0));
+    // Large ranges are read again.
+    write(2, 200_000).await;
+    assert_eq!(read(15).await, (21, 0));
+    assert_eq!(read(15).await, (23, 0));
+}

@@ -87,6 +87,7 @@ pub(super) fn assemble(
         limits: Arc::clone(limits),
         output: Arc::clone(output),
         resumes: Arc::clone(shared.shared_logs.budget()),
+        resume_counts: Arc::clone(shared.shared_logs.counts()),
         backlog: Arc::clone(&shared.backlog),
         engine: engine.clone(),
     };

@@ -69,6 +69,22 @@ async fn resume_reads_the_log_once_for_all_rooms_and_repeats() {
 }
 
 #[tokio::test]
+async fn metrics_have_the_resumes_and_the_changes_that_were_read_for_them() {
+    let server = start(builder()).await;
+    let (mut a, mut b) = (Socket::runtime(&server).await, Socket::runtime(&server).await);
+    a.post("/todo", json!([{ "n": 0 }, { "n": 1 }])).await;
+    let (epoch, _) = position(&a.post("/todo", json!({ "n": 2 })).await);
+    // Each room has two or three of the changes, and three are read.
+    b.ask(json!(["resume", [["todo", epoch, 0], ["todo/1", epoch, 0], ["todo", epoch, 1]]])).await;
+    let metrics = reqwest::get(format!("http://{}/metrics", server.addr())).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    for line in ["backwire_resumes_total 1", "backwire_resume_changes_read_total 3"] {
+        assert!(metrics.lines().any(|it| it == line), "{line} in {metrics}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn work_of_a_resume_is_limited_and_the_rest_is_resynced() {
     let log = CapturedLog::start();
     let mut limits = Limits::default();
