@@ -1,10 +1,15 @@
-// A program with npm's socket.io: records in a map, and a room for the listeners.
+// A program with npm's socket.io: records in a map, and a room for the listeners. With the argument
+// `recovery` the server keeps what clients miss while they are away, for two minutes at most.
 
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 
 const http = createServer();
-const io = new Server(http, { transports: ["websocket"] });
+const recovery = { maxDisconnectionDuration: 2 * 60 * 1000, skipMiddlewares: true };
+const io = new Server(http, {
+  transports: ["websocket"],
+  ...(process.argv[2] === "recovery" && { connectionStateRecovery: recovery }),
+});
 const records = new Map();
 let next = 1;
 

@@ -5,9 +5,11 @@
 //! - [`report`]: the ratios, their budgets, and what they are made of;
 //! - [`measure`]: every server is warmed, then all are measured in turn;
 //! - [`before`]: Backwire beside another build of it;
-//! - [`writes`], [`latency`], [`deliveries`], [`connects`], [`lists`], [`push`]: the benchmarks;
+//! - [`writes`], [`latency`], [`deliveries`], [`connects`], [`lists`], [`push`], [`jitter`],
+//!   [`restart`]: the benchmarks;
 //! - [`dialect`]: the requests of our runtime and of stock clients;
 //! - [`peer`]: a server as a child process, with its CPU time and memory;
+//! - [`clients`], [`journal`]: clients that connect again by themselves, and what they receive;
 //! - [`socket`]: a client that does as little as possible.
 //!
 //! All peers speak Socket.IO and answer the same events, so one load drives them all. A ratio is
@@ -15,15 +17,19 @@
 //! the machine disturbs all servers of a round alike.
 
 mod before;
+mod clients;
 mod connects;
 mod deliveries;
 mod dialect;
+mod jitter;
+mod journal;
 mod latency;
 mod lists;
 mod measure;
 mod peer;
 mod push;
 mod report;
+mod restart;
 mod socket;
 mod writes;
 
@@ -62,6 +68,8 @@ enum Benchmark {
     RedisLists,
     RedisDeliveries,
     RedisMessages,
+    Jitter,
+    Restart,
 }
 
 impl Benchmark {
@@ -79,6 +87,8 @@ impl Benchmark {
             Self::RedisLists => lists::run_with_redis(programs, schedule).await,
             Self::RedisDeliveries => deliveries::run_with_redis(programs, schedule).await,
             Self::RedisMessages => push::run_with_redis(programs, schedule).await,
+            Self::Jitter => jitter::run(programs).await,
+            Self::Restart => restart::run(programs).await,
         }
     }
 

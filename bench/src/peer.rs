@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -42,6 +43,8 @@ pub(crate) enum Kind {
     Bare,
     /// The original Socket.IO, with records in a map.
     Npm,
+    /// The same with connection state recovery.
+    RecoveringNpm,
 }
 
 impl Kind {
@@ -53,8 +56,18 @@ impl Kind {
             Self::Before => "Backwire before",
             Self::Bare => "bare socketioxide",
             Self::Npm => "npm Socket.IO",
+            Self::RecoveringNpm => "npm Socket.IO, recovery",
         }
     }
+}
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// `SIGKILL`
+    Killed,
+    /// `SIGTERM`
+    Stopped,
 }
 
 /// The programs of the servers, and the directory of their files.
@@ -79,6 +92,10 @@ pub(crate) struct Programs {
     /// The script peers/relay.mjs, with the package socket.io in reach
     #[arg(long)]
     pub(crate) relay: PathBuf,
+
+    /// The script peers/clients.mjs, with the package socket.io-client in reach
+    #[arg(long)]
+    pub(crate) clients: PathBuf,
 
     /// The directory of the databases, on the disk to measure
     #[arg(long)]
@@ -105,9 +122,12 @@ impl Programs {
                 command
             }
             Kind::Bare => Command::new(&self.bare),
-            Kind::Npm => {
+            Kind::Npm | Kind::RecoveringNpm => {
                 let mut command = Command::new("node");
                 command.arg(&self.node).env("NODE_ENV", "production");
+                if kind == Kind::RecoveringNpm {
+                    command.arg("recovery");
+                }
                 command
             }
         };
@@ -129,11 +149,18 @@ impl Programs {
         for number in 1..=nodes {
             let file = home.path().join(format!("node-{number}.yml"));
             fs::write(&file, format!("flakeid: {{worker: {number}}}\n{config}"))?;
-            let mut command = serve_from(&self.backwire, &redis.url());
+            let mut command = serve_from(&self.backwire, &redis.url(), 0);
             command.arg("--config").arg(&file).args(arguments);
             peers.push(Node::launch(Kind::Backwire.name(), command).await?);
         }
-        Ok(Peer { nodes: peers, store: Some(redis), _home: home })
+        Ok(Peer { nodes: peers, store: Some(redis), home })
+    }
+
+    /// Starts Backwire on this port.
+    pub(crate) async fn start_on(&self, port: u16) -> Result<Peer> {
+        let home = self.temporary_directory()?;
+        let command = serve_on(&self.backwire, &home, port);
+        Peer::launch(Kind::Backwire.name(), command, home).await
     }
 
     /// Backwire as it is installed, on a free port.
@@ -151,13 +178,17 @@ impl Programs {
 
 /// A build of Backwire, on a free port.
 fn serve(program: &Path, home: &TempDir) -> Command {
-    let engine = format!("sqlite:{}", home.path().join("backwire.db").display());
-    serve_from(program, &engine)
+    serve_on(program, home, 0)
 }
 
-fn serve_from(program: &Path, engine: &str) -> Command {
+fn serve_on(program: &Path, home: &TempDir, port: u16) -> Command {
+    let engine = format!("sqlite:{}", home.path().join("backwire.db").display());
+    serve_from(program, &engine, port)
+}
+
+fn serve_from(program: &Path, engine: &str, port: u16) -> Command {
     let mut command = Command::new(program);
-    command.args(["serve", "--port", "0", "--engine", engine]);
+    command.args(["serve", "--port", &port.to_string(), "--engine", engine]);
     command
 }
 
@@ -174,7 +205,7 @@ pub(crate) struct Peer {
     /// Their database, if that is a program of its own.
     store: Option<Redis>,
     /// The directory of the database and the configuration.
-    _home: TempDir,
+    home: TempDir,
 }
 
 /// The process of a server.
@@ -302,7 +333,7 @@ impl Peer {
     /// Starts a server and waits until it prints its address.
     pub(crate) async fn launch(name: &str, command: Command, home: TempDir) -> Result<Self> {
         let nodes = vec![Node::launch(name, command).await?];
-        Ok(Self { nodes, store: None, _home: home })
+        Ok(Self { nodes, store: None, home })
     }
 
     /// Adds a database that is measured and stopped along with the server.
@@ -375,6 +406,25 @@ impl Peer {
             before = now;
         }
         bail!("the server does not become idle")
+    }
+
+    /// Ends the first server, and waits until it has ended.
+    pub(crate) async fn end_server(&mut self, end: End) -> Result<()> {
+        let process = &mut self.nodes[0].process;
+        if end == End::Stopped {
+            kill(Pid::from_raw(process.id.try_into()?), Signal::SIGTERM)?;
+        } else {
+            process.child.start_kill()?;
+        }
+        process.child.wait().await?;
+        Ok(())
+    }
+
+    /// Starts the first server again, on this port and with its data.
+    pub(crate) async fn start_again(&mut self, programs: &Programs, port: u16) -> Result<()> {
+        let command = serve_on(&programs.backwire, &self.home, port);
+        self.nodes[0] = Node::launch(Kind::Backwire.name(), command).await?;
+        Ok(())
     }
 
     /// Ends it.

@@ -8,6 +8,8 @@ use crate::measure::{Arrivals, Sample, Series, WarmUp};
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) ratios: Vec<Ratio>,
+    /// Results that are no ratios.
+    pub(crate) tables: Vec<Table>,
     costs: Vec<Cost>,
     warm_ups: Vec<(String, String, WarmUp)>,
 }
@@ -46,6 +48,32 @@ impl fmt::Display for Budget {
             Self::AtMost(bound) => write!(f, "≤ {bound:.2}"),
             Self::AtLeast(bound) => write!(f, "≥ {bound:.2}"),
         }
+    }
+}
+
+/// A table of results.
+pub(crate) struct Table {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(header: &[&str]) -> Self {
+        Self { header: header.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = self.header.iter().map(|_| "---".to_owned()).collect();
+        for row in [&self.header, &line].into_iter().chain(&self.rows) {
+            writeln!(f, "| {} |", row.join(" | "))?;
+        }
+        Ok(())
     }
 }
 
@@ -122,6 +150,7 @@ impl Ratio {
 impl Report {
     pub(crate) fn append(&mut self, other: Self) {
         self.ratios.extend(other.ratios);
+        self.tables.extend(other.tables);
         self.costs.extend(other.costs);
         self.warm_ups.extend(other.warm_ups);
     }
@@ -200,8 +229,13 @@ impl fmt::Display for Report {
                 ratio.verdict()
             )?;
         }
-        writeln!(f, "\n| work | server | each | per second | delivered |")?;
-        writeln!(f, "| --- | --- | --- | --- | --- |")?;
+        for table in &self.tables {
+            write!(f, "\n{table}")?;
+        }
+        if !self.costs.is_empty() {
+            writeln!(f, "\n| work | server | each | per second | delivered |")?;
+            writeln!(f, "| --- | --- | --- | --- | --- |")?;
+        }
         for Cost { work, server, each, rate, arrivals } in &self.costs {
             writeln!(f, "| {work} | {server} | {each} | {rate} | {arrivals} |")?;
         }

@@ -22,7 +22,7 @@ const PAGE_SCRIPTS: [(Benchmark, &str); 2] =
 
 /// Measure the server beside a bare socketioxide program, npm's Socket.IO and lists in Redis.
 ///
-/// Every server is warmed, then measured. All benchmarks take about 20 minutes, on a machine that
+/// Every server is warmed, then measured. All benchmarks take about 25 minutes, on a machine that
 /// does nothing else. docs/explanation/performance.md describes the results.
 #[derive(Args)]
 pub(crate) struct Bench {
@@ -67,6 +67,10 @@ enum Benchmark {
     RedisDeliveries,
     /// Messages with Redis, beside lists in the same Redis
     RedisMessages,
+    /// 200 and 1,000 clients that are cut all the time, beside npm's connection state recovery
+    Jitter,
+    /// A restart under 2,000 clients
+    Restart,
     /// `Backbone.sync` in Chromium
     Sync,
     /// 1,000 pushes to a page, beside `collection.set`
@@ -134,6 +138,7 @@ impl Bench {
         bench.arg("--bare").arg(workspace.release("examples/bare"));
         bench.arg("--node").arg(peers.join("node.mjs"));
         bench.arg("--relay").arg(peers.join("relay.mjs"));
+        bench.arg("--clients").arg(peers.join("clients.mjs"));
         // The directory of temporary files may be in memory, where nothing is durable.
         bench.arg("--directory").arg(workspace.scratch().join("bench"));
         bench.args(["--rounds", &self.rounds.to_string()]);
@@ -234,7 +239,7 @@ mod tests {
         let selected = [Benchmark::Sync, Benchmark::Pushes, Benchmark::ManyListeners];
         let selected = bench(&selected).of_servers();
         assert_eq!(selected.iter().map(|it| it.name()).collect::<Vec<_>>(), ["many-listeners"]);
-        assert_eq!(bench(&[]).of_servers().len(), 12);
+        assert_eq!(bench(&[]).of_servers().len(), 14);
     }
 
     #[test]
