@@ -120,7 +120,44 @@ impl Builder {
         self
     }
 
-    /// Declares a resource with its model. An error names the invalid part of the model.
+    /// Sets what all resources have unless they say otherwise: those of
+    /// [`resource_with`](Self::resource_with) and of [`config_file`](Self::config_file) that are
+    /// declared after this call, and undeclared ones, which have neither its attributes nor its
+    /// key, plural and schema. In a configuration file this is `resource_defaults`, which replaces
+    /// what it sets of these defaults.
+    ///
+    /// ```
+    /// use backwire::Server;
+    /// use backwire::model::{Attribute, Find, Ids, Model, Timestamps};
+    ///
+    /// let find = Find { limit: Some(100), ..Find::default() };
+    /// let all = Model { ids: Ids::Uuid, timestamps: Timestamps::Iso, find, ..Model::default() };
+    /// let server = Server::builder()
+    ///     .resource_defaults(all.attribute("tenant", Attribute::default()))?
+    ///     .resource_with("note", |note| note.attribute("title", Attribute::default()))?
+    ///     .resource_with("counter", |counter| Model { ids: Ids::Integer, ..counter })?;
+    /// # Ok::<_, backwire::model::ModelError>(())
+    /// ```
+    pub fn resource_defaults(mut self, defaults: Model) -> Result<Self, ModelError> {
+        self.settings.models.set_defaults(defaults)?;
+        Ok(self)
+    }
+
+    /// Declares a resource with a model that is made of the
+    /// [defaults](Self::resource_defaults). What the function changes counts, also if it is the
+    /// value that a `Model` has by default.
+    pub fn resource_with(
+        self,
+        name: &str,
+        model: impl FnOnce(Model) -> Model,
+    ) -> Result<Self, ModelError> {
+        let defaults = self.settings.models.defaults().clone();
+        self.resource(name, model(defaults))
+    }
+
+    /// Declares a resource with its model. The model is complete, so the
+    /// [defaults](Self::resource_defaults) do not change it. An error names the invalid part of the
+    /// model.
     ///
     /// ```
     /// use backwire::Server;

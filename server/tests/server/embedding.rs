@@ -2,6 +2,7 @@
 
 mod addresses;
 mod config_file;
+mod defaults;
 mod merged;
 mod nested;
 mod shutdown;
