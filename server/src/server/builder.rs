@@ -18,6 +18,7 @@ use tower::{Layer, Service};
 
 use super::Server;
 use super::handle::Handle;
+use super::own_paths;
 use super::start::{self, OpenEngine, Started};
 use super::start_error::StartError;
 use crate::config::{Config, FileProblem};
@@ -433,11 +434,16 @@ impl Builder {
         start::start(settings, &routes, (engine_name, open), !has_no_fallback).await
     }
 
+    /// Finds the errors in the settings, resources and routes that a start would find before it
+    /// opens the store.
+    pub fn check(&self) -> Result<(), StartError> {
+        prepare(&mut self.settings.clone(), &self.routes)
+    }
+
     /// Returns the settings, with associated models, and the routes.
     pub(crate) fn into_parts(self) -> Result<(Settings, Routes), StartError> {
         let Self { mut settings, routes, .. } = self;
-        settings.models.follow(settings.compat);
-        settings.models.associate()?;
+        prepare(&mut settings, &routes)?;
         Ok((settings, routes))
     }
 
@@ -446,6 +452,13 @@ impl Builder {
         let address = SocketAddr::new(self.settings.host, self.settings.port);
         start::bind(address, self.start().await?).await
     }
+}
+
+/// Associates the models, and checks what no setting decides alone.
+fn prepare(settings: &mut Settings, routes: &Routes) -> Result<(), StartError> {
+    settings.models.follow(settings.compat);
+    settings.models.associate()?;
+    Ok(own_paths::check(settings, routes)?)
 }
 
 /// Returns the function that opens the engine of the settings.

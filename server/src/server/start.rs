@@ -12,10 +12,11 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::Server;
-use super::app::{assemble, own_paths};
+use super::app::assemble;
 use super::entry::Entry;
 use super::handle::{Handle, Parts};
 use super::logic::{Budgets, Logic, MAX_WAITING_CHANGES, World};
+use super::own_paths;
 use super::start_error::StartError;
 use crate::delivery::delivery_queue::DeliveryQueue;
 use crate::delivery::service::MAX_QUEUED_MESSAGES;
@@ -96,7 +97,7 @@ pub(super) async fn start(
     let parts = Parts { engine: Arc::clone(engine), tasks };
     let clients = (sockets.clone(), Publisher::of(&logic.shared));
     let entry = Entry::new(app, message_sender, embedding);
-    let paths = (!has_fallback).then(|| own_paths(&settings, routes));
+    let paths = (!has_fallback).then(|| own_paths::without_fallback(&settings, routes));
     let router = entry.router(paths);
     let (sites, open) = (settings.site_names(), settings.access_summary().join("; "));
     let environment = (environment, settings.shutdown_time);
