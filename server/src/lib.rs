@@ -83,6 +83,10 @@ mod uuids;
 #[doc(hidden)]
 pub mod simulation;
 
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use server::testing;
+
 pub mod route;
 mod router;
 

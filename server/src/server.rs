@@ -19,6 +19,8 @@ mod own_paths;
 )]
 mod start;
 mod start_error;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::fmt;
 use std::net::SocketAddr;

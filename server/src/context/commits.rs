@@ -333,7 +333,7 @@ fn refuse_invalid(model: &Model, records: &[Attributes]) -> Result<()> {
 
 /// Adds the id to a new record of a model with UUIDs, because here random values are made. The key
 /// stands for the create without it.
-fn with_uuid(action: Action, model: &Model, uuids: &Uuids) -> Action {
+pub(crate) fn with_uuid(action: Action, model: &Model, uuids: &Uuids) -> Action {
     match action {
         Action::Create(mut record)
             if model.id_source() == Ids::Uuid && matches!(model.id_of(&record), Ok(None)) =>

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, Route};
-use backwire_engine::{self as engine, Engine, Tail, Window};
+use backwire_engine::{self as engine, Engine, Environment, Tail, Window};
 use backwire_records::model::{Conventions, Model, ModelError, Undeclared};
 use futures_util::FutureExt;
 use tower::{Layer, Service};
@@ -21,6 +21,8 @@ use super::handle::Handle;
 use super::own_paths;
 use super::start::{self, OpenEngine, Started};
 use super::start_error::StartError;
+#[cfg(feature = "testing")]
+use super::testing;
 use crate::config::{Config, FileProblem};
 use crate::context::Context;
 use crate::route::{Paths, Shortcuts};
@@ -40,6 +42,8 @@ pub struct Builder {
     routes: Routes,
     open: Option<OpenEngine>,
     has_no_fallback: bool,
+    #[cfg(feature = "testing")]
+    tested: Option<testing::Tested>,
 }
 
 impl Server {
@@ -424,14 +428,42 @@ impl Builder {
         Ok((started.router, started.handle))
     }
 
+    /// Lets the builder start a server in an environment, with its store in memory, whichever one
+    /// the builder has. Returns the records of that server. This is for `backwire-testing`.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn tested(mut self, environment: Environment) -> (Self, testing::Records) {
+        let records = testing::Records::default();
+        self.tested = Some(testing::Tested::new(environment, records.clone()));
+        (self, records)
+    }
+
+    #[cfg(not(feature = "testing"))]
+    async fn start(self) -> Result<Started, StartError> {
+        self.start_in(start::environment()).await
+    }
+
+    #[cfg(feature = "testing")]
     async fn start(mut self) -> Result<Started, StartError> {
+        let Some(tested) = self.tested.take() else {
+            return self.start_in(start::environment()).await;
+        };
+        self.open = Some(tested.open(&self.settings));
+        let started = self.start_in(tested.environment()).await?;
+        tested.has_started(&started);
+        Ok(started)
+    }
+
+    /// Starts the server in an environment.
+    async fn start_in(mut self, environment: Environment) -> Result<Started, StartError> {
         let (open, has_no_fallback) = (self.open.take(), self.has_no_fallback);
         let (settings, routes) = self.into_parts()?;
         let (engine_name, open) = match open {
             Some(open) => ("custom".to_owned(), open),
             None => (settings.store.to_string(), open_store(&settings)),
         };
-        start::start(settings, &routes, (engine_name, open), !has_no_fallback).await
+        let engine = (engine_name, open);
+        start::start(environment, settings, &routes, engine, !has_no_fallback).await
     }
 
     /// Finds the errors in the settings, resources and routes that a start would find before it
