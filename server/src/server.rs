@@ -1,9 +1,10 @@
 //! The server: engine, router, sockets, pages, and the tasks that run all the time.
 //!
 //! In reading order: `builder` configures it; `logic` assembles what answers requests and sends
-//! changes; `app` assembles the layers and routes of requests over HTTP, `own_paths` lists the paths
-//! among them that belong to no resource, and `entry` passes requests to it; `start` opens the engine, starts the tasks and listens; `handle` serves apps and
-//! shuts the server down; `start_error` has the errors.
+//! changes; `app` assembles the layers and routes of requests over HTTP, `own_paths` lists the
+//! paths among them that belong to no resource, and `entry` passes requests to it; `start` opens
+//! the engine, starts the tasks and listens; `handle` serves apps and shuts the server down;
+//! `start_error` has the errors.
 
 mod app;
 mod builder;

@@ -325,6 +325,7 @@ impl<W: World> Recorder<W> {
             mark,
             published: false,
             origin: None,
+            new_members: None,
             at: 0,
         }));
     }

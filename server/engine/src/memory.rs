@@ -97,8 +97,8 @@ impl Memory {
         Self { read_deadline: deadline, ..self }
     }
 
-    /// Lets the ids of a resource without records begin at 1 again. This is for tests: a client that
-    /// still holds a former record takes a new one with its id for the same.
+    /// Lets the ids of a resource without records begin at 1 again. This is for tests: a client
+    /// that still holds a former record takes a new one with its id for the same.
     pub fn renumber(&self, resource: &Resource) {
         if let Some(table) = self.state().tables.get_mut(resource) {
             table.renumber();

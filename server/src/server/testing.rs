@@ -99,6 +99,7 @@ impl Records {
             client: None,
             memory: Default::default(),
             origin: None,
+            new_members: None,
             at: shared.environment.unix_millis(),
         };
         let permit = shared.push_permit(resource, 1, None).await;

@@ -53,9 +53,9 @@ impl App {
         Self::start(server, "", Builder::build).await
     }
 
-    /// Starts a server inside of an app. The function starts it with `build` and puts its router into
-    /// the app, as your program does. The path is the one that the router is nested at, such as
-    /// `/live`; it is empty if it is not nested.
+    /// Starts a server inside of an app. The function starts it with `build` and puts its router
+    /// into the app, as your program does. The path is the one that the router is nested at, such
+    /// as `/live`; it is empty if it is not nested.
     ///
     /// ```
     /// use axum::Router;

@@ -104,8 +104,8 @@ impl Client {
         }
     }
 
-    /// Sends a `GET`, which follows the records that it reads. `url` is path and query. Requests are
-    /// sent in the order of the calls, also before their futures are awaited.
+    /// Sends a `GET`, which follows the records that it reads. `url` is path and query. Requests
+    /// are sent in the order of the calls, also before their futures are awaited.
     pub fn get(&self, url: &str) -> impl Future<Output = Response> + Send + use<> {
         self.request(Verb::Get, url, None)
     }

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use backwire::Server;
+use backwire::model::{Attribute, Model};
 use backwire::settings::Store;
 use backwire_testing::{App, ChangeVerb, Client, Value, json};
 use http::Request;
@@ -115,4 +116,32 @@ async fn store_is_in_memory_whichever_one_the_server_has() {
     app.create("todo", json!({})).await;
     assert!(!file.exists());
     assert_eq!(App::new(server()).await.records("todo").await.len(), 0);
+}
+
+#[tokio::test]
+async fn pairs_are_truncated_with_their_records() {
+    let many = |of: &str, via: &str| Attribute {
+        collection: Some(of.to_owned()),
+        via: Some(via.to_owned()),
+        ..Attribute::default()
+    };
+    let user = Model::default().attribute("teams", many("team", "members"));
+    let team = Model::default().attribute("members", many("user", "teams"));
+    let server = server().resource("user", user).unwrap().resource("team", team).unwrap();
+    let app = App::new(server).await;
+    let client = app.client().await;
+    let joined = async || {
+        for url in ["/user", "/team"] {
+            assert_eq!(client.post(url, json!({})).await.ok()["id"], 1);
+        }
+        assert_eq!(client.get("/user/1/teams").await.ok(), json!([]));
+        assert_eq!(client.put("/user/1/teams/1", Value::Null).await.status, 200);
+        assert_eq!(client.get("/user/1/teams").await.ok()[0]["id"], 1);
+    };
+    joined().await;
+    app.truncate("user").await;
+    app.truncate("team").await;
+    joined().await;
+    app.truncate_all().await;
+    joined().await;
 }
