@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::error::Elapsed;
 
+use crate::connector::Connector;
 use crate::event::{Event, Reply};
 use crate::json::Json;
 use crate::shell::{Shared, Shell};
@@ -42,14 +43,30 @@ impl Client {
     /// Connects with a given identity and jitter, so that a run can be repeated. `session` is the
     /// prefix of every idempotency key, so no two clients of a server may share one.
     pub fn connect_as(url: &str, session: String, seed: u64) -> (Self, Events) {
-        let url = format!("{}/socket.io/?EIO=4&transport=websocket", url.trim_end_matches('/'));
+        let (client, events) = Self::begin(Connector::new(url), session, seed);
+        client.reconnect();
+        (client, events)
+    }
+
+    /// Connects like [`connect`](Self::connect), in the way that the connector has.
+    pub fn connect_by(connector: Connector) -> (Self, Events) {
+        let (client, events) = Self::unconnected(connector);
+        client.reconnect();
+        (client, events)
+    }
+
+    /// Returns a client that does not connect before [`reconnect`](Self::reconnect), so that
+    /// [`authenticate`](Self::authenticate) can set the auth of its first connection.
+    pub fn unconnected(connector: Connector) -> (Self, Events) {
+        Self::begin(connector, format!("{:032x}", rand::random::<u128>()), rand::random())
+    }
+
+    fn begin(connector: Connector, session: String, seed: u64) -> (Self, Events) {
         let shared = Arc::new(Shared::new(session, seed));
         let (events, received) = mpsc::unbounded_channel();
-        let shell = Shell { shared: shared.clone(), url, events, socket: None };
+        let shell = Shell { shared: shared.clone(), connector, events, socket: None };
         let task = tokio::spawn(shell.run()).abort_handle();
-        let client = Self(Arc::new(Handle { shared, task }));
-        client.reconnect();
-        (client, Events(received))
+        (Self(Arc::new(Handle { shared, task })), Events(received))
     }
 
     /// Sends a request and waits for the response, without a time limit. `url` is path and query.

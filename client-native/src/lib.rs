@@ -4,6 +4,7 @@
 //!
 //! - `client`: the API for the app, [`Client`] and [`Events`];
 //! - `event`: the values that the app receives, [`Reply`] and [`Event`];
+//! - `connector`: the server, and how it is reached, [`Connector`];
 //! - `shell`: the loop between the core and the app;
 //! - `socket`: the WebSocket, the only user of tokio-tungstenite;
 //! - `json`: `serde_json` values as payloads of the core.
@@ -33,6 +34,7 @@
 //! header `backwire-position` and the offset of each change.
 
 mod client;
+mod connector;
 mod event;
 mod json;
 mod shell;
@@ -42,5 +44,6 @@ pub use backwire_protocol::Connection;
 pub use backwire_protocol::Delivery;
 pub use backwire_protocol::{Status, Verb};
 pub use client::{Client, Events};
+pub use connector::Connector;
 pub use event::{Event, Reply};
 pub use json::Json;

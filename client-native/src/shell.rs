@@ -13,6 +13,7 @@ use backwire_protocol::{Client as Core, Failure, Instant, Output, Request, Token
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time;
 
+use crate::connector::Connector;
 use crate::event::{Event, Reply};
 use crate::json::Json;
 use crate::socket::{Socket, SocketEvent};
@@ -87,7 +88,7 @@ impl Shared {
 /// The state of the task.
 pub(crate) struct Shell {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) url: String,
+    pub(crate) connector: Connector,
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) socket: Option<Socket>,
 }
@@ -116,7 +117,7 @@ impl Shell {
 
     fn carry_out(&mut self, output: Output<Json>) {
         match output {
-            Output::Open => self.socket = Some(Socket::open(&self.url)),
+            Output::Open => self.socket = Some(Socket::open(&self.connector)),
             Output::Close => self.socket = None,
             Output::Send(frame) => self.send(frame),
             Output::Finish { token, result, .. } => {

@@ -5,11 +5,12 @@
 
 use backwire_protocol::packet::Packet;
 use futures_util::future::{self, AbortHandle};
-use futures_util::{SinkExt, StreamExt, pin_mut};
+use futures_util::{Sink, SinkExt, Stream, StreamExt, pin_mut};
 use tokio::sync::mpsc;
-use tokio_tungstenite::connect_async_with_config;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{client_async, connect_async_with_config};
 
+use crate::connector::Connector;
 use crate::json::Json;
 
 /// The maximum number of frames that wait for the client. When it is reached, the task stops
@@ -33,10 +34,10 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// Starts to connect.
-    pub(crate) fn open(url: &str) -> Self {
+    pub(crate) fn open(connector: &Connector) -> Self {
         let (outgoing, to_send) = mpsc::unbounded_channel();
         let (received, incoming) = mpsc::channel(MAX_UNREAD_FRAMES);
-        let (run, task) = future::abortable(run(url.to_owned(), to_send, received));
+        let (run, task) = future::abortable(run(connector.clone(), to_send, received));
         tokio::spawn(run);
         Self { outgoing, incoming, task }
     }
@@ -60,13 +61,34 @@ impl Drop for Socket {
 /// Transfers frames in both directions until either direction ends. Then `received` is dropped,
 /// which notifies the client.
 async fn run(
-    url: String,
+    connector: Connector,
+    to_send: mpsc::UnboundedReceiver<String>,
+    received: mpsc::Sender<Option<Packet<Json>>>,
+) {
+    match connector.opener() {
+        Some(open) => {
+            let Ok(stream) = open().await else { return };
+            let Ok(request) = connector.request() else { return };
+            if let Ok((stream, _)) = client_async(request, stream).await {
+                transfer(stream, to_send, received).await;
+            }
+        }
+        None => {
+            let Ok(request) = connector.request() else { return };
+            // Small frames must not wait for each other's acknowledgement.
+            let no_delay = true;
+            if let Ok((stream, _)) = connect_async_with_config(request, None, no_delay).await {
+                transfer(stream, to_send, received).await;
+            }
+        }
+    }
+}
+
+async fn transfer(
+    stream: impl Stream<Item = Result<Message, Error>> + Sink<Message>,
     mut to_send: mpsc::UnboundedReceiver<String>,
     received: mpsc::Sender<Option<Packet<Json>>>,
 ) {
-    // Small frames must not wait for each other's acknowledgement.
-    let no_delay = true;
-    let Ok((stream, _)) = connect_async_with_config(url, None, no_delay).await else { return };
     let (mut sink, mut stream) = stream.split();
     let write = async {
         while let Some(frame) = to_send.recv().await {

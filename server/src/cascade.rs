@@ -105,6 +105,7 @@ async fn detach(shared: &Shared, permit: PushPermit, cascade: &Cascade, id: Id) 
         client: None,
         memory: Default::default(),
         origin: cascade.origin.clone(),
+        new_members: None,
         at: shared.environment.unix_millis(),
     };
     match shared.commit(permit, write).await {

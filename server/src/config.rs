@@ -143,19 +143,19 @@ impl Config {
     }
 }
 
-/// Declares the resources of a file.
+/// Declares the resources of a file. The defaults of the file replace those of a builder, key by
+/// key.
 fn declare(
     defaults: Option<ModelSettings>,
     resources: BTreeMap<String, ModelSettings>,
     models: &mut Models,
 ) -> Result<(), ModelError> {
-    if let Some(defaults) = &defaults {
-        models.set_defaults(defaults.clone().into())?;
+    if let Some(settings) = defaults {
+        models.set_defaults(settings.or(models.defaults().clone()))?;
     }
-    let defaults = defaults.unwrap_or_default();
     let mut declared = BTreeSet::new();
     for (name, settings) in resources {
-        models.declare(&name, settings.or(&defaults).into())?;
+        models.declare(&name, settings.or(models.defaults().clone()))?;
         if let Some(twice) = Resource::parse(&name).filter(|name| !declared.insert(name.clone())) {
             return Err(ModelError::Twice(twice));
         }

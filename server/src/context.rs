@@ -15,6 +15,9 @@ use backwire_records::write::WriteError;
 use http::request::Parts;
 use serde::Serialize;
 
+#[cfg(feature = "testing")]
+pub(crate) use commits::with_uuid;
+
 use crate::answer_claim::AnswerClaim;
 use crate::caller;
 use crate::error::{Error, Result};

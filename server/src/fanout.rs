@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use backwire_engine::{Environment, Gap};
 use backwire_environment::HashMap;
 use backwire_protocol::planted;
-use backwire_records::change::{Change, Position, Resource, Room, Verb};
+use backwire_records::change::{Change, NewMembers, Position, Resource, Room, Verb};
 use backwire_records::criteria::{Collection, Scope};
 use backwire_records::model::{Membership, Models};
 use tokio::sync::mpsc;
@@ -214,7 +214,7 @@ impl Fanout {
     /// events; other clients see it in the change.
     fn emit_memberships(&self, change: &Change, memberships: &[Membership]) {
         for membership in memberships {
-            if self.was_shown(membership) {
+            if self.is_shown(change, membership) {
                 continue;
             }
             let class = Room::class(membership.resource.clone());
@@ -232,10 +232,13 @@ impl Fanout {
         }
     }
 
-    /// Whether the push of a new record has shown that a record is in its collection.
-    fn was_shown(&self, membership: &Membership) -> bool {
-        let shared = self.shared.upgrade().filter(|_| membership.is_new);
-        shared.is_some_and(|shared| shared.new_members.was_shown(membership))
+    /// Whether the push of a new record shows that a record is in its collection.
+    fn is_shown(&self, change: &Change, membership: &Membership) -> bool {
+        let Membership { resource, id, attribute, is_new, .. } = membership;
+        let is_announced = |it: &NewMembers| it.include((resource, id, attribute));
+        *is_new
+            && change.new_members.as_deref().is_some_and(is_announced)
+            && self.shared.upgrade().is_some_and(|shared| populated::shows(&shared, membership))
     }
 
     /// Invalidates the rooms of a collection whose members have changed: their clients read it

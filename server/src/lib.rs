@@ -67,7 +67,6 @@ mod join_in_order;
 mod limit_monitor;
 mod log_once;
 mod memory_budget;
-mod new_members;
 mod parse_claim;
 pub mod pubsub;
 mod push_backlog;
@@ -82,6 +81,10 @@ mod uuids;
 #[cfg(any(test, feature = "simulation"))]
 #[doc(hidden)]
 pub mod simulation;
+
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use server::testing;
 
 pub mod route;
 mod router;

@@ -297,6 +297,7 @@ impl Pubsub {
             client,
             memory,
             origin,
+            new_members: None,
             at,
         };
         self.publisher.commit(write).await

@@ -1,7 +1,7 @@
 //! Parses a path into the resource and record that it names: `/todo`, `/todo/7`, `/todo/find/7`.
 //! Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -125,15 +125,15 @@ impl Routing {
     }
 
     /// Returns the paths of the declared resources.
-    pub(crate) fn declared_paths(&self) -> BTreeSet<String> {
+    pub(crate) fn declared_paths(&self) -> BTreeMap<String, Resource> {
         let Paths { prefix, rest_prefix, .. } = &self.paths;
         let [prefix, rest_prefix] = [prefix, rest_prefix].map(|it| it.trim_end_matches('/'));
-        let names = self.models.declared().map(|(resource, model)| {
-            model.plural.clone().unwrap_or_else(|| resource.as_str().to_owned())
+        let paths = self.models.declared().flat_map(|(resource, model)| {
+            let name = model.plural.as_deref().unwrap_or(resource.as_str());
+            // Shortcuts are not below the second prefix.
+            [format!("{prefix}/{name}"), format!("{prefix}{rest_prefix}/{name}")]
+                .map(|path| (path, resource.clone()))
         });
-        // Shortcuts are not below the second prefix.
-        let paths = names
-            .flat_map(|name| [format!("{prefix}/{name}"), format!("{prefix}{rest_prefix}/{name}")]);
         paths.collect()
     }
 

@@ -1,9 +1,10 @@
 //! The server: engine, router, sockets, pages, and the tasks that run all the time.
 //!
 //! In reading order: `builder` configures it; `logic` assembles what answers requests and sends
-//! changes; `app` assembles the layers and routes of requests over HTTP, and `entry` passes
-//! requests to it; `start` opens the engine, starts the tasks and listens; `handle` serves apps and
-//! shuts the server down; `start_error` has the errors.
+//! changes; `app` assembles the layers and routes of requests over HTTP, `own_paths` lists the
+//! paths among them that belong to no resource, and `entry` passes requests to it; `start` opens
+//! the engine, starts the tasks and listens; `handle` serves apps and shuts the server down;
+//! `start_error` has the errors.
 
 mod app;
 mod builder;
@@ -11,6 +12,7 @@ mod entry;
 #[expect(clippy::disallowed_types, reason = "this serves on a listener of the caller")]
 mod handle;
 pub(crate) mod logic;
+mod own_paths;
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -18,6 +20,8 @@ pub(crate) mod logic;
 )]
 mod start;
 mod start_error;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,6 +30,7 @@ use crate::pubsub::Publisher;
 
 pub use builder::Builder;
 pub use handle::{Handle, Serve};
+pub use own_paths::HiddenPath;
 pub use start_error::StartError;
 
 /// A running server. It stops when [`shutdown`](Self::shutdown) is called; dropping it lets it run.

@@ -18,7 +18,6 @@ use crate::destroyed_records::DestroyedRecords;
 use crate::error::{Error, Result};
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
-use crate::new_members::NewMembers;
 use crate::push_backlog::{PushBacklog, PushPermit};
 use crate::resume::SharedLogs;
 use crate::route::Routing;
@@ -42,7 +41,6 @@ pub(crate) struct Shared {
     /// Wakes the task that removes references to destroyed records.
     pub(crate) cascades: Notify,
     pub(crate) destroyed: DestroyedRecords,
-    pub(crate) new_members: NewMembers,
     pub(crate) limits: Arc<LimitMonitor>,
     pub(crate) output_budget: Arc<OutputBudget>,
     /// Parts of logs, read once for several clients that resume at the same time.

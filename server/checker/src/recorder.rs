@@ -330,6 +330,7 @@ impl<W: World> Recorder<W> {
             mark,
             published: false,
             origin: None,
+            new_members: None,
             at: 0,
         }));
     }

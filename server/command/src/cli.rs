@@ -85,7 +85,11 @@ impl Command {
             Operation::Send(send) => send.run().await,
             Operation::Migrate(migrate) => migrate.run().await,
             Operation::Chaos(chaos) => chaos.run().await,
-            Operation::Check(args) => write!(io::stdout(), "{}", args.settings()?),
+            Operation::Check(args) => {
+                let settings = args.settings()?;
+                Server::builder().settings(settings.clone()).check()?;
+                write!(io::stdout(), "{settings}")
+            }
             Operation::Backup(copy) => copy.back_up(),
             Operation::Restore(copy) => copy.restore(),
         }

@@ -178,6 +178,7 @@ impl Written {
             mark,
             published: self.kind == Kind::Published,
             origin: None,
+            new_members: None,
             at: self.at,
         }
     }
@@ -263,7 +264,15 @@ impl LedgerLimits {
 /// Returns the parts of a logged change that an answer needs.
 pub(super) fn stored(change: &Change) -> Change {
     let (before, after) = sides(change.verb, shown(change).cloned());
-    Change { before, after, previous: 0, set: Attributes::new(), origin: None, ..change.clone() }
+    Change {
+        before,
+        after,
+        previous: 0,
+        set: Attributes::new(),
+        origin: None,
+        new_members: None,
+        ..change.clone()
+    }
 }
 
 /// Returns the record that an answer has: as it was after the write, or before the destroy.

@@ -97,6 +97,24 @@ impl Memory {
         Self { read_deadline: deadline, ..self }
     }
 
+    /// Lets the ids of a resource without records begin at 1 again. This is for tests: a client
+    /// that still holds a former record takes a new one with its id for the same.
+    pub fn renumber(&self, resource: &Resource) {
+        if let Some(table) = self.state().tables.get_mut(resource) {
+            table.renumber();
+        }
+    }
+
+    /// Forgets all idempotency keys, for tests.
+    pub fn forget_keys(&self) {
+        self.state().ledger = Ledger::default();
+    }
+
+    /// Returns the resources that have had a record, for tests.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.state().tables.keys().cloned().collect()
+    }
+
     /// Returns a change, for a planted bug.
     fn last_change(&self, of: &Resource) -> Option<Arc<Change>> {
         self.state().table(of, |table| table.log.back().cloned())

@@ -1,8 +1,9 @@
 //! A change: one committed create, update or destroy, and the types that describe it.
 //!
 //! In reading order: `resource`; `record`, with `to_id` for values that may be ids; `room`, the
-//! listeners of either; and the changes, here.
+//! listeners of either; `new_members`, the collections of a new record; and the changes, here.
 
+mod new_members;
 mod record;
 mod resource;
 mod room;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use backwire_protocol::wire::Position;
+pub use new_members::NewMembers;
 pub use record::{Attributes, Id};
 pub use record::{has_control_characters, is_attribute_name};
 pub use resource::Resource;
@@ -60,6 +62,9 @@ pub struct Change {
     /// The connection that the change came from, if it came from one. A published event is not sent
     /// to this connection.
     pub origin: Option<Arc<str>>,
+    /// The members of a new record's collections that the change is about. Engines that several
+    /// servers share keep it in the log.
+    pub new_members: Option<Arc<NewMembers>>,
     /// The time of the commit, in Unix milliseconds.
     pub at: u64,
 }
@@ -79,6 +84,7 @@ impl Change {
             mark: 0,
             published: false,
             origin: None,
+            new_members: None,
             at: 0,
         }
     }

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::access::Author;
 use crate::answer_memory::AnswerMemory;
-use crate::change::{Attributes, Change, Id, Position, Resource, Verb, is_attribute_name};
+use crate::change::{
+    Attributes, Change, Id, NewMembers, Position, Resource, Verb, is_attribute_name,
+};
 use crate::criteria::{Case, Filter, escaped_name};
 use crate::dangling::{Dangling, Reference};
 use crate::model::{self, Ids, Model, Violation};
@@ -43,6 +45,8 @@ pub struct Write {
     pub memory: AnswerMemory,
     /// The connection that the write came from.
     pub origin: Option<Arc<str>>,
+    /// The members of a new record's collections that the write is about.
+    pub new_members: Option<Arc<NewMembers>>,
     /// The current time, in Unix milliseconds.
     pub at: u64,
 }
@@ -424,6 +428,7 @@ impl Write {
             after: after.map(Arc::new),
             at: self.at,
             origin: self.origin,
+            new_members: self.new_members,
             published,
             resource,
             position,

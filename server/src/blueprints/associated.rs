@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::Json;
 use backwire_engine as engine;
 use backwire_records::access;
-use backwire_records::change::{Attributes, Change, Id, Resource};
+use backwire_records::change::{Attributes, Change, Id, NewMembers, Resource};
 use backwire_records::criteria::{
     Collection, CollectionKey, Criteria, Language, Parameters, Projection,
 };
@@ -346,12 +346,24 @@ impl AssociationRequest {
     }
 
     /// Makes the collection have these members, as a part of the write of its record. Others are
-    /// removed only if they may be.
-    pub(super) async fn set_members(&self, wanted: &BTreeSet<Id>, may_remove: bool) -> Result<()> {
+    /// removed only if they may be. The push of the record shows some of them.
+    pub(super) async fn set_members(
+        &self,
+        wanted: &BTreeSet<Id>,
+        shown: &BTreeSet<Id>,
+        may_remove: bool,
+    ) -> Result<()> {
         let members = self.members().await?;
+        let of = Arc::new(NewMembers::In {
+            resource: self.resource.to_string(),
+            id: self.id.clone(),
+            attribute: self.nested.attribute.clone(),
+        });
         for id in wanted.difference(&members) {
             let (part, write) = (format!("{}+{id}", self.nested.attribute), self.write_to_add(id)?);
-            self.ignore_pair_conflict(self.cx.commit_part(&part, write.0, write.1).await)?;
+            let new_members = shown.contains(id).then(|| Arc::clone(&of));
+            let added = self.cx.commit_member(&part, write, new_members).await;
+            self.ignore_pair_conflict(added)?;
         }
         let removals = members.difference(wanted).filter(|_| may_remove);
         self.commit_each(removals.map(|id| self.write_to_remove(id)).collect::<Result<_>>()?).await

@@ -7,18 +7,18 @@
 //! repeat of the request writes only what is missing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use backwire_records::change::{Attributes, Id, Resource};
+use backwire_records::change::{Attributes, Id, NewMembers, Resource};
 use backwire_records::criteria::Criteria;
 use backwire_records::model::{Association, Link};
-use backwire_records::write::{Action, Key, WriteError};
+use backwire_records::write::{Action, WriteError};
 use serde_json::Value;
 
 use super::associated::{AssociationRequest, ids_of};
 use super::reply::Reply;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::new_members::Collections;
 use crate::route::NestedRoute;
 
 /// The collections of a write.
@@ -68,7 +68,7 @@ impl AssociatedValues {
     }
 
     /// Returns the members that exist already.
-    fn existing(&self) -> Collections {
+    fn existing(&self) -> Vec<(String, BTreeSet<Id>)> {
         self.collections.iter().map(|it| (it.attribute.clone(), it.ids.clone())).collect()
     }
 
@@ -80,21 +80,20 @@ impl AssociatedValues {
         action: Action,
     ) -> Result<Reply> {
         let is_update = !matches!(action, Action::Create(_));
-        let write = cx.prepare_with_values(resource.clone(), action, &self.values()).await?;
+        let mut write = cx.prepare_with_values(resource.clone(), action, &self.values()).await?;
         let is_repeat = cx.is_repeat(&write).await?;
         for collection in &mut self.collections {
             collection.check(cx, is_repeat).await?;
         }
-        let mark = write.key.as_ref().map_or(0, Key::mark);
-        let new_members = &cx.shared().new_members;
-        if write.model.conventions.are_of_sails() && !is_update && !is_repeat {
-            new_members.request(mark, self.existing());
+        let shows_members = write.model.conventions.are_of_sails() && !is_update && !is_repeat;
+        if shows_members {
+            write.new_members = Some(Arc::new(NewMembers::Of(self.existing())));
         }
-        let committed = cx.commit_write(write).await;
-        let change = committed.inspect_err(|_| drop(new_members.take(mark)))?;
+        let change = cx.commit_write(write).await?;
         for collection in self.collections {
             // What others have added since the first request stays.
-            collection.write(cx, &resource, &change.id, is_update && !is_repeat).await?;
+            let may_remove = is_update && !is_repeat;
+            collection.write(cx, (&resource, &change.id), may_remove, shows_members).await?;
         }
         Reply::written(cx, &change).await
     }
@@ -121,15 +120,17 @@ impl Members {
         Ok(())
     }
 
-    /// Creates the new members, and makes the collection have these members.
+    /// Creates the new members, and makes the collection of a record have these members. The push
+    /// of the record may show those that exist.
     async fn write(
         self,
         cx: &Context,
-        resource: &Resource,
-        id: &Id,
+        (resource, id): (&Resource, &Id),
         may_remove: bool,
+        shows_members: bool,
     ) -> Result<()> {
         let Self { attribute, association, mut ids, new } = self;
+        let shown = if shows_members { ids.clone() } else { BTreeSet::new() };
         for (index, mut record) in new.into_iter().enumerate() {
             if let Link::HeldBy(via) = &association.link {
                 record.insert(via.clone(), id.to_json());
@@ -141,7 +142,7 @@ impl Members {
         let nested = NestedRoute { attribute, association, id: None };
         let (resource, id) = (resource.clone(), id.clone());
         let request = AssociationRequest { cx: cx.clone(), resource, id, nested };
-        request.set_members(&ids, may_remove).await
+        request.set_members(&ids, &shown, may_remove).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use backwire_engine::KeyLookup;
 use backwire_records::access::{AccessScope, Author, Operation, Principal};
-use backwire_records::change::{Attributes, Change, Resource};
+use backwire_records::change::{Attributes, Change, NewMembers, Resource};
 use backwire_records::criteria::Filter;
 use backwire_records::model::{Ids, Model};
 use backwire_records::write::{Action, Key, Publication, Write, WriteError};
@@ -40,8 +40,19 @@ impl Context {
         resource: Resource,
         action: Action,
     ) -> Result<Arc<Change>> {
+        self.commit_member(part, (resource, action), None).await
+    }
+
+    /// Commits a part of the request that may add a member to a collection of a new record.
+    pub(crate) async fn commit_member(
+        &self,
+        part: &str,
+        (resource, action): (Resource, Action),
+        new_members: Option<Arc<NewMembers>>,
+    ) -> Result<Arc<Change>> {
         let key = self.key.as_ref().map(|key| key::part(key, part));
-        self.commit_write(self.prepare(key, resource, action).await?).await
+        let write = self.prepare(key, resource, action).await?;
+        self.commit_write(Write { new_members, ..write }).await
     }
 
     /// Returns the main write of a request that has more values than those of its record. Another
@@ -152,6 +163,7 @@ impl Context {
             client,
             memory,
             origin,
+            new_members: None,
             at,
         }
     }
@@ -333,7 +345,7 @@ fn refuse_invalid(model: &Model, records: &[Attributes]) -> Result<()> {
 
 /// Adds the id to a new record of a model with UUIDs, because here random values are made. The key
 /// stands for the create without it.
-fn with_uuid(action: Action, model: &Model, uuids: &Uuids) -> Action {
+pub(crate) fn with_uuid(action: Action, model: &Model, uuids: &Uuids) -> Action {
     match action {
         Action::Create(mut record)
             if model.id_source() == Ids::Uuid && matches!(model.id_of(&record), Ok(None)) =>

@@ -227,6 +227,7 @@ pub(crate) mod tests {
             mark: 99,
             published: false,
             origin: None,
+            new_members: None,
             at: 1,
         })
     }

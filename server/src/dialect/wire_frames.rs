@@ -56,6 +56,7 @@ fn change(room: &Room, epoch: u64, prev: u64, means: &Value) -> Arc<Change> {
         mark: number(&means["mark"]),
         published: false,
         origin: None,
+        new_members: None,
         at: 1,
     })
 }

@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
-use backwire_records::change::{Attributes, Change, Id, Resource, Verb};
+use backwire_records::change::{Attributes, Change, Id, NewMembers, Resource, Verb};
 use backwire_records::criteria::Criteria;
-use backwire_records::model::{Link, Populate};
+use backwire_records::model::{Link, Membership, Populate};
 use serde_json::Value;
 
 use crate::context::Context;
@@ -47,12 +47,16 @@ pub(super) async fn populated(
     match change.verb {
         Verb::Create => {
             shown.after = populated(&change.after).await;
-            let requested = shared.new_members.take(change.mark).unwrap_or_default();
-            for (name, ids) in requested.into_iter().filter(|(name, _)| names.contains(name)) {
-                let members = members(&cx, change, &name, &ids).await;
-                if let (Some(record), Some(members)) = (&mut shown.after, members) {
+            let collections = match change.new_members.as_deref() {
+                Some(NewMembers::Of(collections)) => collections.as_slice(),
+                _ => &[],
+            };
+            for (name, ids) in collections.iter().filter(|(name, _)| names.contains(name)) {
+                let members = members(&cx, change, name, ids).await;
+                // No other push has them, so at least their ids are shown.
+                let members = members.unwrap_or_else(|| ids.iter().map(Id::to_json).collect());
+                if let Some(record) = &mut shown.after {
                     Arc::make_mut(record).insert(name.clone(), members);
-                    shared.new_members.show(change, &name, ids);
                 }
             }
         }
@@ -65,6 +69,11 @@ pub(super) async fn populated(
         }
     }
     Arc::new(shown)
+}
+
+/// Whether the push of a new record has this collection of it.
+pub(super) fn shows(shared: &Shared, membership: &Membership) -> bool {
+    populated_names(shared, &membership.resource).contains(&membership.attribute)
 }
 
 /// Returns the members that the request adds to a collection of a new record, as they will be then.

@@ -51,6 +51,7 @@ fn write(resource: &Resource, client: Option<IpAddr>) -> Write {
         client,
         memory: Default::default(),
         origin: client.map(|client| client.to_string().into()),
+        new_members: None,
         at: 0,
     }
 }

@@ -131,6 +131,7 @@ async fn commit(engine: &dyn Engine, resource: Resource, action: Action, at: u64
         client,
         memory,
         origin,
+        new_members: None,
         at,
     };
     // A record that does not exist cannot be destroyed.

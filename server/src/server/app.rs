@@ -1,6 +1,5 @@
 //! Assembles the layers, routes and services that requests pass through, in their order.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::routing::get;
@@ -21,35 +20,10 @@ use crate::http::{
     revoke, security_headers, send, socket_path, values, websocket,
 };
 use crate::limit_monitor;
-use crate::route::Routing;
 use crate::router::{self, Files, Routes};
-use crate::settings::{Settings, SocketPath};
+use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::socket::{CompatLayer, Limits};
-
-/// The paths of the services beside resources and scripts.
-const SERVICES: [&str; 6] =
-    ["/health", "/health/live", metrics::PATH, publish::PATH, revoke::PATH, send::PATH];
-
-/// Returns the paths that the server answers, of a router that has no fallback.
-pub(super) fn own_paths(settings: &Settings, routes: &Routes) -> BTreeSet<String> {
-    let routing = Routing::new(settings.paths(), Arc::new(settings.models.clone()));
-    let mut roots = routing.declared_paths();
-    roots.extend([SocketPath::DEFAULT, settings.socket_io.path.as_str()].map(str::to_owned));
-    // A route of the user that is below one of these is in it.
-    let is_below = |path: &str, root: &String| {
-        path.strip_prefix(&**root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let tokens = csrf::PATHS.into_iter().filter(|_| settings.csrf);
-    let services = SERVICES.into_iter().chain(assets::paths()).chain(tokens).map(str::to_owned);
-    let single = routes.paths().iter().cloned().chain(services);
-    let single = single.filter(|path| !roots.iter().any(|root| is_below(path, root)));
-    let mut paths: BTreeSet<_> = single.collect();
-    for root in roots {
-        paths.extend([format!("{root}/"), format!("{root}/{{*rest}}"), root]);
-    }
-    paths
-}
 
 /// Returns the routes of the user and the resources. With `csrf`, their writes need a token.
 fn with_csrf(csrf: bool, routes: &Routes, resources: Router, shared: &Arc<Shared>) -> Router {

@@ -11,15 +11,18 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, Route};
-use backwire_engine::{self as engine, Engine, Tail, Window};
+use backwire_engine::{self as engine, Engine, Environment, Tail, Window};
 use backwire_records::model::{Conventions, Model, ModelError, Undeclared};
 use futures_util::FutureExt;
 use tower::{Layer, Service};
 
 use super::Server;
 use super::handle::Handle;
+use super::own_paths;
 use super::start::{self, OpenEngine, Started};
 use super::start_error::StartError;
+#[cfg(feature = "testing")]
+use super::testing;
 use crate::config::{Config, FileProblem};
 use crate::context::Context;
 use crate::route::{Paths, Shortcuts};
@@ -39,6 +42,8 @@ pub struct Builder {
     routes: Routes,
     open: Option<OpenEngine>,
     has_no_fallback: bool,
+    #[cfg(feature = "testing")]
+    tested: Option<testing::Tested>,
 }
 
 impl Server {
@@ -120,7 +125,44 @@ impl Builder {
         self
     }
 
-    /// Declares a resource with its model. An error names the invalid part of the model.
+    /// Sets what all resources have unless they say otherwise: those of
+    /// [`resource_with`](Self::resource_with) and of [`config_file`](Self::config_file) that are
+    /// declared after this call, and undeclared ones, which have neither its attributes nor its
+    /// key, plural and schema. In a configuration file this is `resource_defaults`, which replaces
+    /// what it sets of these defaults.
+    ///
+    /// ```
+    /// use backwire::Server;
+    /// use backwire::model::{Attribute, Find, Ids, Model, Timestamps};
+    ///
+    /// let find = Find { limit: Some(100), ..Find::default() };
+    /// let all = Model { ids: Ids::Uuid, timestamps: Timestamps::Iso, find, ..Model::default() };
+    /// let server = Server::builder()
+    ///     .resource_defaults(all.attribute("tenant", Attribute::default()))?
+    ///     .resource_with("note", |note| note.attribute("title", Attribute::default()))?
+    ///     .resource_with("counter", |counter| Model { ids: Ids::Integer, ..counter })?;
+    /// # Ok::<_, backwire::model::ModelError>(())
+    /// ```
+    pub fn resource_defaults(mut self, defaults: Model) -> Result<Self, ModelError> {
+        self.settings.models.set_defaults(defaults)?;
+        Ok(self)
+    }
+
+    /// Declares a resource with a model that is made of the
+    /// [defaults](Self::resource_defaults). What the function changes counts, also if it is the
+    /// value that a `Model` has by default.
+    pub fn resource_with(
+        self,
+        name: &str,
+        model: impl FnOnce(Model) -> Model,
+    ) -> Result<Self, ModelError> {
+        let defaults = self.settings.models.defaults().clone();
+        self.resource(name, model(defaults))
+    }
+
+    /// Declares a resource with its model. The model is complete, so the
+    /// [defaults](Self::resource_defaults) do not change it. An error names the invalid part of the
+    /// model.
     ///
     /// ```
     /// use backwire::Server;
@@ -386,21 +428,54 @@ impl Builder {
         Ok((started.router, started.handle))
     }
 
+    /// Lets the builder start a server in an environment, with its store in memory, whichever one
+    /// the builder has. Returns the records of that server. This is for `backwire-testing`.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn tested(mut self, environment: Environment) -> (Self, testing::Records) {
+        let records = testing::Records::default();
+        self.tested = Some(testing::Tested::new(environment, records.clone()));
+        (self, records)
+    }
+
+    #[cfg(not(feature = "testing"))]
+    async fn start(self) -> Result<Started, StartError> {
+        self.start_in(start::environment()).await
+    }
+
+    #[cfg(feature = "testing")]
     async fn start(mut self) -> Result<Started, StartError> {
+        let Some(tested) = self.tested.take() else {
+            return self.start_in(start::environment()).await;
+        };
+        self.open = Some(tested.open(&self.settings));
+        let started = self.start_in(tested.environment()).await?;
+        tested.has_started(&started);
+        Ok(started)
+    }
+
+    /// Starts the server in an environment.
+    async fn start_in(mut self, environment: Environment) -> Result<Started, StartError> {
         let (open, has_no_fallback) = (self.open.take(), self.has_no_fallback);
         let (settings, routes) = self.into_parts()?;
         let (engine_name, open) = match open {
             Some(open) => ("custom".to_owned(), open),
             None => (settings.store.to_string(), open_store(&settings)),
         };
-        start::start(settings, &routes, (engine_name, open), !has_no_fallback).await
+        let engine = (engine_name, open);
+        start::start(environment, settings, &routes, engine, !has_no_fallback).await
+    }
+
+    /// Finds the errors in the settings, resources and routes that a start would find before it
+    /// opens the store.
+    pub fn check(&self) -> Result<(), StartError> {
+        prepare(&mut self.settings.clone(), &self.routes)
     }
 
     /// Returns the settings, with associated models, and the routes.
     pub(crate) fn into_parts(self) -> Result<(Settings, Routes), StartError> {
         let Self { mut settings, routes, .. } = self;
-        settings.models.follow(settings.compat);
-        settings.models.associate()?;
+        prepare(&mut settings, &routes)?;
         Ok((settings, routes))
     }
 
@@ -409,6 +484,13 @@ impl Builder {
         let address = SocketAddr::new(self.settings.host, self.settings.port);
         start::bind(address, self.start().await?).await
     }
+}
+
+/// Associates the models, and checks what no setting decides alone.
+fn prepare(settings: &mut Settings, routes: &Routes) -> Result<(), StartError> {
+    settings.models.follow(settings.compat);
+    settings.models.associate()?;
+    Ok(own_paths::check(settings, routes)?)
 }
 
 /// Returns the function that opens the engine of the settings.

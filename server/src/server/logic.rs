@@ -28,7 +28,6 @@ use crate::http::cookies::Cookies;
 use crate::http::uploads::UploadMemory;
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
-use crate::new_members::NewMembers;
 use crate::parse_claim::ParseLimits;
 use crate::push_backlog::PushBacklog;
 use crate::resume::SharedLogs;
@@ -141,7 +140,6 @@ impl Logic {
             sessions,
             cascades: Notify::new(),
             destroyed: DestroyedRecords::default(),
-            new_members: NewMembers::default(),
             limits,
             output_budget: output,
             shared_logs: SharedLogs::new(environment.clone(), &settings.limits),

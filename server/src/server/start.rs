@@ -12,10 +12,11 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::Server;
-use super::app::{assemble, own_paths};
+use super::app::assemble;
 use super::entry::Entry;
 use super::handle::{Handle, Parts};
 use super::logic::{Budgets, Logic, MAX_WAITING_CHANGES, World};
+use super::own_paths;
 use super::start_error::StartError;
 use crate::delivery::delivery_queue::DeliveryQueue;
 use crate::delivery::service::MAX_QUEUED_MESSAGES;
@@ -39,6 +40,8 @@ type OpeningEngine = BoxFuture<'static, Result<Arc<dyn Engine>, engine::Error>>;
 pub(super) struct Started {
     pub(super) router: Router,
     pub(super) handle: Handle,
+    #[cfg(feature = "testing")]
+    pub(super) shared: Arc<Shared>,
     engine: String,
     sites: String,
     open: String,
@@ -59,15 +62,20 @@ impl Started {
     }
 }
 
+/// Returns the environment of a server that is not tested.
+pub(super) fn environment() -> Environment {
+    Environment::tokio()
+}
+
 /// Starts a server without a listener. The name of the engine is for the log. The router has only
 /// the routes of the server's own paths if it is to have no fallback.
 pub(super) async fn start(
+    environment: Environment,
     mut settings: Settings,
     routes: &Routes,
     (engine_name, open): (String, OpenEngine),
     has_fallback: bool,
 ) -> Result<Started, StartError> {
-    let environment = Environment::tokio();
     let (engine, changes) = open_engine(&mut settings, open).await?;
     let (message_sender, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
     let delivery_queue = DeliveryQueue::new(message_sender.downgrade());
@@ -96,12 +104,20 @@ pub(super) async fn start(
     let parts = Parts { engine: Arc::clone(engine), tasks };
     let clients = (sockets.clone(), Publisher::of(&logic.shared));
     let entry = Entry::new(app, message_sender, embedding);
-    let paths = (!has_fallback).then(|| own_paths(&settings, routes));
+    let paths = (!has_fallback).then(|| own_paths::without_fallback(&settings, routes));
     let router = entry.router(paths);
     let (sites, open) = (settings.site_names(), settings.access_summary().join("; "));
     let environment = (environment, settings.shutdown_time);
     let handle = Handle::new(environment, entry, (connections, settings.limits), clients, parts);
-    Ok(Started { router, handle, engine: engine_name, sites, open })
+    Ok(Started {
+        router,
+        handle,
+        #[cfg(feature = "testing")]
+        shared: logic.shared,
+        engine: engine_name,
+        sites,
+        open,
+    })
 }
 
 /// Serves the router alone on a port.

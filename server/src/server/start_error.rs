@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use backwire_engine as engine;
 use backwire_records::model::ModelError;
 
+use super::own_paths::HiddenPath;
 use crate::config::FileProblem;
 use crate::sites::InvalidSite;
 
@@ -36,6 +37,9 @@ pub enum StartError {
     /// The declaration of a resource is invalid.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A path of the server hides a declared resource or a route.
+    #[error(transparent)]
+    Path(#[from] HiddenPath),
     /// A site is invalid.
     #[error(transparent)]
     Site(#[from] InvalidSite),
@@ -58,6 +62,7 @@ impl StartError {
         match self {
             Self::File(_) => "E_FILE",
             Self::Model(_) => "E_MODEL",
+            Self::Path(_) => "E_PATH",
             Self::Site(invalid) => invalid.code(),
             Self::Engine(_) => "E_ENGINE",
             Self::Listen { .. } => "E_LISTEN",

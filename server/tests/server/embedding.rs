@@ -2,6 +2,8 @@
 
 mod addresses;
 mod config_file;
+mod defaults;
+mod hidden_paths;
 mod merged;
 mod nested;
 mod shutdown;

@@ -6,6 +6,7 @@ mod counts;
 mod failover;
 mod faults;
 mod live_list;
+mod new_members;
 mod node_process;
 mod proxy;
 mod random_writes;

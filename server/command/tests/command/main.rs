@@ -123,6 +123,16 @@ fn check_locates_errors_and_warns_of_settings_without_effect() {
 }
 
 #[test]
+fn check_finds_a_resource_that_a_path_of_the_server_hides() {
+    let Documented { home: _home, config, sites } = documented();
+    std::fs::write(&config, "csrf: true\nresources: {csrfToken: {}}\n").unwrap();
+    let (is_good, _, refused) = check(&config, &sites);
+    assert!(!is_good && refused.contains("the resource csrftoken at /csrftoken"), "{refused}");
+    std::fs::write(&config, "csrf: true\nresources: {token: {}}\n").unwrap();
+    assert!(check(&config, &sites).0);
+}
+
+#[test]
 fn check_shows_the_address_of_redis_without_the_password() {
     let Documented { home: _home, config, sites } = documented();
     std::fs::write(&config, "engine: redis://zoe:hunter7@10.0.0.1:6380\n").unwrap();

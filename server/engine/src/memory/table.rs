@@ -137,6 +137,13 @@ impl Table {
         self.log.push_back(Arc::clone(change));
     }
 
+    /// Lets ids begin at 1 again, if there are no records.
+    pub(super) fn renumber(&mut self) {
+        if self.rows.is_empty() {
+            self.counters.next_id = Counters::default().next_id;
+        }
+    }
+
     /// Drops the changes that are outside of the window.
     pub(super) fn truncate(&mut self, window: &Window, now: u64) {
         let (floor, cutoff) = (self.counters.floor_by_count(window), window.cutoff(now));

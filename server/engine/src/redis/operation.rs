@@ -82,6 +82,7 @@ impl Operation {
     pub(super) fn add_to(&self, call: &mut Call) {
         let Change { resource, id, verb, after, set, mark, origin, at, published, .. } =
             &self.change;
+        let new_members = self.change.new_members.as_deref();
         let names: Vec<_> = set.keys().collect();
         let after = after.as_deref().filter(|_| !self.is_unchanged);
         call.add(resource.as_str())
@@ -93,6 +94,7 @@ impl Operation {
             .add(json(&names))
             .add(*mark)
             .add(origin_text(origin.as_deref()))
+            .add(new_members.map(json).unwrap_or_default())
             .add(*at)
             .add(self.known.indexes_version())
             .add(self.known.cascades_version());

@@ -3,7 +3,7 @@
 use backwire_environment::HashMap;
 use std::sync::Arc;
 
-use backwire_records::change::{Attributes, Change, Position, Resource, Verb};
+use backwire_records::change::{Attributes, Change, NewMembers, Position, Resource, Verb};
 use backwire_records::dangling::Reference;
 use backwire_records::json_size::JsonSize;
 use redis::Value;
@@ -106,12 +106,18 @@ impl LogEntry {
         (!json.is_empty()).then(|| attributes(&json)).transpose()
     }
 
+    fn new_members(&mut self) -> Result<Option<Arc<NewMembers>>, Error> {
+        let json = self.text("c")?;
+        let parsed = (!json.is_empty()).then(|| serde_json::from_str(&json).map_err(unreadable));
+        Ok(parsed.transpose()?.map(Arc::new))
+    }
+
     /// Returns the bytes that the change takes once it is decoded. The values that were set count
     /// as the whole record.
     pub(super) fn parsed_bytes(&self) -> usize {
         let record =
             |name: &[u8]| self.fields.get(name).map_or(0, |json| JsonSize::of(json).parsed_bytes());
-        size_of::<Change>() + record(b"b") + 2 * record(b"a")
+        size_of::<Change>() + record(b"b") + 2 * record(b"a") + record(b"c")
     }
 
     /// Returns the change as a migration copies it.
@@ -156,6 +162,7 @@ impl LogEntry {
             mark: self.number("m")?,
             published: self.text("f")? == "1",
             origin: origin(&self.text("o")?),
+            new_members: self.new_members()?,
             at: self.number("t")?,
         })
     }

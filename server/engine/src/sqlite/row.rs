@@ -210,6 +210,7 @@ pub(super) fn change(row: &Row<'_>, epoch: u64, resource: &Resource) -> Result<A
         mark: unsigned(row, "mark")?,
         published: row.get("published")?,
         origin: row.get("origin")?,
+        new_members: None,
         at: unsigned(row, "at")?,
     }))
 }

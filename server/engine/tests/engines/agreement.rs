@@ -384,6 +384,7 @@ impl Outcome {
                     before: None,
                     after: None,
                     origin: None,
+                    new_members: None,
                 };
                 Self::Done(change, how)
             }
@@ -574,6 +575,7 @@ fn write() -> impl Strategy<Value = Write> {
         client: None,
         memory: Default::default(),
         origin,
+        new_members: None,
         at: 0,
     })
 }

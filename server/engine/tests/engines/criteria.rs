@@ -210,6 +210,7 @@ fn create(record: Attributes) -> Write {
         client: None,
         memory: Default::default(),
         origin: None,
+        new_members: None,
         at: NOON,
     }
 }

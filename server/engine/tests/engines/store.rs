@@ -236,6 +236,7 @@ fn write(action: Action) -> Write {
         client: None,
         memory: Default::default(),
         origin: None,
+        new_members: None,
         at: NOON,
     }
 }

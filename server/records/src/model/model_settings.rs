@@ -12,9 +12,9 @@ use crate::access::Access;
 /// ```
 /// use backwire_records::model::{Model, ModelSettings, Timestamps};
 ///
-/// let all: ModelSettings = serde_json::from_str(r#"{"timestamps": "off", "key": "_id"}"#)?;
+/// let defaults = Model { timestamps: Timestamps::Off, key: "_id".to_owned(), ..Model::default() };
 /// let todo: ModelSettings = serde_json::from_str(r#"{"timestamps": "iso"}"#)?;
-/// let todo = Model::from(todo.or(&all));
+/// let todo = todo.or(defaults);
 /// assert_eq!((todo.timestamps, &*todo.key), (Timestamps::Iso, "_id"));
 /// # Ok::<_, serde_json::Error>(())
 /// ```
@@ -37,69 +37,42 @@ pub struct ModelSettings {
 }
 
 impl ModelSettings {
-    /// Returns these settings, with those of the defaults that are not set. Attributes, and the
-    /// settings in `find` and `most`, are taken one by one; access rules as a whole.
-    pub fn or(self, defaults: &Self) -> Self {
-        let Self {
-            key,
-            ids,
-            attributes,
-            schema,
-            unknown,
-            timestamps,
-            upsert,
-            plural,
-            find,
-            most,
-            access,
-            reveals,
-        } = defaults.clone();
+    /// Returns a model with these settings, and with those of the defaults that are not set.
+    /// Attributes, and the settings in `find` and `most`, are taken one by one; access rules as a
+    /// whole.
+    pub fn or(self, defaults: Model) -> Model {
         let populate = match self.find.populate {
-            Populate::Conventional => find.populate,
+            Populate::Conventional => defaults.find.populate,
             own => own,
         };
-        Self {
-            key: self.key.or(key),
-            ids: self.ids.or(ids),
-            attributes: attributes.into_iter().chain(self.attributes).collect(),
-            schema: self.schema.or(schema),
-            unknown: self.unknown.or(unknown),
-            timestamps: self.timestamps.or(timestamps),
-            upsert: self.upsert.or(upsert),
-            plural: self.plural.or(plural),
+        Model {
+            key: self.key.unwrap_or(defaults.key),
+            ids: self.ids.unwrap_or(defaults.ids),
+            attributes: defaults.attributes.into_iter().chain(self.attributes).collect(),
+            schema: self.schema.or(defaults.schema),
+            unknown: self.unknown.unwrap_or(defaults.unknown),
+            timestamps: self.timestamps.unwrap_or(defaults.timestamps),
+            upsert: self.upsert.unwrap_or(defaults.upsert),
+            plural: self.plural.or(defaults.plural),
             find: Find {
-                limit: self.find.limit.or(find.limit),
-                filter: self.find.filter.or(find.filter),
+                limit: self.find.limit.or(defaults.find.limit),
+                filter: self.find.filter.or(defaults.find.filter),
                 populate,
             },
             most: RequestLimits {
-                records: self.most.records.or(most.records),
-                body: self.most.body.or(most.body),
+                records: self.most.records.or(defaults.most.records),
+                body: self.most.body.or(defaults.most.body),
             },
-            access: self.access.or(access),
-            reveals: self.reveals.or(reveals),
+            access: self.access.unwrap_or(defaults.access),
+            reveals: self.reveals.unwrap_or(defaults.reveals),
+            conventions: defaults.conventions,
         }
     }
 }
 
 impl From<ModelSettings> for Model {
-    fn from(set: ModelSettings) -> Self {
-        let unset = Self::default();
-        Self {
-            key: set.key.unwrap_or(unset.key),
-            ids: set.ids.unwrap_or(unset.ids),
-            attributes: set.attributes,
-            schema: set.schema,
-            unknown: set.unknown.unwrap_or(unset.unknown),
-            timestamps: set.timestamps.unwrap_or(unset.timestamps),
-            upsert: set.upsert.unwrap_or(unset.upsert),
-            plural: set.plural,
-            find: set.find,
-            most: set.most,
-            access: set.access.unwrap_or(unset.access),
-            reveals: set.reveals.unwrap_or(unset.reveals),
-            conventions: unset.conventions,
-        }
+    fn from(settings: ModelSettings) -> Self {
+        settings.or(Self::default())
     }
 }
 
@@ -110,9 +83,8 @@ mod tests {
     use super::*;
 
     fn merged(own: Value, defaults: Value) -> Model {
-        let [own, defaults] = [own, defaults]
-            .map(|settings| serde_json::from_value::<ModelSettings>(settings).unwrap());
-        own.or(&defaults).into()
+        let own: ModelSettings = serde_json::from_value(own).unwrap();
+        own.or(serde_json::from_value(defaults).unwrap())
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Models {
     declared: BTreeMap<Resource, Arc<Model>>,
     /// The resources that have a plural, by their plural.
     plurals: HashMap<Resource, Resource>,
+    /// What a declared resource has unless it says otherwise.
+    defaults: Arc<Model>,
     others: OtherModels,
     undeclared: Undeclared,
     /// The keys of undeclared resources.
@@ -60,14 +62,21 @@ impl OtherModels {
 }
 
 impl Models {
-    /// Sets the model of undeclared resources. They have no declared attributes, and their key is
-    /// `id` or `_id`.
+    /// Sets what resources have unless they say otherwise. Undeclared resources have no declared
+    /// attributes, and their key is `id` or `_id`. Resources that are declared already stay as they
+    /// are.
     pub fn set_defaults(&mut self, model: Model) -> Result<(), ModelError> {
         let undeclared = Model::default();
         let (key, attributes) = (undeclared.key, undeclared.attributes);
-        let model = Model { key, attributes, schema: None, plural: None, ..model };
-        self.others = OtherModels::new(checked(&Resource::internal("resource_defaults"), model)?);
+        let others = Model { key, attributes, schema: None, plural: None, ..model.clone() };
+        self.others = OtherModels::new(checked(&Resource::internal("resource_defaults"), others)?);
+        self.defaults = Arc::new(model);
         Ok(())
+    }
+
+    /// Returns what a resource has unless it says otherwise.
+    pub fn defaults(&self) -> &Model {
+        &self.defaults
     }
 
     /// Sets the conventions of all models. A server does it when it starts.

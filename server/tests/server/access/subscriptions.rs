@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::routing::get;
 use backwire::engine::{Engine, Error, Memory, Tail, Window};
+use backwire::{Client, Context};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -383,5 +385,30 @@ async fn request_in_flight_during_sign_out_is_refused() {
     let (mut runtime, status_code) = asking.await.unwrap();
     assert_eq!(status_code, 401);
     assert_eq!(runtime.get("/note").await["statusCode"], 401);
+    server.shutdown().await;
+}
+
+/// As the guide says: it reads again, or its server ends its connection.
+#[tokio::test]
+async fn stock_client_with_new_rights_follows_more_when_it_reads_again() {
+    let rights = get(async |cx: Context| {
+        cx.publisher().clients().iter().for_each(Client::disconnect);
+    });
+    let server = with_sign_in(builder()).resource("note", notes()).unwrap();
+    let server = start(server.route("/rights", rights)).await;
+    let mut ann = signed_in(&server, "ann", &[]).await;
+    let mut bob = signed_in(&server, "bob", &[]).await;
+    let mut stock = bob.socket(&server).await;
+    assert_eq!(texts(&stock.get("/note").await["body"]), [""; 0]);
+    note(&mut ann, "Milk").await;
+    sign_in(&mut bob, "bob", &["editor"]).await;
+    note(&mut ann, "Eggs").await;
+    wait_for_pushes(&server).await;
+    assert!(stock.pushes().await.is_empty());
+    assert_eq!(texts(&stock.get("/note").await["body"]).len(), 2);
+    note(&mut ann, "Bread").await;
+    assert_eq!(stock.event().await[1]["data"]["text"], "Bread");
+    assert_eq!(status(&mut ann, Method::GET, "/rights").await, 200);
+    stock.wait_for_close().await;
     server.shutdown().await;
 }

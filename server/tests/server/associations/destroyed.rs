@@ -158,6 +158,7 @@ async fn references_are_removed_after_a_restart() {
         client: None,
         memory: Default::default(),
         origin: None,
+        new_members: None,
         at: 0,
     };
     let create = |record: Value| Action::Create(record.as_object().unwrap().clone());

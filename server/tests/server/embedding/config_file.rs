@@ -5,7 +5,7 @@ use backwire::settings::Store;
 
 use super::{build, get, serve};
 
-fn file(text: &str) -> tempfile::NamedTempFile {
+pub(super) fn file(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, text).unwrap();
     file

@@ -97,6 +97,7 @@ pub(crate) fn write(name: &'static str, action: Action, number: Option<u64>, at:
         client: None,
         memory: Default::default(),
         origin: None,
+        new_members: None,
         at,
     }
 }

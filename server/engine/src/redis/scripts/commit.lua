@@ -16,7 +16,7 @@ end
 local function take_write()
   local write = {
     resource = take(), id = take(), expected = take(), verb = take(), flags = take(),
-    after = take(), names = take(), mark = take(), origin = take(), at = take_number(),
+    after = take(), names = take(), mark = take(), origin = take(), new_members = take(), at = take_number(),
     indexes = take(), cascades = take(), integer = take_optional(), next = take_optional(),
     primary_key = take(), per_resource = take_optional(), total = take_optional(),
     hash = take(), fingerprint = take(), bytes = take_number(), unique = {}, changes = {},
@@ -181,7 +181,7 @@ local function store(write, counters, value)
   counters.head = counters.head + 1
   local offset = text(counters.head)
   local previous = offset_of(value) or text(counters.floor)
-  local size = 128 + #before + #write.after + #write.names
+  local size = 128 + #before + #write.after + #write.names + #write.new_members
   if published then
     redis.call('HSET', records, write.id, existed and offset .. ' ' .. changed .. ' ' .. json or offset)
   elseif write.verb == '3' then
@@ -207,9 +207,14 @@ local function store(write, counters, value)
       redis.call('ZADD', index, 0, change.after)
     end
   end
-  redis.call('XADD', key('log', write.resource), offset .. '-0', 'i', write.id, 't', text(write.at),
-    's', size, 'p', previous, 'v', write.verb, 'f', published and '1' or '0', 'm', write.mark,
-    'o', write.origin, 'n', write.names, 'b', before, 'a', write.after)
+  local entry = {'i', write.id, 't', text(write.at), 's', size, 'p', previous, 'v', write.verb,
+    'f', published and '1' or '0', 'm', write.mark, 'o', write.origin, 'n', write.names,
+    'b', before, 'a', write.after}
+  if write.new_members ~= '' then
+    entry[#entry + 1] = 'c'
+    entry[#entry + 1] = write.new_members
+  end
+  redis.call('XADD', key('log', write.resource), offset .. '-0', unpack(entry))
   if counters.head - counters.floor == 1 then
     counters.oldest = write.at
   end
