@@ -1,5 +1,5 @@
-// sails.io.js 1.2.1, as npm has it
-// --------------------------------
+// sails.io.js 1.2.1 and 0.13.8, as npm has them
+// ---------------------------------------------
 
 import assert from 'node:assert/strict';
 import {createRequire} from 'node:module';
@@ -9,12 +9,15 @@ import {overHttp, resource, server} from './client.mjs';
 import {Pushes} from './pushes.mjs';
 
 const require = createRequire(import.meta.url);
-const io = require('sails.io.js')(require('socket.io-client-2'));
-io.sails.autoConnect = false;
-io.sails.environment = 'production';
+// Each with the generation of Socket.IO that it was made for.
+const clients = {
+  '1.2.1': require('sails.io.js')(require('socket.io-client-2')).sails,
+  '0.13.8': require('sails.io.js-0.13')(require('socket.io-client-1')).sails
+};
+for (const client of Object.values(clients)) Object.assign(client, {autoConnect: false, environment: 'production'});
 
-async function connect(t, transport = 'websocket') {
-  const socket = io.sails.connect(server, {transports: [transport], multiplex: false});
+async function connect(t, transports = ['websocket'], version = '1.2.1') {
+  const socket = clients[version].connect(server, {transports, multiplex: false});
   t.after(() => socket.disconnect());
   await new Promise((resolve, reject) => {
     socket.on('connect', resolve);
@@ -23,18 +26,27 @@ async function connect(t, transport = 'websocket') {
   return socket;
 }
 
-// One request, by the method of its verb; what its callback gets.
+// One request, by the function of its verb, and the arguments of its callback. 0.13 has no
+// function for PATCH.
 function ask(socket, verb, url, data) {
-  return new Promise(resolve => socket[verb](url, data, (body, jwr) => resolve({body, jwr})));
+  return new Promise(resolve => {
+    const end = (body, jwr) => resolve({body, jwr});
+    if (socket[verb]) socket[verb](url, data, end);
+    else socket.request({method: verb, url, data}, end);
+  });
 }
 
-for (const transport of ['websocket', 'polling']) {
-  describe(`over ${transport}`, () => {
+const cases = Object.keys(clients).flatMap(version => {
+  return [['websocket'], ['polling'], ['polling', 'websocket']].map(transports => [version, transports]);
+});
+
+for (const [version, transports] of cases) {
+  describe(`${version} over ${transports.join(', then ')}`, () => {
     test('every verb is answered', async t => {
-      const socket = await connect(t, transport);
+      const socket = await connect(t, transports, version);
       const name = resource();
       const {body: made, jwr} = await ask(socket, 'post', `/${name}`, {title: 'Milk'});
-      assert.deepEqual([jwr.statusCode, jwr.error, made.id, made.title], [200, undefined, 1, 'Milk']);
+      assert.deepEqual([jwr.statusCode, Boolean(jwr.error), made.id, made.title], [200, false, 1, 'Milk']);
       const {body: patched} = await ask(socket, 'patch', `/${name}/1`, {done: true});
       assert.deepEqual([patched.title, patched.done], ['Milk', true]);
       const {body: put} = await ask(socket, 'put', `/${name}/1/`, {title: 'Oats'});
@@ -51,7 +63,7 @@ for (const transport of ['websocket', 'polling']) {
     });
 
     test('what others do comes as an event of the name of the resource', async t => {
-      const [socket, other] = [await connect(t, transport), await connect(t, transport)];
+      const [socket, other] = [await connect(t, transports, version), await connect(t, transports, version)];
       const name = resource();
       const pushes = new Pushes(push => socket.on(name, push));
       await ask(socket, 'get', `/${name}`, {});
@@ -65,11 +77,24 @@ for (const transport of ['websocket', 'polling']) {
       ]);
     });
 
+    test('text other than ASCII arrives both ways', async t => {
+      const [socket, other] = [await connect(t, transports, version), await connect(t, transports, version)];
+      const [name, title] = [resource(), 'a ä Ã¤ € 😀 • "\\'];
+      const pushes = new Pushes(push => other.on(name, push));
+      assert.deepEqual((await ask(other, 'get', `/${name}`, {})).body, []);
+      const {body: made} = await ask(socket, 'post', `/${name}`, {title, [title]: title});
+      assert.deepEqual([made.title, made[title]], [title, title]);
+      assert.deepEqual(await pushes.count(1), [[{verb: 'created', id: 1, data: made}]]);
+      assert.deepEqual((await overHttp('GET', `/${name}/1`)).body, made);
+      assert.deepEqual((await ask(other, 'get', `/${name}?title=${encodeURIComponent(title)}`, {})).body, [made]);
+      assert.deepEqual((await ask(other, 'get', `/${name}`, {where: {title: {contains: '€'}}})).body, [made]);
+    });
+
     test('a refusal is an error of the response', async t => {
-      const socket = await connect(t, transport);
+      const socket = await connect(t, transports, version);
       const {body, jwr} = await ask(socket, 'get', `/${resource()}/7`, {});
       assert.deepEqual([jwr.statusCode, body.code], [404, 'E_NOT_FOUND']);
-      assert.ok(jwr.error instanceof Error);
+      assert.ok(version.startsWith('0.') ? jwr.error : jwr.error instanceof Error);
     });
   });
 }

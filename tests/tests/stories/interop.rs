@@ -34,7 +34,7 @@ fn parser_of_the_stock_client_reads_the_frames_of_the_runtime() {
 }
 
 #[test]
-fn stock_client_of_socket_io_2_uses_both_sails_dialects() {
+fn stock_clients_of_socket_io_2_to_4_use_both_sails_dialects() {
     pass("old-client.test.mjs");
 }
 

@@ -1,6 +1,6 @@
 //! How the client of each polling session of Engine.IO 3 encodes text.
 //!
-//! The first packets of a client show it. The handshake of a session carries the `KnownClient`, and
+//! The first packets of a client show it, or its handshake. The handshake of a session carries the `KnownClient`, and
 //! socketioxide keeps the handshake as long as the session, so this module needs only weak
 //! references.
 
@@ -12,6 +12,7 @@ use backwire_environment::HashMap;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use socketioxide::socket::Sid;
+use url::form_urlencoded;
 
 use super::payload::Encoding;
 use crate::socket::EngineRequest;
@@ -44,9 +45,18 @@ struct Clients {
 pub(super) fn attach(handshake: &mut Request) -> NewClient {
     let engine = handshake.extensions().get::<EngineRequest>();
     let is_text_only = engine.is_some_and(|engine| engine.is_text_only);
-    let client = NewClient(Arc::new(KnownClient { is_text_only, ..KnownClient::default() }));
+    let is_of_socket_io_1 = AtomicBool::new(is_of_old_sails(handshake));
+    let client = NewClient(Arc::new(KnownClient { is_text_only, is_of_socket_io_1 }));
     handshake.extensions_mut().insert(client.clone());
     client
+}
+
+/// Whether the client is a sails.io.js before 1.0, which was made for Socket.IO 1. In Node.js no
+/// packet of it shows this.
+fn is_of_old_sails(handshake: &Request) -> bool {
+    let query = handshake.uri().query().unwrap_or_default();
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    parameters.any(|(name, value)| name == "__sails_io_sdk_version" && value.starts_with("0."))
 }
 
 /// Returns the session in the response to a handshake: `96:0{"sid":"…",…}`.
@@ -121,6 +131,22 @@ mod tests {
             assert_eq!(sessions.encoding(session), encoding);
             drop(client);
             assert_eq!(sessions.encoding(session), Encoding::Text);
+        }
+    }
+
+    #[test]
+    fn sails_io_js_before_1_0_uses_socket_io_1() {
+        for (version, encoding) in [
+            ("0.13.8", Encoding::ByteChars),
+            ("0.11.0", Encoding::ByteChars),
+            ("1.0.1", Encoding::Text),
+            ("1.2.1", Encoding::Text),
+        ] {
+            let (sessions, session) = (Sessions::default(), Sid::new());
+            let query = format!("__sails_io_sdk_version={version}&EIO=3&transport=polling&b64=1");
+            let client = client(&format!("/socket.io/?{query}"));
+            sessions.begin(session, &client);
+            assert_eq!(sessions.encoding(session), encoding, "{version}");
         }
     }
 
