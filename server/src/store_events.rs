@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backwire_engine::StoreEvent;
+use backwire_protocol::planted;
 use backwire_records::change::{Id, Resource, Room};
 use tokio::sync::mpsc;
 
@@ -29,6 +30,8 @@ pub(crate) async fn follow(
         let environment = shared.environment.clone();
         // Sessions are read in tasks of their own, so that messages do not wait for them.
         match event {
+            StoreEvent::MessageStored(_) if planted::has("stored-messages-not-delivered") => {}
+            StoreEvent::Missed if planted::has("missed-events-ignored") => {}
             StoreEvent::MessageStored(message) => delivery_service.deliver_stored(&message),
             StoreEvent::SessionChanged(session) => environment.spawn(async move {
                 caller::session_changed(&shared, &session).await;

@@ -28,6 +28,14 @@ impl People {
         self.0.lock().get(name).and_then(|changes| changes.last()).is_some_and(|(_, it)| *it)
     }
 
+    /// Whether a person was an editor at a time.
+    pub fn was_editor(&self, name: &str, time: u64) -> bool {
+        let people = self.0.lock();
+        let changes = people.get(name).map_or(&[][..], Vec::as_slice);
+        let later = changes.partition_point(|(at, _)| *at < time);
+        later.checked_sub(1).is_some_and(|last| changes[last].1)
+    }
+
     /// Returns the identity of a person now.
     pub fn current(&self, name: &str) -> Person {
         Person { name: name.to_owned(), is_editor: self.is_editor(name) }
@@ -38,7 +46,7 @@ impl People {
         let people = self.0.lock();
         let changes = people.get(name).map_or(&[][..], Vec::as_slice);
         let later = changes.partition_point(|(at, _)| *at < time);
-        let first = later.checked_sub(1).map(|at| changes[at].1).unwrap_or_default();
+        let first = later.checked_sub(1).is_some_and(|last| changes[last].1);
         let mut roles = vec![first];
         roles.extend(changes[later..].iter().map(|(_, is_editor)| *is_editor));
         roles.sort_unstable();

@@ -20,6 +20,8 @@ struct State {
     /// By the marks of their keys.
     writes: BTreeMap<u64, Write>,
     reads: Vec<Read>,
+    /// Whether several servers share the store.
+    has_several_servers: bool,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,12 @@ enum Outcome {
 }
 
 impl Writes {
+    /// Several servers share the store. One of them may refuse the repeat of a write because the
+    /// person's rights have changed, while another one still commits the write.
+    pub fn use_several_servers(&self) {
+        self.0.lock().has_several_servers = true;
+    }
+
     /// Returns a number that no other request has. Later requests have larger numbers.
     pub fn next(&self) -> u64 {
         let mut state = self.0.lock();
@@ -100,10 +108,14 @@ impl Writes {
     /// in it twice; and that nobody has written what they may not.
     pub fn check(&self, history: &History, people: &People) {
         let state = self.0.lock();
-        for Write { key, outcome, .. } in state.writes.values() {
+        for Write { key, outcome, person, .. } in state.writes.values() {
             let commits = history.commits(key);
+            let had_other_rights = || people.since(person, 0).len() > 1;
             let is_right = match outcome {
                 Outcome::Answered(200..300) => commits == 1,
+                Outcome::Answered(401 | 403 | 404) if state.has_several_servers => {
+                    commits == 0 || commits == 1 && had_other_rights()
+                }
                 Outcome::Answered(_) => commits == 0,
                 Outcome::GivenUp => commits <= 1,
                 Outcome::Waits => false,

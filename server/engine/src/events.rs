@@ -26,6 +26,18 @@ pub enum StoreEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question(pub(crate) String);
 
+impl Question {
+    /// Creates a question with a name that no other question has.
+    pub fn new(name: String) -> Self {
+        Self(name)
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The answers to a question.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answers {

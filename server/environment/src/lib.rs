@@ -5,7 +5,7 @@
 //! one seed are the same.
 //!
 //! Modules in reading order: [`Clock`], [`Random`] and [`Spawn`] are the traits. `task` is the
-//! handle of a task. `maps` has the maps and sets of the server, whose order a simulation can set.
+//! handle of a task, and `watched` a value that tasks wait for. `maps` has the maps and sets of the server, whose order a simulation can set.
 //! `system` implements the traits with tokio and the operating system, and `simulation` (a feature
 //! of the crate, for tests) with a virtual clock and a seed.
 #![cfg_attr(
@@ -22,6 +22,7 @@ mod maps;
 pub mod simulation;
 mod system;
 mod task;
+mod watched;
 
 use std::fmt;
 use std::future::Future;
@@ -35,6 +36,7 @@ use tokio::task::coop::unconstrained;
 
 pub use maps::{HashKey, HashMap, HashSet, seed_hashes};
 pub use task::Task;
+pub use watched::Watched;
 
 /// A clock.
 pub trait Clock: Send + Sync + 'static {

@@ -50,6 +50,8 @@ struct Schedule {
     tasks: BTreeMap<u64, Arc<Task>>,
     /// The processes that have been killed.
     killed: BTreeSet<u64>,
+    /// The tasks of each paused process that can run when it continues.
+    paused: BTreeMap<u64, Vec<u64>>,
     /// The tasks that can run.
     ready: Vec<u64>,
     sleeping: BTreeMap<(Duration, u64), Waker>,
@@ -76,6 +78,7 @@ impl Executor {
             wall_clock_offset: 0,
             tasks: BTreeMap::new(),
             killed: BTreeSet::new(),
+            paused: BTreeMap::new(),
             ready: Vec::new(),
             sleeping: BTreeMap::new(),
             last_number: 0,
@@ -146,6 +149,9 @@ impl Executor {
         let index = schedule.random.random_range(0..count);
         let number = schedule.ready.swap_remove(index);
         let Some(task) = schedule.tasks.get(&number).cloned() else { return };
+        if let Some(paused) = schedule.paused.get_mut(&task.process) {
+            return paused.push(number);
+        }
         drop(schedule);
         task.is_ready.store(false, Ordering::Relaxed);
         let waker = Waker::from(Arc::clone(&task));
@@ -191,8 +197,21 @@ impl Process {
     /// Ends the process: drops its tasks. It begins no more. A task of the process itself must not
     /// call this.
     pub fn kill(&self) {
+        self.resume();
         self.state.schedule.lock().killed.insert(self.number);
         self.state.drop_tasks(Some(self.number));
+    }
+
+    /// Runs no task of the process until [`resume`](Self::resume), as SIGSTOP does. Time goes on.
+    pub fn pause(&self) {
+        self.state.schedule.lock().paused.entry(self.number).or_default();
+    }
+
+    /// Continues the process, if it is paused.
+    pub fn resume(&self) {
+        let mut schedule = self.state.schedule.lock();
+        let ready = schedule.paused.remove(&self.number).unwrap_or_default();
+        schedule.ready.extend(ready);
     }
 }
 

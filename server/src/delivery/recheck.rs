@@ -18,7 +18,8 @@ impl DeliveryService {
     /// Resolves when the back end refuses the token of a client, or returns other rooms for it. If
     /// the back end does not answer, or its answer is not a list of rooms, nothing changes.
     pub(super) async fn rejected(&self, site_client: &SiteClient) {
-        let (mut rounds, environment) = (self.rechecks(), self.environment());
+        let (rounds, environment) = (self.rechecks(), self.environment());
+        let mut done = rounds.get();
         loop {
             let interval = async {
                 match site_client.site.recheck {
@@ -31,12 +32,10 @@ impl DeliveryService {
             tokio::select! {
                 biased;
                 () = interval => {}
-                changed = rounds.changed() => match changed {
-                    Ok(()) => {
-                        let delay = MAX_DELAY.mul_f64(environment.random_fraction());
-                        environment.sleep(delay).await;
-                    }
-                    Err(_) => return pending().await,
+                () = rounds.wait_for(|rounds| *rounds > done) => {
+                    done = rounds.get();
+                    let delay = MAX_DELAY.mul_f64(environment.random_fraction());
+                    environment.sleep(delay).await;
                 }
             }
             let Some(authenticator) = self.authenticator_of(&site_client.name) else { continue };

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backwire_engine::{Engine, Enqueue, Enqueued, Environment, StoredMessage};
-use backwire_environment::HashMap;
+use backwire_environment::{HashMap, Watched};
 use backwire_records::access::Principal;
 use backwire_records::messages::message::Message;
 use backwire_records::messages::rules::Ttl;
@@ -66,7 +66,7 @@ struct Inner {
     user_updates: UserUpdates,
     announcer: Announcer,
     /// How often all connections had to be checked again.
-    rechecks: watch::Sender<u64>,
+    rechecks: Watched<u64>,
     /// Whether the engine reports the stored messages, those of other servers as well.
     has_events: AtomicBool,
 }
@@ -94,7 +94,7 @@ impl DeliveryService {
             site_connections,
             user_updates,
             announcer,
-            rechecks: watch::Sender::default(),
+            rechecks: Watched::default(),
             has_events: AtomicBool::new(false),
         }))
     }
@@ -415,11 +415,11 @@ impl DeliveryService {
     /// Has the back ends of all sites asked about their connected clients again, because the engine
     /// may not have reported a revocation.
     pub(crate) fn recheck_all(&self) {
-        self.0.rechecks.send_modify(|rounds| *rounds += 1);
+        self.0.rechecks.update(|rounds| *rounds += 1);
     }
 
-    pub(super) fn rechecks(&self) -> watch::Receiver<u64> {
-        self.0.rechecks.subscribe()
+    pub(super) fn rechecks(&self) -> &Watched<u64> {
+        &self.0.rechecks
     }
 
     /// Has all connections read their queues, because the engine has not reported some messages.

@@ -65,6 +65,9 @@ fn main() -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// One of this many seeds runs twice, to check that both runs are the same.
+const REPEATED: u64 = 16;
+
 /// Runs the seeds on all cores, and returns those that failed.
 fn run_all(args: &Args) -> Vec<(u64, String)> {
     let next = AtomicU64::new(args.from);
@@ -80,8 +83,12 @@ fn run_all(args: &Args) -> Vec<(u64, String)> {
                 if seed >= end {
                     return failed;
                 }
-                if let Some(violation) = run_seed(seed, false).violation {
+                let outcome = run_seed(seed, false);
+                let is_repeated = seed.is_multiple_of(REPEATED);
+                if let Some(violation) = outcome.violation {
                     failed.push((seed, violation));
+                } else if is_repeated && run_seed(seed, false).hash != outcome.hash {
+                    failed.push((seed, "two runs of this seed differ".to_owned()));
                 }
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 if reported.elapsed() > Duration::from_secs(20) {

@@ -4,13 +4,13 @@
 //! direction arrive in their order; those of different connections and directions overtake each
 //! other.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use backwire::simulation::{Connection, SimulatedServer};
 use backwire_checker::world::{self, Incoming, LineFault};
-use backwire_environment::Environment;
+use backwire_environment::{Environment, Watched};
 use http::Request;
 use tokio::sync::{Notify, mpsc};
 
@@ -40,10 +40,27 @@ pub(crate) struct Shared {
     stalled_until: AtomicU64,
     /// When the page last sent something, in milliseconds.
     last_received: AtomicU64,
+    /// The connection at the server, and when it was admitted, in milliseconds.
+    admitted: OnceLock<(u64, Connection)>,
 }
 
 /// A server to connect to, or `None` if it is down or the network is.
-pub(crate) type Destination = Option<Arc<SimulatedServer>>;
+pub(crate) type Destination = Option<Server>;
+
+/// A running server.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) server: Arc<SimulatedServer>,
+    /// Whether its process is paused.
+    pub(crate) is_paused: Arc<Watched<bool>>,
+}
+
+impl Server {
+    /// Waits while the process of the server is paused.
+    async fn runs(&self) {
+        self.is_paused.wait_for(|is_paused| !is_paused).await;
+    }
+}
 
 impl Line {
     /// Opens a connection. Its packets and its end are sent to the page, under this number.
@@ -64,6 +81,7 @@ impl Line {
             is_silent: AtomicBool::new(false),
             stalled_until: AtomicU64::new(0),
             last_received: AtomicU64::new(0),
+            admitted: OnceLock::new(),
         });
         let page = PageEnd { shared: Arc::clone(&shared), number, to_page };
         environment.spawn(carry(page, from_page, destination, max_unread));
@@ -113,6 +131,14 @@ impl Shared {
         self.stalled_until.store(self.now() + milliseconds, Ordering::Relaxed);
     }
 
+    /// Returns when the server admitted the connection, in milliseconds, if it is one of this person
+    /// and the server still serves it.
+    pub(crate) fn served_since(&self, person: &str) -> Option<u64> {
+        let (admitted, connection) = self.admitted.get()?;
+        let is_of = self.name.rsplit('-').next() == Some(person);
+        (is_of && connection.is_open()).then_some(*admitted)
+    }
+
     fn now(&self) -> u64 {
         let begin = self.trace.begin();
         u64::try_from((self.environment.now() - begin).as_millis()).unwrap_or(u64::MAX)
@@ -156,17 +182,20 @@ async fn carry(
 ) {
     let shared = Arc::clone(&page.shared);
     shared.latency().await;
-    let connected = match destination {
-        Some(server) => connect(&page, &mut from_page, &server, max_unread).await,
-        None => None,
-    };
-    if let Some((connection, outgoing)) = connected {
+    if let Some(server) = destination
+        && let Some((connection, outgoing)) =
+            connect(&page, &mut from_page, &server, max_unread).await
+    {
         shared.environment.spawn(carry_to_page(page.clone(), outgoing));
-        shared.environment.spawn(ping(page.clone()));
-        carry_to_server(&page, &connection, from_page).await;
+        shared.environment.spawn(ping(page.clone(), server.clone()));
+        carry_to_server(&page, (&server, &connection), from_page).await;
         // The server notices the end at another time than the page.
-        shared.latency().await;
-        connection.close();
+        let (environment, closed) = (&shared.environment, Arc::clone(&shared));
+        environment.spawn(async move {
+            closed.latency().await;
+            server.runs().await;
+            connection.close();
+        });
     }
     shared.cut();
     shared.latency().await;
@@ -200,9 +229,10 @@ impl PageEnd {
 async fn connect(
     page: &PageEnd,
     from_page: &mut mpsc::UnboundedReceiver<String>,
-    server: &SimulatedServer,
+    server: &Server,
     max_unread: usize,
 ) -> Option<(Connection, mpsc::Receiver<String>)> {
+    server.runs().await;
     page.deliver(format!(
         r#"0{{"sid":"e","upgrades":[],"pingInterval":{PING_INTERVAL},"pingTimeout":{PING_TIMEOUT},"maxPayload":4000000}}"#
     ));
@@ -214,18 +244,23 @@ async fn connect(
             packet = from_page.recv() => packet?,
         };
         shared.latency().await;
+        server.runs().await;
         if shared.is_silent() {
             continue;
         }
         let Some(auth) = packet.strip_prefix("40") else { continue };
         let (outgoing, queued) = mpsc::channel(max_unread);
         let handshake = Request::get("/socket.io/?EIO=4&transport=websocket").body(()).ok()?;
-        let connecting = server.connect(handshake, "/", Some(auth), outgoing);
+        let connecting = server.server.connect(handshake, "/", Some(auth), outgoing);
         let connected = tokio::select! {
             biased;
             () = shared.ended() => return None,
             connected = connecting => connected,
         };
+        if let Ok(connection) = &connected {
+            // There is only one.
+            let _ = shared.admitted.set((shared.now(), connection.clone()));
+        }
         shared.latency().await;
         match connected {
             Ok(connection) => {
@@ -261,7 +296,7 @@ async fn carry_to_page(page: PageEnd, mut outgoing: mpsc::Receiver<String>) {
 
 async fn carry_to_server(
     page: &PageEnd,
-    connection: &Connection,
+    (server, connection): (&Server, &Connection),
     mut from_page: mpsc::UnboundedReceiver<String>,
 ) {
     let shared = &page.shared;
@@ -276,6 +311,7 @@ async fn carry_to_server(
         if shared.is_silent() {
             continue;
         }
+        server.runs().await;
         // The server may be gone.
         if shared.is_cut.load(Ordering::Relaxed) {
             return;
@@ -291,7 +327,7 @@ async fn carry_to_server(
 }
 
 /// Sends pings, and ends a connection whose page does not answer.
-async fn ping(page: PageEnd) {
+async fn ping(page: PageEnd, server: Server) {
     let shared = Arc::clone(&page.shared);
     loop {
         tokio::select! {
@@ -299,6 +335,7 @@ async fn ping(page: PageEnd) {
             () = shared.ended() => return,
             () = shared.sleep(PING_INTERVAL) => {}
         }
+        server.runs().await;
         let sent = shared.now();
         page.deliver("2".to_owned());
         tokio::select! {
@@ -306,6 +343,7 @@ async fn ping(page: PageEnd) {
             () = shared.ended() => return,
             () = shared.sleep(PING_TIMEOUT) => {}
         }
+        server.runs().await;
         if shared.last_received.load(Ordering::Relaxed) < sent {
             return shared.cut();
         }

@@ -21,6 +21,9 @@ const RECOVERY: Duration = Duration::from_secs(600);
 /// How long a page may still be away at the end of a story.
 const MAX_AWAY: Duration = Duration::from_secs(100_000);
 
+/// How long the network between a server and the shared store may still be cut at the end of a story.
+const MAX_CUT: Duration = Duration::from_secs(60);
+
 /// How often the runner checks whether they are.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -47,7 +50,8 @@ pub(crate) fn run(story: &Story, is_traced: bool) -> Outcome {
     let window = Window { count: story.log_count, ..Window::default() };
     let (in_flight, unread_packets) = (story.in_flight, story.unread_packets);
     let disk_latency = story.disk_latency;
-    let limits = Limits { window, in_flight, unread_packets, disk_latency };
+    let servers = story.servers;
+    let limits = Limits { window, in_flight, unread_packets, disk_latency, servers };
     let network = Network::new(&executor, limits, is_traced);
     let future = perform(Arc::clone(&network), story.clone());
     let run = AssertUnwindSafe(|| executor.run(future));
@@ -81,7 +85,7 @@ enum BackEndAct {
 }
 
 async fn perform(network: Arc<Network>, story: Story) {
-    network.start().await;
+    network.begin().await;
     let mut pages = Vec::new();
     for (number, person) in story.pages.iter().enumerate() {
         let (commands, received) = mpsc::unbounded_channel();
@@ -121,8 +125,7 @@ async fn work(network: Arc<Network>, mut acts: mpsc::UnboundedReceiver<BackEndAc
             BackEndAct::SetEditor(person, is_editor) => {
                 network.people.set_editor(PEOPLE[person], is_editor, network.now());
                 revocations += 1;
-                let user = format!(r#"{{"user":"{}"}}"#, PEOPLE[person]);
-                network.post("/revoke", &user, &format!("revoke-{revocations}")).await;
+                network.revoke(PEOPLE[person], &format!("revoke-{revocations}")).await;
             }
             BackEndAct::Report(sender) => {
                 // The runner waits for it.
@@ -154,11 +157,17 @@ impl Stage {
                 }
                 tell(*page, Command::Fault(LineFault::Cut));
             }
-            Act::Crash => self.network.crash(),
-            Act::Start => self.network.start().await,
-            Act::Restart => self.network.restart().await,
-            Act::DiskFails(milliseconds) => {
-                self.network.fail_disk(Duration::from_millis(*milliseconds));
+            Act::Crash(server) => self.network.crash(*server),
+            Act::Start(server) => self.network.start(*server).await,
+            Act::Restart(server) => self.network.restart(*server).await,
+            Act::Pause(server, milliseconds) => {
+                self.network.pause(*server, Duration::from_millis(*milliseconds));
+            }
+            Act::StorageFails(milliseconds) => {
+                self.network.fail_storage(Duration::from_millis(*milliseconds));
+            }
+            Act::CutStore(server, milliseconds) => {
+                self.network.cut_store(*server, Duration::from_millis(*milliseconds));
             }
             Act::SetClock(milliseconds) => self.network.set_wall_clock(*milliseconds),
             Act::Messages { person, count } => {
@@ -181,7 +190,9 @@ impl Stage {
     async fn recover(&self) {
         self.network.trace.log("story", "·", "recover");
         self.network.heal();
-        self.network.start().await;
+        // Without the store, a server does not start.
+        self.network.environment.sleep(MAX_CUT).await;
+        self.network.start_all().await;
         let environment = &self.network.environment;
         let (sender, answered) = oneshot::channel();
         self.ask_back_end(BackEndAct::Report(sender));
@@ -203,6 +214,7 @@ impl Stage {
             }
             environment.sleep(CHECK_INTERVAL).await;
         }
+        self.network.check_rights();
         for report in self.reports().await {
             check_views(&self.network, &report);
         }

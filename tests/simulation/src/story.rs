@@ -20,8 +20,10 @@ pub(crate) struct Story {
     pub(crate) in_flight: usize,
     /// The packets that may wait for a client.
     pub(crate) unread_packets: usize,
-    /// The longest time that a step of the disk takes, in milliseconds.
+    /// The longest time that a step of the disk takes, or a packet to the store, in milliseconds.
     pub(crate) disk_latency: u64,
+    /// The number of servers. Several share a store.
+    pub(crate) servers: usize,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -42,12 +44,16 @@ pub(crate) enum Act {
     /// The page reads slowly for this many milliseconds.
     Stall(usize, u64),
     Offline(usize, bool),
-    Crash,
-    Start,
-    /// The server ends its connections one after the other, and starts again.
-    Restart,
-    /// The disk fails for this many milliseconds.
-    DiskFails(u64),
+    Crash(usize),
+    Start(usize),
+    /// A server ends its connections one after the other, and starts again.
+    Restart(usize),
+    /// The process of a server is paused for this many milliseconds.
+    Pause(usize, u64),
+    /// The disk of the server, or the store of all servers, fails for this many milliseconds.
+    StorageFails(u64),
+    /// A server cannot reach the store for this many milliseconds.
+    CutStore(usize, u64),
     /// The wall clock of all machines is set ahead, or back.
     SetClock(i64),
     /// The back end sends messages to a person.
@@ -62,9 +68,14 @@ pub(crate) enum Act {
 impl Story {
     /// Whether requests have their effects in the order in which a page makes them. They may not if
     /// the server refuses a write and accepts it when it arrives again, because there are fewer
-    /// requests, because the person has another role or because the disk works again.
+    /// requests, because the person has another role or because the storage works again.
     pub(crate) fn keeps_order(&self) -> bool {
-        let refuses = |step: &Step| matches!(step.act, Act::SetEditor(..) | Act::DiskFails(_));
+        let refuses = |step: &Step| {
+            matches!(
+                step.act,
+                Act::SetEditor(..) | Act::StorageFails(_) | Act::CutStore(..) | Act::Pause(..)
+            )
+        };
         self.in_flight >= 100 && !self.steps.iter().any(refuses)
     }
 
@@ -76,9 +87,17 @@ impl Story {
         let in_flight = *[3, 100, 100, 100].choose(&mut random).expect("there are some");
         let unread_packets = *[4, 64, 64].choose(&mut random).expect("there are some");
         let disk_latency = *[4, 4, 40, 150].choose(&mut random).expect("there are some");
-        let steps = Vec::new();
-        let mut story =
-            Self { seed, pages, log_count, in_flight, unread_packets, disk_latency, steps };
+        let servers = *[1, 1, 2, 3].choose(&mut random).expect("there are some");
+        let mut story = Self {
+            seed,
+            pages,
+            log_count,
+            in_flight,
+            unread_packets,
+            disk_latency,
+            servers,
+            steps: Vec::new(),
+        };
         let count = random.random_range(10..70);
         for page in 0..story.pages.len() {
             let act = Act::Page(page, read(&mut random));
@@ -95,11 +114,50 @@ impl Story {
             };
             story.steps.push(Step { pause, act });
         }
+        // No later change reveals that one of the last ones was missed.
+        match random.random_range(0..4) {
+            0 => story.read_among_changes(&mut random),
+            1 if story.servers > 1 => story.change_while_a_server_is_cut_off(&mut random),
+            _ => {}
+        }
         story
+    }
+
+    /// Loads a page again, and adds its first reads at the same time as changes.
+    fn read_among_changes(&mut self, random: &mut StdRng) {
+        let page = random.random_range(0..self.pages.len());
+        self.add(0, page, PageAct::Reload);
+        self.add(random.random_range(0..100), page, read(random));
+        for _ in 0..random.random_range(0..4) {
+            self.add(0, page, read(random));
+        }
+        self.add_changes(random, self.disk_latency);
+    }
+
+    /// Adds changes of which a server sees only the end.
+    fn change_while_a_server_is_cut_off(&mut self, random: &mut StdRng) {
+        let server = random.random_range(0..self.servers);
+        let act = Act::CutStore(server, random.random_range(2_000..10_000));
+        self.steps.push(Step { pause: 0, act });
+        for _ in 0..4 {
+            self.add_changes(random, 400);
+        }
+    }
+
+    fn add_changes(&mut self, random: &mut StdRng, max_pause: u64) {
+        for _ in 0..random.random_range(0..3) {
+            let page = random.random_range(0..self.pages.len());
+            self.add(random.random_range(0..=max_pause), page, write(random));
+        }
+    }
+
+    fn add(&mut self, pause: u64, page: usize, act: PageAct) {
+        self.steps.push(Step { pause, act: Act::Page(page, act) });
     }
 
     fn act(&self, random: &mut StdRng) -> Act {
         let page = random.random_range(0..self.pages.len());
+        let server = random.random_range(0..self.servers);
         match random.random_range(0..100) {
             0..48 => Act::Page(page, write(random)),
             48..62 => Act::Page(page, read(random)),
@@ -108,16 +166,18 @@ impl Story {
             70..73 => Act::Silence(page),
             73..75 => Act::Stall(page, random.random_range(0..20_000)),
             75..79 => Act::Offline(page, random.random()),
-            79..82 => Act::Crash,
-            82..86 => Act::Start,
+            79..82 => Act::Crash(server),
+            82..86 => Act::Start(server),
             86..90 => Act::Messages {
                 person: random.random_range(0..PEOPLE.len()),
                 count: random.random_range(1..5),
             },
             90..92 => Act::SetEditor(random.random_range(0..PEOPLE.len()), random.random()),
             92 => Act::SetClock(random.random_range(-90_000..90_000)),
-            93 => Act::Restart,
-            94 => Act::DiskFails(random.random_range(0..5_000)),
+            93 => Act::Restart(server),
+            94 => Act::StorageFails(random.random_range(0..5_000)),
+            95 if self.servers > 1 => Act::Pause(server, random.random_range(0..60_000)),
+            96..98 if self.servers > 1 => Act::CutStore(server, random.random_range(0..60_000)),
             _ => Act::Page(page, unusual(random)),
         }
     }

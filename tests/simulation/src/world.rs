@@ -1,4 +1,4 @@
-//! The shared state of a run: the server or its absence, the network, the back end of the site, and
+//! The shared state of a run: the servers or their absence, the network, the back end of the site, and
 //! the truth that everything is compared with.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,17 +13,22 @@ use backwire::access::{Access, Grant, Rule};
 use backwire::model::Model;
 use backwire::simulation::{OtherServers, SimulatedServer, changes};
 use backwire::sites::Site;
+use backwire_checker::people::PEOPLE;
 use backwire_checker::world::{Checks, Incoming, World};
-use backwire_engine::{Memory, Window};
+use backwire_engine::{Engine, Environment, Memory, Tail, Window};
+use backwire_environment::Watched;
 use backwire_environment::simulation::{Executor, Process};
+use backwire_records::change::Change;
 use bytes::Bytes;
 use http::{Request, Response};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::SimulatedEngine;
 use crate::network::{self, Line};
+use crate::node::NodeEngine;
+use crate::store::{Link, SharedStore};
 use crate::trace::Trace;
 
 /// How long the back end waits before it repeats a request that was not answered.
@@ -35,12 +40,25 @@ pub(crate) struct Network {
     pub(crate) trace: Arc<Trace>,
     executor: Executor,
     limits: Limits,
-    running: Mutex<Option<Running>>,
-    /// The engine of the last start.
-    engine: Mutex<Option<Arc<SimulatedEngine>>>,
+    running: Mutex<BTreeMap<usize, Running>>,
+    storage: Mutex<Storage>,
     /// The pages that cannot reach the server.
     offline: Mutex<BTreeSet<String>>,
-    lines: Mutex<BTreeMap<u64, Weak<network::Shared>>>,
+    lines: Mutex<BTreeMap<u64, OpenLine>>,
+}
+
+/// A connection, and the number of its server.
+struct OpenLine {
+    server: Option<usize>,
+    line: Weak<network::Shared>,
+}
+
+/// Where the servers store their data.
+enum Storage {
+    /// One server has a disk. The engine is that of its last start.
+    Disk(Option<Arc<SimulatedEngine>>),
+    /// Several servers share a store. Each reaches it over a link of its own.
+    Shared { store: Arc<SharedStore>, links: Vec<Arc<Link>> },
 }
 
 /// The limits of a run.
@@ -52,14 +70,19 @@ pub(crate) struct Limits {
     pub(crate) in_flight: usize,
     /// The packets that may wait for a client.
     pub(crate) unread_packets: usize,
-    /// The longest time that a step of the disk takes, in milliseconds.
+    /// The longest time that a step of the disk takes, or a packet to the store, in milliseconds.
     pub(crate) disk_latency: u64,
+    /// The number of servers.
+    pub(crate) servers: usize,
 }
 
 /// A server that is running.
 struct Running {
     process: Process,
     server: Arc<SimulatedServer>,
+    is_paused: Arc<Watched<bool>>,
+    /// The number of its subscription to the shared store.
+    subscription: Option<u64>,
 }
 
 impl Deref for Network {
@@ -83,9 +106,7 @@ impl World for Network {
 
     fn open(&self, name: &str, to_page: (u64, mpsc::UnboundedSender<(u64, Incoming)>)) -> Line {
         let is_offline = self.offline.lock().contains(name);
-        let running = self.running.lock();
-        let server = running.as_ref().map(|running| Arc::clone(&running.server));
-        let destination = server.filter(|_| !is_offline);
+        let (server, destination) = self.pick_server().filter(|_| !is_offline).unzip();
         let line = Line::open(
             &self.environment,
             &self.trace,
@@ -94,9 +115,9 @@ impl World for Network {
             (destination, self.limits.unread_packets),
         );
         let mut lines = self.lines.lock();
-        lines.retain(|_, line| line.strong_count() > 0);
+        lines.retain(|_, open| open.line.strong_count() > 0);
         let number = lines.last_key_value().map_or(0, |(number, _)| number + 1);
-        lines.insert(number, Arc::downgrade(line.shared()));
+        lines.insert(number, OpenLine { server, line: Arc::downgrade(line.shared()) });
         line
     }
 }
@@ -105,16 +126,62 @@ impl Network {
     pub(crate) fn new(executor: &Executor, limits: Limits, is_traced: bool) -> Arc<Self> {
         let environment = executor.process().environment();
         let trace = Arc::new(Trace::new(environment.clone(), is_traced));
+        let checks = Checks::new(environment);
+        let storage = match limits.servers {
+            1 => Storage::Disk(None),
+            servers => {
+                checks.writes.use_several_servers();
+                let process = executor.process();
+                let (tail, received) = changes();
+                let memory = Memory::in_environment(process.environment(), limits.window, tail);
+                // The store passes its changes on itself.
+                process.environment().spawn(drain(received));
+                let history = Arc::clone(&checks.history);
+                let store = SharedStore::new(memory, history, process, limits.disk_latency);
+                let links = (0..servers).map(|_| Link::new(&store)).collect();
+                Storage::Shared { store, links }
+            }
+        };
         Arc::new(Self {
             trace,
             executor: executor.clone(),
             limits,
             running: Mutex::default(),
-            engine: Mutex::default(),
+            storage: Mutex::new(storage),
             offline: Mutex::default(),
             lines: Mutex::default(),
-            checks: Checks::new(environment),
+            checks,
         })
+    }
+
+    /// Prepares the shared store, and starts all servers.
+    pub(crate) async fn begin(self: &Arc<Self>) {
+        let store = match &*self.storage.lock() {
+            Storage::Shared { store, .. } => Some(Arc::clone(store)),
+            Storage::Disk(_) => None,
+        };
+        if let Some(store) = store
+            && let Err(error) = store.begin().await
+        {
+            self.history.violated(format!("the store did not start: {error}"));
+        }
+        self.start_all().await;
+    }
+
+    /// Starts all servers that are not running.
+    pub(crate) async fn start_all(self: &Arc<Self>) {
+        for server in 0..self.limits.servers {
+            self.start(server).await;
+        }
+    }
+
+    /// Returns one of the running servers, as a proxy before them does.
+    fn pick_server(&self) -> Option<(usize, network::Server)> {
+        let running = self.running.lock();
+        let random = usize::try_from(self.environment.random_u64() >> 32).unwrap_or_default();
+        let (number, picked) = running.iter().nth(random % running.len().max(1))?;
+        let (server, is_paused) = (Arc::clone(&picked.server), Arc::clone(&picked.is_paused));
+        Some((*number, network::Server { server, is_paused }))
     }
 
     pub(crate) fn set_offline(&self, name: &str, is_offline: bool) {
@@ -126,65 +193,139 @@ impl Network {
         }
     }
 
-    /// Starts the server, unless it is running, on what the former one has left.
-    pub(crate) async fn start(self: &Arc<Self>) {
-        if self.running.lock().is_some() {
+    /// Starts a server, unless it is running, on what the former one has left.
+    pub(crate) async fn start(self: &Arc<Self>, number: usize) {
+        if self.running.lock().contains_key(&number) {
             return;
         }
         let process = self.executor.process();
         let environment = process.environment();
         let (tail, changes) = changes();
-        let former = self.engine.lock().clone();
-        let engine = Arc::new(match former {
-            Some(engine) => engine.reopen(environment.clone(), tail),
-            None => {
-                let memory = Memory::in_environment(environment.clone(), self.limits.window, tail);
-                SimulatedEngine::new(
-                    memory,
-                    Arc::clone(&self.history),
-                    environment.clone(),
-                    self.limits.disk_latency,
-                )
-            }
-        });
-        *self.engine.lock() = Some(Arc::clone(&engine));
+        let (engine, subscription) = self.open_engine(number, &environment, tail);
         let others = self.back_end();
         let builder = builder().in_flight(self.limits.in_flight);
         let server = SimulatedServer::start(environment, builder, engine, changes, others).await;
         match server {
             Ok(server) => {
-                *self.running.lock() = Some(Running { process, server: Arc::new(server) });
-                self.trace.log("server", "·", "started");
+                let (server, is_paused) = (Arc::new(server), Arc::new(Watched::new(false)));
+                let running = Running { process, server, is_paused, subscription };
+                self.running.lock().insert(number, running);
+                self.trace.log(&name(number), "·", "started");
+            }
+            // Without the store, it does not start.
+            Err(error) if subscription.is_some() => {
+                process.kill();
+                self.unsubscribe(subscription);
+                self.trace.log(&name(number), "·", &format!("did not start: {error}"));
             }
             Err(error) => self.history.violated(format!("the server did not start: {error}")),
         }
     }
 
-    /// Ends the server at once, as a power cut does. Its disk keeps what was committed.
-    pub(crate) fn crash(&self) {
-        let Some(Running { process, server }) = self.running.lock().take() else { return };
-        self.trace.log("server", "·", "crashed");
-        let lines: Vec<_> = self.lines.lock().values().filter_map(Weak::upgrade).collect();
-        lines.iter().for_each(|line| line.cut());
-        process.kill();
-        drop(server);
-    }
-
-    /// Shuts the server down and starts it again.
-    pub(crate) async fn restart(self: &Arc<Self>) {
-        let server = self.running.lock().as_ref().map(|running| Arc::clone(&running.server));
-        if let Some(server) = server {
-            self.trace.log("server", "·", "shuts down");
-            server.drain(Duration::from_millis(500), Duration::from_secs(5)).await;
-            self.crash();
+    fn open_engine(
+        &self,
+        number: usize,
+        environment: &Environment,
+        tail: Tail,
+    ) -> (Arc<dyn Engine>, Option<u64>) {
+        let environment = environment.clone();
+        match &mut *self.storage.lock() {
+            Storage::Disk(last) => {
+                let engine = Arc::new(match last {
+                    Some(engine) => engine.reopen(environment, tail),
+                    None => {
+                        let window = self.limits.window;
+                        let memory = Memory::in_environment(environment.clone(), window, tail);
+                        let history = Arc::clone(&self.history);
+                        SimulatedEngine::new(memory, history, environment, self.limits.disk_latency)
+                    }
+                });
+                *last = Some(Arc::clone(&engine));
+                (engine, None)
+            }
+            Storage::Shared { links, .. } => {
+                let link = Arc::clone(&links[number]);
+                let engine = NodeEngine::new(number, environment, link, tail);
+                let subscription = engine.number();
+                (Arc::new(engine), Some(subscription))
+            }
         }
-        self.start().await;
     }
 
-    /// Lets the disk of the server fail for a time.
-    pub(crate) fn fail_disk(&self, time: Duration) {
-        if let Some(engine) = &*self.engine.lock() {
-            engine.fail(time);
+    fn unsubscribe(&self, subscription: Option<u64>) {
+        if let Storage::Shared { store, .. } = &*self.storage.lock()
+            && let Some(number) = subscription
+        {
+            store.expire(number);
+        }
+    }
+
+    /// Ends a server at once, as a power cut does. What was committed is kept.
+    pub(crate) fn crash(&self, number: usize) {
+        let Some(running) = self.running.lock().remove(&number) else { return };
+        self.trace.log(&name(number), "·", "crashed");
+        let is_of = |_: &u64, it: &mut OpenLine| it.server == Some(number);
+        let lines: Vec<_> = self.lines.lock().extract_if(.., is_of).collect();
+        lines.iter().filter_map(|(_, it)| it.line.upgrade()).for_each(|line| line.cut());
+        running.process.kill();
+        running.is_paused.update(|is_paused| *is_paused = false);
+        self.unsubscribe(running.subscription);
+    }
+
+    /// Shuts a server down and starts it again.
+    pub(crate) async fn restart(self: &Arc<Self>, number: usize) {
+        let server = self.running.lock().get(&number).map(|running| Arc::clone(&running.server));
+        if let Some(server) = server {
+            self.resume(number);
+            self.trace.log(&name(number), "·", "shuts down");
+            server.drain(Duration::from_millis(500), Duration::from_secs(5)).await;
+            self.crash(number);
+        }
+        self.start(number).await;
+    }
+
+    /// Pauses a server for a time.
+    pub(crate) fn pause(self: &Arc<Self>, number: usize, time: Duration) {
+        let Some(process) = self.set_paused(number, true) else { return };
+        process.pause();
+        let network = Arc::downgrade(self);
+        self.environment.spawn(async move {
+            let Some(environment) = network.upgrade().map(|it| it.environment.clone()) else {
+                return;
+            };
+            environment.sleep(time).await;
+            if let Some(network) = network.upgrade() {
+                network.resume(number);
+            }
+        });
+    }
+
+    fn resume(&self, number: usize) {
+        if let Some(process) = self.set_paused(number, false) {
+            process.resume();
+        }
+    }
+
+    fn set_paused(&self, number: usize, is_paused: bool) -> Option<Process> {
+        let running = self.running.lock();
+        let server = running.get(&number)?;
+        self.trace.log(&name(number), "·", if is_paused { "paused" } else { "continues" });
+        server.is_paused.update(|it| *it = is_paused);
+        Some(server.process.clone())
+    }
+
+    /// Lets the disk of the server, or the store of all servers, fail for a time.
+    pub(crate) fn fail_storage(&self, time: Duration) {
+        match &*self.storage.lock() {
+            Storage::Disk(engine) => engine.iter().for_each(|engine| engine.fail(time)),
+            Storage::Shared { store, .. } => store.fail(time),
+        }
+    }
+
+    /// Cuts the network between a server and the shared store for a time.
+    pub(crate) fn cut_store(&self, number: usize, time: Duration) {
+        if let Storage::Shared { links, .. } = &*self.storage.lock() {
+            links[number].cut(time);
         }
     }
 
@@ -211,12 +352,46 @@ impl Network {
         })
     }
 
-    /// Sends a request of the back end until it is answered with 200.
-    pub(crate) async fn post(self: &Arc<Self>, path: &str, body: &str, key: &str) {
+    /// Ends the connections of a person whose rights have changed. If all servers have answered, it
+    /// checks that they have ended.
+    pub(crate) async fn revoke(self: &Arc<Self>, person: &str, key: &str) {
+        let begun = self.now();
+        let Some(answer) = self.post("/revoke", &format!(r#"{{"user":"{person}"}}"#), key).await
+        else {
+            return;
+        };
+        if answer.get("missingServers").is_none() {
+            self.check_revoked(person, |admitted| admitted < begun);
+        }
+    }
+
+    /// Checks that no server serves a connection of a person who had other rights when it was
+    /// admitted. Servers that have not answered a revocation ask the back end again later.
+    pub(crate) fn check_rights(&self) {
+        for person in PEOPLE {
+            let is_editor = self.people.is_editor(person);
+            let differ = |admitted| self.people.was_editor(person, admitted) != is_editor;
+            self.check_revoked(person, differ);
+        }
+    }
+
+    /// Checks that no server serves a connection of a person that was admitted at such a time.
+    fn check_revoked(&self, person: &str, is_over: impl Fn(u64) -> bool) {
+        let lines: Vec<_> = self.lines.lock().values().filter_map(|it| it.line.upgrade()).collect();
+        let since = lines.iter().filter_map(|line| line.served_since(person));
+        for admitted in since.filter(|admitted| is_over(*admitted)) {
+            self.history.violated(format!(
+                "a connection of {person}, admitted at {admitted} ms and revoked, is still open"
+            ));
+        }
+    }
+
+    /// Sends a request of the back end until it is answered with 200. Returns the answer, or `None`
+    /// after a violation.
+    pub(crate) async fn post(self: &Arc<Self>, path: &str, body: &str, key: &str) -> Option<Value> {
         loop {
-            let process_of = |it: &Running| (Arc::clone(&it.server), it.process.environment());
-            let running = self.running.lock().as_ref().map(process_of);
-            if let Some((server, environment)) = running {
+            if let Some((_, network::Server { server, .. })) = self.pick_server() {
+                let environment = server.environment().clone();
                 let request = Request::post(format!("{path}?apiKey=key&site=app"))
                     .header("content-type", "application/json")
                     .header("idempotency-key", key)
@@ -225,19 +400,19 @@ impl Network {
                 let (sender, answer) = oneshot::channel();
                 // The request belongs to the server: it ends when the server crashes.
                 environment.spawn(async move {
-                    let (status, _) = server.post(request).await;
                     // The run may have ended.
-                    let _ = sender.send(status);
+                    let _ = sender.send(server.post(request).await);
                 });
                 // The answer may be lost as well.
                 let is_lost = self.environment.random_u64().is_multiple_of(8);
-                if let Ok(status) = answer.await {
+                if let Ok((status, answer)) = answer.await {
                     self.trace.log("back end", "←", &format!("{path} {key} {status}"));
                     if status.is_success() && !is_lost {
-                        return;
+                        return Some(serde_json::from_slice(&answer).unwrap_or_default());
                     }
                     if status.is_client_error() {
-                        return self.history.violated(format!("{path} {body}: {status}"));
+                        self.history.violated(format!("{path} {body}: {status}"));
+                        return None;
                     }
                 }
             }
@@ -253,7 +428,18 @@ impl Network {
     /// Heals all faults that do not end by themselves.
     pub(crate) fn heal(&self) {
         self.offline.lock().clear();
+        let running: Vec<_> = self.running.lock().keys().copied().collect();
+        running.into_iter().for_each(|number| self.resume(number));
     }
+}
+
+/// Returns the name of a server in the trace.
+fn name(number: usize) -> String {
+    format!("server{number}")
+}
+
+async fn drain(mut changes: mpsc::Receiver<Arc<Change>>) {
+    while changes.recv().await.is_some() {}
 }
 
 /// Returns the configuration of the server.
