@@ -5,9 +5,10 @@
 //! one seed are the same.
 //!
 //! Modules in reading order: [`Clock`], [`Random`] and [`Spawn`] are the traits. `task` is the
-//! handle of a task, and `watched` a value that tasks wait for. `maps` has the maps and sets of the server, whose order a simulation can set.
-//! `system` implements the traits with tokio and the operating system, and `simulation` (a feature
-//! of the crate, for tests) with a virtual clock and a seed.
+//! handle of a task, and `watched` a value that tasks wait for. `maps` has the maps and sets of the
+//! server, whose order a simulation can set. `system` implements the traits with tokio and the
+//! operating system, and `simulation` (a feature of the crate, for tests) with a virtual clock and
+//! a seed.
 #![cfg_attr(
     test,
     allow(

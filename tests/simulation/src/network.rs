@@ -131,8 +131,8 @@ impl Shared {
         self.stalled_until.store(self.now() + milliseconds, Ordering::Relaxed);
     }
 
-    /// Returns when the server admitted the connection, in milliseconds, if it is one of this person
-    /// and the server still serves it.
+    /// Returns when the server admitted the connection, in milliseconds, if it is one of this
+    /// person and the server still serves it.
     pub(crate) fn served_since(&self, person: &str) -> Option<u64> {
         let (admitted, connection) = self.admitted.get()?;
         let is_of = self.name.rsplit('-').next() == Some(person);

@@ -21,7 +21,8 @@ const RECOVERY: Duration = Duration::from_secs(600);
 /// How long a page may still be away at the end of a story.
 const MAX_AWAY: Duration = Duration::from_secs(100_000);
 
-/// How long the network between a server and the shared store may still be cut at the end of a story.
+/// How long the network between a server and the shared store may still be cut at the end of a
+/// story.
 const MAX_CUT: Duration = Duration::from_secs(60);
 
 /// How often the runner checks whether they are.

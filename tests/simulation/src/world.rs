@@ -1,5 +1,5 @@
-//! The shared state of a run: the servers or their absence, the network, the back end of the site, and
-//! the truth that everything is compared with.
+//! The shared state of a run: the servers or their absence, the network, the back end of the site,
+//! and the truth that everything is compared with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;

@@ -1,8 +1,8 @@
 //! How the client of each polling session of Engine.IO 3 encodes text.
 //!
-//! The first packets of a client show it, or its handshake. The handshake of a session carries the `KnownClient`, and
-//! socketioxide keeps the handshake as long as the session, so this module needs only weak
-//! references.
+//! The first packets of a client show it, or its handshake. The handshake of a session carries the
+//! `KnownClient`, and socketioxide keeps the handshake as long as the session, so this module needs
+//! only weak references.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
