@@ -27,6 +27,7 @@ use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::payload::Payload;
 use crate::planted;
+use crate::room_name::{is_inside, is_instance, record_of, resource_of};
 use crate::wire::{
     MAX_POSITIONS_AHEAD, Position, Push, ReceivedAnswer, ReceivedChange, ReceivedPush, ResumeEntry,
 };
@@ -493,34 +494,4 @@ fn highest_of_each_epoch(positions: impl Iterator<Item = Position>) -> Vec<Posit
         return vec![Position::NOWHERE];
     }
     highest
-}
-
-/// Returns the resource of a room: `todo` for `todo/7`, `todo?…` and `todo`.
-fn resource_of(room: &str) -> &str {
-    let end = room.bytes().position(|byte| matches!(byte, b'/' | b'?'));
-    end.and_then(|end| room.get(..end)).unwrap_or(room)
-}
-
-/// Returns whether this is the room of one record, such as `todo/7`.
-fn is_instance(room: &str) -> bool {
-    room.as_bytes().get(resource_of(room).len()) == Some(&b'/')
-}
-
-/// Returns whether two rooms are the same, or changes of the first one are also sent in the second
-/// one: `todo/7` in `todo`, and in `todo?…` the names that [`record_of`] returns for it. An id and
-/// a filter may contain slashes.
-fn is_inside(record: &str, room: &str) -> bool {
-    let rest = record.as_bytes().strip_prefix(room.as_bytes());
-    matches!(rest, Some([])) || matches!(rest, Some([b'/', ..])) && !is_instance(room)
-}
-
-/// Returns the instance room of the record that a change is about. In the room of a filter, the
-/// name of the filter stands before the id, because changes there are independent of other rooms.
-fn record_of<P: Payload>(room: &str, change: &ReceivedChange<P>) -> Option<String> {
-    let mut record = String::from(room);
-    if !is_instance(room) {
-        record.push('/');
-        record.push_str(&change.id.id()?);
-    }
-    Some(record)
 }

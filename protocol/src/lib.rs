@@ -8,7 +8,7 @@
 //! - [`wire`]: the facts that server, core and shim have in common;
 //! - [`client`]: all unfinished requests of the app. It uses `outbox` (each [`request`] in order),
 //!   `retry` (responses that do not end a write), `transport` (over the link or over HTTP) and
-//!   `feed` (rooms and their positions);
+//!   `feed` (rooms and their positions, with `room_name`);
 //! - `frame`: the events that the client sends;
 //! - [`output`]: the actions that the core requests;
 //! - [`live`]: the records that each collection of the page shows, independent of the modules
@@ -36,6 +36,7 @@ pub mod payload;
 pub mod planted;
 pub mod request;
 mod retry;
+mod room_name;
 mod time;
 mod transport;
 pub mod wire;

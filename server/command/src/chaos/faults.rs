@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::deployment::Deployment;
 use super::fault::Fault;
@@ -25,17 +25,17 @@ pub(super) async fn inject(
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<Option<OwnServer>> {
     // Each connection has a fault about every five seconds.
-    let pause = 5_000 / u64::try_from(clients).unwrap_or(1).max(1);
+    let pause = 5.0 / f64::from(u32::try_from(clients).unwrap_or(u32::MAX).max(1));
     let (links, servers): (Vec<_>, Vec<_>) =
         faults.iter().copied().partition(|it| !it.is_of_server());
-    let mut next_of_server = random.random_range(300..1_500);
-    let mut elapsed = 0;
+    let mut next_of_link = Instant::now();
+    let mut next_of_server = next_of_link + Duration::from_millis(random.random_range(300..1_500));
     let mut of_server = servers.iter().cycle();
     loop {
-        let time = random.random_range(0..=2 * pause).max(1);
-        elapsed += time;
+        // A fault that is late does not delay the next ones.
+        next_of_link += Duration::from_secs_f64(pause * random.random_range(0.0..2.0));
         tokio::select! {
-            () = sleep(Duration::from_millis(time)) => {}
+            () = sleep_until(next_of_link) => {}
             _ = stop.wait_for(|is_over| *is_over) => break,
         }
         if let Some(fault) = links.choose(&mut random)
@@ -44,13 +44,16 @@ pub(super) async fn inject(
             deployment.meter.fault(*fault);
             break_link(*fault, link, &mut random);
         }
-        if elapsed >= next_of_server
+        if Instant::now() >= next_of_server
             && let (Some(server), Some(fault)) = (&mut server, of_server.next())
         {
             deployment.meter.fault(*fault);
-            next_of_server = elapsed + random.random_range(1_000..6_000);
             let outage = Duration::from_millis(random.random_range(50..2_000));
             break_server(*fault, server, &deployment, outage).await?;
+            let pause = Duration::from_millis(random.random_range(1_000..6_000));
+            next_of_server = Instant::now() + pause;
+            // Nothing was due in the outage.
+            next_of_link = next_of_link.max(Instant::now());
         }
     }
     for link in deployment.proxy.links() {
