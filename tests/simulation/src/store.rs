@@ -12,7 +12,6 @@ use backwire_engine::{
     Ack, AckOutcome, Answers, CommitOutcome, Device, Engine, Enqueue, Enqueued, Environment, Error,
     Memory, Question, StoreEvent, StoredMessage,
 };
-use backwire_environment::simulation::Process;
 use backwire_records::change::Change;
 use backwire_records::messages::flake::{Flake, Node};
 use backwire_records::messages::rules::Ttl;
@@ -33,7 +32,7 @@ const LEASE: Duration = Duration::from_secs(10);
 pub(crate) struct SharedStore {
     pub(crate) memory: Memory,
     history: Arc<History>,
-    process: Process,
+    /// That of its own process.
     environment: Environment,
     /// The longest time that a packet to or from the store takes, in milliseconds.
     max_latency: u64,
@@ -79,22 +78,12 @@ impl SharedStore {
     pub(crate) fn new(
         memory: Memory,
         history: Arc<History>,
-        process: Process,
+        environment: Environment,
         max_latency: u64,
     ) -> Arc<Self> {
-        let environment = process.environment();
         let fails_until = SyncMutex::new(environment.now());
         let (turn, state) = Default::default();
-        Arc::new(Self {
-            memory,
-            history,
-            process,
-            environment,
-            max_latency,
-            turn,
-            fails_until,
-            state,
-        })
+        Arc::new(Self { memory, history, environment, max_latency, turn, fails_until, state })
     }
 
     /// Prepares the queues of the store, once.
@@ -132,7 +121,8 @@ impl SharedStore {
         step: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
         let (sender, done) = oneshot::channel();
-        self.process.environment().spawn(async move {
+        self.environment.spawn(async move {
+            // The caller may be gone.
             let _ = sender.send(step.await);
         });
         done.await.ok()

@@ -131,13 +131,13 @@ impl Network {
             1 => Storage::Disk(None),
             servers => {
                 checks.writes.use_several_servers();
-                let process = executor.process();
+                let environment = executor.process().environment();
                 let (tail, received) = changes();
-                let memory = Memory::in_environment(process.environment(), limits.window, tail);
+                let memory = Memory::in_environment(environment.clone(), limits.window, tail);
                 // The store passes its changes on itself.
-                process.environment().spawn(drain(received));
+                environment.spawn(drain(received));
                 let history = Arc::clone(&checks.history);
-                let store = SharedStore::new(memory, history, process, limits.disk_latency);
+                let store = SharedStore::new(memory, history, environment, limits.disk_latency);
                 let links = (0..servers).map(|_| Link::new(&store)).collect();
                 Storage::Shared { store, links }
             }
