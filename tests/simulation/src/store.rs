@@ -173,12 +173,12 @@ impl SharedStore {
 
     /// Takes the sockets that a former process of a server had.
     fn take_sockets(&self, server: usize) -> Vec<Device> {
-        let mut state = self.state.lock();
-        let of_server = state.sockets.extract_if(.., |(at, _), _| *at == server);
-        let sockets = of_server
-            .flat_map(|((_, device), count)| (0..count).map(move |_| device.clone()))
-            .collect();
-        sockets
+        let is_of_server = |(at, _): &(usize, Device), _: &mut u64| *at == server;
+        let mut devices = Vec::new();
+        for ((_, device), count) in self.state.lock().sockets.extract_if(.., is_of_server) {
+            devices.extend((0..count).map(|_| device.clone()));
+        }
+        devices
     }
 }
 
