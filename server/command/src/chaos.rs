@@ -1,21 +1,21 @@
-//! `backwire chaos`: clients that check what a deployment promises, while connections are cut and
-//! servers are killed.
+//! `backwire chaos`: clients that check the guarantees of a deployment while connections are cut
+//! and servers are killed.
 //!
 //! In reading order:
 //!
-//! - `run`: a run from its begin to its verdict;
-//! - `deployment`: the server as the clients see it, and their connections;
+//! - `run`: a run from its beginning to its verdict;
+//! - `deployment`: the connections to the tested server;
 //! - `endpoint`: the url of the connections, and the certificates that are trusted there;
-//! - `own_server`: a server of the run itself, which can be killed;
-//! - `own_redis`: its Redis, which can be killed, too;
+//! - `own_server`: a server that the run starts and kills;
+//! - `own_redis`: its Redis, which the run starts and kills, too;
 //! - `process`: the signals to both;
 //! - `back_end`: the back end of that server, which knows its people and sends them messages;
 //! - `proxy`: the proxy between the clients and the server, with its faults;
-//! - `faults`: what goes wrong, and when;
+//! - `faults`: injects the faults;
 //! - `interrupts`: the signals that end a run;
-//! - `load`: what the clients do;
-//! - `meter`: what is counted and measured, by the second;
-//! - `verdict`: what was checked, and what was found;
+//! - `load`: the actions of the clients;
+//! - `meter`: the counts and measurements, by the second;
+//! - `verdict`: the checks, and the violations that they have found;
 //! - `story`: the history of a record;
 //! - `report`: the verdict as a page.
 

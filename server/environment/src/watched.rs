@@ -1,12 +1,13 @@
-//! A value that tasks wait for.
+//! A shared value whose changes tasks can wait for.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A value that tasks wait for. They are woken in the order in which they began to wait, so that a
-/// simulation can be repeated. (`tokio::sync::watch` wakes them in a random order.)
+/// A shared value whose changes tasks can wait for. Tasks are woken in the order in which they
+/// began to wait, so that a simulation can be repeated. (`tokio::sync::watch` wakes them in random
+/// order.)
 #[derive(Default)]
 pub struct Watched<T> {
     value: Mutex<T>,
@@ -19,13 +20,13 @@ impl<T> Watched<T> {
         Self { value: Mutex::new(value), changed: Notify::new() }
     }
 
-    /// Changes the value, and wakes all that wait.
+    /// Changes the value, and wakes all tasks that wait.
     pub fn update(&self, change: impl FnOnce(&mut T)) {
         change(&mut self.lock());
         self.changed.notify_waiters();
     }
 
-    /// Returns the value.
+    /// Returns a clone of the value.
     pub fn get(&self) -> T
     where
         T: Clone,
@@ -33,10 +34,10 @@ impl<T> Watched<T> {
         self.lock().clone()
     }
 
-    /// Waits until the value meets a condition.
+    /// Waits until the value meets a condition. Returns at once if it already does.
     pub async fn wait_for(&self, mut condition: impl FnMut(&T) -> bool) {
         loop {
-            // It is notified of changes from here on.
+            // This comes before the check, so that no change after the check is missed.
             let changed = self.changed.notified();
             if condition(&self.lock()) {
                 return;
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn waiting_tasks_are_woken_in_their_order() {
+    async fn tasks_are_woken_in_the_order_in_which_they_began_to_wait() {
         let value = Arc::new(Watched::new(0));
         let order = Arc::new(Mutex::new(Vec::new()));
         let tasks: Vec<_> = (0..50)
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn value_that_meets_the_condition_is_not_waited_for() {
+    async fn wait_for_returns_at_once_if_the_value_meets_the_condition() {
         let value = Watched::new(1);
         value.wait_for(|value| *value == 1).await;
         value.update(|value| *value = 2);

@@ -1,8 +1,8 @@
-//! How many resumes there were, and how many changes were read for them.
+//! Counts of resumes, and of the changes that were read for them. `GET /metrics` shows both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts since the start of the server.
+/// The counts since the start of the server.
 #[derive(Default)]
 pub(crate) struct ResumeCounts {
     resumes: AtomicU64,

@@ -1,24 +1,27 @@
-//! Small ranges that are kept after the last resume that needs them.
+//! A cache of small ranges, which are kept after the last resume that uses them.
 //!
-//! Clients come back within seconds of each other, and a resume takes milliseconds. Without this,
-//! most of them would read the log for themselves.
+//! After a restart, clients come back within seconds of each other, and a resume takes
+//! milliseconds. Without this cache, most clients would read the log separately.
 //!
-//! Kept ranges need no claim, because there are few bytes of them in all.
+//! Kept ranges claim no bytes of the memory budget, because all of them together have at most
+//! [`MAX_BYTES`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::range::Range;
 
-/// The bytes of the changes of one range, and of all ranges together.
+/// The maximum size of one kept range.
 const MAX_RANGE_BYTES: usize = 256 << 10;
+
+/// The maximum size of all kept ranges together.
 const MAX_BYTES: usize = 4 << 20;
 
-/// The bytes of all kept ranges.
+/// The current size of all kept ranges together.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KeptBytes(Arc<AtomicUsize>);
 
-/// A kept range.
+/// A kept range. Its bytes are released when this is dropped.
 pub(super) struct KeptRange {
     pub(super) range: Arc<Range>,
     bytes: usize,
@@ -26,7 +29,8 @@ pub(super) struct KeptRange {
 }
 
 impl KeptRange {
-    /// Keeps a range, unless it is too large, or all together are.
+    /// Keeps a range. Returns `None` if the range is too large, or if all kept ranges together
+    /// would be.
     pub(super) fn new(range: &Range, total: &KeptBytes) -> Option<Self> {
         let bytes = range.memory();
         if bytes > MAX_RANGE_BYTES {

@@ -1,8 +1,8 @@
-//! Parts of logs that several clients need at the same time.
+//! Ranges of logs that several clients need at the same time.
 //!
 //! After a restart, or when a network works again, all clients come back at once and ask for the
-//! same part of the log. It is read and kept once for all clients that are being answered. After
-//! the last of them it is dropped, unless it is small.
+//! same range of the log. The server reads and holds this range once for all resumes that use it.
+//! After the last of these resumes the range is dropped, unless it is small enough to be kept.
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -25,18 +25,19 @@ use crate::fair_queue::{FairQueue, Permit};
 use crate::memory_budget::MemoryBudget;
 use crate::settings::Limits;
 
-/// The number of resources above which those that no client needs any more are removed.
+/// If there are entries for more resources than this, those that no resume uses are removed.
 const CLEANUP_THRESHOLD: usize = 64;
 
-/// A range of this many changes is read again instead of extended: the changes at its beginning may
-/// be old.
+/// A range with this many changes is read again instead of extended, because clients may no longer
+/// need the changes at its beginning.
 const MAX_EXTENDED_CHANGES: usize = 10_000;
 
-/// If no read of a shared part ends in this time, a client reads for itself: a read waits for the
-/// other reads of its own client, and other clients do not wait for these.
+/// How long a resume waits for a shared range while no read of it ends. After that, the resume
+/// reads the log separately: the current read may wait for other reads of its own client, and other
+/// clients must not wait for these.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// The part of one log.
+/// The shared range of one log.
 #[derive(Default)]
 struct SharedRange {
     range: FairMutex<Latest>,
@@ -47,41 +48,42 @@ struct SharedRange {
 /// The range that was read last.
 #[derive(Default)]
 struct Latest {
-    /// As long as a resume uses it.
+    /// The range, while a resume uses it.
     used: Weak<Range>,
+    /// The same range, if it is small enough to be kept.
     kept: Option<KeptRange>,
 }
 
 impl Latest {
-    /// Returns the range, if it has what is after an offset.
-    fn reaching(&self, offset: u64) -> Option<Arc<Range>> {
+    /// Returns the range, if it has all changes after an offset.
+    fn range_after(&self, offset: u64) -> Option<Arc<Range>> {
         let kept = || self.kept.as_ref().map(|kept| Arc::clone(&kept.range));
         self.used.upgrade().or_else(kept).filter(|range| range.reaches(offset))
     }
 
     fn replace(&mut self, range: &Arc<Range>, kept_bytes: &KeptBytes) {
         self.used = Arc::downgrade(range);
-        let place = |range: &Range| (range.from, range.head);
-        if self.kept.as_ref().map(|kept| place(&kept.range)) != Some(place(range)) {
-            // Its bytes are free for the next one.
+        let bounds = |range: &Range| (range.from, range.head);
+        if self.kept.as_ref().map(|kept| bounds(&kept.range)) != Some(bounds(range)) {
+            // First release the bytes of the former range, so that the new one can use them.
             self.kept = None;
             self.kept = KeptRange::new(range, kept_bytes);
         }
     }
 }
 
-/// The parts of logs that are in use, by resource, and what resumes share.
+/// The shared ranges by resource, and the limits, counts and memory that all resumes share.
 pub(crate) struct SharedLogs {
     environment: Environment,
     ranges: Mutex<HashMap<Resource, Arc<SharedRange>>>,
     slots: Slots,
-    /// Held by a resume whose filters check many changes: all of them together keep at most one
-    /// thread busy.
+    /// Held by a resume whose filters check many changes, so that all such resumes together keep at
+    /// most one thread busy.
     turn: FairQueue,
     budget: Arc<MemoryBudget>,
     counts: Arc<ResumeCounts>,
     kept_bytes: KeptBytes,
-    /// The bytes of the changes that one resume may read.
+    /// The maximum size of the changes that one resume reads, in bytes.
     resume_bytes: usize,
 }
 
@@ -120,8 +122,9 @@ impl SharedLogs {
         self.slots.acquire(client).await
     }
 
-    /// Returns all changes after a position that the log reaches, or more, up to the head as it is
-    /// now. `None` if the log does not reach the position any more, or if there is no memory.
+    /// Returns a range with all changes after a position, up to the current head of the log. It may
+    /// also have earlier changes. `None` if the log no longer reaches the position, or if there is
+    /// no memory.
     pub(super) async fn read(
         &self,
         engine: &dyn Engine,
@@ -130,11 +133,11 @@ impl SharedLogs {
         memory: &LogMemory,
     ) -> Result<Option<Arc<Range>>, Error> {
         let class = Room::class(resource.clone());
-        let shared = self.of(resource);
+        let shared = self.shared_range(resource);
         let Some(mut latest) = self.lock(&shared).await else {
             return self.read_separately(engine, &class, from, memory).await;
         };
-        let known = latest.reaching(from.offset);
+        let known = latest.range_after(from.offset);
         let read = self.read_or_extend(engine, &class, from, known, memory).await;
         shared.reads.fetch_add(1, Ordering::Relaxed);
         let read = read?;
@@ -145,7 +148,8 @@ impl SharedLogs {
         Ok(read)
     }
 
-    /// Waits for the other reads of a shared part. `None` if they do not end.
+    /// Waits for the other reads of a shared range. `None` if none of them ends within
+    /// [`MAX_WAIT`].
     async fn lock<'s>(&self, shared: &'s SharedRange) -> Option<MutexGuard<'s, Latest>> {
         let mut lock = pin!(shared.range.lock());
         let mut ended = shared.reads.load(Ordering::Relaxed);
@@ -172,7 +176,7 @@ impl SharedLogs {
             return self.read_separately(engine, class, from, memory).await;
         };
         let (options, claim) = memory.begin_read();
-        // The caller has joined its rooms after the range was read.
+        // The range was read before the caller joined its rooms, so later changes may be missing.
         match self.changes_since(engine, class, range.head, &options).await? {
             ChangesSince::Changes { changes, .. } if changes.is_empty() => Ok(Some(range)),
             ChangesSince::Changes { changes, head }
@@ -216,7 +220,7 @@ impl SharedLogs {
         Ok(since)
     }
 
-    fn of(&self, resource: &Resource) -> Arc<SharedRange> {
+    fn shared_range(&self, resource: &Resource) -> Arc<SharedRange> {
         let mut ranges = self.ranges.lock();
         if ranges.len() > CLEANUP_THRESHOLD {
             ranges.retain(|_, shared| Arc::strong_count(shared) > 1 || is_used(shared));

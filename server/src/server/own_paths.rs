@@ -1,7 +1,8 @@
-//! The paths that the server has beside those of resources and of the user's routes.
+//! The server's own paths, such as `/health`: all except those of resources and of the user's
+//! routes.
 //!
-//! Invariant: none of them hides a declared resource or a route of the user: the server does not
-//! start with both.
+//! Invariant: no own path hides a declared resource or a route of the user. The server does not
+//! start if one would.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::route::Routing;
 use crate::router::Routes;
 use crate::settings::{Settings, SocketPath};
 
-/// The paths of services that are always there.
+/// The paths of the services that every server has.
 const SERVICES: [&str; 6] =
     ["/health", "/health/live", metrics::PATH, publish::PATH, revoke::PATH, send::PATH];
 
@@ -25,38 +26,38 @@ pub struct HiddenPath {
     remedy: &'static str,
 }
 
-/// A path of the server.
+/// One of the server's own paths.
 struct OwnPath<'a> {
     path: &'a str,
-    /// The setting that the path is there for, or what answers it.
+    /// What the path belongs to, for error messages: a setting, Socket.IO or the server.
     owner: &'static str,
     /// Whether all paths below it are the server's own, too.
     has_paths_below: bool,
-    /// Whether a route of the user with the same path comes first.
+    /// Whether a route of the user with the same path replaces this path.
     yields_to_routes: bool,
 }
 
 impl OwnPath<'_> {
-    /// Whether requests for a resource at this path, or for its records, are answered here. Urls of
-    /// resources are the same in upper and lower case.
+    /// Whether this path takes requests for a resource at `path` or for its records. Urls of
+    /// resources are not case-sensitive.
     fn hides_resource(&self, path: &str) -> bool {
         let [path, own] = [path, self.path].map(str::to_ascii_lowercase);
         is_below(&own, &path) || own == path || self.has_paths_below && is_below(&path, &own)
     }
 
-    /// Whether requests for a route of the user are answered here.
+    /// Whether this path takes requests for a route of the user.
     fn hides_route(&self, path: &str) -> bool {
         let is_inside = path == self.path || self.has_paths_below && is_below(path, self.path);
         is_inside && !self.yields_to_routes
     }
 
-    fn hidden(&self, hidden: String, remedy: &'static str) -> HiddenPath {
+    fn error(&self, hidden: String, remedy: &'static str) -> HiddenPath {
         HiddenPath { hidden, path: self.path.to_owned(), owner: self.owner, remedy }
     }
 }
 
-/// Returns all paths of the server.
-fn all(settings: &Settings) -> impl Iterator<Item = OwnPath<'_>> {
+/// Returns all own paths of the server.
+fn own_paths(settings: &Settings) -> impl Iterator<Item = OwnPath<'_>> {
     let fixed =
         |path, owner| OwnPath { path, owner, has_paths_below: false, yields_to_routes: false };
     let socket_io = [
@@ -73,33 +74,34 @@ fn all(settings: &Settings) -> impl Iterator<Item = OwnPath<'_>> {
     socket_io.into_iter().chain(tokens).chain(services)
 }
 
-/// Refuses declared resources and routes of the user that a path of the server hides.
+/// Returns an error if an own path hides a declared resource or a route of the user.
 pub(super) fn check(settings: &Settings, routes: &Routes) -> Result<(), HiddenPath> {
     let routing = Routing::new(settings.paths(), Arc::new(settings.models.clone()));
     for (path, resource) in routing.declared_paths() {
-        if let Some(own) = all(settings).find(|own| own.hides_resource(&path)) {
+        if let Some(own) = own_paths(settings).find(|own| own.hides_resource(&path)) {
             let remedy = "give the resource another name or a plural, or change the setting";
-            return Err(own.hidden(format!("the resource {resource} at {path}"), remedy));
+            return Err(own.error(format!("the resource {resource} at {path}"), remedy));
         }
     }
     for path in routes.paths() {
-        if let Some(own) = all(settings).find(|own| own.hides_route(path)) {
-            return Err(own.hidden(format!("the route {path}"), "give the route another path"));
+        if let Some(own) = own_paths(settings).find(|own| own.hides_route(path)) {
+            return Err(own.error(format!("the route {path}"), "give the route another path"));
         }
     }
     Ok(())
 }
 
-/// Returns the paths that the server answers, of a router that has no fallback.
+/// Returns the paths of the axum routes of a router without a fallback: those of declared
+/// resources, the server's own paths, and the user's routes.
 pub(super) fn without_fallback(settings: &Settings, routes: &Routes) -> BTreeSet<String> {
     let routing = Routing::new(settings.paths(), Arc::new(settings.models.clone()));
     let (with_paths_below, single): (Vec<_>, Vec<_>) =
-        all(settings).partition(|own| own.has_paths_below);
+        own_paths(settings).partition(|own| own.has_paths_below);
     let mut roots: BTreeSet<_> = routing.declared_paths().into_keys().collect();
     roots.extend(with_paths_below.iter().map(|own| own.path.to_owned()));
     let single = single.iter().map(|own| own.path.to_owned());
     let single = single.chain(routes.paths().iter().cloned());
-    // A route of the user that is below one of these is in it.
+    // The wildcard of a root already matches the paths below it.
     let is_in_root = |path: &String| roots.iter().any(|root| path == root || is_below(path, root));
     let mut paths: BTreeSet<_> = single.filter(|path| !is_in_root(path)).collect();
     for root in roots {

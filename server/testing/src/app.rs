@@ -1,4 +1,4 @@
-//! A server that a test has for itself.
+//! The server of one test.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::network::Network;
 use crate::stock::StockClient;
 use crate::tasks::{SystemRandom, Tasks};
 
-/// A server with its records in memory, without a network. Clones are the same server. It ends with
-/// the runtime of the test, or by [`shutdown`](Self::shutdown).
+/// A server with its records in memory, without a network. Clones are the same server. The server
+/// ends with the runtime of the test, or with [`shutdown`](Self::shutdown).
 ///
 /// Methods panic where a test has to fail: if the server does not start, or if a name is not the
 /// name of a resource.
@@ -38,24 +38,24 @@ struct Running {
 
 impl App {
     /// Starts a server with the settings, resources and routes of a builder. Its store is in
-    /// memory, whichever one the builder has, and it has one route more, by which
-    /// [`sign_in`](Browser::sign_in) works.
+    /// memory, even if the builder names another one. It has an additional route for
+    /// [`Browser::sign_in`].
     ///
     /// # Panics
     ///
     /// If the server does not start; see [`try_new`](Self::try_new).
     pub async fn new(server: Builder) -> Self {
-        started(Self::try_new(server).await)
+        expect_started(Self::try_new(server).await)
     }
 
-    /// Starts a server like [`new`](Self::new), and returns why it does not start.
+    /// Starts a server like [`new`](Self::new), and returns an error if it does not start.
     pub async fn try_new(server: Builder) -> Result<Self, StartError> {
         Self::start(server, "", Builder::build).await
     }
 
-    /// Starts a server inside of an app. The function starts it with `build` and puts its router
-    /// into the app, as your program does. The path is the one that the router is nested at, such
-    /// as `/live`; it is empty if it is not nested.
+    /// Starts an app that contains the server. The function `app` calls `build` of the builder and
+    /// puts the router into the app, as your program does. `path` is the path at which it nests the
+    /// router, such as `/live`, or empty if the router is not nested.
     ///
     /// ```
     /// use axum::Router;
@@ -84,7 +84,7 @@ impl App {
         F: Future<Output = Result<(Router, Handle), E>>,
         E: fmt::Display,
     {
-        started(Self::start(server, path.trim_end_matches('/'), app).await)
+        expect_started(Self::start(server, path.trim_end_matches('/'), app).await)
     }
 
     async fn start<F, E>(
@@ -110,7 +110,7 @@ impl App {
         &self.0.clock
     }
 
-    /// Returns the handle of the server, with its publisher and its clients.
+    /// Returns the handle of the server, which has its publisher and its clients.
     pub fn handle(&self) -> &Handle {
         &self.0.handle
     }
@@ -138,24 +138,24 @@ impl App {
         self.browser().stock_client().await
     }
 
-    /// Waits until the server has nothing to do but wait: every request is answered, and every
-    /// change has been sent and received. Time does not move.
+    /// Waits until the server is idle: every request is answered, and every change has been sent
+    /// and received. The clock does not move.
     ///
-    /// It knows the tasks of the server and gives all others several turns. In a runtime with one
-    /// thread, as `#[tokio::test]` has, that is enough unless your code waits for a thread, a
-    /// network or a timer of its own.
+    /// This waits for the tasks of the server, and gives all other tasks several turns. In a
+    /// runtime with one thread, as `#[tokio::test]` has, that is enough unless your code waits for
+    /// a thread, a network or a timer of its own.
     pub async fn settled(&self) {
         self.0.network.settled().await;
     }
 
-    /// Returns all records of a resource in the order of their ids, whatever its access rules are.
+    /// Returns all records of a resource in the order of their ids, without its access rules.
     pub async fn records(&self, resource: &str) -> Vec<Value> {
-        let records = self.0.records.all(&named(resource)).await;
+        let records = self.0.records.all(&parse_resource(resource)).await;
         records.expect("the server runs").into_iter().map(Value::Object).collect()
     }
 
-    /// Creates a record as nobody in particular, whatever the access rules are, and returns it.
-    /// Clients are told as they are of every change.
+    /// Creates a record without a user and without the access rules, and returns it. Clients get
+    /// this change like any other.
     ///
     /// # Panics
     ///
@@ -165,7 +165,7 @@ impl App {
         self.commit(resource, action).await.expect("the model accepts the record")
     }
 
-    /// Sets attributes of a record in the same way, and returns the record.
+    /// Sets attributes of a record in the way of [`create`](Self::create), and returns the record.
     ///
     /// # Panics
     ///
@@ -175,7 +175,7 @@ impl App {
         self.commit(resource, action).await.expect("the model accepts the update")
     }
 
-    /// Destroys a record in the same way.
+    /// Destroys a record in the way of [`create`](Self::create).
     ///
     /// # Panics
     ///
@@ -186,7 +186,7 @@ impl App {
     }
 
     async fn commit(&self, resource: &str, action: Action) -> Result<Value, Error> {
-        let change = self.0.records.commit(&named(resource), action).await?;
+        let change = self.0.records.commit(&parse_resource(resource), action).await?;
         let record = change.after.as_ref().map(|record| Attributes::clone(record));
         Ok(record.map_or(Value::Null, Value::Object))
     }
@@ -194,10 +194,10 @@ impl App {
     /// Destroys all records of a resource, and lets its ids begin at 1 again.
     ///
     /// The records are destroyed in the order of their ids, as a client would do it, and references
-    /// to them become null. So each client that follows them gets a destroy of each, and goes on to
-    /// hear of new records. Positions, and the log, go on. A client that still holds a former
-    /// record and has not received its destroy, because it has no connection, takes a new record
-    /// with the same id for the former one until it connects.
+    /// to them become null. So each client that follows them gets `destroyed` for each record, and
+    /// gets new records afterwards. The log and its positions continue. A client without a
+    /// connection does not get `destroyed`, so until it connects it takes a new record for the
+    /// destroyed one with the same id.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -211,7 +211,7 @@ impl App {
     /// # }
     /// ```
     pub async fn truncate(&self, resource: &str) {
-        self.truncate_each(vec![named(resource)]).await;
+        self.truncate_each(vec![parse_resource(resource)]).await;
     }
 
     /// Truncates all resources, and forgets the idempotency keys of all requests. Sessions and
@@ -237,8 +237,8 @@ impl App {
         self.settled().await;
     }
 
-    /// Shuts the server down as [`Handle::shutdown`] does, but for the deadlines: a request that
-    /// takes long is waited for.
+    /// Shuts the server down as [`Handle::shutdown`] does, but without its deadlines: this waits
+    /// also for slow requests.
     pub async fn shutdown(&self) {
         self.0.handle.shutdown().await;
     }
@@ -252,13 +252,14 @@ impl fmt::Debug for App {
 }
 
 #[track_caller]
-fn started<E: fmt::Display>(app: Result<App, E>) -> App {
+fn expect_started<E: fmt::Display>(app: Result<App, E>) -> App {
     app.unwrap_or_else(|error| panic!("the server does not start: {error}"))
 }
 
 #[track_caller]
-fn named(resource: &str) -> Resource {
-    Resource::parse(resource).unwrap_or_else(|| panic!("{resource:?} is not a resource's name"))
+fn parse_resource(resource: &str) -> Resource {
+    Resource::parse(resource)
+        .unwrap_or_else(|| panic!("{resource:?} is not the name of a resource"))
 }
 
 #[track_caller]
@@ -273,12 +274,12 @@ async fn sign_in(
     session: Session,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<(), Error> {
-    let of = |name: &str| {
+    let values = |name: &str| {
         let named = query.iter().filter(move |(key, _)| key == name);
         named.map(|(_, value)| value.clone()).collect::<Vec<_>>()
     };
-    match of("person").first() {
-        Some(person) => session.sign_in(&**person, of("role")).await,
+    match values("person").first() {
+        Some(person) => session.sign_in(&**person, values("role")).await,
         None => session.sign_out().await,
     }
 }

@@ -34,15 +34,15 @@ impl Browser {
         Self { network, cookies, headers, address: Ipv4Addr::LOCALHOST.into() }
     }
 
-    /// Sets the address of the visitor, instead of the one of this machine. Limits count clients by
-    /// their address.
+    /// Sets the address of the visitor. Without it, the address is 127.0.0.1. Limits count clients
+    /// by their address.
     #[must_use]
     pub fn at(self, address: impl Into<IpAddr>) -> Self {
         Self { address: address.into(), ..self }
     }
 
-    /// Adds a header to all later requests and handshakes, instead of an earlier one with this
-    /// name: `origin`, `x-csrf-token`.
+    /// Sets a header of all later requests and handshakes, such as `origin` or `x-csrf-token`. It
+    /// replaces an earlier header with the same name.
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ impl Browser {
         self
     }
 
-    /// Sends a `GET`. `url` is path and query.
+    /// Sends a `GET`. `url` is the path and the query.
     pub async fn get(&mut self, url: &str) -> Response {
         self.request("GET", url, None).await
     }
@@ -95,19 +95,19 @@ impl Browser {
         self.send(request.body(body).expect("it is a url")).await
     }
 
-    /// Sends any request, with the cookies and headers of the browser beside its own.
+    /// Sends any request. The cookies and headers of the browser are added to its own headers.
     pub async fn send(&mut self, mut request: Request<Body>) -> Response {
         for (name, value) in &self.common_headers() {
             request.headers_mut().entry(name).or_insert_with(|| value.clone());
         }
         let response = self.network.request(request, self.address).await;
         for cookie in response.headers.get_all(header::SET_COOKIE) {
-            self.keep(&String::from_utf8_lossy(cookie.as_bytes()));
+            self.store_cookie(&String::from_utf8_lossy(cookie.as_bytes()));
         }
         response
     }
 
-    fn keep(&mut self, cookie: &str) {
+    fn store_cookie(&mut self, cookie: &str) {
         let pair = cookie.split(';').next().unwrap_or_default();
         if let Some((name, value)) = pair.split_once('=') {
             let is_removed = cookie.to_ascii_lowercase().contains("max-age=0") || value.is_empty();
@@ -118,13 +118,13 @@ impl Browser {
         }
     }
 
-    /// Returns a cookie.
+    /// Returns the value of a cookie.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.cookies.get(name).map(String::as_str)
     }
 
-    /// Signs the visitor in without any route of yours, as `session.sign_in(person, roles)` of a
-    /// handler does.
+    /// Signs the visitor in, as `session.sign_in(person, roles)` in a handler does. This needs no
+    /// route of your server.
     pub async fn sign_in<'a>(&mut self, person: &str, roles: impl IntoIterator<Item = &'a str>) {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let mut url = format!("{}{SIGN_IN}?person={}", self.network.path, encoded(person));
@@ -149,7 +149,8 @@ impl Browser {
         connected.unwrap_or_else(|reason| panic!("the server refuses the client: {reason}"))
     }
 
-    /// Connects a client with a query, headers or an auth. An error is the message of the refusal.
+    /// Connects a client with a query, headers or an auth. If the server refuses the client, the
+    /// error is the server's message.
     pub async fn connect(&self, handshake: Handshake) -> Result<Client, String> {
         let (network, from) = (self.network.clone(), self.address);
         let mut connector = Connector::new("ws://localhost").path(&self.socket_path(&handshake));
@@ -173,8 +174,8 @@ impl Browser {
         connected.unwrap_or_else(|reason| panic!("the server refuses the client: {reason}"))
     }
 
-    /// Connects a stock client with a query, headers or an auth. An error is the message of the
-    /// refusal.
+    /// Connects a stock client with a query, headers or an auth. If the server refuses the client,
+    /// the error is the server's message.
     pub async fn connect_stock(&self, handshake: Handshake) -> Result<StockClient, String> {
         let path = self.socket_path(&handshake);
         let separator = if path.contains('?') { '&' } else { '?' };

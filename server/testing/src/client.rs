@@ -13,14 +13,14 @@ use tokio::time::timeout;
 use crate::network::Network;
 use crate::response::Response;
 
-/// How long a test waits, in real time, for something that does not come.
+/// How long a test waits, in real time, for an event or an answer before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A client with the core of Backwire's runtime: it follows what it reads, sends unanswered writes
-/// again, and is told what it has missed. It has no page and no HTTP, so requests wait while there
-/// is no connection.
+/// A client with the core of Backwire's runtime. It follows the records that it reads, sends
+/// unanswered writes again, and gets missed changes after a reconnect. It has no page and no HTTP,
+/// so requests wait while there is no connection.
 ///
-/// It connects again by itself, in real time, after a random pause of a second or so.
+/// It connects again by itself, in real time, after a random pause of about a second.
 #[derive(Debug)]
 pub struct Client {
     network: Network,
@@ -36,8 +36,8 @@ pub struct Client {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Change {
-    /// The room that the client follows: `todo`, `todo/7`, or one with a longer name for a part of
-    /// the records.
+    /// The room that the client follows: `todo`, `todo/7`, or a longer name for a part of the
+    /// records.
     pub room: String,
     /// What has happened.
     pub verb: ChangeVerb,
@@ -51,13 +51,13 @@ pub struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeVerb {
-    /// It was created, or belongs to what the client follows now.
+    /// It was created, or now belongs to the records that the client follows.
     Created,
     /// Some of its attributes were set.
     Updated,
     /// It was destroyed.
     Destroyed,
-    /// It exists, and does no longer belong to what the client follows.
+    /// It still exists, but no longer belongs to the records that the client follows.
     Left,
 }
 
@@ -82,7 +82,7 @@ impl Client {
         while self.core.status().state != Connection::Online {
             match timeout(PATIENCE, self.events.next()).await {
                 Ok(Some(Event::Refused(message))) => return Err(message),
-                Ok(Some(event)) => self.keep(event),
+                Ok(Some(event)) => self.queue_event(event),
                 Ok(None) => return Err("the client has ended".to_owned()),
                 Err(_) => return Err(format!("there is no connection after {PATIENCE:?}")),
             }
@@ -104,8 +104,8 @@ impl Client {
         }
     }
 
-    /// Sends a `GET`, which follows the records that it reads. `url` is path and query. Requests
-    /// are sent in the order of the calls, also before their futures are awaited.
+    /// Sends a `GET`, and follows the records that it reads. `url` is the path and the query. The
+    /// client sends requests in the order of the calls, also before their futures are awaited.
     pub fn get(&self, url: &str) -> impl Future<Output = Response> + Send + use<> {
         self.request(Verb::Get, url, None)
     }
@@ -137,11 +137,11 @@ impl Client {
         body: Option<Value>,
     ) -> impl Future<Output = Response> + Send + use<> {
         let answer = self.core.request(verb, url, body);
-        async { response(answer.await) }
+        async { to_response(answer.await) }
     }
 
-    /// Waits for the next change that others have made. Those of the client itself are in the
-    /// answers to its requests.
+    /// Waits for the next change that others have made. The client's own changes are in the answers
+    /// to its requests.
     ///
     /// # Panics
     ///
@@ -155,7 +155,7 @@ impl Client {
         }
     }
 
-    /// Returns all changes that others have made, when the server has nothing to do any more.
+    /// Waits until the server is idle, and returns all changes of others that have arrived.
     pub async fn changes(&mut self) -> Vec<Change> {
         self.drain().await;
         self.changes.drain(..).collect()
@@ -178,7 +178,7 @@ impl Client {
     }
 
     /// Returns the rooms that the client has to read again, because its rights have changed or it
-    /// was away for too long. A page does so by itself.
+    /// was away for too long. A page reads them again by itself.
     pub async fn refreshes(&mut self) -> Vec<String> {
         self.drain().await;
         self.refreshes.drain(..).collect()
@@ -190,7 +190,8 @@ impl Client {
         self.network.settled().await;
     }
 
-    /// Connects again. What the client has missed is among the next [`changes`](Self::changes).
+    /// Connects again. The next [`changes`](Self::changes) contain the changes that the client has
+    /// missed.
     ///
     /// # Panics
     ///
@@ -209,7 +210,7 @@ impl Client {
     async fn receive(&mut self, what: &str) {
         let event = timeout(PATIENCE, self.events.next()).await;
         match event.unwrap_or_else(|_| panic!("there is no {what} within {PATIENCE:?}")) {
-            Some(event) => self.keep(event),
+            Some(event) => self.queue_event(event),
             None => panic!("the client has ended before there was a {what}"),
         }
     }
@@ -217,17 +218,18 @@ impl Client {
     async fn drain(&mut self) {
         self.network.settled().await;
         while let Some(Some(event)) = self.events.next().now_or_never() {
-            self.keep(event);
+            self.queue_event(event);
         }
     }
 
-    fn keep(&mut self, event: Event) {
+    fn queue_event(&mut self, event: Event) {
         match event {
             Event::Changes(Delivery { room, changes }) if room.is_empty() => {
-                self.messages.extend(changes.iter().filter_map(message));
+                self.messages.extend(changes.iter().filter_map(parse_message));
             }
             Event::Changes(Delivery { room, changes }) => {
-                self.changes.extend(changes.iter().filter_map(|change| read(&room, change)));
+                self.changes
+                    .extend(changes.iter().filter_map(|change| parse_change(&room, change)));
             }
             Event::Refresh(room) => self.refreshes.push_back(room),
             Event::Resumed(_) | Event::Status(_) | Event::Unauthorized | Event::Refused(_) => {}
@@ -236,7 +238,7 @@ impl Client {
 }
 
 /// Reads `[offset, verb, id, data, mark]`.
-fn read(room: &str, change: &Json) -> Option<Change> {
+fn parse_change(room: &str, change: &Json) -> Option<Change> {
     let verb = match change[1].as_u64()? {
         1 => ChangeVerb::Created,
         2 => ChangeVerb::Updated,
@@ -248,14 +250,14 @@ fn read(room: &str, change: &Json) -> Option<Change> {
     Some(Change { room, verb, id, data })
 }
 
-/// Reads an event, `[event, ...args]`, in the place of the data.
-fn message(change: &Json) -> Option<(String, Vec<Value>)> {
+/// Reads an event. It is `[event, ...args]` in the place of a change's data.
+fn parse_message(change: &Json) -> Option<(String, Vec<Value>)> {
     let mut parts = change[3].as_array()?.iter().cloned();
     let name = parts.next()?.as_str()?.to_owned();
     Some((name, parts.collect()))
 }
 
-fn response(reply: Reply) -> Response {
+fn to_response(reply: Reply) -> Response {
     let body = reply.body.map_or(Value::Null, |body| Value::clone(&body));
     Response::over_a_socket(reply.status, reply.headers.as_deref(), body)
 }

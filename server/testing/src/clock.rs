@@ -13,20 +13,20 @@ use parking_lot::Mutex;
 
 use crate::tasks::Tasks;
 
-/// The time of a new server in Unix milliseconds: 2026-01-01T00:00:00Z.
+/// The time of a new server, 2026-01-01T00:00:00Z, in Unix milliseconds.
 pub const BEGIN: u64 = 1_767_225_600_000;
 
-/// Pauses up to this length end by themselves.
+/// Pauses of up to this length use the real time, so they end without [`Clock::advance`].
 const MAX_REAL_PAUSE: Duration = Duration::from_millis(100);
 
-/// The clock of a server. It stands still unless [`advance`](Self::advance) moves it, and begins at
-/// [`BEGIN`]. Clones are the same clock.
+/// The clock of a server. It begins at [`BEGIN`], and stands still unless
+/// [`advance`](Self::advance) moves it. Clones are the same clock.
 ///
-/// Everything that the server's logic does in time follows it: sessions, timestamps of records,
-/// deadlines of requests to other servers, the log and its retention, messages that wait, the cache
-/// of `/health`. Three things follow the real time: pauses of the server up to 100 ms, in which it
-/// waits for its connections; the pings and deadlines of transports, which are below the logic; and
-/// whatever your own code does with the clock of the system or of tokio.
+/// The server's logic uses this clock for sessions, timestamps of records, deadlines of requests to
+/// other servers, the retention of the log, queued messages and the cache of `/health`. Three
+/// things use the real time: pauses of the server of up to 100 ms, in which it waits for its
+/// connections; the pings and deadlines of transports, which are below the logic; and your own code
+/// with the clock of the system or of tokio.
 #[derive(Clone)]
 pub struct Clock {
     time: Time,
@@ -44,7 +44,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The time since the beginning.
+    /// The time since [`BEGIN`].
     now: Duration,
     sleeping: BTreeMap<(Duration, u64), Waker>,
     last_number: u64,
@@ -60,13 +60,13 @@ impl Clock {
         backwire_environment::Clock::unix_millis(&self.time)
     }
 
-    /// Moves the clock forward. What the server does at a time on the way happens at that time and
-    /// in that order. When this returns, the server has done everything that was due, as
+    /// Moves the clock forward. If timers end before the new time, the clock stops at the time of
+    /// each, in order, until the server has done what was due then. At the end, this waits as
     /// [`App::settled`](crate::App::settled) does.
     pub async fn advance(&self, by: Duration) {
         self.tasks.settle().await;
         let end = self.time.0.state.lock().now + by;
-        while let Some(due) = self.time.go_on(end) {
+        while let Some(due) = self.time.advance_to_next(end) {
             due.into_iter().for_each(Waker::wake);
             self.tasks.settle_on_the_way().await;
         }
@@ -79,9 +79,9 @@ impl Time {
         Self(Arc::new(Shared { begin: Instant::now(), state: Mutex::default() }))
     }
 
-    /// Moves to the next time that something waits for, and returns what waits. If that is after
-    /// `end`, moves to `end`.
-    fn go_on(&self, end: Duration) -> Option<Vec<Waker>> {
+    /// Moves to the time of the next timer, and returns the wakers of the timers that end then. If
+    /// that time is after `end`, moves to `end` and returns `None`.
+    fn advance_to_next(&self, end: Duration) -> Option<Vec<Waker>> {
         let mut state = self.0.state.lock();
         let next = state.sleeping.keys().next().map(|(at, _)| *at);
         let Some(next) = next.filter(|next| *next <= end) else {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_due_on_the_way_happens_at_its_time_and_in_order() {
+    async fn timers_before_the_new_time_end_at_their_times_and_in_order() {
         let (clock, environment) = clock();
         let happened = Arc::new(Mutex::new(Vec::new()));
         for seconds in [3, 1, 5, 2] {
@@ -185,7 +185,7 @@ mod tests {
             environment.clone().spawn(async move {
                 environment.sleep(seconds * SECOND).await;
                 happened.lock().push(environment.unix_millis() - BEGIN);
-                // Its next pause is on the way, too.
+                // This pause ends before the new time, too.
                 environment.sleep(SECOND / 2).await;
                 happened.lock().push(environment.unix_millis() - BEGIN);
             });
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn task_that_has_ended_is_not_waited_for() {
+    async fn advance_does_not_wait_for_tasks_that_have_ended() {
         let (clock, environment) = clock();
         let panics = environment.spawn_with_handle(async { panic!("this is part of the test") });
         let aborted = environment.spawn_with_handle(pending());

@@ -1,10 +1,11 @@
-//! What a client sends when it connects.
+//! The query, the headers and the auth with which a client connects.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-/// What a client sends when it connects, for the functions of `on_connect`.
+/// The query, the headers and the auth with which a client connects. Functions of `on_connect` can
+/// read them.
 ///
 /// ```
 /// use backwire_testing::Handshake;
@@ -20,12 +21,12 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Returns a handshake without anything.
+    /// Returns an empty handshake.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a parameter of the query.
+    /// Adds a parameter to the query.
     #[must_use]
     pub fn query(mut self, name: &str, value: &str) -> Self {
         self.query.push(if self.query.is_empty() { '?' } else { '&' });
@@ -34,7 +35,7 @@ impl Handshake {
         self
     }
 
-    /// Adds a header, instead of one of the browser.
+    /// Sets a header. It replaces a header of the browser with the same name.
     ///
     /// # Panics
     ///

@@ -2,7 +2,7 @@
 //!
 //! An [`App`] is such a server with its records in memory, without a network and with a clock that
 //! stands still until the test moves it. Its clients are in the same process. So a test is fast,
-//! has nothing to wait for, and can let a session expire.
+//! does not sleep, and can let a session expire.
 //!
 //! ```
 //! use backwire_testing::{App, json};
@@ -19,10 +19,10 @@
 //! # }
 //! ```
 //!
-//! In reading order: `app` is the server; [`Browser`] sends requests over HTTP and keeps cookies;
-//! [`Client`] is a client like Backwire's runtime, and [`StockClient`] one of Socket.IO, which
-//! connect with a [`Handshake`]; [`Response`] is the answer to a request; [`Clock`] moves the time;
-//! `tasks` knows when the server has nothing to do; `network` connects clients to the server.
+//! In reading order: [`App`] is the server; [`Browser`] sends requests over HTTP and keeps cookies;
+//! [`Client`] is a client like Backwire's runtime, and [`StockClient`] is one of Socket.IO. Both
+//! connect with a [`Handshake`]. [`Response`] is the answer to a request; [`Clock`] moves the time;
+//! `tasks` detects that the server is idle; `network` connects clients to the server.
 
 #![expect(
     clippy::disallowed_methods,

@@ -22,10 +22,10 @@ use crate::tasks::Tasks;
 /// The bytes that one end of a connection may send before the other end reads.
 const BUFFER: usize = 1 << 16;
 
-/// A port that clients have, like the one of a TCP connection.
+/// The port in the address of each client, which has no real TCP connection.
 const CLIENT_PORT: u16 = 50_000;
 
-/// Where requests go.
+/// The app that answers the requests of clients, and the runtime of their connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
     pub(crate) app: Router,
@@ -35,7 +35,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Waits until the server has nothing to do but wait.
+    /// Waits until the server is idle.
     pub(crate) async fn settled(&self) {
         self.tasks.settle().await;
     }
@@ -59,7 +59,7 @@ impl Network {
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(theirs), service);
         self.tasks.spawn(Box::pin(async move {
-            // An error is the end of a connection that was not closed in order.
+            // An error means that a client dropped the connection without closing it.
             let _ = connection.with_upgrades().await;
         }));
         Ok(ours)

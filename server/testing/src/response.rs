@@ -10,14 +10,14 @@ use serde_json::{Map, Value};
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// The headers. Over a socket they are those that the answer has in its ack.
+    /// The headers. Over a socket, the ack contains them.
     pub headers: HeaderMap,
-    /// The JSON of the body. A body that is no JSON is a string, and an empty one is null.
+    /// The body, parsed as JSON. If it is not JSON, this is a string; if it is empty, this is null.
     pub body: Value,
 }
 
 impl Response {
-    /// Returns the body of a success.
+    /// Returns the body of a successful response.
     ///
     /// # Panics
     ///
@@ -28,7 +28,7 @@ impl Response {
         self.body
     }
 
-    /// Returns the code of a refusal, such as `E_NOT_FOUND`, or an empty string.
+    /// Returns the code of an error response, such as `E_NOT_FOUND`, or an empty string.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }

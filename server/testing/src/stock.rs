@@ -1,4 +1,4 @@
-//! A stock client of Socket.IO, in the dialect of Sails 1.x.
+//! A stock client of Socket.IO with the requests of Sails 1.x.
 
 use std::collections::VecDeque;
 
@@ -32,9 +32,9 @@ pub struct StockClient {
 pub struct StockEvent {
     /// The name of the event. For a change it is the name of the resource.
     pub name: String,
-    /// The arguments. For a change it is one: `{verb, id, data, previous}`.
+    /// The arguments. A change has one argument: `{verb, id, data, previous}`.
     pub arguments: Vec<Value>,
-    /// The number that an [ack](StockClient::ack) has, if the server wants one.
+    /// The number to [ack](StockClient::ack) the event with, if the server expects an ack.
     pub ack: Option<u64>,
 }
 
@@ -64,7 +64,7 @@ impl StockClient {
         let auth = if auth.is_empty() { String::new() } else { json!(auth).to_string() };
         client.send(format!("40{auth}")).await;
         loop {
-            match client.packet("answer to the connect").await {
+            match client.receive_packet("answer to the connect").await {
                 Packet::Connected => return Ok(client),
                 Packet::Refused(message) => return Err(message),
                 Packet::Closed => return Err("the server has closed the connection".to_owned()),
@@ -74,7 +74,7 @@ impl StockClient {
         }
     }
 
-    /// Sends a `GET`. `url` is path and query.
+    /// Sends a `GET`. `url` is the path and the query.
     pub async fn get(&mut self, url: &str) -> Response {
         self.request("get", url, Value::Null).await
     }
@@ -112,7 +112,7 @@ impl StockClient {
 
     /// Sends an event.
     pub async fn emit(&mut self, event: &str, arguments: impl IntoIterator<Item = Value>) {
-        self.send(format!("42{}", packet(event, arguments))).await;
+        self.send(format!("42{}", event_packet(event, arguments))).await;
     }
 
     /// Sends an event, and waits for the first value of its ack.
@@ -127,9 +127,9 @@ impl StockClient {
     ) -> Value {
         self.last_ack += 1;
         let expected = self.last_ack;
-        self.send(format!("42{expected}{}", packet(event, arguments))).await;
+        self.send(format!("42{expected}{}", event_packet(event, arguments))).await;
         loop {
-            match self.packet("ack").await {
+            match self.receive_packet("ack").await {
                 Packet::Ack(number, value) if number == expected => return value,
                 Packet::Event(event) => self.events.push_back(event),
                 Packet::Closed => panic!("the server has closed the connection"),
@@ -139,8 +139,12 @@ impl StockClient {
     }
 
     /// Acks an event.
+    ///
+    /// # Panics
+    ///
+    /// If the server expects no ack of this event.
     pub async fn ack(&mut self, event: &StockEvent, value: Value) {
-        let number = event.ack.expect("the server wants an ack of this event");
+        let number = event.ack.expect("the server expects an ack of this event");
         self.send(format!("43{number}{}", json!([value]))).await;
     }
 
@@ -154,7 +158,7 @@ impl StockClient {
             return event;
         }
         loop {
-            match self.packet("event").await {
+            match self.receive_packet("event").await {
                 Packet::Event(event) => return event,
                 Packet::Closed => panic!("the server has closed the connection"),
                 Packet::Ack(..) | Packet::Connected | Packet::Refused(_) => {}
@@ -162,7 +166,7 @@ impl StockClient {
         }
     }
 
-    /// Returns all events so far, when the server has nothing to do any more.
+    /// Waits until the server is idle, and returns all events that have arrived.
     pub async fn events(&mut self) -> Vec<StockEvent> {
         self.network.settled().await;
         while let Some(Packet::Event(event)) = self.next_packet().now_or_never() {
@@ -177,15 +181,15 @@ impl StockClient {
     ///
     /// If it is open after 10 seconds.
     pub async fn closed(mut self) {
-        while !matches!(self.packet("end of the connection").await, Packet::Closed) {}
+        while !matches!(self.receive_packet("end of the connection").await, Packet::Closed) {}
     }
 
     async fn send(&mut self, frame: String) {
-        // The end of the connection is noticed when it is read.
+        // An error means that the connection has ended. The next read returns `Closed`.
         let _ = self.stream.send(Message::text(frame)).await;
     }
 
-    async fn packet(&mut self, what: &str) -> Packet {
+    async fn receive_packet(&mut self, what: &str) -> Packet {
         let packet = timeout(PATIENCE, self.next_packet()).await;
         packet.unwrap_or_else(|_| panic!("there is no {what} within {PATIENCE:?}"))
     }
@@ -198,7 +202,7 @@ impl StockClient {
                 "2" => self.send("3".to_owned()).await,
                 "1" | "41" => return Packet::Closed,
                 text => {
-                    if let Some(packet) = read(text) {
+                    if let Some(packet) = parse_packet(text) {
                         return packet;
                     }
                 }
@@ -207,11 +211,11 @@ impl StockClient {
     }
 }
 
-fn packet(event: &str, arguments: impl IntoIterator<Item = Value>) -> Value {
+fn event_packet(event: &str, arguments: impl IntoIterator<Item = Value>) -> Value {
     [Value::from(event)].into_iter().chain(arguments).collect()
 }
 
-fn read(frame: &str) -> Option<Packet> {
+fn parse_packet(frame: &str) -> Option<Packet> {
     let kind = frame.get(..2)?;
     let rest = &frame[2..];
     let digits = rest.find(|it: char| !it.is_ascii_digit()).unwrap_or(rest.len());

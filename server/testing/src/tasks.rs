@@ -1,5 +1,5 @@
-//! The tasks of a tested server. They are counted while they can run, so that a test can wait until
-//! nothing is left to do.
+//! The tasks of a tested server. Tasks that are runnable are counted, so that a test can wait until
+//! the server is idle.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,12 +14,13 @@ use rand::RngCore;
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 
-/// How often all other tasks of the runtime get a turn before the server counts as idle. Some tasks
-/// are not counted: those of clients, of Socket.IO, and of the program that is tested.
+/// The number of turns that other tasks of the runtime get before the server counts as idle. The
+/// tasks of clients, of Socket.IO and of the tested program are not counted.
 const IDLE_TURNS: usize = 24;
 
-/// The same on the way to another time, where there is more to come.
-const IDLE_TURNS_ON_THE_WAY: usize = 6;
+/// The same number between two timers, while the clock moves. Fewer turns are enough, because
+/// `settle` follows at the end.
+const IDLE_TURNS_BETWEEN_TIMERS: usize = 6;
 
 /// Runs tasks in the runtime of the test. Clones share the count.
 #[derive(Debug, Clone)]
@@ -33,19 +34,20 @@ pub(crate) struct Tasks {
 pub(crate) struct SystemRandom;
 
 impl Tasks {
-    /// Creates the tasks of the current runtime.
+    /// Creates an instance for the current runtime.
     pub(crate) fn new() -> Self {
         Self { runtime: Handle::current(), runnable: Arc::default() }
     }
 
-    /// Resolves when no task has anything to do.
+    /// Resolves when no counted task is runnable and all other tasks have had their turns.
     pub(crate) async fn settle(&self) {
         self.settle_for(IDLE_TURNS).await;
     }
 
-    /// Resolves when the tasks that are counted have nothing to do.
+    /// Resolves when no counted task is runnable. Other tasks get fewer turns, so this is only for
+    /// the timers before the end of an `advance`.
     pub(crate) async fn settle_on_the_way(&self) {
-        self.settle_for(IDLE_TURNS_ON_THE_WAY).await;
+        self.settle_for(IDLE_TURNS_BETWEEN_TIMERS).await;
     }
 
     async fn settle_for(&self, turns: usize) {
@@ -91,13 +93,13 @@ struct Task {
 }
 
 struct State {
-    /// Whether the task is counted because it is to run.
+    /// Whether the task is counted because it was woken and does not run yet.
     is_woken: bool,
     has_ended: bool,
 }
 
 impl Task {
-    /// Counts the task, because it is to run.
+    /// Counts the task as runnable, unless it is counted already or has ended.
     fn count(&self) {
         let mut state = self.state.lock();
         if !state.is_woken && !state.has_ended {
@@ -106,7 +108,7 @@ impl Task {
         }
     }
 
-    /// Ends what [`count`](Self::count) has begun.
+    /// Undoes [`count`](Self::count), when the task runs or has ended.
     fn discount(&self, has_ended: bool) {
         let mut state = self.state.lock();
         state.has_ended |= has_ended;

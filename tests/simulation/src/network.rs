@@ -1,8 +1,7 @@
 //! The network between pages and the server: connections with latency, and their faults.
 //!
 //! A connection carries the packets of Engine.IO as text, as a WebSocket does. Packets of one
-//! direction arrive in their order; those of different connections and directions overtake each
-//! other.
+//! direction arrive in order. Packets of different connections and directions overtake each other.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,8 +15,10 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::trace::Trace;
 
-/// How often the server sends a ping, and how long it waits for the answer, in milliseconds.
+/// How often the server sends a ping, in milliseconds.
 const PING_INTERVAL: u64 = 25_000;
+
+/// How long the server waits for the answer to a ping, in milliseconds.
 const PING_TIMEOUT: u64 = 20_000;
 
 /// A connection, at the end of the page. It ends when this is dropped.
@@ -34,7 +35,7 @@ pub(crate) struct Shared {
     /// The connection is over, for both ends.
     is_cut: AtomicBool,
     cut: Notify,
-    /// Nothing arrives any more, and neither end is told.
+    /// Nothing arrives any more, but neither end is notified.
     is_silent: AtomicBool,
     /// Packets to the page wait until this time of the clock, in milliseconds.
     stalled_until: AtomicU64,
@@ -44,7 +45,7 @@ pub(crate) struct Shared {
     admitted: OnceLock<(u64, Connection)>,
 }
 
-/// A server to connect to, or `None` if it is down or the network is.
+/// A server to connect to, or `None` if no server runs or the page is offline.
 pub(crate) type Destination = Option<Server>;
 
 /// A running server.
@@ -57,7 +58,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Waits while the process of the server is paused.
-    async fn runs(&self) {
+    async fn wait_while_paused(&self) {
         self.is_paused.wait_for(|is_paused| !is_paused).await;
     }
 }
@@ -84,7 +85,7 @@ impl Line {
             admitted: OnceLock::new(),
         });
         let page = PageEnd { shared: Arc::clone(&shared), number, to_page };
-        environment.spawn(carry(page, from_page, destination, max_unread));
+        environment.spawn(run_connection(page, from_page, destination, max_unread));
         Self { shared, to_server }
     }
 
@@ -121,18 +122,18 @@ impl Shared {
         self.cut.notify_waiters();
     }
 
-    /// Lets nothing arrive any more.
+    /// Drops all further packets, without notifying either end.
     pub(crate) fn silence(&self) {
         self.is_silent.store(true, Ordering::Relaxed);
     }
 
-    /// Lets the page read nothing for a time.
+    /// Delays all packets to the page for a time.
     pub(crate) fn stall(&self, milliseconds: u64) {
         self.stalled_until.store(self.now() + milliseconds, Ordering::Relaxed);
     }
 
-    /// Returns when the server admitted the connection, in milliseconds, if it is one of this
-    /// person and the server still serves it.
+    /// Returns when the server admitted the connection, in milliseconds. `None` if it is the
+    /// connection of another person, or if the server does not serve it any more.
     pub(crate) fn served_since(&self, person: &str) -> Option<u64> {
         let (admitted, connection) = self.admitted.get()?;
         let is_of = self.name.rsplit('-').next() == Some(person);
@@ -146,9 +147,9 @@ impl Shared {
 
     async fn latency(&self) {
         let random = self.environment.random_u64();
-        // Most packets are fast, and some are not.
-        let most = if random.is_multiple_of(16) { 400 } else { 12 };
-        self.sleep((random >> 8) % most).await;
+        // Most packets are fast, and some are slow.
+        let max = if random.is_multiple_of(16) { 400 } else { 12 };
+        self.sleep((random >> 8) % max).await;
     }
 
     async fn sleep(&self, milliseconds: u64) {
@@ -158,7 +159,7 @@ impl Shared {
     }
 
     /// Resolves when the connection is cut.
-    async fn ended(&self) {
+    async fn wait_for_cut(&self) {
         loop {
             let cut = self.cut.notified();
             if self.is_cut.load(Ordering::Relaxed) {
@@ -173,8 +174,8 @@ impl Shared {
     }
 }
 
-/// Carries a connection from its begin to its end.
-async fn carry(
+/// Runs a connection from its beginning to its end.
+async fn run_connection(
     page: PageEnd,
     mut from_page: mpsc::UnboundedReceiver<String>,
     destination: Destination,
@@ -186,14 +187,14 @@ async fn carry(
         && let Some((connection, outgoing)) =
             connect(&page, &mut from_page, &server, max_unread).await
     {
-        shared.environment.spawn(carry_to_page(page.clone(), outgoing));
+        shared.environment.spawn(forward_to_page(page.clone(), outgoing));
         shared.environment.spawn(ping(page.clone(), server.clone()));
-        carry_to_server(&page, (&server, &connection), from_page).await;
+        forward_to_server(&page, (&server, &connection), from_page).await;
         // The server notices the end at another time than the page.
         let (environment, closed) = (&shared.environment, Arc::clone(&shared));
         environment.spawn(async move {
             closed.latency().await;
-            server.runs().await;
+            server.wait_while_paused().await;
             connection.close();
         });
     }
@@ -232,7 +233,7 @@ async fn connect(
     server: &Server,
     max_unread: usize,
 ) -> Option<(Connection, mpsc::Receiver<String>)> {
-    server.runs().await;
+    server.wait_while_paused().await;
     page.deliver(format!(
         r#"0{{"sid":"e","upgrades":[],"pingInterval":{PING_INTERVAL},"pingTimeout":{PING_TIMEOUT},"maxPayload":4000000}}"#
     ));
@@ -240,11 +241,11 @@ async fn connect(
     loop {
         let packet = tokio::select! {
             biased;
-            () = shared.ended() => return None,
+            () = shared.wait_for_cut() => return None,
             packet = from_page.recv() => packet?,
         };
         shared.latency().await;
-        server.runs().await;
+        server.wait_while_paused().await;
         if shared.is_silent() {
             continue;
         }
@@ -254,11 +255,11 @@ async fn connect(
         let connecting = server.server.connect(handshake, "/", Some(auth), outgoing);
         let connected = tokio::select! {
             biased;
-            () = shared.ended() => return None,
+            () = shared.wait_for_cut() => return None,
             connected = connecting => connected,
         };
         if let Ok(connection) = &connected {
-            // There is only one.
+            // It is set once: there is only one connection.
             let _ = shared.admitted.set((shared.now(), connection.clone()));
         }
         shared.latency().await;
@@ -274,12 +275,12 @@ async fn connect(
     }
 }
 
-async fn carry_to_page(page: PageEnd, mut outgoing: mpsc::Receiver<String>) {
+async fn forward_to_page(page: PageEnd, mut outgoing: mpsc::Receiver<String>) {
     let shared = Arc::clone(&page.shared);
     loop {
         let packet = tokio::select! {
             biased;
-            () = shared.ended() => return,
+            () = shared.wait_for_cut() => return,
             packet = outgoing.recv() => packet,
         };
         // The server has ended the connection.
@@ -294,7 +295,7 @@ async fn carry_to_page(page: PageEnd, mut outgoing: mpsc::Receiver<String>) {
     }
 }
 
-async fn carry_to_server(
+async fn forward_to_server(
     page: &PageEnd,
     (server, connection): (&Server, &Connection),
     mut from_page: mpsc::UnboundedReceiver<String>,
@@ -303,7 +304,7 @@ async fn carry_to_server(
     loop {
         let packet = tokio::select! {
             biased;
-            () = shared.ended() => return,
+            () = shared.wait_for_cut() => return,
             packet = from_page.recv() => packet,
         };
         let Some(packet) = packet else { return };
@@ -311,8 +312,8 @@ async fn carry_to_server(
         if shared.is_silent() {
             continue;
         }
-        server.runs().await;
-        // The server may be gone.
+        server.wait_while_paused().await;
+        // The server may have crashed.
         if shared.is_cut.load(Ordering::Relaxed) {
             return;
         }
@@ -326,24 +327,24 @@ async fn carry_to_server(
     }
 }
 
-/// Sends pings, and ends a connection whose page does not answer.
+/// Sends pings, and ends the connection if the page does not answer.
 async fn ping(page: PageEnd, server: Server) {
     let shared = Arc::clone(&page.shared);
     loop {
         tokio::select! {
             biased;
-            () = shared.ended() => return,
+            () = shared.wait_for_cut() => return,
             () = shared.sleep(PING_INTERVAL) => {}
         }
-        server.runs().await;
+        server.wait_while_paused().await;
         let sent = shared.now();
         page.deliver("2".to_owned());
         tokio::select! {
             biased;
-            () = shared.ended() => return,
+            () = shared.wait_for_cut() => return,
             () = shared.sleep(PING_TIMEOUT) => {}
         }
-        server.runs().await;
+        server.wait_while_paused().await;
         if shared.last_received.load(Ordering::Relaxed) < sent {
             return shared.cut();
         }

@@ -1,5 +1,5 @@
-//! The engine of one of the servers that share a [store](SharedStore), with the network between
-//! them.
+//! The engine of one of the servers that share a [store](SharedStore), and the network between the
+//! server and the store.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -23,10 +23,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use crate::store::{DEADLINE, Link, SharedStore, Subscription, no_answer};
 
-/// How long the changes of the others may wait for a busy server, in milliseconds.
+/// How long the changes of other servers may wait for a busy server, in milliseconds.
 const MAX_BUSY: u64 = 2_500;
 
-/// Events that may wait for the server.
+/// The number of events that may wait for the server.
 const MAX_EVENTS: usize = 1_000;
 
 /// The engine of a server, from its start to its end.
@@ -37,10 +37,10 @@ pub(crate) struct NodeEngine {
     number: u64,
     environment: Environment,
     link: Arc<Link>,
-    /// One write at a time, in the order in which they were queued.
-    writer: Mutex<()>,
-    /// The same for the steps of queues.
-    steps: Arc<Mutex<()>>,
+    /// Held by each write, so that writes run one at a time and in order.
+    write_lock: Mutex<()>,
+    /// Held by each step of a queue, for the same reason.
+    queue_lock: Arc<Mutex<()>>,
     follower: Arc<Follower>,
     gaps: SyncMutex<Option<UnboundedReceiver<Gap>>>,
     events: SyncMutex<Option<mpsc::Receiver<StoreEvent>>>,
@@ -53,7 +53,7 @@ struct Follower {
     tail: Tail,
     gaps: UnboundedSender<Gap>,
     interest: OnceLock<Interest>,
-    /// The last offset of each resource that has reached the tail, or was left out.
+    /// For each resource, the offset of the last change that was sent to the tail or skipped.
     delivered: Watched<BTreeMap<Resource, u64>>,
 }
 
@@ -77,9 +77,9 @@ impl NodeEngine {
         });
         environment.spawn(Arc::clone(&follower).follow(changes));
         environment.spawn(follow_events(environment.clone(), Arc::clone(&link), events, to_events));
-        let (writer, steps) = Default::default();
+        let (write_lock, queue_lock) = Default::default();
         let (gaps, events) = (SyncMutex::new(Some(gaps)), SyncMutex::new(Some(received)));
-        Self { server, number, environment, link, writer, steps, follower, gaps, events }
+        Self { server, number, environment, link, write_lock, queue_lock, follower, gaps, events }
     }
 
     /// Returns the number of the subscription.
@@ -91,17 +91,18 @@ impl NodeEngine {
         self.link.store()
     }
 
-    /// Waits for a lock as long as for the store.
-    async fn turn<T>(&self, lock: impl Future<Output = T>) -> Result<T, Error> {
+    /// Waits for a lock, for as long as for an answer of the store.
+    async fn lock_in_time<T>(&self, lock: impl Future<Output = T>) -> Result<T, Error> {
         self.environment.timeout(DEADLINE, lock).await.map_err(|_| no_answer())
     }
 
-    /// Runs a step of a queue, after the former ones. It goes on if its caller is gone.
+    /// Runs a step of a queue after the earlier ones. The step continues if its caller is gone.
     async fn queue_step<T: Send + 'static>(
         &self,
         step: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Error> {
-        let turn: OwnedMutexGuard<()> = self.turn(Arc::clone(&self.steps).lock_owned()).await?;
+        let turn: OwnedMutexGuard<()> =
+            self.lock_in_time(Arc::clone(&self.queue_lock).lock_owned()).await?;
         let (sender, done) = oneshot::channel();
         self.environment.spawn(async move {
             let outcome = step.await;
@@ -115,7 +116,7 @@ impl NodeEngine {
 
 impl Follower {
     async fn follow(self: Arc<Self>, mut changes: UnboundedReceiver<Arc<Change>>) {
-        // The logs of resources are followed one beside the other.
+        // The logs of the resources are followed concurrently.
         let mut logs = BTreeMap::<Resource, UnboundedSender<Arc<Change>>>::new();
         while let Some(change) = changes.recv().await {
             let log = logs.entry(change.resource.clone()).or_insert_with(|| {
@@ -125,7 +126,7 @@ impl Follower {
                 self.environment.spawn(log);
                 sender
             });
-            // It is received as long as the server runs.
+            // The receiver is dropped only when the server ends.
             let _ = log.send(change);
         }
     }
@@ -153,7 +154,7 @@ impl Follower {
             let is_kept = memory.reaches(&resource, &[before]).await.is_ok_and(|it| it == [true]);
             let is_needed = self.interest.get().is_none_or(|needs| needs(&resource));
             if is_kept {
-                // The engine leaves out what nobody needs.
+                // The engine skips changes that the server does not need.
                 if is_needed {
                     // The server may be closing.
                     let _ = self.tail.send(change).await;
@@ -161,7 +162,7 @@ impl Follower {
                 last = offset;
             } else {
                 let Ok(upto) = memory.head(&resource).await else { return };
-                // The same.
+                // The server may be closing.
                 let _ = self.gaps.send(Gap { resource: resource.clone(), after: last, upto });
                 last = upto.offset;
             }
@@ -171,8 +172,8 @@ impl Follower {
         }
     }
 
-    /// Waits until the tail has a change.
-    async fn delivered(&self, change: &Change) -> Result<(), Error> {
+    /// Waits until a change was sent to the tail or skipped.
+    async fn wait_for_delivery(&self, change: &Change) -> Result<(), Error> {
         let has = |delivered: &BTreeMap<Resource, u64>| {
             delivered.get(&change.resource).is_some_and(|last| *last >= change.position.offset)
         };
@@ -182,7 +183,8 @@ impl Follower {
     }
 }
 
-/// Passes the events of the store on. If some had to wait, it may pass on that they were missed.
+/// Passes the events of the store on to the server. If an event had to wait, this may drop it and
+/// all that are queued, and send [`StoreEvent::Missed`] instead.
 async fn follow_events(
     environment: Environment,
     link: Arc<Link>,
@@ -202,17 +204,17 @@ async fn follow_events(
 #[async_trait]
 impl Engine for NodeEngine {
     async fn commit(&self, write: Write) -> Result<CommitOutcome, Error> {
-        let turn = self.turn(self.writer.lock()).await?;
+        let turn = self.lock_in_time(self.write_lock.lock()).await?;
         let outcome = self.link.commit(write).await?;
         drop(turn);
         if !outcome.repeated && !outcome.unchanged {
-            self.follower.delivered(&outcome.change).await?;
+            self.follower.wait_for_delivery(&outcome.change).await?;
         }
         Ok(outcome)
     }
 
     async fn ledger_entry(&self, lookup: KeyLookup) -> Result<Option<LedgerEntry>, Error> {
-        let _turn = self.turn(self.writer.lock()).await?;
+        let _turn = self.lock_in_time(self.write_lock.lock()).await?;
         self.link.read(self.store().memory.ledger_entry(lookup)).await
     }
 
@@ -259,7 +261,7 @@ impl Engine for NodeEngine {
     }
 
     fn set_interest(&self, interest: Interest) {
-        // It is called once.
+        // The server calls this once.
         let _ = self.follower.interest.set(interest);
     }
 
@@ -302,7 +304,7 @@ impl Queues for NodeEngine {
         let link = Arc::clone(&self.link);
         self.queue_step(async move {
             let list = post.list.clone().unwrap_or_default();
-            // After one that is not stored, no other is.
+            // If a message of a list was not stored, the later ones are not stored either.
             let stored = match list.has_failed() {
                 true => Err(no_answer()),
                 false => link.enqueue(post).await,

@@ -1,4 +1,4 @@
-//! Runs a story, and checks the promises while it runs and at its end.
+//! Runs a story, and checks the guarantees while it runs and at its end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::story::{Act, Step, Story};
 use crate::world::{Limits, Network};
 
-/// How long the pages may take until they are up to date, after all faults have ended.
+/// How long after the end of all faults the pages may take until they are up to date.
 const RECOVERY: Duration = Duration::from_secs(600);
 
 /// How long a page may still be away at the end of a story.
@@ -25,23 +25,23 @@ const MAX_AWAY: Duration = Duration::from_secs(100_000);
 /// story.
 const MAX_CUT: Duration = Duration::from_secs(60);
 
-/// How often the runner checks whether they are.
+/// How often the runner checks whether the pages are up to date.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long the last pushes may take. A page notices after 45 s that its connection is silent.
 const LAST_PUSHES: Duration = Duration::from_secs(60);
 
-/// The steps of the executor that a run may take. A run that takes more is caught in a loop.
+/// The maximum number of steps of the executor. A run that takes more is in an endless loop.
 const MAX_STEPS: u64 = 3_000_000;
 
 /// The outcome of a run.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// The promise that was broken.
+    /// How a guarantee was broken, or `None` if none was.
     pub violation: Option<String>,
     /// A hash of all packets and their times.
     pub hash: u64,
-    /// All packets with their times, if the run was to keep them.
+    /// All packets with their times, if the run was traced.
     pub trace: String,
 }
 
@@ -69,10 +69,11 @@ pub(crate) fn run(story: &Story, is_traced: bool) -> Outcome {
     }
 }
 
-struct Stage {
+/// Performs the actions of a story.
+struct Runner {
     network: Arc<Network>,
     pages: Vec<(String, mpsc::UnboundedSender<Command>)>,
-    /// Requests of the back end, one after the other.
+    /// The requests of the back end, which it sends one after the other.
     back_end: mpsc::UnboundedSender<BackEndAct>,
     /// See [`Story::keeps_order`].
     keeps_order: bool,
@@ -81,7 +82,7 @@ struct Stage {
 enum BackEndAct {
     Message(usize),
     SetEditor(usize, bool),
-    /// All requests before this one are answered.
+    /// The sender gets a value when all earlier requests are answered.
     Report(oneshot::Sender<()>),
 }
 
@@ -96,21 +97,21 @@ async fn perform(network: Arc<Network>, story: Story) {
         pages.push((name, commands));
     }
     let (back_end, acts) = mpsc::unbounded_channel();
-    network.environment.spawn(work(Arc::clone(&network), acts));
+    network.environment.spawn(run_back_end(Arc::clone(&network), acts));
     let keeps_order = story.keeps_order();
-    let stage = Stage { network, pages, back_end, keeps_order };
+    let runner = Runner { network, pages, back_end, keeps_order };
     for Step { pause, act } in &story.steps {
-        stage.network.environment.sleep(Duration::from_millis(*pause)).await;
-        stage.perform(act).await;
-        if stage.network.history.violation().is_some() {
+        runner.network.environment.sleep(Duration::from_millis(*pause)).await;
+        runner.perform(act).await;
+        if runner.network.history.violation().is_some() {
             return;
         }
     }
-    stage.recover().await;
+    runner.recover().await;
 }
 
-/// Does the work of the back end.
-async fn work(network: Arc<Network>, mut acts: mpsc::UnboundedReceiver<BackEndAct>) {
+/// Runs the back end: it sends its requests one after the other.
+async fn run_back_end(network: Arc<Network>, mut acts: mpsc::UnboundedReceiver<BackEndAct>) {
     let mut revocations = 0;
     while let Some(act) = acts.recv().await {
         match act {
@@ -129,16 +130,16 @@ async fn work(network: Arc<Network>, mut acts: mpsc::UnboundedReceiver<BackEndAc
                 network.revoke(PEOPLE[person], &format!("revoke-{revocations}")).await;
             }
             BackEndAct::Report(sender) => {
-                // The runner waits for it.
+                // The runner may have stopped waiting.
                 let _ = sender.send(());
             }
         }
     }
 }
 
-impl Stage {
+impl Runner {
     async fn perform(&self, act: &Act) {
-        let tell = |page: usize, command| {
+        let send = |page: usize, command| {
             if let Some((_, commands)) = self.pages.get(page) {
                 // The page ends with the run.
                 let _ = commands.send(command);
@@ -146,17 +147,17 @@ impl Stage {
         };
         self.network.trace.log("story", "·", &format!("{act:?}"));
         match act {
-            Act::Page(page, act) => tell(*page, Command::Act(act.clone())),
-            Act::Cut(page) => tell(*page, Command::Fault(LineFault::Cut)),
-            Act::Silence(page) => tell(*page, Command::Fault(LineFault::Silence)),
+            Act::Page(page, act) => send(*page, Command::Act(act.clone())),
+            Act::Cut(page) => send(*page, Command::Fault(LineFault::Cut)),
+            Act::Silence(page) => send(*page, Command::Fault(LineFault::Silence)),
             Act::Stall(page, milliseconds) => {
-                tell(*page, Command::Fault(LineFault::Stall(*milliseconds)))
+                send(*page, Command::Fault(LineFault::Stall(*milliseconds)))
             }
             Act::Offline(page, is_offline) => {
                 for person in PEOPLE {
                     self.network.set_offline(&format!("page{page}-{person}"), *is_offline);
                 }
-                tell(*page, Command::Fault(LineFault::Cut));
+                send(*page, Command::Fault(LineFault::Cut));
             }
             Act::Crash(server) => self.network.crash(*server),
             Act::Start(server) => self.network.start(*server).await,
@@ -183,7 +184,7 @@ impl Stage {
     }
 
     fn ask_back_end(&self, act: BackEndAct) {
-        // It works as long as the run.
+        // The back end receives as long as the run lasts.
         let _ = self.back_end.send(act);
     }
 
@@ -191,7 +192,7 @@ impl Stage {
     async fn recover(&self) {
         self.network.trace.log("story", "·", "recover");
         self.network.heal();
-        // Without the store, a server does not start.
+        // A server does not start while it cannot reach the store.
         self.network.environment.sleep(MAX_CUT).await;
         self.network.start_all().await;
         let environment = &self.network.environment;
@@ -210,7 +211,9 @@ impl Stage {
                 let reports = self.reports().await;
                 let waiting = reports.iter().filter(|it| !it.is_quiet).map(|it| it.name.clone());
                 let waiting: Vec<_> = waiting.collect();
-                self.network.history.violated(format!("{waiting:?} wait for answers for ever"));
+                self.network
+                    .history
+                    .violated(format!("{waiting:?} got no answers after the faults had ended"));
                 break;
             }
             environment.sleep(CHECK_INTERVAL).await;

@@ -1,5 +1,5 @@
-//! The store that several servers share, with what Redis does for them: it is a process of its own,
-//! every server receives the changes and the events of all, and it goes on if a server ends.
+//! The store that several servers share, in the place of Redis. It is a process of its own, so it
+//! continues if a server ends. It sends the changes and the events of all servers to each of them.
 //!
 //! `node` has the engine of each server, which reaches the store over a [`Link`].
 
@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use backwire_checker::history::History;
 
-/// How long a server waits for the store.
+/// How long a server waits for an answer of the store.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
 
 /// How long the store still expects answers of a server that has been killed.
@@ -34,33 +34,34 @@ pub(crate) struct SharedStore {
     history: Arc<History>,
     /// That of its own process.
     environment: Environment,
-    /// The longest time that a packet to or from the store takes, in milliseconds.
+    /// The maximum time of a packet to or from the store, in milliseconds.
     max_latency: u64,
-    /// One step at a time.
-    turn: Mutex<()>,
-    /// Until when the store does not answer.
+    /// Held by each commit and enqueue, so that the subscribers get changes and messages in the
+    /// order in which they were stored.
+    write_lock: Mutex<()>,
+    /// The store does not answer until this time.
     fails_until: SyncMutex<Instant>,
     state: SyncMutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The subscribers, by the number of their start.
+    /// The subscribers, by the number of their subscription.
     subscribers: BTreeMap<u64, Subscriber>,
     last_number: u64,
-    /// The sockets of each device at each server.
+    /// The number of sockets of each device at each server.
     sockets: BTreeMap<(usize, Device), u64>,
     /// The channels for the answers to each question.
     questions: BTreeMap<String, UnboundedSender<(u64, String)>>,
 }
 
-/// A server that receives changes and events.
+/// A server that receives changes and events: the sending ends.
 struct Subscriber {
     changes: UnboundedSender<Arc<Change>>,
     events: UnboundedSender<StoreEvent>,
 }
 
-/// What a server receives.
+/// The receiving ends of a server, and the number of its subscription.
 pub(crate) struct Subscription {
     pub(crate) number: u64,
     pub(crate) changes: UnboundedReceiver<Arc<Change>>,
@@ -70,7 +71,7 @@ pub(crate) struct Subscription {
 /// The network between a server and the store.
 pub(crate) struct Link {
     store: Arc<SharedStore>,
-    /// Until when nothing passes.
+    /// No packet passes until this time.
     cut_until: SyncMutex<Instant>,
 }
 
@@ -82,16 +83,16 @@ impl SharedStore {
         max_latency: u64,
     ) -> Arc<Self> {
         let fails_until = SyncMutex::new(environment.now());
-        let (turn, state) = Default::default();
-        Arc::new(Self { memory, history, environment, max_latency, turn, fails_until, state })
+        let (write_lock, state) = Default::default();
+        Arc::new(Self { memory, history, environment, max_latency, write_lock, fails_until, state })
     }
 
-    /// Prepares the queues of the store, once.
+    /// Prepares the queues of the store. This is called once.
     pub(crate) async fn begin(&self) -> Result<(), Error> {
         self.memory.queues().begin(Node::default(), self.environment.unix_millis()).await
     }
 
-    /// Lets the store answer nobody for a time.
+    /// Makes the store unavailable for a time.
     pub(crate) fn fail(&self, time: Duration) {
         *self.fails_until.lock() = self.environment.now() + time;
     }
@@ -106,7 +107,7 @@ impl SharedStore {
         Subscription { number, changes, events }
     }
 
-    /// Ends the subscription of a server that has been killed, after a while.
+    /// Ends the subscription of a killed server after [`LEASE`].
     pub(crate) fn expire(self: &Arc<Self>, number: u64) {
         let store = Arc::clone(self);
         self.environment.spawn(async move {
@@ -115,7 +116,7 @@ impl SharedStore {
         });
     }
 
-    /// Runs a step in the process of the store. It goes on if the caller is gone.
+    /// Runs a step in the process of the store. The step continues if the caller is gone.
     async fn run<T: Send + 'static>(
         &self,
         step: impl Future<Output = T> + Send + 'static,
@@ -129,7 +130,7 @@ impl SharedStore {
     }
 
     async fn commit(&self, write: Write) -> Result<CommitOutcome, Error> {
-        let _turn = self.turn.lock().await;
+        let _lock = self.write_lock.lock().await;
         let outcome = self.memory.commit(write).await;
         if let Ok(CommitOutcome { change, repeated: false, unchanged: false }) = &outcome {
             self.history.committed(change);
@@ -142,7 +143,7 @@ impl SharedStore {
     }
 
     async fn enqueue(&self, post: Enqueue) -> Result<Enqueued, Error> {
-        let _turn = self.turn.lock().await;
+        let _lock = self.write_lock.lock().await;
         let Enqueue { site, message, persons, .. } = post.clone();
         let enqueued = self.memory.queues().enqueue(post).await?;
         if !enqueued.repeated {
@@ -152,7 +153,8 @@ impl SharedStore {
         Ok(enqueued)
     }
 
-    /// Sends an event to all servers, or to all except one. Returns their numbers.
+    /// Sends an event to all servers, or to all except one. Returns the numbers of their
+    /// subscriptions.
     fn publish(&self, event: &StoreEvent, except: Option<u64>) -> Vec<u64> {
         let state = self.state.lock();
         let others = state.subscribers.iter().filter(|(number, _)| Some(**number) != except);
@@ -164,14 +166,14 @@ impl SharedStore {
         others.map(send).collect()
     }
 
-    /// Counts the sockets of a device at a server.
+    /// Adds or removes a socket of a device at a server.
     fn count_socket(&self, server: usize, device: &Device, is_connected: bool) {
         let mut state = self.state.lock();
         let sockets = state.sockets.entry((server, device.clone())).or_default();
         *sockets = if is_connected { *sockets + 1 } else { sockets.saturating_sub(1) };
     }
 
-    /// Takes the sockets that a former process of a server had.
+    /// Removes the sockets of a server's former process, and returns the device of each.
     fn take_sockets(&self, server: usize) -> Vec<Device> {
         let is_of_server = |(at, _): &(usize, Device), _: &mut u64| *at == server;
         let mut devices = Vec::new();
@@ -192,13 +194,13 @@ impl Link {
         &self.store
     }
 
-    /// Lets nothing pass for a time.
+    /// Cuts the network for a time.
     pub(crate) fn cut(&self, time: Duration) {
         *self.cut_until.lock() = self.store.environment.now() + time;
     }
 
-    /// Takes the time of a packet, which waits while the network is cut or the store is down.
-    /// Returns whether it had to wait.
+    /// Waits for as long as a packet needs, and while the network is cut or the store unavailable.
+    /// Returns whether it was.
     pub(crate) async fn pass(&self) -> bool {
         let environment = &self.store.environment;
         // Half of the packets take no time, so that two things happen at once.
@@ -232,7 +234,8 @@ impl Link {
         .await
     }
 
-    /// Runs a step of the store. If there is no answer within the deadline, it may have been done.
+    /// Runs a step of the store. If there is no answer within the deadline, the store may still
+    /// have executed the step.
     pub(crate) async fn step<T: Send + 'static>(
         &self,
         step: impl Future<Output = Result<T, Error>> + Send + 'static,
@@ -291,7 +294,7 @@ impl Link {
                         texts.push(text);
                     }
                 };
-                // Without an answer of all in time, some are missing.
+                // The servers that have not answered in time remain in `others`.
                 let _ = environment.timeout(DEADLINE, complete).await;
                 Ok(others.len())
             }
@@ -319,7 +322,7 @@ impl Link {
         .await
     }
 
-    /// Removes the sockets that the former process of a server had.
+    /// Disconnects the devices that were connected to the former process of a server.
     pub(crate) async fn clear_sockets(&self, server: usize, at: u64) -> Result<(), Error> {
         let store = Arc::clone(&self.store);
         self.step(async move {
@@ -331,7 +334,7 @@ impl Link {
         .await
     }
 
-    /// Adds a socket of a device. If the server does not get the answer, it does not count.
+    /// Adds a socket of a device. If the server gets no answer, it removes the socket again.
     pub(crate) async fn connect(
         &self,
         server: usize,
@@ -358,13 +361,13 @@ impl Link {
         last
     }
 
-    /// Removes a socket of a device. It tries until the store has done it.
+    /// Removes a socket of a device. Repeats the step until the store has begun it.
     pub(crate) async fn disconnect(&self, server: usize, device: Device, at: u64) {
         let is_done = Arc::new(AtomicBool::new(false));
         while !is_done.load(Ordering::Relaxed) {
             let (store, device) = (Arc::clone(&self.store), device.clone());
             let done = Arc::clone(&is_done);
-            // If there is no answer, it may have been done.
+            // Without an answer, the store may still have executed the step.
             let _ = self
                 .step(async move {
                     done.store(true, Ordering::Relaxed);

@@ -12,15 +12,15 @@ use backwire_checker::people::PEOPLE;
 #[derive(Debug, Clone)]
 pub(crate) struct Story {
     pub(crate) seed: u64,
-    /// For each page, who uses it.
+    /// The person who uses each page, as an index of [`PEOPLE`].
     pub(crate) pages: Vec<usize>,
-    /// The changes that the log of a resource keeps.
+    /// The number of changes that the log of a resource keeps.
     pub(crate) log_count: u64,
     /// The requests that a connection may have in flight.
     pub(crate) in_flight: usize,
     /// The packets that may wait for a client.
     pub(crate) unread_packets: usize,
-    /// The longest time that a step of the disk takes, or a packet to the store, in milliseconds.
+    /// The maximum time of a step of the disk, or of a packet to the store, in milliseconds.
     pub(crate) disk_latency: u64,
     /// The number of servers. Several share a store.
     pub(crate) servers: usize,
@@ -39,10 +39,11 @@ pub(crate) enum Act {
     Page(usize, PageAct),
     /// The connection of a page ends.
     Cut(usize),
-    /// Nothing arrives over the connection of a page any more, and nobody notices.
+    /// Nothing arrives over the connection of a page any more, but neither end is notified.
     Silence(usize),
     /// The page reads slowly for this many milliseconds.
     Stall(usize, u64),
+    /// The page cannot reach the servers, or can again.
     Offline(usize, bool),
     Crash(usize),
     Start(usize),
@@ -54,7 +55,7 @@ pub(crate) enum Act {
     StorageFails(u64),
     /// A server cannot reach the store for this many milliseconds.
     CutStore(usize, u64),
-    /// The wall clock of all machines is set ahead, or back.
+    /// The wall clock of all machines is set ahead or back, by this many milliseconds.
     SetClock(i64),
     /// The back end sends messages to a person.
     Messages {
@@ -66,17 +67,17 @@ pub(crate) enum Act {
 }
 
 impl Story {
-    /// Whether requests have their effects in the order in which a page makes them. They may not if
-    /// the server refuses a write and accepts it when it arrives again, because there are fewer
-    /// requests, because the person has another role or because the storage works again.
+    /// Whether the writes of each page are committed in the order of the calls. The order may
+    /// differ if the server refuses a write and accepts its repeat after later writes: because
+    /// there are fewer requests, the person has another role, or the storage works again.
     pub(crate) fn keeps_order(&self) -> bool {
-        let refuses = |step: &Step| {
+        let can_refuse_writes = |step: &Step| {
             matches!(
                 step.act,
                 Act::SetEditor(..) | Act::StorageFails(_) | Act::CutStore(..) | Act::Pause(..)
             )
         };
-        self.in_flight >= 100 && !self.steps.iter().any(refuses)
+        self.in_flight >= 100 && !self.steps.iter().any(can_refuse_writes)
     }
 
     /// Returns the story of a seed.
@@ -114,7 +115,8 @@ impl Story {
             };
             story.steps.push(Step { pause, act });
         }
-        // No later change reveals that one of the last ones was missed.
+        // Some stories end with changes in a critical moment. After the last changes, no later one
+        // reveals to a page that it has missed some.
         match random.random_range(0..4) {
             0 => story.read_among_changes(&mut random),
             1 if story.servers > 1 => story.change_while_a_server_is_cut_off(&mut random),
@@ -123,7 +125,7 @@ impl Story {
         story
     }
 
-    /// Loads a page again, and adds its first reads at the same time as changes.
+    /// Adds the reload of a page, and changes at the same time as its first reads.
     fn read_among_changes(&mut self, random: &mut StdRng) {
         let page = random.random_range(0..self.pages.len());
         self.add(0, page, PageAct::Reload);
@@ -134,7 +136,8 @@ impl Story {
         self.add_changes(random, self.disk_latency);
     }
 
-    /// Adds changes of which a server sees only the end.
+    /// Adds changes while a server cannot reach the store. When it can again, the log may have only
+    /// the last of them.
     fn change_while_a_server_is_cut_off(&mut self, random: &mut StdRng) {
         let server = random.random_range(0..self.servers);
         let act = Act::CutStore(server, random.random_range(2_000..10_000));

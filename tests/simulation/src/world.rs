@@ -1,5 +1,5 @@
-//! The shared state of a run: the servers or their absence, the network, the back end of the site,
-//! and the truth that everything is compared with.
+//! The shared state of a run: the running servers, the connections, the store, the back end of the
+//! site, and the expected state for the checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -47,7 +47,7 @@ pub(crate) struct Network {
     lines: Mutex<BTreeMap<u64, OpenLine>>,
 }
 
-/// A connection, and the number of its server.
+/// A connection, and the number of its server, if it has reached one.
 struct OpenLine {
     server: Option<usize>,
     line: Weak<network::Shared>,
@@ -55,7 +55,7 @@ struct OpenLine {
 
 /// Where the servers store their data.
 enum Storage {
-    /// One server has a disk. The engine is that of its last start.
+    /// A single server has a disk. The engine is that of its last start.
     Disk(Option<Arc<SimulatedEngine>>),
     /// Several servers share a store. Each reaches it over a link of its own.
     Shared { store: Arc<SharedStore>, links: Vec<Arc<Link>> },
@@ -64,13 +64,13 @@ enum Storage {
 /// The limits of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
-    /// How much of the logs is kept.
+    /// How much of each log is kept.
     pub(crate) window: Window,
     /// The requests that a connection may have in flight.
     pub(crate) in_flight: usize,
     /// The packets that may wait for a client.
     pub(crate) unread_packets: usize,
-    /// The longest time that a step of the disk takes, or a packet to the store, in milliseconds.
+    /// The maximum time of a step of the disk, or of a packet to the store, in milliseconds.
     pub(crate) disk_latency: u64,
     /// The number of servers.
     pub(crate) servers: usize,
@@ -134,7 +134,7 @@ impl Network {
                 let environment = executor.process().environment();
                 let (tail, received) = changes();
                 let memory = Memory::in_environment(environment.clone(), limits.window, tail);
-                // The store passes its changes on itself.
+                // The store sends its changes to the servers itself, so nothing else reads these.
                 environment.spawn(drain(received));
                 let history = Arc::clone(&checks.history);
                 let store = SharedStore::new(memory, history, environment, limits.disk_latency);
@@ -175,7 +175,7 @@ impl Network {
         }
     }
 
-    /// Returns one of the running servers, as a proxy before them does.
+    /// Returns a random running server, as a load balancer does.
     fn pick_server(&self) -> Option<(usize, network::Server)> {
         let running = self.running.lock();
         let random = usize::try_from(self.environment.random_u64() >> 32).unwrap_or_default();
@@ -193,7 +193,7 @@ impl Network {
         }
     }
 
-    /// Starts a server, unless it is running, on what the former one has left.
+    /// Starts a server with the data that its former process has committed, unless it is running.
     pub(crate) async fn start(self: &Arc<Self>, number: usize) {
         if self.running.lock().contains_key(&number) {
             return;
@@ -210,13 +210,13 @@ impl Network {
                 let (server, is_paused) = (Arc::new(server), Arc::new(Watched::new(false)));
                 let running = Running { process, server, is_paused, subscription };
                 self.running.lock().insert(number, running);
-                self.trace.log(&name(number), "·", "started");
+                self.trace.log(&server_name(number), "·", "started");
             }
-            // Without the store, it does not start.
+            // A server does not start while it cannot reach the store.
             Err(error) if subscription.is_some() => {
                 process.kill();
                 self.unsubscribe(subscription);
-                self.trace.log(&name(number), "·", &format!("did not start: {error}"));
+                self.trace.log(&server_name(number), "·", &format!("did not start: {error}"));
             }
             Err(error) => self.history.violated(format!("the server did not start: {error}")),
         }
@@ -260,10 +260,10 @@ impl Network {
         }
     }
 
-    /// Ends a server at once, as a power cut does. What was committed is kept.
+    /// Ends a server at once, as a power cut does. Committed writes are kept.
     pub(crate) fn crash(&self, number: usize) {
         let Some(running) = self.running.lock().remove(&number) else { return };
-        self.trace.log(&name(number), "·", "crashed");
+        self.trace.log(&server_name(number), "·", "crashed");
         let is_of = |_: &u64, it: &mut OpenLine| it.server == Some(number);
         let lines: Vec<_> = self.lines.lock().extract_if(.., is_of).collect();
         lines.iter().filter_map(|(_, it)| it.line.upgrade()).for_each(|line| line.cut());
@@ -277,7 +277,7 @@ impl Network {
         let server = self.running.lock().get(&number).map(|running| Arc::clone(&running.server));
         if let Some(server) = server {
             self.resume(number);
-            self.trace.log(&name(number), "·", "shuts down");
+            self.trace.log(&server_name(number), "·", "shuts down");
             server.drain(Duration::from_millis(500), Duration::from_secs(5)).await;
             self.crash(number);
         }
@@ -309,12 +309,12 @@ impl Network {
     fn set_paused(&self, number: usize, is_paused: bool) -> Option<Process> {
         let running = self.running.lock();
         let server = running.get(&number)?;
-        self.trace.log(&name(number), "·", if is_paused { "paused" } else { "continues" });
+        self.trace.log(&server_name(number), "·", if is_paused { "paused" } else { "continues" });
         server.is_paused.update(|it| *it = is_paused);
         Some(server.process.clone())
     }
 
-    /// Lets the disk of the server, or the store of all servers, fail for a time.
+    /// Makes the disk of the server, or the store of all servers, fail for a time.
     pub(crate) fn fail_storage(&self, time: Duration) {
         match &*self.storage.lock() {
             Storage::Disk(engine) => engine.iter().for_each(|engine| engine.fail(time)),
@@ -329,7 +329,7 @@ impl Network {
         }
     }
 
-    /// Returns what answers the requests of the server to the back end.
+    /// Returns the simulated back end, which answers the requests of the server.
     fn back_end(self: &Arc<Self>) -> OtherServers {
         let network = Arc::downgrade(self);
         Arc::new(move |request: Request<_>| {
@@ -352,21 +352,22 @@ impl Network {
         })
     }
 
-    /// Ends the connections of a person whose rights have changed. If all servers have answered, it
-    /// checks that they have ended.
+    /// Revokes the connections of a person whose rights have changed. If all servers have answered,
+    /// this checks that the connections have ended.
     pub(crate) async fn revoke(self: &Arc<Self>, person: &str, key: &str) {
-        let begun = self.now();
+        let begin = self.now();
         let Some(answer) = self.post("/revoke", &format!(r#"{{"user":"{person}"}}"#), key).await
         else {
             return;
         };
         if answer.get("missingServers").is_none() {
-            self.check_revoked(person, |admitted| admitted < begun);
+            self.check_revoked(person, |admitted| admitted < begin);
         }
     }
 
-    /// Checks that no server serves a connection of a person who had other rights when it was
-    /// admitted. Servers that have not answered a revocation ask the back end again later.
+    /// Checks that no server serves a connection that was admitted when the person had other
+    /// rights. This also holds for a server that did not answer a revocation: it asks the back end
+    /// again later.
     pub(crate) fn check_rights(&self) {
         for person in PEOPLE {
             let is_editor = self.people.is_editor(person);
@@ -375,19 +376,20 @@ impl Network {
         }
     }
 
-    /// Checks that no server serves a connection of a person that was admitted at such a time.
-    fn check_revoked(&self, person: &str, is_over: impl Fn(u64) -> bool) {
+    /// Checks that no server serves a connection of a person for whose time of admission
+    /// `is_revoked` is true.
+    fn check_revoked(&self, person: &str, is_revoked: impl Fn(u64) -> bool) {
         let lines: Vec<_> = self.lines.lock().values().filter_map(|it| it.line.upgrade()).collect();
         let since = lines.iter().filter_map(|line| line.served_since(person));
-        for admitted in since.filter(|admitted| is_over(*admitted)) {
+        for admitted in since.filter(|admitted| is_revoked(*admitted)) {
             self.history.violated(format!(
                 "a connection of {person}, admitted at {admitted} ms and revoked, is still open"
             ));
         }
     }
 
-    /// Sends a request of the back end until it is answered with 200. Returns the answer, or `None`
-    /// after a violation.
+    /// Sends a request of the back end until the answer is 200. Returns the answer, or `None` after
+    /// a violation.
     pub(crate) async fn post(self: &Arc<Self>, path: &str, body: &str, key: &str) -> Option<Value> {
         loop {
             if let Some((_, network::Server { server, .. })) = self.pick_server() {
@@ -425,7 +427,7 @@ impl Network {
         self.executor.set_wall_clock(milliseconds);
     }
 
-    /// Heals all faults that do not end by themselves.
+    /// Ends all faults that do not end by themselves.
     pub(crate) fn heal(&self) {
         self.offline.lock().clear();
         let running: Vec<_> = self.running.lock().keys().copied().collect();
@@ -434,7 +436,7 @@ impl Network {
 }
 
 /// Returns the name of a server in the trace.
-fn name(number: usize) -> String {
+fn server_name(number: usize) -> String {
     format!("server{number}")
 }
 
@@ -447,7 +449,7 @@ fn builder() -> backwire::server::Builder {
     let rooms = "https://app.example/rooms".parse().expect("it is valid");
     let site = Site::new(rooms, "key".parse().expect("it is valid"));
     let site = Site { user_room_prefix: Some("user_".to_owned()), resources: true, ..site };
-    // The pages are away for hours.
+    // Pages may be away for hours, and their messages must not expire.
     let site = Site { client_ttl: Some(Duration::from_secs(7 * 24 * 3600)), ..site };
     let editors = Rule(vec![Grant::Owner, Grant::Role("editor".to_owned())]);
     let access = Access {

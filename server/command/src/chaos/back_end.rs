@@ -1,4 +1,5 @@
-//! The back end of the own server: it answers who may connect, and sends messages.
+//! The back end of the server that a run starts: it answers the auth requests of clients, and sends
+//! messages.
 
 use std::io;
 use std::sync::Arc;
@@ -20,15 +21,15 @@ use tokio::time::{sleep, timeout};
 use super::deployment::Deployment;
 
 /// How long the answer to a message may take before it is sent again.
-const ANSWER: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The pause before a message is sent again.
-const RETRY: Duration = Duration::from_millis(200);
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Answers the server's questions about people, and returns the configuration of the sites. There
-/// is one, with the name of the run.
+/// Starts the back end, which answers auth requests. Returns the content of `sites.yml`: one site
+/// with the name of the run.
 pub(super) async fn serve(site: &str, key: &str) -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -40,14 +41,15 @@ pub(super) async fn serve(site: &str, key: &str) -> io::Result<String> {
     ))
 }
 
-/// The token of a person is their name.
+/// Returns the rooms of a person. The token of the request is the name of the person.
 async fn rooms(headers: HeaderMap) -> Result<String, StatusCode> {
     let token = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
     let token = token.and_then(|it| it.rsplit(' ').next()).ok_or(StatusCode::UNAUTHORIZED)?;
     Ok(serde_json::json!([format!("user_{token}")]).to_string())
 }
 
-/// Sends messages to random people until the run stops. Each is repeated until it is answered.
+/// Sends messages to random people until the run stops. Each message is repeated until it is
+/// answered.
 pub(super) async fn send_messages(
     deployment: Arc<Deployment>,
     key: String,
@@ -67,7 +69,7 @@ pub(super) async fn send_messages(
         let room = format!("user_{person}");
         let message = serde_json::json!({"rooms": [room], "event": "note", "args": [number]});
         while !send(&http, &deployment, &key, number, message.to_string()).await {
-            sleep(RETRY).await;
+            sleep(RETRY_PAUSE).await;
         }
     }
 }
@@ -88,7 +90,7 @@ async fn send(
         .header("idempotency-key", idempotency_key)
         .body(Full::from(Bytes::from(message)));
     let Ok(request) = request else { return false };
-    match timeout(ANSWER, http.send(request, MAX_ANSWER_BYTES)).await {
+    match timeout(ANSWER_TIMEOUT, http.send(request, MAX_ANSWER_BYTES)).await {
         Ok(Ok(answer)) if answer.status().is_client_error() => {
             let message = format!("message {number} was answered with {}", answer.status());
             deployment.history.violated(message);

@@ -1,4 +1,4 @@
-//! The server as the clients see it: behind the proxy, and for the recorder directly.
+//! The connections to the tested server: clients connect through the proxy, the recorder directly.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::proxy::Proxy;
 /// A run of clients against one server.
 pub(super) struct Deployment {
     checks: Checks,
-    /// The name of the run, which no other run has.
+    /// The unique name of the run.
     pub(super) name: String,
     pub(super) meter: Arc<Meter>,
     pub(super) proxy: Proxy,
@@ -39,7 +39,7 @@ impl Deployment {
         Arc::new(Self { checks, name, meter: Arc::default(), proxy, endpoint, site })
     }
 
-    /// Returns a text in which the clients have names without that of the run.
+    /// Removes the name of the run from the names of clients in a text.
     pub(super) fn with_short_names(&self, text: &str) -> String {
         text.replace(&format!("{}-", self.name), "client-")
     }
@@ -51,8 +51,8 @@ impl Deployment {
         meter: Option<Arc<Meter>>,
     ) -> Socket {
         let (outgoing, to_send) = mpsc::unbounded_channel();
-        let carry = carry(address, self.endpoint.clone(), to_send, to_page, meter);
-        Socket { outgoing, task: tokio::spawn(carry).abort_handle() }
+        let socket = run_socket(address, self.endpoint.clone(), to_send, to_page, meter);
+        Socket { outgoing, task: tokio::spawn(socket).abort_handle() }
     }
 }
 
@@ -111,7 +111,7 @@ impl Line for Socket {
     }
 
     fn inject(&self, fault: LineFault) {
-        // The proxy has the other faults.
+        // The proxy injects the other faults.
         if let LineFault::Cut = fault {
             self.task.abort();
         }
@@ -140,24 +140,24 @@ impl Drop for Online {
     }
 }
 
-/// Tells the page that its connection has ended, also if the task is aborted.
-struct Closing(u64, mpsc::UnboundedSender<(u64, Incoming)>);
+/// Notifies the page when its connection has ended, also if the task is aborted.
+struct CloseNotifier(u64, mpsc::UnboundedSender<(u64, Incoming)>);
 
-impl Drop for Closing {
+impl Drop for CloseNotifier {
     fn drop(&mut self) {
         // The page may be gone.
         let _ = self.1.send((self.0, Incoming::Closed));
     }
 }
 
-async fn carry(
+async fn run_socket(
     address: String,
     endpoint: Endpoint,
     mut to_send: mpsc::UnboundedReceiver<String>,
     (number, to_page): (u64, mpsc::UnboundedSender<(u64, Incoming)>),
     meter: Option<Arc<Meter>>,
 ) {
-    let _closing = Closing(number, to_page.clone());
+    let _close_notifier = CloseNotifier(number, to_page.clone());
     let Ok(socket) = endpoint.connect(address).await else { return };
     let (mut sink, mut stream) = socket.split();
     let write = async {

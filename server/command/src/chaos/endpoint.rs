@@ -1,4 +1,4 @@
-//! The url of the sockets, and the certificates that are trusted there.
+//! The url of the WebSockets of a run, and the certificates that the clients trust.
 
 use std::io;
 use std::path::Path;
@@ -14,23 +14,23 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 /// How long the handshake of a WebSocket may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The url of the sockets, with the name of the server.
+/// The url of the WebSockets, with the host name of the tested server.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     url: String,
-    /// Without one, the certificates are trusted that the machine trusts.
+    /// If this is `None`, clients trust the certificates that the machine trusts.
     connector: Option<Connector>,
 }
 
 impl Endpoint {
-    /// `origin` is scheme, host and port of a WebSocket.
+    /// Returns the endpoint of a server. `origin` is scheme, host and port of a WebSocket.
     pub(super) fn new(origin: &str) -> Self {
         Self { url: format!("{origin}/socket.io/?EIO=4&transport=websocket"), connector: None }
     }
 
-    /// Trusts the certificates of a file in PEM, and no others.
+    /// Trusts only the certificates of a PEM file.
     pub(super) fn trusting(self, file: &Path) -> io::Result<Self> {
         let failed = |error: &dyn std::fmt::Display| {
             io::Error::other(format!(
@@ -54,7 +54,7 @@ impl Endpoint {
         Ok(Self { connector: Some(Connector::Rustls(Arc::new(config))), ..self })
     }
 
-    /// Opens a WebSocket by this host and port.
+    /// Opens a WebSocket over a connection to this host and port, for example those of the proxy.
     pub(super) async fn connect(
         &self,
         address: String,
@@ -66,12 +66,15 @@ impl Endpoint {
             let connector = self.connector.clone();
             Ok(client_async_tls_with_config(&*self.url, stream, None, connector).await?.0)
         };
-        let is_late =
-            |_| Err(Error::Io(io::Error::other("the handshake was not answered in time")));
-        timeout(HANDSHAKE, handshake).await.unwrap_or_else(is_late)
+        let timed_out = |_| {
+            let text =
+                format!("the server did not answer the handshake within {HANDSHAKE_TIMEOUT:?}");
+            Err(Error::Io(io::Error::other(text)))
+        };
+        timeout(HANDSHAKE_TIMEOUT, handshake).await.unwrap_or_else(timed_out)
     }
 
-    /// Checks that a WebSocket can be opened by this host and port.
+    /// Checks that a client can open a WebSocket over a connection to this host and port.
     pub(super) async fn check(&self, address: String) -> io::Result<()> {
         let error = match self.connect(address).await {
             Ok(_) => return Ok(()),

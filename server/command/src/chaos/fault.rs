@@ -26,7 +26,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Those of a run, if nothing else is said.
+    /// All faults. A run without `--faults` has those of them that are possible.
     pub(crate) const DEFAULT: [Self; 8] = [
         Self::Cut,
         Self::Freeze,
@@ -38,12 +38,12 @@ impl Fault {
         Self::StopRedis,
     ];
 
-    /// Whether only a server that the run has started can have it, or the Redis of that server.
+    /// Whether the fault needs a server that the run has started, or the Redis of that server.
     pub(crate) const fn is_of_server(self) -> bool {
         matches!(self, Self::Kill | Self::Stop) || self.is_of_redis()
     }
 
-    /// Whether only a Redis that the run has started can have it.
+    /// Whether the fault needs a Redis that the run has started.
     pub(crate) const fn is_of_redis(self) -> bool {
         matches!(self, Self::KillRedis | Self::StopRedis)
     }

@@ -1,4 +1,4 @@
-//! The faults of a run, and their times.
+//! Injects the faults of a run, at random times.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use super::fault::Fault;
 use super::own_server::OwnServer;
 use super::proxy::Link;
 
-/// Injects faults until the run stops, and then heals them all. Returns the server, which runs.
+/// Injects faults until the run stops, and then ends all faults. Returns the server, which is
+/// running again.
 pub(super) async fn inject(
     deployment: Arc<Deployment>,
     mut server: Option<OwnServer>,
@@ -26,34 +27,35 @@ pub(super) async fn inject(
 ) -> io::Result<Option<OwnServer>> {
     // Each connection has a fault about every five seconds.
     let pause = 5.0 / f64::from(u32::try_from(clients).unwrap_or(u32::MAX).max(1));
-    let (links, servers): (Vec<_>, Vec<_>) =
+    let (link_faults, server_faults): (Vec<_>, Vec<_>) =
         faults.iter().copied().partition(|it| !it.is_of_server());
-    let mut next_of_link = Instant::now();
-    let mut next_of_server = next_of_link + Duration::from_millis(random.random_range(300..1_500));
-    let mut of_server = servers.iter().cycle();
+    let mut next_link_fault_at = Instant::now();
+    let mut next_server_fault_at =
+        next_link_fault_at + Duration::from_millis(random.random_range(300..1_500));
+    let mut cycled_server_faults = server_faults.iter().cycle();
     loop {
         // A fault that is late does not delay the next ones.
-        next_of_link += Duration::from_secs_f64(pause * random.random_range(0.0..2.0));
+        next_link_fault_at += Duration::from_secs_f64(pause * random.random_range(0.0..2.0));
         tokio::select! {
-            () = sleep_until(next_of_link) => {}
+            () = sleep_until(next_link_fault_at) => {}
             _ = stop.wait_for(|is_over| *is_over) => break,
         }
-        if let Some(fault) = links.choose(&mut random)
+        if let Some(fault) = link_faults.choose(&mut random)
             && let Some(link) = deployment.proxy.links().choose(&mut random)
         {
             deployment.meter.fault(*fault);
             break_link(*fault, link, &mut random);
         }
-        if Instant::now() >= next_of_server
-            && let (Some(server), Some(fault)) = (&mut server, of_server.next())
+        if Instant::now() >= next_server_fault_at
+            && let (Some(server), Some(fault)) = (&mut server, cycled_server_faults.next())
         {
             deployment.meter.fault(*fault);
             let outage = Duration::from_millis(random.random_range(50..2_000));
             break_server(*fault, server, &deployment, outage).await?;
             let pause = Duration::from_millis(random.random_range(1_000..6_000));
-            next_of_server = Instant::now() + pause;
+            next_server_fault_at = Instant::now() + pause;
             // Nothing was due in the outage.
-            next_of_link = next_of_link.max(Instant::now());
+            next_link_fault_at = next_link_fault_at.max(Instant::now());
         }
     }
     for link in deployment.proxy.links() {

@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM: they end a run early, but not before it has checked and cleaned up.
+//! SIGINT and SIGTERM. They end the faults of a run early, and the run still checks and cleans up.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals since this was created.
+/// Receives the signals that arrive after its creation.
 pub(super) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
@@ -16,7 +16,7 @@ impl Interrupts {
         Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-/// The acts of all clients together, per second.
+/// The number of actions of all clients together, per second.
 const ACTS_PER_SECOND: u64 = 60;
 
 /// Makes a client act until the run stops.
@@ -21,15 +21,15 @@ pub(super) async fn act(
     mut random: StdRng,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mean = 1_000 * u64::try_from(clients).unwrap_or(1) / ACTS_PER_SECOND;
-    // A page always follows something.
+    let mean_pause = 1_000 * u64::try_from(clients).unwrap_or(1) / ACTS_PER_SECOND;
+    // The first action is a read, so that each page follows something.
     let mut next = read(&mut random);
     loop {
         if commands.send(Command::Act(next)).is_err() {
             return;
         }
         next = random_act(&mut random);
-        let pause = Duration::from_millis(random.random_range(0..=2 * mean.max(1)));
+        let pause = Duration::from_millis(random.random_range(0..=2 * mean_pause.max(1)));
         tokio::select! {
             () = sleep(pause) => {}
             _ = stop.wait_for(|is_over| *is_over) => return,
@@ -55,7 +55,7 @@ fn read(random: &mut StdRng) -> PageAct {
         PageAct::ReadOne { kind, .. } => *kind = Kind::Todo,
         PageAct::Read { view, .. } => {
             view.kind = Kind::Todo;
-            // Each change makes the clients read these lists again.
+            // Clients read lists with a window again after each change, so there are few of them.
             if let Selection::List { window, .. } = &mut view.selection
                 && random.random_bool(0.8)
             {

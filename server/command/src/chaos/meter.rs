@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::fault::Fault;
 
-/// Counts what happens. Its clock begins with it.
+/// Counts the events of a run. Its clock begins when it is created.
 pub(super) struct Meter {
     begin: Instant,
     state: Mutex<State>,
@@ -16,7 +16,7 @@ pub(super) struct Meter {
 struct State {
     online: i64,
     seconds: Vec<Second>,
-    /// When each write was made.
+    /// When a client made each write.
     made: BTreeMap<u64, Instant>,
     faults: Vec<(f64, Fault)>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Second {
     pub(super) online: i64,
     pub(super) writes: u64,
     pub(super) deliveries: u64,
-    /// The milliseconds from each write to each delivery of it.
+    /// The milliseconds from a write to each delivery of it, for the deliveries of this second.
     pub(super) lags: Vec<u32>,
 }
 
@@ -67,7 +67,7 @@ impl Meter {
         self.lock().faults.push((time, fault));
     }
 
-    /// Returns what happened in each second.
+    /// Returns the counts of each second.
     pub(super) fn seconds(&self) -> Vec<Second> {
         let mut state = self.lock();
         self.second(&mut state);
@@ -84,7 +84,7 @@ impl Meter {
         self.lock().online
     }
 
-    /// Returns the present second.
+    /// Returns the counts of the current second.
     fn second<'s>(&self, state: &'s mut State) -> &'s mut Second {
         let now = self.begin.elapsed().as_secs() as usize;
         let online = state.online;
@@ -100,7 +100,8 @@ impl Meter {
     }
 }
 
-/// Returns the value that this share of the values is at most, or 0 if there are none.
+/// Returns a percentile by the nearest-rank method, or 0 if there are no values. A `share` of 0.99
+/// is the 99th percentile.
 pub(super) fn percentile(values: &mut [u32], share: f64) -> u32 {
     values.sort_unstable();
     let at = (values.len() as f64 * share).ceil() as usize;

@@ -1,5 +1,5 @@
-//! A Redis that the run starts itself, for its server. It can be killed and stopped. Each write is
-//! on the disk before Redis replies, so a kill must lose nothing.
+//! A Redis that the run starts for its server. The run can kill and pause it. Each write is on the
+//! disk before Redis replies, so a kill must lose nothing.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 
 use super::process;
 
-/// The program, from Redis 7 or a program like it.
+/// The program, of Redis 7 or a compatible server.
 const PROGRAM: &str = "redis-server";
 
 /// How long a start may take.
-const START: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The pause between two attempts to reach it.
-const POLL: Duration = Duration::from_millis(10);
+/// The pause between two attempts to connect to a Redis that starts.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A Redis. It ends when this is dropped.
+/// The process of a Redis. It ends when this is dropped.
 pub(super) struct OwnRedis {
     folder: PathBuf,
     port: u16,
@@ -42,18 +42,18 @@ impl OwnRedis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Starts it, and waits until it answers. It reads its file before.
+    /// Starts Redis, and waits until it answers. Before that, Redis loads its append-only file.
     pub(super) fn start(&mut self) -> io::Result<()> {
         let mut command = Command::new(PROGRAM);
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
         command.args(["--logfile", "redis.log", "--dir", "."]).current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // An interrupt of the run is not one of Redis.
+        // Redis must not get the Ctrl+C that is meant for the run.
         let child = command.process_group(0).spawn().map_err(|error| {
             let hint = match error.kind() {
                 ErrorKind::NotFound => {
-                    ": install Redis 7 or later, or name the address of an empty Redis: --engine \
+                    ": install Redis 7 or later, or give the address of a running Redis: --engine \
                      redis://HOST"
                 }
                 _ => "",
@@ -64,16 +64,16 @@ impl OwnRedis {
         let begin = Instant::now();
         while !self.answers() {
             let has_ended = self.child.as_mut().is_none_or(|it| !matches!(it.try_wait(), Ok(None)));
-            if has_ended || begin.elapsed() > START {
+            if has_ended || begin.elapsed() > START_TIMEOUT {
                 let log = fs::read_to_string(self.folder.join("redis.log")).unwrap_or_default();
                 return Err(io::Error::other(format!("{PROGRAM} did not start:\n{log}")));
             }
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 
-    /// Kills it, as a crash does.
+    /// Kills the process, as a crash does.
     pub(super) fn kill(&mut self) {
         process::kill(&mut self.child);
     }
@@ -86,7 +86,7 @@ impl OwnRedis {
     fn answers(&self) -> bool {
         let ping = || {
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-            stream.set_read_timeout(Some(START))?;
+            stream.set_read_timeout(Some(START_TIMEOUT))?;
             stream.write_all(b"PING\r\n")?;
             let mut answer = [0; 5];
             stream.read_exact(&mut answer)?;

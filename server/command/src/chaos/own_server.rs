@@ -1,5 +1,5 @@
-//! A server that the run starts itself, in a temporary folder, and its Redis if it has one. Both
-//! can be killed and stopped.
+//! A server that the run starts in a temporary folder, and its Redis if it has one. The run can
+//! kill and pause both.
 
 use std::env;
 use std::fs::{self, File};
@@ -12,22 +12,23 @@ use super::Engine;
 use super::own_redis::OwnRedis;
 use super::process;
 
-/// The workers of a datacenter.
-const WORKERS: usize = 32;
+/// The numbers of a `flakeid`, datacenter and worker, are less than this.
+const NODE_NUMBERS: usize = 32;
 
-/// A server of this program. It ends, and its folder is removed, when this is dropped.
+/// A process of the program `backwire`. When this is dropped, the process ends and its folder is
+/// removed.
 pub(super) struct OwnServer {
     folder: PathBuf,
     engine: String,
     child: Option<Child>,
-    /// The number of the next start.
+    /// The number that the next start uses in Redis: its `flakeid`.
     number: usize,
     redis: Option<OwnRedis>,
     keeps_folder: bool,
 }
 
 impl OwnServer {
-    /// Creates the folder of a server, which is not started yet, and starts its Redis.
+    /// Creates the folder of a server, and starts its Redis. This does not start the server.
     pub(super) fn new(run: &str, engine: &Engine, sites: &str) -> io::Result<Self> {
         let folder = env::temp_dir().join(run);
         fs::create_dir(&folder)?;
@@ -42,7 +43,7 @@ impl OwnServer {
             folder,
             engine: engine_name,
             child: None,
-            number: rand::random_range(0..WORKERS * WORKERS),
+            number: rand::random_range(0..NODE_NUMBERS * NODE_NUMBERS),
             redis: None,
             keeps_folder: false,
         };
@@ -55,18 +56,18 @@ impl OwnServer {
         Ok(server)
     }
 
-    /// Returns its Redis, if the run has started one.
+    /// Returns the Redis of the server, if the run has started one.
     pub(super) fn redis(&mut self) -> Option<&mut OwnRedis> {
         self.redis.as_mut()
     }
 
-    /// Keeps the folder with the database and the log of the server.
+    /// Keeps the folder with the database and the log of the server, and returns its path.
     pub(super) fn keep_folder(&mut self) -> &std::path::Path {
         self.keeps_folder = true;
         &self.folder
     }
 
-    /// Starts the server, and returns its host and port when it listens.
+    /// Starts the server, waits until it listens, and returns its host and port.
     pub(super) fn start(&mut self) -> io::Result<String> {
         self.write_configuration()?;
         let log = File::options().create(true).append(true).open(self.folder.join("server.log"))?;
@@ -80,7 +81,7 @@ impl OwnServer {
             }
         }
         command.current_dir(&self.folder).stdin(Stdio::null());
-        // An interrupt of the run is not one of the server.
+        // The server must not get the Ctrl+C that is meant for the run.
         command.process_group(0);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
         let mut line = String::new();
@@ -95,13 +96,14 @@ impl OwnServer {
         })
     }
 
-    /// Writes the configuration. In Redis, the number of a server that was killed is taken for ten
-    /// seconds, so each start has another one.
+    /// Writes the configuration. Redis reserves the number of a killed server for ten seconds, so
+    /// each start uses another number.
     fn write_configuration(&mut self) -> io::Result<()> {
         // Everything has to stay in the log, so that it can be checked.
         let mut yaml = "log_count: 100000000\nundeclared: allow\n".to_owned();
         if self.engine.starts_with("redis") {
-            let (datacenter, worker) = (self.number / WORKERS % WORKERS, self.number % WORKERS);
+            let (datacenter, worker) =
+                (self.number / NODE_NUMBERS % NODE_NUMBERS, self.number % NODE_NUMBERS);
             yaml += &format!("flakeid: {{datacenter: {datacenter}, worker: {worker}}}\n");
             self.number += 1;
         }
@@ -122,10 +124,10 @@ impl OwnServer {
 impl Drop for OwnServer {
     fn drop(&mut self) {
         self.kill();
-        // It writes to the folder.
+        // Redis ends before its folder is removed.
         drop(self.redis.take());
         if !self.keeps_folder {
-            // The folder is a temporary one anyway.
+            // If this fails, the folder remains among the temporary files.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }

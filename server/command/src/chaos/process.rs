@@ -1,4 +1,4 @@
-//! The signals that a run sends to the processes that it has started.
+//! Kills and pauses the processes that a run has started.
 
 use std::process::Child;
 

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// The bytes that are forwarded at a time.
+/// The maximum number of bytes that are forwarded at a time.
 const CHUNK: usize = 16 << 10;
 
 /// No byte limit.
@@ -29,8 +29,9 @@ pub(super) struct Proxy {
 struct Shared {
     /// The server, as host and port. It changes when the server is started again.
     target: Mutex<String>,
+    /// The connections, by their number.
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
-    last: AtomicU64,
+    next_number: AtomicU64,
 }
 
 /// A connection through the proxy.
@@ -39,18 +40,18 @@ pub(super) struct Link {
     is_frozen: watch::Sender<bool>,
     /// The latency of each chunk, in milliseconds.
     delay: AtomicU64,
-    /// The bytes to the client that are still forwarded. Then the connection is cut.
-    left: AtomicU64,
+    /// How many more bytes are forwarded to the client. Then the connection is cut.
+    bytes_left: AtomicU64,
     is_over: AtomicBool,
 }
 
 impl Proxy {
-    /// Listens on a free port. `target` is host and port.
+    /// Listens on a free port, and forwards connections to a target, which is host and port.
     pub(super) async fn to(target: String) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (target, links) = (Mutex::new(target), Mutex::default());
-        let shared = Arc::new(Shared { target, links, last: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { target, links, next_number: AtomicU64::new(0) });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
         Ok(Self { address, shared, task })
     }
@@ -89,33 +90,35 @@ impl Link {
         self.is_cut.send_replace(true);
     }
 
-    /// Forwards nothing, while the connection stays open on both sides.
+    /// Stops or resumes forwarding. The connection stays open on both sides.
     pub(super) fn freeze(&self, is_frozen: bool) {
         self.is_frozen.send_replace(is_frozen);
     }
 
+    /// Delays each further chunk, in both directions.
     pub(super) fn set_delay(&self, milliseconds: u64) {
         self.delay.store(milliseconds, Ordering::Relaxed);
     }
 
     /// Cuts the connection after this many more bytes to the client.
     pub(super) fn truncate_after(&self, bytes: u64) {
-        self.left.store(bytes, Ordering::Relaxed);
+        self.bytes_left.store(bytes, Ordering::Relaxed);
     }
 
-    /// Returns how many of these bytes may be forwarded to the client.
-    fn take(&self, count: usize) -> usize {
-        let left = self.left.load(Ordering::Relaxed);
+    /// Returns how many of `count` bytes may be forwarded to the client, and subtracts them from
+    /// the limit.
+    fn take_bytes(&self, count: usize) -> usize {
+        let left = self.bytes_left.load(Ordering::Relaxed);
         if left == UNLIMITED {
             return count;
         }
         let taken = left.min(count as u64);
-        self.left.store(left - taken, Ordering::Relaxed);
+        self.bytes_left.store(left - taken, Ordering::Relaxed);
         usize::try_from(taken).unwrap_or(count)
     }
 
-    async fn thawed(&self) {
-        // The sender is in this link.
+    async fn wait_while_frozen(&self) {
+        // There is no error: the sender is a field of this link.
         let _ = self.is_frozen.subscribe().wait_for(|is_frozen| !is_frozen).await;
     }
 }
@@ -124,12 +127,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         // A connection may end before it is accepted.
         let Ok((client, _)) = listener.accept().await else { continue };
-        let number = shared.last.fetch_add(1, Ordering::Relaxed);
+        let number = shared.next_number.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(Link {
             is_cut: watch::Sender::new(false),
             is_frozen: watch::Sender::new(false),
             delay: AtomicU64::new(0),
-            left: AtomicU64::new(UNLIMITED),
+            bytes_left: AtomicU64::new(UNLIMITED),
             is_over: AtomicBool::new(false),
         });
         shared
@@ -151,7 +154,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Forwards both directions until one of them ends.
 async fn forward(client: TcpStream, target: String, link: &Link) {
-    // While there is no server, the connection of the client is closed.
+    // If the server does not accept connections, the connection of the client ends, too.
     let Ok(server) = TcpStream::connect(target).await else { return };
     // Small frames must not wait for each other's acknowledgement.
     if client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).is_err() {
@@ -169,12 +172,12 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, link: &Link, is_t
     let mut buffer = vec![0; CHUNK];
     loop {
         let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
-        link.thawed().await;
+        link.wait_while_frozen().await;
         let delay = link.delay.load(Ordering::Relaxed);
         if delay > 0 {
             sleep(Duration::from_millis(delay)).await;
         }
-        let taken = if is_to_client { link.take(count) } else { count };
+        let taken = if is_to_client { link.take_bytes(count) } else { count };
         if to.write_all(&buffer[..taken]).await.is_err() || taken < count {
             return;
         }

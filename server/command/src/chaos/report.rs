@@ -1,4 +1,4 @@
-//! The verdict as one page, without other files.
+//! The verdict as one HTML page that needs no other files.
 
 mod plot;
 
@@ -24,7 +24,7 @@ svg .one-text{fill:var(--one)}svg .two-text{fill:var(--two)}
 pre{font:13px/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;border-left:3px solid var(--rule);padding-left:1rem}
 ";
 
-/// Returns the page.
+/// Returns the HTML of the page.
 pub(super) fn page(verdict: &Verdict) -> String {
     let class = if verdict.is_good() { "good" } else { "bad" };
     format!(
@@ -40,7 +40,7 @@ pub(super) fn page(verdict: &Verdict) -> String {
     )
 }
 
-/// Returns the text for HTML.
+/// Escapes a text for HTML.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

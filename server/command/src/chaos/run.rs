@@ -1,4 +1,4 @@
-//! A run, from its begin to its verdict.
+//! A run, from its beginning to its verdict.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -30,29 +30,29 @@ use super::proxy::Proxy;
 use super::report;
 use super::verdict::Verdict;
 
-/// How long the server may take for a request of the run itself.
-const REQUEST: Duration = Duration::from_secs(60);
+/// How long the server may take to answer a request of the run itself, such as one of a recorder.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the clients may take until nothing is in flight, after all faults have ended. They
-/// notice after 45 s that a connection is silent.
-const RECOVERY: Duration = Duration::from_secs(180);
+/// How long after the end of all faults the clients may have requests in flight. A client notices
+/// after 45 s that its connection is half-open.
+const MAX_RECOVERY: Duration = Duration::from_secs(180);
 
-/// How long after that lists may be out of date.
+/// How long after this recovery lists may be out of date.
 const LAST_PUSHES: Duration = Duration::from_secs(90);
 
-/// How often the log is read, so that it does not have to be kept for long.
+/// How often the recorder reads the log. The server has to keep the log for this long.
 const RECORD_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How often the state of the clients is looked at.
-const POLL: Duration = Duration::from_millis(250);
+/// How often the state of the clients is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 type Pages = Vec<mpsc::UnboundedSender<Command>>;
 
-/// Runs a plan, and prints the verdict. Returns whether all promises were kept.
+/// Runs a plan, and prints the verdict. Returns whether no violation of a guarantee was found.
 pub async fn run(plan: &Plan) -> io::Result<bool> {
     let run = format!("chaos-{:012x}", rand::random::<u64>() >> 16);
-    let stage = Stage::set(plan, &run).await?;
-    let (verdict, server) = stage.perform(plan).await?;
+    let runner = Runner::prepare(plan, &run).await?;
+    let (verdict, server) = runner.run(plan).await?;
     write!(io::stdout(), "{verdict}")?;
     if let (false, Some(mut server)) = (verdict.is_good(), server) {
         let folder = server.keep_folder().display();
@@ -65,23 +65,24 @@ pub async fn run(plan: &Plan) -> io::Result<bool> {
     Ok(verdict.is_good())
 }
 
-struct Stage {
+/// Runs the clients and the faults of a plan, and checks the guarantees.
+struct Runner {
     deployment: Arc<Deployment>,
     server: Option<OwnServer>,
     key: String,
-    /// Reads the log all the time.
+    /// Follows the log during the run.
     recorder: Recorder<Deployment>,
-    /// Reads the log at the end, from the first position.
+    /// Reads the whole log at the end, from the first position.
     late_recorder: Recorder<Deployment>,
 }
 
-impl Stage {
-    /// Starts the server, if it is not that of the user, and reads the resource.
-    async fn set(plan: &Plan, run: &str) -> io::Result<Self> {
+impl Runner {
+    /// Starts the server, unless the plan has the url of one, and reads the resource.
+    async fn prepare(plan: &Plan, run: &str) -> io::Result<Self> {
         let key = format!("{:032x}", rand::random::<u128>());
         let (server, target, endpoint) = match &plan.url {
             Some(url) => {
-                let (target, endpoint) = reach(url, plan.ca.as_deref()).await?;
+                let (target, endpoint) = check_endpoint(url, plan.ca.as_deref()).await?;
                 (None, target, endpoint)
             }
             None => {
@@ -99,18 +100,19 @@ impl Stage {
             let (name, deployment) = (format!("{run}-{name}"), Arc::clone(&deployment));
             async move {
                 let person = "recorder";
-                let recorder = Recorder::begin(&deployment, &name, person, Kind::Todo, REQUEST);
+                let recorder =
+                    Recorder::begin(&deployment, &name, person, Kind::Todo, REQUEST_TIMEOUT);
                 recorder.await.map_err(io::Error::other)
             }
         };
         let mut late_recorder = begin("late-recorder").await?;
-        late_recorder.touch(REQUEST).await.map_err(io::Error::other)?;
+        late_recorder.touch(REQUEST_TIMEOUT).await.map_err(io::Error::other)?;
         let recorder = begin("recorder").await?;
         deployment.history.begin(Kind::Todo, recorder.base());
         Ok(Self { deployment, server, key, recorder, late_recorder })
     }
 
-    async fn perform(mut self, plan: &Plan) -> io::Result<(Verdict, Option<OwnServer>)> {
+    async fn run(mut self, plan: &Plan) -> io::Result<(Verdict, Option<OwnServer>)> {
         let mut interrupts = Interrupts::new()?;
         let mut random = StdRng::seed_from_u64(plan.seed);
         let mut fork = || StdRng::seed_from_u64(random.random());
@@ -136,7 +138,7 @@ impl Stage {
             pages.push(commands);
         }
         let record = tokio::spawn(record(self.recorder, stop.clone()));
-        let inject = wait(&self.deployment, plan, inject, &mut interrupts).await;
+        let inject = wait_for_end(&self.deployment, plan, inject, &mut interrupts).await;
         stop_sender.send_replace(true);
         let server = inject.await.map_err(io::Error::other)??;
         if let Some(back_end) = back_end {
@@ -144,7 +146,8 @@ impl Stage {
         }
         self.recorder = record.await.map_err(io::Error::other)?;
         let mut verdict = Verdict::of(plan, Arc::clone(&self.deployment));
-        // While Redis is down, the server refuses writes, and accepts later ones when it is back.
+        // While Redis is down, the server refuses writes. When Redis is back, later writes may be
+        // committed before the repeats of these.
         let keeps_order = has_site && !plan.faults.iter().any(|fault| fault.is_of_redis());
         let check = self.check(&pages, &mut verdict, keeps_order);
         let is_interrupted = tokio::select! {
@@ -155,20 +158,20 @@ impl Stage {
             verdict.not_checked("the check was interrupted".to_owned());
         }
         verdict.end();
-        // The checked log does not have the changes that clients see from now on.
+        // The checked log ends here, so the clients end before further changes are made.
         for tab in tabs {
             tab.abort();
-            // It was aborted.
+            // The error says that the task was aborted.
             let _ = tab.await;
         }
         if plan.is_shared() {
-            let destroyed = self.late_recorder.clean_up(REQUEST).await;
+            let destroyed = self.late_recorder.clean_up(REQUEST_TIMEOUT).await;
             verdict.cleaned_up(destroyed);
         }
         Ok((verdict, server))
     }
 
-    /// Waits until the clients are up to date, and checks everything.
+    /// Waits until the clients are up to date, and checks all guarantees.
     async fn check(&mut self, pages: &Pages, verdict: &mut Verdict, keeps_order: bool) {
         let deployment = Arc::clone(&self.deployment);
         progress_note("the faults are over: waiting until all clients are up to date");
@@ -179,15 +182,18 @@ impl Stage {
             if waiting.is_empty() && reports.len() == pages.len() {
                 break;
             }
-            if begin.elapsed() > RECOVERY {
+            if begin.elapsed() > MAX_RECOVERY {
                 let names: Vec<_> = waiting.iter().map(|report| &*report.name).collect();
-                let message = format!("clients wait for answers for ever: {}", names.join(", "));
+                let message = format!(
+                    "clients got no answers within {MAX_RECOVERY:?} after the faults: {}",
+                    names.join(", ")
+                );
                 deployment.history.violated(message);
                 break;
             }
-            sleep(POLL).await;
+            sleep(POLL_INTERVAL).await;
         }
-        if let Err(message) = self.recorder.catch_up(REQUEST).await {
+        if let Err(message) = self.recorder.catch_up(REQUEST_TIMEOUT).await {
             verdict.not_checked(message);
         }
         let Some(changes) = self.recorder.changes() else {
@@ -207,9 +213,9 @@ impl Stage {
         self.check_late_log(verdict).await;
     }
 
-    /// Checks that a resume from the first position returns the log that was followed.
+    /// Checks that a resume from the first position returns the same log as the pushes.
     async fn check_late_log(&mut self, verdict: &mut Verdict) {
-        if let Err(message) = self.late_recorder.catch_up(REQUEST).await {
+        if let Err(message) = self.late_recorder.catch_up(REQUEST_TIMEOUT).await {
             return self.deployment.history.violated(message);
         }
         match (self.recorder.changes(), self.late_recorder.changes()) {
@@ -240,8 +246,9 @@ impl Stage {
     }
 }
 
-/// Returns host and port of the server of the user, and its endpoint, if a client can connect.
-async fn reach(url: &Url, ca: Option<&Path>) -> io::Result<(String, Endpoint)> {
+/// Checks that a client can connect to the server of the user. Returns its host and port, and its
+/// endpoint.
+async fn check_endpoint(url: &Url, ca: Option<&Path>) -> io::Result<(String, Endpoint)> {
     let host = url.host_str().unwrap_or_default();
     let target = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
     let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
@@ -253,7 +260,7 @@ async fn reach(url: &Url, ca: Option<&Path>) -> io::Result<(String, Endpoint)> {
     Ok((target, endpoint))
 }
 
-/// Waits until all lists and messages are right, and otherwise records what is wrong.
+/// Waits until all lists and messages are correct. Records violations if they are not in time.
 async fn check_lists(pages: &Pages, deployment: &Deployment, verdict: &mut Verdict) {
     let begin = Instant::now();
     loop {
@@ -265,7 +272,7 @@ async fn check_lists(pages: &Pages, deployment: &Deployment, verdict: &mut Verdi
             wrong.into_iter().for_each(|message| deployment.history.violated(message));
             return;
         }
-        sleep(POLL).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -279,7 +286,7 @@ async fn record(
             () = sleep(RECORD_INTERVAL) => {}
             _ = stop.wait_for(|is_over| *is_over) => return recorder,
         }
-        if let Err(error) = recorder.catch_up(REQUEST).await {
+        if let Err(error) = recorder.catch_up(REQUEST_TIMEOUT).await {
             tracing::debug!("{error}");
         }
     }
@@ -289,7 +296,7 @@ async fn reports(pages: &Pages) -> Vec<Report> {
     let mut waiting = Vec::new();
     for commands in pages {
         let (sender, report) = oneshot::channel();
-        // A page ends with the run.
+        // If the page has ended, there is no report of it.
         let _ = commands.send(Command::Report(sender));
         waiting.push(report);
     }
@@ -300,9 +307,9 @@ async fn reports(pages: &Pages) -> Vec<Report> {
     reports
 }
 
-/// Waits for the end of the run, and shows its progress. An interrupt ends it earlier, and so does
-/// a server that does not start again.
-async fn wait<T>(
+/// Waits for the end of the run, and shows its progress. The run ends earlier after an interrupt,
+/// or if the server does not start again.
+async fn wait_for_end<T>(
     deployment: &Deployment,
     plan: &Plan,
     inject: JoinHandle<T>,
@@ -318,7 +325,7 @@ async fn wait<T>(
             () = interrupts.next() => break,
         }
         let line = progress(deployment, plan);
-        // Nobody may read it.
+        // The standard error may be closed.
         let _ = if is_terminal {
             write!(io::stderr(), "\r\x1b[2K{line}")
         } else {
@@ -351,6 +358,6 @@ fn progress(deployment: &Deployment, plan: &Plan) -> String {
 }
 
 fn progress_note(text: &str) {
-    // Nobody may read it.
+    // The standard error may be closed.
     let _ = writeln!(io::stderr(), "{text}");
 }

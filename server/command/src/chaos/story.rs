@@ -1,4 +1,4 @@
-//! The history of a record: its changes in the log, and what clients have shown of it.
+//! The history of a record: its changes in the log, and the states that clients have shown.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ const MAX_NAMED: usize = 4;
 
 /// An event in the history of a record.
 pub(super) struct Event {
-    /// The first and the last offset.
+    /// The first and the last offset in the log to which the event belongs.
     offsets: (u64, u64),
     pub(super) text: String,
     /// A client has shown a state that the record did not have.
@@ -36,8 +36,8 @@ impl fmt::Display for Event {
     }
 }
 
-/// Returns the changes of a record, how often it was shown as it was after each of them, and who
-/// has shown which other state.
+/// Returns the history of a record: its changes; how often clients have shown the state after each
+/// change; and each wrong state, with the clients that have shown it.
 pub(super) fn of(
     deployment: &Deployment,
     observations: Option<&Observations>,
@@ -48,38 +48,39 @@ pub(super) fn of(
     changes.retain(|change| change.id == *id);
     let mut changes = changes.iter().peekable();
     let mut story = Vec::new();
-    // The states since the last event that were right: their offsets, and how often each was shown.
-    let mut right: Option<((u64, u64), u64)> = None;
+    // The correct states since the last event: their first and last offset, and how often clients
+    // have shown them.
+    let mut correct: Option<((u64, u64), u64)> = None;
     for (offset, record, count, seen) in observations.iter().flat_map(|it| it.of_record(kind, id)) {
         while let Some(change) = changes.next_if(|it| it.position.offset <= offset) {
-            story.extend(right.take().map(shown_rightly));
-            story.push(changed(deployment, change));
+            story.extend(correct.take().map(shown_correctly));
+            story.push(change_event(deployment, change));
         }
         if deployment.history.record_at(kind, id, offset).as_deref() == Some(record) {
-            let ((first, _), before) = right.unwrap_or(((offset, offset), 0));
-            right = Some(((first, offset), before + count));
+            let ((first, _), before) = correct.unwrap_or(((offset, offset), 0));
+            correct = Some(((first, offset), before + count));
             continue;
         }
-        story.extend(right.take().map(shown_rightly));
-        let who = names(deployment, seen, count);
-        let text = format!("shown as {} by {who}", Value::Object(record.clone()));
+        story.extend(correct.take().map(shown_correctly));
+        let clients = names(deployment, seen, count);
+        let text = format!("shown as {} by {clients}", Value::Object(record.clone()));
         story.push(Event { offsets: (offset, offset), text, is_wrong: true });
     }
-    story.extend(right.map(shown_rightly));
-    story.extend(changes.map(|change| changed(deployment, change)));
+    story.extend(correct.map(shown_correctly));
+    story.extend(changes.map(|change| change_event(deployment, change)));
     story
 }
 
-fn shown_rightly((offsets, count): ((u64, u64), u64)) -> Event {
+fn shown_correctly((offsets, count): ((u64, u64), u64)) -> Event {
     let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
-    Event { offsets, text: format!("shown as it was, {times}"), is_wrong: false }
+    Event { offsets, text: format!("shown correctly, {times}"), is_wrong: false }
 }
 
-fn changed(deployment: &Deployment, change: &Change) -> Event {
+fn change_event(deployment: &Deployment, change: &Change) -> Event {
     let offset = change.position.offset;
     let writer = deployment.writes.key(change.mark);
     let writer = writer.map(|key| deployment.with_short_names(&key));
-    let writer = writer.unwrap_or_else(|| "somebody else".to_owned());
+    let writer = writer.unwrap_or_else(|| "an unknown writer".to_owned());
     let text = match change.verb {
         Verb::Create => format!("created by {writer}: {}", Value::Object(change.set.clone())),
         Verb::Update => format!("updated by {writer}: {}", Value::Object(change.set.clone())),

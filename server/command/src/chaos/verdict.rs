@@ -1,4 +1,4 @@
-//! The checks of a run, and their findings.
+//! The checks of a run, and the violations that they have found.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,7 +40,7 @@ pub(super) struct Verdict {
 
 /// A kind of check.
 pub(super) struct Check {
-    /// The promise.
+    /// The guarantee that was checked.
     pub(super) promise: &'static str,
     /// How often it was checked.
     pub(super) count: u64,
@@ -116,7 +116,7 @@ impl Verdict {
         self.cleaned_up = Some(destroyed);
     }
 
-    /// Collects what was measured and found.
+    /// Collects the measurements and the violations.
     pub(super) fn end(&mut self) {
         let deployment = &*self.deployment;
         self.seconds = deployment.meter.seconds();
@@ -139,7 +139,7 @@ impl Verdict {
     pub(super) fn summary(&self) -> String {
         match self.violations.len() {
             0 if self.not_checked.is_empty() => "all promises were kept".to_owned(),
-            0 => "nothing was found, but not everything was checked".to_owned(),
+            0 => "no violation was found, but not everything was checked".to_owned(),
             1 => "a promise was broken".to_owned(),
             count => format!("{count} violations of promises"),
         }
@@ -182,7 +182,7 @@ impl fmt::Display for Verdict {
         }
         match &self.cleaned_up {
             Some(Ok(count)) => writeln!(f, "{count:>9}  records were destroyed to clean up")?,
-            Some(Err(error)) => writeln!(f, "records of the run are left: {error}")?,
+            Some(Err(error)) => writeln!(f, "the records of the run were not destroyed: {error}")?,
             None => {}
         }
         writeln!(f, "\n{}", self.summary())?;
