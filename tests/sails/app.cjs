@@ -83,6 +83,7 @@ const routes = {
     return res.json(req.session.count);
   },
   '/echo': (req, res) => res.json({method: req.method, all: req.allParams()}),
+  'GET /csrfToken': {action: 'security/grant-csrf-token'},
   'GET /throw'() {
     throw new Error('this handler fails');
   },
@@ -115,14 +116,39 @@ const settings = {
   },
   blueprints: {actions: false, rest: true, shortcuts: true},
   routes,
-  security: {csrf: false},
+  security: {csrf: Boolean(process.env.CSRF)},
+  sockets: {transports: ['polling', 'websocket']},
   session: {secret: '0123456789abcdef0123456789abcdef'}
 };
+
+// Engine.IO 6 reads and writes text over polling as Socket.IO 2 does. Socket.IO 1, which
+// sails.io.js 0.13 has, encodes the characters of a packet as UTF-8 first. It takes the "•" in the
+// errors of Sails for a quotation mark, and drops such an answer. So these sockets get the parser
+// of their time.
+function parserOfSocketIo1(parser) {
+  const convert = (data, from, to) => (typeof data === 'string' ? Buffer.from(data, from).toString(to) : data);
+  return {
+    encodePayload: (packets, supportsBinary, done) => parser.encodePayload(
+      packets.map(packet => ({...packet, data: convert(packet.data, 'utf8', 'latin1')})), supportsBinary, done
+    ),
+    decodePayload: (payload, take) => parser.decodePayload(
+      payload, (packet, ...at) => take({...packet, data: convert(packet.data, 'latin1', 'utf8')}, ...at)
+    )
+  };
+}
+
+function isOfSocketIo1({protocol, request, transport}) {
+  return protocol === 3 && transport.name === 'polling' && request._query.__sails_io_sdk_version.startsWith('0.');
+}
 
 sails.lift(settings, error => {
   if (error) {
     console.error(error);
     process.exit(1);
   }
+  sails.io.engine.on('connection', connection => {
+    const {transport} = connection;
+    if (isOfSocketIo1(connection)) transport.parser = parserOfSocketIo1(transport.parser);
+  });
   console.log('READY');
 });

@@ -1,8 +1,9 @@
 // Sails 1.5 and Backwire with `compat: sails`, step by step
 // ---------------------------------------------------------
 //
-// Random requests over HTTP and over the sockets of an unmodified sails.io.js go to both servers.
-// Statuses, answers and pushes are compared. Each difference has to be one of `differences.mjs`.
+// Random requests over HTTP and over the sockets of unmodified versions of sails.io.js, with a
+// WebSocket or polling, go to both servers. Statuses, answers and pushes are compared. In some
+// stories both servers require CSRF tokens. Each difference has to be one of `differences.mjs`.
 //
 // `BACKWIRE_SEED` repeats a run. `STEPS` is the number of steps. `SHOW=1` prints all differences,
 // and `SHOW=2` whole answers.
@@ -17,9 +18,11 @@ import {Random} from './random.mjs';
 import {nextStep} from './steps.mjs';
 
 const require = createRequire(import.meta.url);
-const sailsClient = require('sails.io.js')(require('socket.io-client-2'));
-sailsClient.sails.autoConnect = false;
-sailsClient.sails.environment = 'production';
+const CLIENTS = {
+  '1.2.1': require('sails.io.js')(require('socket.io-client-2')).sails,
+  '0.13.8': require('sails.io.js-0.13')(require('socket.io-client-1')).sails
+};
+for (const client of Object.values(CLIENTS)) Object.assign(client, {autoConnect: false, environment: 'production'});
 
 const STEPS_PER_STORY = 40;
 
@@ -29,12 +32,17 @@ class Ended extends Error {}
 // A server under test, with two sockets and a plain HTTP client.
 class Party {
   constructor(name, url) {
-    Object.assign(this, {name, url, sockets: [], ended: new Promise(() => {})});
+    Object.assign(this, {name, url, sockets: [], cookie: '', token: '', ended: new Promise(() => {})});
   }
 
-  async connect() {
-    for (let at = 0; at < 2; at++) {
-      const socket = sailsClient.sails.connect(this.url, {transports: ['websocket'], multiplex: false, reconnection: false});
+  // Connects two sockets, each with a version of the client and a transport.
+  async connect({clients, hasCsrf}) {
+    if (hasCsrf) await this._getToken();
+    for (const [at, {version, transport}] of clients.entries()) {
+      const socket = CLIENTS[version].connect(this.url, {
+        transports: [transport], multiplex: false, reconnection: false,
+        ...this.cookie && {initialConnectionHeaders: {cookie: this.cookie}}
+      });
       await new Promise((resolve, reject) => socket.on('connect', resolve).on('connect_error', reject));
       const pushes = [];
       for (const model of MODELS) socket.on(model, message => pushes.push([model, message]));
@@ -45,6 +53,12 @@ class Party {
     }
   }
 
+  async _getToken() {
+    const response = await fetch(`${this.url}/csrfToken`);
+    [this.cookie] = response.headers.getSetCookie()[0].split(';');
+    this.token = (await response.json())._csrf;
+  }
+
   disconnect() {
     for (const {socket} of this.sockets) if (socket.isConnected()) socket.disconnect();
     this.sockets = [];
@@ -53,31 +67,46 @@ class Party {
   // The status, the body and the pushes of a step.
   run(step) {
     const late = new Promise((_, reject) => {
-      this._timer = setTimeout(() => reject(new Error(`${this.name} does not answer ${JSON.stringify(step)}`)), 10_000);
+      this._timer = setTimeout(() => reject(new Error(`${this.name} sends no ${this._awaited} within 10 s: ${JSON.stringify(step)}`)), 10_000);
     });
     // A request that fails may be the first to show that the server has ended.
     const run = this._run(step).catch(() => this.ended);
     return Promise.race([run, this.ended, late]).finally(() => clearTimeout(this._timer));
   }
 
-  async _run({by, method, url, data, form}) {
+  async _run({by, form, token, ...request}) {
     for (const {pushes} of this.sockets) pushes.length = 0;
-    const answer = by === 'http' ? await this._overHttp(method, url, data, form) : await this._overSocket(by, method, url, data);
+    this._awaited = 'answer';
+    const {method, url, data, headers} = this._withToken(request, token);
+    const answer = by === 'http' ? await this._overHttp(method, url, data, form, headers) : await this._overSocket(by, method, url, data, headers);
     await this._settle();
     return {...answer, pushes: this.sockets.map(({pushes}) => pushes.slice())};
   }
 
-  async _overHttp(method, url, data, form) {
-    const json = {'content-type': 'application/json'};
-    const coded = {'content-type': 'application/x-www-form-urlencoded'};
-    const body = data === undefined ? {} : form ? {headers: coded, body: data} : {headers: json, body: JSON.stringify(data)};
-    const response = await fetch(this.url + encodeURI(url), {method: method.toUpperCase(), ...body});
+  // Adds the token of the story's session to a request, where the step wants it.
+  _withToken(request, place) {
+    const {url, data, headers} = request;
+    const token = place === 'wrong' ? `${this.token}x` : this.token;
+    const isBody = data === undefined || data && typeof data === 'object' && !Array.isArray(data);
+    if (!this.token || !place || place === 'none') return request;
+    if (place === 'body' && isBody) return {...request, data: {...data, _csrf: token}};
+    if (place === 'query') return {...request, url: `${url}${url.includes('?') ? '&' : '?'}_csrf=${token}`};
+    return {...request, headers: {...headers, 'x-csrf-token': token}};
+  }
+
+  async _overHttp(method, url, values, form, headers) {
+    // A GET over HTTP has no body.
+    const data = method === 'get' ? undefined : values;
+    const kind = form ? 'application/x-www-form-urlencoded' : 'application/json';
+    const body = data === undefined ? {} : form ? {body: data} : {body: JSON.stringify(data)};
+    const all = {...data !== undefined && {'content-type': kind}, ...this.cookie && {cookie: this.cookie}, ...headers};
+    const response = await fetch(this.url + encodeURI(url), {method: method.toUpperCase(), headers: all, ...body});
     const text = await response.text();
     return {status: response.status, body: parsed(text)};
   }
 
-  _overSocket(by, method, url, data) {
-    return new Promise(resolve => this.sockets[by].socket.request({method, url, data}, (body, jwr) => resolve({
+  _overSocket(by, method, url, data, headers) {
+    return new Promise(resolve => this.sockets[by].socket.request({method, url, data, headers}, (body, jwr) => resolve({
       status: jwr.statusCode, body: typeof jwr.body === 'string' ? parsed(jwr.body) : jwr.body
     })));
   }
@@ -85,8 +114,9 @@ class Party {
   // Both servers send pushes in the order of the writes. So the push of a new record comes after
   // all pushes of the step.
   async _settle() {
+    this._awaited = 'push';
     const fenced = this.sockets.map(connection => new Promise(resolve => { connection.fenced = resolve; }));
-    await this._overHttp('post', '/fence', {});
+    await this._overHttp('post', '/fence', {}, false, {'x-csrf-token': this.token});
     await Promise.all(fenced);
   }
 }
@@ -136,11 +166,11 @@ async function freePort() {
   return port;
 }
 
-async function sails() {
+async function sails({hasCsrf}) {
   const port = await freePort();
   const app = fileURLToPath(new URL('app.cjs', import.meta.url));
   const stdio = ['ignore', 'pipe', process.env.SHOW ? 'inherit' : 'ignore'];
-  const child = spawn(process.execPath, [app], {env: {...process.env, PORT: port}, stdio});
+  const child = spawn(process.execPath, [app], {env: {...process.env, PORT: port, CSRF: hasCsrf ? '1' : ''}, stdio});
   const party = new Party('Sails', `http://localhost:${port}`);
   party.ended = new Promise(resolve => child.once('exit', resolve)).then(() => { throw new Ended(party.name); });
   party.ended.catch(() => {});
@@ -151,8 +181,8 @@ async function sails() {
 }
 
 // The story that runs this script starts the server.
-async function backwire() {
-  const answer = await fetch(process.env.BACKWIRE_STARTER, {method: 'POST'});
+async function backwire({hasCsrf}) {
+  const answer = await fetch(process.env.BACKWIRE_STARTER, {method: 'POST', body: hasCsrf ? 'csrf' : ''});
   return new Party('Backwire', await answer.text());
 }
 
@@ -174,16 +204,20 @@ async function main() {
 }
 
 async function story(random, totals) {
-  const parties = await Promise.all([sails(), backwire()]);
+  const setting = {
+    clients: [0, 1].map(() => ({version: random.pick(Object.keys(CLIENTS)), transport: random.pick(['websocket', 'polling'])})),
+    hasCsrf: random.chance(0.25)
+  };
+  const parties = await Promise.all([sails(setting), backwire(setting)]);
   const [theirs, ours] = parties;
   try {
-    for (const party of parties) await party.connect();
-    const world = {random, ids: {}};
+    for (const party of parties) await party.connect(setting);
+    const world = {random, hasCsrf: setting.hasCsrf};
     for (let step = 0; step < STEPS_PER_STORY; step++) {
       const next = nextStep(world);
       const [expected, got] = [comparable(await theirs.run(next)), comparable(await ours.run(next))];
       totals.steps++;
-      totals.distinct.add(JSON.stringify([next.by === 'http', next.method, next.url, next.data]));
+      totals.distinct.add(JSON.stringify([next.by === 'http', next.method, next.url, next.data, next.headers, next.token]));
       // The errors of Sails that are text have no code.
       if (expected.status >= 400 && expected.body === undefined) delete got.body;
       const found = difference(expected, got);
@@ -195,7 +229,8 @@ async function story(random, totals) {
       if (known) totals.known.set(known, (totals.known.get(known) ?? 0) + 1);
       else totals.unknown.push({next, found, expected, got});
       // Later steps would differ because of this one.
-      if (next.method !== 'get' && !found.path.startsWith('/pushes')) break;
+      const mayChange = next.method !== 'get' || got.body === 'E_CSRF';
+      if (mayChange && !found.path.startsWith('/pushes')) break;
     }
   } finally {
     for (const party of parties) {

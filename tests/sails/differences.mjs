@@ -9,6 +9,8 @@ const COLLECTION = /\/(pets|patients|profile|vets|parents|children|tags|articles
 
 const isOk = status => status < 400;
 
+const hasNullKey = (data = {}) => Object.entries(data).some(([name, value]) => /^(\w+_)?id$/.test(name) && value === null);
+
 export const differences = [
   {
     about: 'Pushes have the ids of associated records, and Sails sends the records',
@@ -29,6 +31,10 @@ export const differences = [
       (url.includes('populate=') || url.includes('limit=0')) && /INVALID/.test(backwire.body) && (body === 'E_INVALID_CRITERIA' || body?.length === 0)
   },
   {
+    about: 'A GET shortcut that writes needs a CSRF token, and in Sails it does not',
+    is: ({method}, found, sails, {body}) => method === 'get' && body === 'E_CSRF'
+  },
+  {
     about: 'Sails fails with a status 500, and Backwire names what is wrong',
     is: (step, found, {status}, backwire) => status === 500 && [400, 404].includes(backwire.status)
   },
@@ -38,7 +44,7 @@ export const differences = [
   },
   {
     about: 'Sails refuses a new record with the id null, and Backwire chooses the id, because Backbone sends such models',
-    is: ({method, data}, found, {status}, backwire) => method === 'post' && Object.values(data).includes(null) && status === 400 && isOk(backwire.status)
+    is: ({method, data}, found, {status}, backwire) => method === 'post' && hasNullKey(data) && status === 400 && isOk(backwire.status)
   },
   {
     about: 'In Sails an id that was given does not count, and a create that fails uses up an id',

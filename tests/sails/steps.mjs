@@ -34,11 +34,15 @@ const BAD = [null, 'abc', '', -1, 2, {}, [], 'a very long text of more than twen
 
 const ID = random => (random.chance(0.85) ? 1 + random.below(4) : random.pick([0, 99, -1, 'x', '01', '2', 1.5]));
 
-export function nextStep({random}) {
+// Where a write has its CSRF token.
+const TOKENS = ['header', 'header', 'header', 'body', 'body', 'query', 'none', 'wrong'];
+
+export function nextStep({random, hasCsrf}) {
   const by = random.pick([0, 0, 1, 1, 'http']);
   const name = random.pick(Object.keys(MODELS));
   const step = random.pick(KINDS)(random, name, MODELS[name]);
-  return {by, ...step};
+  const needsToken = hasCsrf && step.method !== 'get';
+  return {by, ...step, ...needsToken && {token: random.pick(TOKENS)}};
 }
 
 function values(random, model, isNew) {

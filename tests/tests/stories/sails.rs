@@ -14,21 +14,22 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-async fn start() -> Server {
-    let builder = Server::builder().port(0).store(Store::Memory);
+async fn start(csrf: bool) -> Server {
+    let builder = Server::builder().port(0).store(Store::Memory).csrf(csrf);
     let builder = fixtures::app(builder).expect("the models are valid");
     builder.bind().await.expect("there is a free port")
 }
 
 /// Starts a service that starts a new server for each request, and stops the one before. It answers
-/// with the address of the server.
+/// with the address of the server. The body `csrf` turns CSRF tokens on.
 async fn starter() -> String {
     let current = Arc::new(Mutex::new(None::<Server>));
-    let restart = async move || {
-        let server = start().await;
+    let restart = async move |body: String| {
+        let server = start(body == "csrf").await;
         let url = format!("http://{}", server.addr());
         if let Some(former) = current.lock().await.replace(server) {
-            former.shutdown().await;
+            // Its shutdown waits for HTTP connections that the script keeps open.
+            tokio::spawn(former.shutdown());
         }
         url
     };
