@@ -2,16 +2,17 @@
 //! `{pets: [{name: 'Rex'}]}` and `{owner: {name: 'Ann'}}`, as in Sails.
 //!
 //! The record is written first, and its collections after it: each member is a write of its own,
-//! with the rules of its resource. If one is refused, the answer is this refusal, and what was
-//! written before it stays. Each write has a key that is derived from the key of the request, so a
-//! repeat of the request writes only what is missing.
+//! with the rules of its resource. Values that a model refuses are refused first. If the write of a
+//! member is refused, the answer is this refusal, and what was written before it stays. Each write
+//! has a key that is derived from the key of the request, so a repeat of the request writes only
+//! what is missing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use backwire_records::change::{Attributes, Id, NewMembers, Resource};
 use backwire_records::criteria::Criteria;
-use backwire_records::model::{Association, Link};
+use backwire_records::model::{Association, Link, Model};
 use backwire_records::write::{Action, WriteError};
 use serde_json::Value;
 
@@ -104,6 +105,7 @@ impl Members {
     /// they may have been destroyed since the first request.
     async fn check(&mut self, cx: &Context, is_repeat: bool) -> Result<()> {
         let model = cx.model(&self.association.target)?;
+        self.refuse_invalid(&model)?;
         let existing = {
             let criteria = Criteria::with_attribute_in(&model, &model.key, &self.ids);
             let target = &self.association.target;
@@ -118,6 +120,13 @@ impl Members {
         }
         self.ids = existing;
         Ok(())
+    }
+
+    /// Refuses new members with values that their model refuses, before anything is written. The
+    /// write itself may set a value that is missing.
+    fn refuse_invalid(&self, model: &Model) -> Result<()> {
+        let wrong = self.new.iter().find_map(|record| model.check(record.clone()).err());
+        wrong.map_or(Ok(()), |wrong| Err(WriteError::Invalid { is_new: true, wrong }.into()))
     }
 
     /// Creates the new members, and makes the collection of a record have these members. The push

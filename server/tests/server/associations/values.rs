@@ -1,10 +1,12 @@
 //! Associated records among the values of a create or an update.
 
+use backwire::model::Model;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::pairs::joined;
 use super::{ask, body, filled, owned, read};
-use crate::client::Socket;
+use crate::client::{Socket, builder, start};
 
 async fn ids_of(server: &backwire::Server, path: &str) -> Vec<i64> {
     let list = read(server, path).await;
@@ -68,6 +70,39 @@ async fn nothing_is_written_if_a_member_does_not_exist_or_is_no_id() {
     assert_eq!(ids_of(&server, "/user").await, [1, 2]);
     assert_eq!(read(&server, "/user/2").await["name"], "Bob");
     assert_eq!(ids_of(&server, "/user/1/pets").await, [1, 2]);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn member_with_a_value_that_its_resource_refuses_leaves_nothing_behind() {
+    let declared = [
+        ("user", json!({ "name": "string", "pets": { "collection": "pet", "via": "owner" } })),
+        (
+            "pet",
+            json!({ "name": "string", "owner": { "model": "user" }, "age": "number",
+            "toys": { "collection": "toy", "via": "pet" } }),
+        ),
+        ("toy", json!({ "label": "string", "pet": { "model": "pet" } })),
+    ];
+    let model = |attributes: Value| -> Model {
+        serde_json::from_value(json!({ "attributes": attributes })).unwrap()
+    };
+    let all = declared.into_iter();
+    let builder = all.fold(builder(), |all, (name, it)| all.resource(name, model(it)).unwrap());
+    let server = start(builder).await;
+    let rex = json!({ "name": "Rex", "toys": [{ "label": "ball" }] });
+    for (url, record, field) in [
+        ("/user", json!({ "name": "Ann", "pets": [{ "name": "Tom" }, rex] }), "toys"),
+        ("/user", json!({ "name": "Ann", "pets": [{ "name": "Tom", "age": "old" }] }), "age"),
+        ("/user", json!({ "name": "Ann", "pets": [{ "owner": { "name": "Bob" } }] }), "owner"),
+        ("/toy", json!({ "label": "ball", "pet": { "owner": { "name": "Bob" } } }), "owner"),
+    ] {
+        let (status, refused) = ask(&server, Method::POST, url, record.clone()).await;
+        assert_eq!((status, &refused["field"]), (400, &json!(field)), "{record}");
+    }
+    for resource in ["/user", "/pet", "/toy"] {
+        assert_eq!(read(&server, resource).await, json!([]), "{resource}");
+    }
     server.shutdown().await;
 }
 
