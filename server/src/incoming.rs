@@ -160,9 +160,9 @@ fn request(method: Method, argument: Option<&RawValue>, body_limit: usize) -> Re
     Ok(Request { headers, ..payload.request(method, body_limit)? })
 }
 
-/// Returns the headers that are strings, because clients of Sails may send anything. But a
-/// malformed idempotency key is an error: if it were ignored, a repeat of the write would not be
-/// recognized.
+/// Returns the headers that are strings, numbers or booleans, and ignores others, because clients
+/// of Sails may send anything. But a malformed idempotency key is an error: if it were ignored, a
+/// repeat of the write would not be recognized.
 fn headers(raw: &RawValue) -> Result<Vec<(String, String)>> {
     let headers: BTreeMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
     let read = |(name, value): (String, &RawValue)| {
@@ -170,10 +170,15 @@ fn headers(raw: &RawValue) -> Result<Vec<(String, String)>> {
         match string(value) {
             Some(value) => Some(Ok((name, value.into_owned()))),
             None if name == header::IDEMPOTENCY_KEY => Some(Err(Error::BadKey)),
-            None => None,
+            None => is_plain(value).then(|| Ok((name, value.get().to_owned()))),
         }
     };
     headers.into_iter().filter_map(read).collect()
+}
+
+/// Whether a value that is no string is a number or a boolean.
+fn is_plain(value: &RawValue) -> bool {
+    !value.get().starts_with(['{', '[', 'n'])
 }
 
 fn rooms(raw: &RawValue) -> Option<Vec<(&RawValue, ClientPosition)>> {
@@ -213,13 +218,15 @@ mod tests {
 
     #[test]
     fn request_keeps_its_data_as_same_text() {
-        let text = r#"["post",{"url":"/todo","headers":{"Idempotency-Key":"k","x":1},"data":{"b":1,"a":2}}]"#;
+        let text = r#"["post",{"url":"/todo","headers":{"Idempotency-Key":"k","x":1,"y":null,"z":[]},"data":{"b":1,"a":2}}]"#;
         let Incoming::Request(request) = read(text, Dialect::Sails, 100).unwrap() else {
             panic!("it is a request");
         };
         assert_eq!(request.method, "POST");
         assert_eq!(request.url, "/todo");
-        assert_eq!(request.headers, [("idempotency-key".to_owned(), "k".to_owned())]);
+        let headers = [("idempotency-key", "k"), ("x", "1")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(request.headers, headers);
         assert_eq!(request.data, r#"{"b":1,"a":2}"#);
     }
 

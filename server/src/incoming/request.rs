@@ -136,9 +136,15 @@ impl Request<'_> {
         let carried =
             self.headers.iter().filter(|(name, _)| !TRANSPORT_HEADERS.contains(&name.as_str()));
         for (name, value) in carried {
-            match (http::HeaderName::from_str(name), http::HeaderValue::from_str(value)) {
+            let is_key = name == header::IDEMPOTENCY_KEY;
+            // As over HTTP, a value other than ASCII is its bytes in UTF-8.
+            match (
+                http::HeaderName::from_str(name),
+                http::HeaderValue::from_bytes(value.as_bytes()),
+            ) {
+                (_, Ok(value)) if is_key && value.to_str().is_err() => return Err(Error::BadKey),
                 (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
-                (Ok(name), Err(_)) if name == header::IDEMPOTENCY_KEY => return Err(Error::BadKey),
+                (_, Err(_)) if is_key => return Err(Error::BadKey),
                 _ => {}
             }
         }

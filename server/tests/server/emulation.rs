@@ -99,7 +99,9 @@ async fn handlers_get_the_headers_of_a_socket_request_and_may_set_response_heade
         "X-Forwarded-For": "198.51.100.1", "X-Real-Ip": "198.51.100.1",
         "X-Forwarded-Port": "1", "X-Forwarded-Prefix": "/evil",
         "Connection": "close", "Transfer-Encoding": "chunked", "Content-Length": "7",
-        "Accept-Encoding": "gzip", "Upgrade": "x", "bad name": "x", "x-number": 7,
+        "Accept-Encoding": "gzip", "Upgrade": "x", "bad name": "x",
+        "x-number": 7, "x-boolean": true, "x-city": "Ålesund", "x-null": null, "x-list": ["a"],
+        "x-lines": "a\nb",
     });
     let request = json!(["post", { "url": "/echo", "headers": headers, "data": { "a": 1 } }]);
     let ack = socket.ask(request).await;
@@ -110,7 +112,8 @@ async fn handlers_get_the_headers_of_a_socket_request_and_may_set_response_heade
             "authorization": "Bearer x", "x-requested-with": "XMLHttpRequest", "if-match": "\"a\"",
             "cookie": "mine=1", "host": host, "x-forwarded-for": "192.0.2.1",
             "x-forwarded-port": "443",
-            "content-type": "application/json",
+            "content-type": "application/json", "x-number": "7", "x-boolean": "true",
+            "x-city": "Ålesund",
         })
     );
     assert_eq!(ack["headers"], json!({ "content-type": "application/json", "x-answer": "42" }));
