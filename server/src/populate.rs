@@ -58,17 +58,18 @@ impl<'a> Populator<'a> {
         if !records.is_empty() {
             watch_associated_resources(self.cx, self.resource)?;
         }
-        let populated = self.populate_records(records).await?;
+        let populated = self.populate_records(records, true).await?;
         Ok(rest.map(|()| populated))
     }
 
     /// Populates the record of a write. The write is committed, so if the answer would be too
-    /// large, the record is not populated.
+    /// large, the record is not populated. In Sails a write subscribes to no associated records.
     pub(crate) async fn populate_written(
         &self,
         record: Arc<Attributes>,
     ) -> Result<PopulatedRecord> {
-        match self.populate_records(vec![Arc::clone(&record).into()]).await {
+        let subscribes = !self.cx.model(self.resource)?.conventions.are_of_sails();
+        match self.populate_records(vec![Arc::clone(&record).into()], subscribes).await {
             Ok(mut populated) if populated.len() == 1 => Ok(populated.remove(0)),
             Err(Error::Engine(error)) if !error.is_limit_of_read() => Err(error.into()),
             _ => Ok(PopulatedRecord::new(record.into())),
@@ -77,16 +78,18 @@ impl<'a> Populator<'a> {
 
     /// Populates records. The futures are boxed: most reads need none of them, and should not
     /// reserve memory for all.
-    pub(crate) async fn populate_records(
+    async fn populate_records(
         &self,
         records: Vec<Record>,
+        subscribes: bool,
     ) -> Result<Vec<PopulatedRecord>> {
         let key = &self.cx.model(self.resource)?.key;
         let mut records: Vec<_> = records.into_iter().map(PopulatedRecord::new).collect();
         for (name, association) in self.populated_associations() {
             let model = self.cx.model(&association.target)?;
             let (target, options) = (&association.target, self.cx.reads());
-            let reader = AssociationReader { cx: self.cx, target, model: &model, options };
+            let reader =
+                AssociationReader { cx: self.cx, target, model: &model, options, subscribes };
             match &association.link {
                 Link::Holds { .. } => Box::pin(reader.add_single(&mut records, name)).await?,
                 Link::HeldBy(via) => {
@@ -127,6 +130,8 @@ struct AssociationReader<'a> {
     target: &'a Resource,
     model: &'a Model,
     options: &'a ReadOptions,
+    /// Whether a stock client is subscribed to these records.
+    subscribes: bool,
 }
 
 impl AssociationReader<'_> {
@@ -238,8 +243,15 @@ impl AssociationReader<'_> {
         let (key, filter) = (self.model.key.as_str().into(), among.filter.clone());
         let some = Criteria { key, filter, window, ..Criteria::default() };
         let some = some.and_attribute_in(attribute, ids);
-        let read = subscription::find_associated(self.cx, self.target, &some, self.options);
-        all.extend(read.await?.value);
+        let (cx, target, options) = (self.cx, self.target, self.options);
+        let read = match self.subscribes {
+            true => subscription::find_associated(cx, target, &some, options).await?,
+            false => {
+                subscription::find_associated_without_subscription(cx, target, &some, options)
+                    .await?
+            }
+        };
+        all.extend(read.value);
         self.options.check_records(all.len())?;
         Ok(self.options.check_bytes(all.iter().map(Record::bytes).sum())?)
     }

@@ -178,6 +178,19 @@ pub(crate) async fn find_associated(
     Ok(snapshot)
 }
 
+/// Returns the same records as [`find_associated`], without a subscription.
+pub(crate) async fn find_associated_without_subscription(
+    cx: &Context,
+    resource: &Resource,
+    criteria: &Criteria,
+    options: &ReadOptions,
+) -> Result<Snapshot<Vec<Record>>> {
+    let access_scope = cx.access_scope(resource, Operation::Read).await;
+    let within = access_scope.unwrap_or(AccessScope::Nothing).filter();
+    let criteria = Criteria { within, ..criteria.clone() };
+    Ok(cx.engine().find_for(resource, &criteria, options).await?)
+}
+
 /// Returns records that hold the id of another record, as the criteria say. Our runtime follows
 /// them like all other records that criteria pick; other callers read them as associated records.
 pub(crate) async fn find_holding(

@@ -51,8 +51,7 @@ pub(super) async fn answer(
         (Operation::Find, _) => {
             let (data, model) = (input.attributes()?, request.model()?);
             let parameters = parameters(&request.cx, request.target(), &model, query, data)?;
-            watch_associated_resources(&request.cx, &request.resource)?;
-            return request.find(&record, parameters).await;
+            return request.find_and_watch(&record, parameters).await;
         }
         (Operation::Create, _) => return request.create(input.attributes()?).await,
         (Operation::Destroy, Some(member)) => {
@@ -132,7 +131,22 @@ impl AssociationRequest {
 
 /// Reads.
 impl AssociationRequest {
-    async fn find(self, record: &Attributes, mut parameters: Parameters) -> Result<Reply> {
+    /// Finds the associated records, and subscribes a client of Sails to new ones: to the members
+    /// of a collection before they are read, so that none is missed, and otherwise only if there
+    /// is an associated record.
+    async fn find_and_watch(&self, record: &Attributes, parameters: Parameters) -> Result<Reply> {
+        let is_single = matches!(self.link(), Link::Holds { .. });
+        if !is_single {
+            watch_associated_resources(&self.cx, &self.resource)?;
+        }
+        let found = self.find(record, parameters).await?;
+        if is_single {
+            watch_associated_resources(&self.cx, &self.resource)?;
+        }
+        Ok(found)
+    }
+
+    async fn find(&self, record: &Attributes, mut parameters: Parameters) -> Result<Reply> {
         let model = self.model()?;
         // As in Sails, nothing is populated by default: a caller that asks for pets already has
         // their owner.

@@ -90,6 +90,27 @@ async fn pushes_have_no_associated_records_that_not_everyone_may_read() {
     server.shutdown().await;
 }
 
+/// A read without a result subscribes to no associated resource, and a write to no associated
+/// record, even though its answer has it.
+#[tokio::test]
+async fn client_of_sails_follows_only_associated_records_that_it_has_read() {
+    let server = sails().await;
+    let (mut ann, mut bob) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    ann.post("/animal", json!({ "name": "stray" })).await;
+    assert_eq!(bob.get("/animal/1/owner").await["statusCode"], 404);
+    ann.post("/person", json!({ "name": "Ann" })).await;
+    let created = bob.post("/animal", json!({ "name": "rex", "owner": 1 })).await;
+    assert_eq!(created["body"]["owner"]["name"], "Ann");
+    ann.put("/person/1", json!({ "name": "Anna" })).await;
+    assert_eq!(bob.get("/animal/2/owner").await["body"]["name"], "Anna");
+    assert_eq!(crate::client::events(&bob.buffered_frames()), [Value::Null; 0]);
+    ann.put("/person/1", json!({ "name": "Ann" })).await;
+    assert_eq!(bob.event().await[1]["data"]["name"], "Ann");
+    ann.post("/person", json!({ "name": "Bea" })).await;
+    assert_eq!(bob.event().await[1]["data"]["name"], "Bea");
+    server.shutdown().await;
+}
+
 #[tokio::test]
 async fn null_wrong_types_and_wrong_ids_are_refused() {
     let server = sails().await;
