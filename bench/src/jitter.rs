@@ -45,7 +45,7 @@ const PEERS: [(Kind, &str); 3] = [
     (Kind::Bare, "bare socketioxide, no recovery"),
 ];
 
-/// What was measured with one server.
+/// The figures of one server.
 struct Run {
     outcome: Outcome,
     cpu: Duration,

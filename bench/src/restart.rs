@@ -53,7 +53,7 @@ const HEADER: [&str; 11] = [
 const ENDS: [(End, &str); 2] =
     [(End::Killed, "the server is killed"), (End::Stopped, "the server is stopped")];
 
-/// What was measured after one restart.
+/// The figures of one restart.
 struct Run {
     outcome: Outcome,
     /// Of each client that has everything, from the start of the server.
