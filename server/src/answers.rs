@@ -23,7 +23,7 @@ use crate::resume::resume;
 use crate::router::SocketRoutes;
 use crate::shared::Shared;
 use crate::socket::turn::Turn;
-use crate::socket::{Client, OutputBudget};
+use crate::socket::{Client, OutputBudget, RequestRooms};
 
 /// Answers events.
 pub(crate) struct Answers {
@@ -85,16 +85,16 @@ impl Answers {
                 return Ok(Answer::new(null_ack(), None));
             }
         }
+        let rooms = RequestRooms::default();
+        let claims = (&memory, &parsed);
         let arguments = match incoming {
             Incoming::Request(request) if may_be_dropped => tokio::select! {
                 biased;
-                answer = self.route(client, request, turn, (&memory, &parsed)) => answer?,
+                answer = self.route(client, request, turn, claims, &rooms) => answer?,
                 // Nobody waits for the answer any more, and the request may take long.
                 () = client.gone() => null_ack(),
             },
-            Incoming::Request(request) => {
-                self.route(client, request, turn, (&memory, &parsed)).await?
-            }
+            Incoming::Request(request) => self.route(client, request, turn, claims, &rooms).await?,
             Incoming::Resume(rooms) => {
                 let max_bytes = self.shared.body_limit * TOLERANCE;
                 let answer = tokio::select! {
@@ -117,6 +117,7 @@ impl Answers {
             }
         };
         let claim = memory.finish(arguments.size())?;
+        rooms.keep();
         Ok(Answer::new(arguments, claim))
     }
 
@@ -135,6 +136,7 @@ impl Answers {
         request: Request<'_>,
         turn: &Turn,
         (memory, parsed): (&AnswerClaim, &ParseClaim),
+        rooms: &RequestRooms,
     ) -> Result<Arguments> {
         let url = match client.url_in_router(request.url) {
             Ok(url) => url,
@@ -146,6 +148,7 @@ impl Answers {
         request.extensions_mut().insert(turn.clone());
         request.extensions_mut().insert(memory.clone());
         request.extensions_mut().insert(parsed.clone());
+        request.extensions_mut().insert(rooms.clone());
         let mut request = emulation::rewrite(request, self.shared.body_limit).await?;
         if self.shared.sessions.csrf_tokens().is_some() {
             // Boxed, because otherwise every request would reserve memory for this future.
@@ -156,6 +159,9 @@ impl Answers {
         }
         let response = self.routes.answer(request).await;
         self.shared.limits.refused(response.extensions(), client.address());
+        if response.status().is_client_error() || response.status().is_server_error() {
+            rooms.leave();
+        }
         to_arguments(client, response).await
     }
 }

@@ -29,7 +29,7 @@ use crate::pubsub::{Publisher, Pubsub};
 use crate::session::SessionHandle;
 use crate::shared::Shared;
 use crate::socket::turn::Turn;
-use crate::socket::{Client, address_of};
+use crate::socket::{Client, ReadRooms, RequestRooms, address_of};
 
 /// The caller of a handler, and the services that the handler may use.
 ///
@@ -60,6 +60,8 @@ pub struct Context {
     reads: ReadOptions,
     /// The claim on memory for the answer.
     answer: Option<AnswerClaim>,
+    /// The rooms that the client has joined for the reads of this request.
+    rooms: Option<RequestRooms>,
     turn: Option<Turn>,
     /// The address of the client.
     address: Option<IpAddr>,
@@ -86,6 +88,7 @@ impl Context {
             client: client.cloned(),
             reads: ReadOptions { client: address, time, memory, ..shared.reads.clone() },
             answer: None,
+            rooms: None,
             session: SessionHandle::default(),
             key: None,
             identity: Identity::default(),
@@ -118,6 +121,15 @@ impl Context {
     /// memory.
     pub(crate) fn set_writing(&self, is_writing: bool) {
         self.answer.iter().for_each(|answer| answer.set_required(is_writing));
+    }
+
+    /// Keeps the client in rooms that it has joined for a read if the request is answered without
+    /// an error.
+    pub(crate) fn keep_if_answered(&self, rooms: ReadRooms) {
+        match &self.rooms {
+            Some(all) => all.add(rooms),
+            None => rooms.keep(),
+        }
     }
 
     pub(crate) fn associations(&self) -> &Associations {
@@ -241,6 +253,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
             client,
             reads,
             answer,
+            rooms: parts.extensions.get().cloned(),
             session: SessionHandle::of(parts),
             key: key::of(&parts.headers)?,
             identity: Identity::default(),

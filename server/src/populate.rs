@@ -118,7 +118,7 @@ pub(crate) fn watch_associated_resources(cx: &Context, resource: &Resource) -> R
         if cx.model(&association.target)?.access.is_open()
             && subscription::may_join(cx.shared(), client, &class)
         {
-            client.join([class]);
+            cx.keep_if_answered(client.join_to_read([class]));
         }
     }
     Ok(())

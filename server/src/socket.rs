@@ -104,8 +104,8 @@ use adapter::{Adapter, Recipients};
 use connection::PushError;
 use output::LARGE_PACKET;
 
-pub(crate) use connection::address_of;
 pub use connection::{Client, Handshake};
+pub(crate) use connection::{ReadRooms, RequestRooms, address_of};
 pub(crate) use engine_request::{Ambiguous, EngineRequest, is_engine_path};
 pub(crate) use legacy::CompatLayer;
 pub(crate) use limits::Limits;

@@ -5,6 +5,8 @@
 //! already in, so there is no gap between the two. A change that is committed between joining and
 //! reading is received twice, which is harmless: pushes have positions.
 //!
+//! A request that fails does not subscribe, and neither does a read that finds no record.
+//!
 //! `members` does the same for a many-to-many association; `read` has the result.
 
 pub(crate) mod members;
@@ -25,7 +27,7 @@ use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::shared::Shared;
-use crate::socket::Client;
+use crate::socket::{Client, ReadRooms};
 
 pub(crate) use read::Read;
 use read::{stored, summary};
@@ -59,6 +61,20 @@ fn room(
     room.or_else(|| may_follow_all.then(|| Room::class(resource.clone())))
 }
 
+/// A room that a client has joined for a read, with the rooms of records that it has joined as
+/// well. If this is dropped, the client leaves them, except those that it was in before.
+struct Joined {
+    room: Room,
+    rooms: ReadRooms,
+}
+
+impl Joined {
+    fn keep_if_answered(self, cx: &Context) -> Room {
+        cx.keep_if_answered(self.rooms);
+        self.room
+    }
+}
+
 /// Returns the records that the criteria pick from those that the caller may read, and the joined
 /// room.
 pub(crate) async fn find(
@@ -66,34 +82,38 @@ pub(crate) async fn find(
     resource: &Resource,
     criteria: Criteria,
 ) -> Result<Read<Vec<Record>>> {
+    find_and_keep(cx, resource, criteria, |_| true).await
+}
+
+/// The same; the client stays in a room that it has joined for this read only if these records say
+/// so.
+async fn find_and_keep(
+    cx: &Context,
+    resource: &Resource,
+    criteria: Criteria,
+    is_kept: impl Fn(&[Record]) -> bool + Sync,
+) -> Result<Read<Vec<Record>>> {
     let access_scope = cx.access_scope(resource, Operation::Read).await?;
     let mut criteria = Criteria { within: access_scope.filter(), ..criteria };
-    let was_joined = criteria.max_records.is_some() && is_in_room_of(cx, resource, &criteria);
     let read = async |criteria: &Criteria| {
         let find = || async { Ok(cx.engine().find_for(resource, criteria, cx.reads()).await?) };
         join_read_and_check(cx, resource, &access_scope, criteria, find).await
     };
-    let (mut snapshot, mut room) = read(&criteria).await?;
+    let (mut snapshot, mut joined) = read(&criteria).await?;
     // Pushes do not show the records behind the server's own limit, so such an answer is a part.
     if let Some(cut) = criteria.limited_if_truncated(snapshot.value.len()).filter(|_| !is_stock(cx))
     {
         criteria = cut;
         // Over HTTP no client follows the answer, which has the same records.
-        if let Some(client) = cx.client() {
-            room.iter().filter(|_| !was_joined).for_each(|room| client.leave(room));
-            (snapshot, room) = read(&criteria).await?;
+        if cx.client().is_some() {
+            drop(joined);
+            (snapshot, joined) = read(&criteria).await?;
         }
     }
     let query = summary(cx, resource, &criteria, &Scope::of(&criteria));
+    let is_kept = is_kept(&snapshot.value);
+    let room = joined.filter(|_| is_kept).map(|joined| joined.keep_if_answered(cx));
     Ok(Read { snapshot, room, query })
-}
-
-/// Whether the caller is already in the room of these criteria.
-fn is_in_room_of(cx: &Context, resource: &Resource, criteria: &Criteria) -> bool {
-    let room_of = |client| {
-        Some((client, room(|room| client.may_join(room).is_ok(), client, resource, criteria)?))
-    };
-    cx.client().and_then(room_of).is_some_and(|(client, room)| client.is_in(&room))
 }
 
 fn is_stock(cx: &Context) -> bool {
@@ -108,7 +128,7 @@ async fn join_read_and_check<R>(
     access_scope: &AccessScope,
     criteria: &Criteria,
     read: impl Fn() -> R,
-) -> Result<(Snapshot<Vec<Record>>, Option<Room>)>
+) -> Result<(Snapshot<Vec<Record>>, Option<Joined>)>
 where
     R: Future<Output = Result<Snapshot<Vec<Record>>>> + Send,
 {
@@ -121,9 +141,9 @@ where
     let Some((client, room)) = cx.client().and_then(room_of) else {
         return Ok((read().await?, None));
     };
-    let snapshot = join_and_read(cx, client, room.clone(), read).await?;
+    let (snapshot, joined) = join_and_read(cx, client, room, read).await?;
     check_access(cx, client, resource, access_scope).await?;
-    Ok((snapshot, Some(room)))
+    Ok((snapshot, Some(joined)))
 }
 
 /// Checks that the caller still has the same access as when they joined. If the access was taken
@@ -170,11 +190,13 @@ pub(crate) async fn find_associated(
         )
         .unwrap_or_default()
     };
-    let snapshot =
-        read_and_join_each(cx, client, &Room::class(resource.clone()), rooms, read).await?;
+    let mut joined = client.join_to_read([]);
+    let class = Room::class(resource.clone());
+    let snapshot = read_and_join_each(cx, client, &class, rooms, read, &mut joined).await?;
     if access_scope != AccessScope::Nothing {
         check_access(cx, client, resource, &access_scope).await?;
     }
+    cx.keep_if_answered(joined);
     Ok(snapshot)
 }
 
@@ -249,9 +271,10 @@ where
         let value = records.map(|record| Arc::new(record).into()).collect();
         Ok(Snapshot { value, position })
     };
-    let (snapshot, room) =
+    let (snapshot, joined) =
         join_read_and_check(cx, resource, &access_scope, &criteria, read).await?;
     let query = QuerySummary::of(&criteria, &Scope::of(&criteria));
+    let room = joined.map(|joined| joined.keep_if_answered(cx));
     Ok(Read { snapshot, room, query })
 }
 
@@ -263,27 +286,23 @@ async fn join_and_read<R>(
     client: &Client,
     room: Room,
     read: impl Fn() -> R,
-) -> Result<Snapshot<Vec<Record>>>
+) -> Result<(Snapshot<Vec<Record>>, Joined)>
 where
     R: Future<Output = Result<Snapshot<Vec<Record>>>> + Send,
 {
-    let was_joined = client.dialect().is_stock() && client.is_joined(&room);
     if planted::has("read-before-join") {
-        let snapshot = read().await;
-        client.join([room.clone()]);
-        return snapshot;
+        let snapshot = read().await?;
+        let rooms = client.join_to_read([room.clone()]);
+        return Ok((snapshot, Joined { room, rooms }));
     }
-    client.join([room.clone()]);
-    if client.dialect().is_stock() {
+    let mut rooms = client.join_to_read([room.clone()]);
+    let snapshot = if client.dialect().is_stock() {
         let instance = |id| vec![Room::instance(room.resource().clone(), id)];
-        let snapshot = read_and_join_each(cx, client, &room, instance, read).await;
-        // An error is no answer, so the client is not subscribed to anything new.
-        if snapshot.is_err() && !was_joined {
-            client.leave(&room);
-        }
-        return snapshot;
-    }
-    read().await
+        read_and_join_each(cx, client, &room, instance, read, &mut rooms).await?
+    } else {
+        read().await?
+    };
+    Ok((snapshot, Joined { room, rooms }))
 }
 
 async fn read_and_join_each<R>(
@@ -292,6 +311,7 @@ async fn read_and_join_each<R>(
     room: &Room,
     rooms_of: impl Fn(Id) -> Vec<Room>,
     read: impl Fn() -> R,
+    joined: &mut ReadRooms,
 ) -> Result<Snapshot<Vec<Record>>>
 where
     R: Future<Output = Result<Snapshot<Vec<Record>>>> + Send,
@@ -302,18 +322,19 @@ where
         let ids = records.iter().filter_map(|record| record.id(key));
         ids.flat_map(&rooms_of).collect()
     };
-    let joined = rooms(&snapshot.value);
-    if let Err(limit) = client.may_join_records(&joined) {
+    let records = rooms(&snapshot.value);
+    if let Err(limit) = client.may_join_records(&records) {
         return Err(Error::TooManyRooms { which: limit, limit: client.limit(limit) });
     }
-    client.join(joined.clone());
+    joined.join(records.iter().cloned());
     if !has_changed(cx, room, snapshot.position).await? {
         return Ok(snapshot);
     }
     let again = read().await?;
     // A record that is missing now may have left before its room was joined.
     let kept: HashSet<_> = rooms(&again.value).into_iter().collect();
-    joined.iter().filter(|room| !kept.contains(room)).for_each(|room| client.leave(room));
+    let missing: HashSet<_> = records.into_iter().filter(|room| !kept.contains(room)).collect();
+    joined.leave(|room| missing.contains(room));
     Ok(again)
 }
 
@@ -350,11 +371,9 @@ pub(crate) async fn find_one_with(
         let show = |record| Record::from(criteria.projection.of(record));
         return Ok(read.map(|record| record.map(show)));
     }
-    let read = find(cx, resource, criteria).await?.map(|mut records| records.pop());
-    if let (None, Some(client), Some(room)) = (&read.snapshot.value, cx.client(), &read.room) {
-        client.leave(room);
-    }
-    Ok(read)
+    let is_found = |records: &[Record]| !records.is_empty();
+    let read = find_and_keep(cx, resource, criteria, is_found).await?;
+    Ok(read.map(|mut records| records.pop()))
 }
 
 /// Returns one record that is stored elsewhere, and subscribes to it if there is such a record.
@@ -397,12 +416,14 @@ async fn join_and_read_one(
     ) else {
         return Ok((read.await?, None));
     };
-    let is_new = client.join(rooms.clone());
+    let joined = client.join_to_read(rooms.clone());
     let snapshot = read.await?;
     check_access(cx, client, resource, &access_scope).await?;
-    // Our runtime may know the record from before and wait for it to come again. Other clients do
-    // not.
-    if snapshot.value.is_none() && (is_new || client.dialect() != Dialect::Runtime) {
+    if snapshot.value.is_some() {
+        cx.keep_if_answered(joined);
+    } else if client.dialect() != Dialect::Runtime {
+        // Our runtime may know the record from before and wait for it to come again. Other clients
+        // do not.
         rooms.iter().for_each(|room| client.leave(room));
     }
     Ok((snapshot, rooms.into_iter().next()))
@@ -432,15 +453,17 @@ pub(crate) async fn record_after_write(
     )
     .filter(|_| may_follow);
     let Some(rooms) = rooms else { return Ok(after.clone()) };
-    client.join(rooms.clone());
+    let joined = client.join_to_read(rooms.clone());
     check_access(cx, client, resource, &access_scope).await?;
     if !has_changed(cx, &Room::instance(resource.clone(), id.clone()), change.position).await? {
+        cx.keep_if_answered(joined);
         return Ok(after.clone());
     }
     let now = cx.engine().find_one(resource, id).await?.value;
     let now = now.filter(|now| access_scope.includes(now));
-    if now.is_none() {
-        rooms.iter().for_each(|room| client.leave(room));
+    match now {
+        Some(_) => cx.keep_if_answered(joined),
+        None => rooms.iter().for_each(|room| client.leave(room)),
     }
     Ok(now.or_else(|| after.clone()))
 }

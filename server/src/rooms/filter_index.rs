@@ -2,6 +2,7 @@
 //!
 //! Each change is compared with the filters that it may concern, and not with all followed filters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -135,7 +136,8 @@ impl FilterIndex {
 
     /// Returns the filters that changes with these keys may concern.
     pub(super) fn candidates(&self, changes: &[Keys]) -> Candidates {
-        let mut indexed: HashMap<_, (Arc<FollowedFilter>, Vec<usize>)> = HashMap::default();
+        // In the order of the numbers: that of the keys is another in each process.
+        let mut indexed: BTreeMap<_, (Arc<FollowedFilter>, Vec<usize>)> = BTreeMap::new();
         for (index, Keys(keys)) in changes.iter().enumerate() {
             for filter in keys.iter().filter_map(|key| self.by_key.get(key)).flatten() {
                 let new = || (Arc::clone(filter), Vec::new());

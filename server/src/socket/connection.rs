@@ -2,6 +2,7 @@
 
 mod handshake;
 mod joining;
+mod read_rooms;
 mod sending;
 
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ use super::inbox::{Inbox, QueuedEvent};
 use super::input::Input;
 use super::memberships::Memberships;
 use super::output::Output;
+pub(crate) use read_rooms::{ReadRooms, RequestRooms};
+
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::http::address::client_address;

@@ -1,5 +1,7 @@
 //! The rooms that one connection is in, and the memory that they take.
 
+use std::sync::Arc;
+
 use backwire_environment::{HashMap, HashSet};
 use backwire_records::change::{Id, Room};
 
@@ -32,6 +34,9 @@ pub(super) struct Memberships {
     /// Bytes of memory that they take, roughly.
     memory: usize,
     records: Records,
+    /// The names of the rooms that the connection is in for reads only, each with a value that
+    /// these reads share.
+    read: HashMap<String, Arc<()>>,
 }
 
 /// The rooms of records that a stock client is in. Some of them may be counted twice until all of
@@ -127,6 +132,45 @@ impl Memberships {
     /// Sets the result of a full count of the rooms of records.
     pub(super) fn set_records(&mut self, count: usize, bytes: usize) {
         self.records = Records { count, bytes, counted: count };
+    }
+
+    /// Counts a read of a room that is joined for it. Returns the value that all such reads share,
+    /// or `None` if the connection is in the room for another reason.
+    pub(super) fn join_to_read(&mut self, name: String, is_joined: bool) -> Option<Arc<()>> {
+        if is_joined && !self.read.contains_key(&name) {
+            return None;
+        }
+        Some(Arc::clone(self.read.entry(name).or_default()))
+    }
+
+    /// Counts a room as joined, whatever becomes of other reads of it.
+    pub(super) fn keep_read(&mut self, name: &str, reads: &Arc<()>) {
+        if self.is_read(name, reads) {
+            self.end_reads(name);
+        }
+    }
+
+    /// Ends a read that is not kept. Returns `true` if it was the last that the connection was in
+    /// the room for.
+    pub(super) fn end_read(&mut self, name: &str, reads: Arc<()>) -> bool {
+        let is_read = self.is_read(name, &reads);
+        drop(reads);
+        let is_last = |reads: &Arc<()>| Arc::strong_count(reads) == 1;
+        let is_last = is_read && self.read.get(name).is_some_and(is_last);
+        if is_last {
+            self.end_reads(name);
+        }
+        is_last
+    }
+
+    /// Takes no reads of a room into account any more: the connection has joined it for another
+    /// reason, or has left it.
+    pub(super) fn end_reads(&mut self, name: &str) {
+        self.read.remove(name);
+    }
+
+    fn is_read(&self, name: &str, reads: &Arc<()>) -> bool {
+        self.read.get(name).is_some_and(|known| Arc::ptr_eq(known, reads))
     }
 
     /// Returns its rooms.

@@ -47,7 +47,7 @@ pub(crate) async fn find(
         let snapshot = find_associated(cx, resource, &picked, cx.reads()).await?;
         return Ok(Read { snapshot, room: None, query });
     };
-    client.join([room.clone()]);
+    let joined = client.join_to_read([room.clone()]);
     let snapshot = find_associated(cx, resource, &picked, cx.reads()).await?;
     // Changes of the pairs before the room was joined were not sent to this client.
     if members_changed(cx, &of).await? {
@@ -58,6 +58,7 @@ pub(crate) async fn find(
         caller::recheck_rooms(cx.shared(), client).await;
         return Err(Error::Forbidden);
     }
+    cx.keep_if_answered(joined);
     Ok(Read { snapshot, room: Some(room), query })
 }
 

@@ -33,6 +33,7 @@ mod edges;
 mod embedding;
 mod emulation;
 mod examples;
+mod failed_reads;
 mod filtered;
 mod growth;
 mod http;

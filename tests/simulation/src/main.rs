@@ -1,6 +1,8 @@
 //! `cargo xtask simulate`: runs the stories of many seeds, and prints those that break a promise.
 
-use std::process::ExitCode;
+use std::collections::BTreeMap;
+use std::env;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +33,9 @@ struct Args {
     /// Only search for seeds that find these planted bugs, or all of them
     #[arg(long, num_args = 0.., value_name = "BUG")]
     find_planted: Option<Vec<String>>,
+    /// Only print the hashes of the seeds that run twice
+    #[arg(long, hide = true)]
+    hashes: bool,
 }
 
 fn main() -> ExitCode {
@@ -41,6 +46,10 @@ fn main() -> ExitCode {
     }
     if let Some(names) = &args.find_planted {
         return check_planted(Some(names));
+    }
+    if args.hashes {
+        repeated_hashes(&args).iter().for_each(|(seed, hash)| println!("{seed} {hash}"));
+        return ExitCode::SUCCESS;
     }
     let begin = Instant::now();
     let failed = run_all(&args);
@@ -65,43 +74,75 @@ fn main() -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// One of this many seeds runs twice, to check that both runs are the same.
+/// One of this many seeds runs again in another process, to check that both runs are the same.
 const REPEATED: u64 = 16;
 
 /// Runs the seeds on all cores, and returns those that failed.
 fn run_all(args: &Args) -> Vec<(u64, String)> {
-    let next = AtomicU64::new(args.from);
-    let done = AtomicUsize::new(0);
+    let outcomes = on_all_cores(args, 1, |seed| {
+        let outcome = run_seed(seed, false);
+        (outcome.violation, outcome.hash)
+    });
+    let hashes = hashes_of_other_process(args);
+    let failed = outcomes.into_iter().filter_map(|(seed, (violation, hash))| {
+        let differs = hashes.get(&seed).is_some_and(|other| *other != hash);
+        let differs = differs.then(|| "two runs of this seed differ".to_owned());
+        Some((seed, violation.or(differs)?))
+    });
+    failed.collect()
+}
+
+fn repeated_hashes(args: &Args) -> Vec<(u64, u64)> {
+    on_all_cores(args, REPEATED, |seed| run_seed(seed, false).hash)
+}
+
+/// Returns the hashes of the seeds that run twice. In another process, addresses and random keys
+/// are others.
+fn hashes_of_other_process(args: &Args) -> BTreeMap<u64, u64> {
+    let mut process = Command::new(env::current_exe().expect("this program has a path"));
+    process.args(["--hashes", "--seeds", &args.seeds.to_string()]);
+    let output = process.args(["--from", &args.from.to_string()]).output();
+    let output = output.expect("this program can be run");
+    assert!(output.status.success(), "the second runs of seeds failed");
+    let hash = |line: &str| {
+        let (seed, hash) = line.split_once(' ').expect("a line has two numbers");
+        (seed.parse().expect("a seed"), hash.parse().expect("a hash"))
+    };
+    String::from_utf8_lossy(&output.stdout).lines().map(hash).collect()
+}
+
+/// Runs those of the seeds that are multiples of a number on all cores, and returns the results in
+/// the order of the seeds.
+fn on_all_cores<T: Send>(
+    args: &Args,
+    multiples: u64,
+    run: impl Fn(u64) -> T + Sync,
+) -> Vec<(u64, T)> {
     let end = args.from + args.seeds;
+    let next = AtomicU64::new(args.from.next_multiple_of(multiples));
+    let done = AtomicUsize::new(0);
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let mut failed: Vec<(u64, String)> = thread::scope(|scope| {
+    let mut results: Vec<_> = thread::scope(|scope| {
         let work = || {
-            let mut failed = Vec::new();
-            let mut reported = Instant::now();
+            let (mut results, mut reported) = (Vec::new(), Instant::now());
             loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
+                let seed = next.fetch_add(multiples, Ordering::Relaxed);
                 if seed >= end {
-                    return failed;
+                    return results;
                 }
-                let outcome = run_seed(seed, false);
-                let is_repeated = seed.is_multiple_of(REPEATED);
-                if let Some(violation) = outcome.violation {
-                    failed.push((seed, violation));
-                } else if is_repeated && run_seed(seed, false).hash != outcome.hash {
-                    failed.push((seed, "two runs of this seed differ".to_owned()));
-                }
+                results.push((seed, run(seed)));
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 if reported.elapsed() > Duration::from_secs(20) {
                     reported = Instant::now();
-                    eprintln!("{done} of {}", args.seeds);
+                    eprintln!("{done} of {}", args.seeds / multiples);
                 }
             }
         };
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|it| it.join().unwrap_or_default()).collect()
+        threads.into_iter().flat_map(|it| it.join().expect("runs catch panics")).collect()
     });
-    failed.sort();
-    failed
+    results.sort_by_key(|(seed, _)| *seed);
+    results
 }
 
 /// Checks that each planted bug is found by its recorded seed; or searches for seeds that find the

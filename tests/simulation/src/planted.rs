@@ -20,7 +20,7 @@ pub const BUGS: &[(&str, u64)] = &[
     ("batch-ack-clears-queue", 10),
     ("changed-part-resumed", 27),
     ("destroyed-record-stays", 21),
-    ("dropped-push-not-noticed", 735),
+    ("dropped-push-not-noticed", 1078),
     ("echo-not-held", 1),
     ("entering-record-pushed-as-update", 29),
     ("failed-query-not-repeated", 15),

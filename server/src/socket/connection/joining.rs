@@ -116,6 +116,7 @@ impl Client {
             return Err(Limit::RoomsPerConnection);
         }
         let before = memberships.memory();
+        memberships.end_reads(name);
         memberships.add_record(name);
         self.connection.resize(before, memberships);
         // Under the lock: a connection that goes now would not leave a room that it joins later.
@@ -173,13 +174,6 @@ impl Client {
         self.principal().0?.principal.person
     }
 
-    /// Whether the client is in a room of records.
-    pub(crate) fn is_in(&self, room: &Room) -> bool {
-        let memberships = self.connection.memberships.lock();
-        let counted = rooms::counted_room(self.dialect(), room);
-        memberships.as_ref().is_some_and(|memberships| memberships.contains(&counted))
-    }
-
     /// Joins rooms of records. Returns `true` if one of them is new to the client. A connection
     /// that is gone joins nothing.
     pub fn join(&self, rooms: impl IntoIterator<Item = Room>) -> bool {
@@ -189,6 +183,14 @@ impl Client {
         let Some(memberships) = memberships.as_mut() else {
             return false;
         };
+        for room in &rooms {
+            memberships.end_reads(&rooms::name(self.dialect(), room));
+        }
+        self.add_memberships(memberships, rooms)
+    }
+
+    /// Adds rooms. Returns `true` if one of them is new to the client.
+    pub(super) fn add_memberships(&self, memberships: &mut Memberships, rooms: Vec<Room>) -> bool {
         let mut is_new = false;
         let (mut names, mut records) = (Vec::new(), Vec::new());
         let before = memberships.memory();
@@ -231,10 +233,13 @@ impl Client {
 
     /// Leaves a room of records.
     pub fn leave(&self, room: &Room) {
-        let mut memberships = self.connection.memberships.lock();
-        let Some(memberships) = memberships.as_mut() else {
-            return;
-        };
+        if let Some(memberships) = self.connection.memberships.lock().as_mut() {
+            memberships.end_reads(&rooms::name(self.dialect(), room));
+            self.leave_within(memberships, room);
+        }
+    }
+
+    pub(super) fn leave_within(&self, memberships: &mut Memberships, room: &Room) {
         self.socket.leave(rooms::name(self.dialect(), room));
         // A Sails client counts for a resource until it disconnects, see `rooms::counted_room`.
         let is_counted_alone = self.dialect() == Dialect::Runtime || room.scope().is_some();
@@ -243,12 +248,6 @@ impl Client {
             self.connection.remove_membership(memberships, room);
             self.connection.resize(before, memberships);
         }
-    }
-
-    /// Whether the socket has joined a room of records.
-    pub(crate) fn is_joined(&self, room: &Room) -> bool {
-        let name = rooms::name(self.dialect(), room);
-        self.socket.rooms().iter().any(|joined| **joined == *name)
     }
 
     /// Returns the rooms of records that the client is in.
