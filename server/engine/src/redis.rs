@@ -86,6 +86,7 @@ mod web_service;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -98,6 +99,7 @@ use backwire_records::model::Models;
 use backwire_records::write::Write;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tracing::info;
 
 use super::{
     AnswerMemory, Answers, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine,
@@ -117,7 +119,7 @@ use log_ends::LogEnds;
 use questions::Questions;
 use reply::Reply;
 use requests::{Request, Requests};
-use runtime::Task;
+use runtime::{Moment, Task};
 use script::Call;
 use sockets::Sockets;
 use steps::{Steps, within};
@@ -127,6 +129,9 @@ use writer::Writer;
 pub use address::RedisUrl;
 pub(super) use migration::MigrationStore;
 pub(super) use web_service::WebService;
+
+/// The time between two attempts to open a store in a Redis that loads its data.
+const LOADING_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The options of a store in Redis.
 #[derive(Debug, Clone)]
@@ -142,6 +147,8 @@ pub struct RedisOptions {
     pub read_deadline: Duration,
     /// The maximum number of records that one list reads without an index.
     pub scan_limit: usize,
+    /// How long [`Redis::open`] waits for a Redis that loads its data.
+    pub loading_deadline: Duration,
 }
 
 impl RedisOptions {
@@ -153,6 +160,7 @@ impl RedisOptions {
             deadline: Duration::from_secs(3),
             read_deadline: DEFAULT_READ_DEADLINE,
             scan_limit: 100_000,
+            loading_deadline: Duration::from_secs(600),
         }
     }
 }
@@ -185,8 +193,27 @@ pub struct Redis {
 
 impl Redis {
     /// Opens a store, or creates it. It fails if Redis is not reachable or too old, or if the data
-    /// have another schema, within a few times the deadline of one command.
+    /// have another schema, within a few times the deadline of one command. While Redis loads its
+    /// data after a start, this waits, for `loading_deadline` at most.
     pub async fn open(options: RedisOptions, window: Window, tail: Tail) -> Result<Self, Error> {
+        let (begin, mut is_reported) = (Moment::now(), false);
+        loop {
+            let opened = Self::open_once(options.clone(), window, tail.clone()).await;
+            let is_waiting = begin.elapsed() < options.loading_deadline;
+            match opened {
+                Err(error) if is_waiting && link::is_loading(&error) => {
+                    if !mem::replace(&mut is_reported, true) {
+                        let limit = options.loading_deadline;
+                        info!("{error}: the server starts after that, within {limit:?}");
+                    }
+                    runtime::pause(LOADING_INTERVAL).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn open_once(options: RedisOptions, window: Window, tail: Tail) -> Result<Self, Error> {
         let deadline = 4 * options.deadline;
         let opened = runtime::within(deadline, Self::connect(options, window, tail)).await;
         let late = || Error::Unavailable(format!("Redis did not answer within {deadline:?}"));

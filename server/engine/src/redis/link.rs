@@ -2,7 +2,8 @@
 //!
 //! The address may be that of any node of a Redis Cluster. All keys are in one slot, and a
 //! connection leads to the node that has it. With sentinels it leads to the master that they know.
-//! Each connection finds its server anew, so it follows a failover.
+//! Each connection finds its server anew, so it follows a failover. It also reads the files of
+//! certificates anew, so certificates can be renewed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +17,6 @@ use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo,
     IntoConnectionInfo, RedisError, TlsCertificates, TlsMode, cmd,
 };
-use tokio::sync::Mutex as AsyncMutex;
 
 use super::address::{Address, RedisUrl, Sentinel, TlsFiles};
 use super::runtime;
@@ -25,12 +25,19 @@ use crate::Error;
 /// The maximum number of nodes of a cluster that are asked one after the other for the keys.
 const MAX_REDIRECTS: usize = 5;
 
+const LOADING: &str = "Redis is loading its data";
+
 const OUT_OF_MEMORY: &str = "Redis has no memory left (maxmemory): only reads, deletes and \
     acknowledgements are accepted; raise `maxmemory`";
 
 /// Whether a write failed because Redis has no memory left. Nothing was stored.
 pub(super) fn is_out_of_memory(error: &Error) -> bool {
     matches!(error, Error::Unavailable(text) if text == OUT_OF_MEMORY)
+}
+
+/// Whether a command failed because Redis has just started, and is loading its data.
+pub(super) fn is_loading(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(text) if text == LOADING)
 }
 
 /// Returns the same error for another caller.
@@ -43,7 +50,7 @@ pub(super) fn same_error(error: &Error) -> Error {
 
 /// The way to Redis: its address, and how long a command may take.
 pub(super) struct Link {
-    way: Way,
+    url: RedisUrl,
     /// The addresses of a cluster, if Redis is one, as of the last connection.
     nodes: Mutex<Vec<(String, u16)>>,
     /// The prefix of all keys.
@@ -56,24 +63,23 @@ enum Way {
     /// One of these servers has them, or redirects to it.
     Servers(Vec<ConnectionInfo>),
     /// Sentinels know it.
-    Sentinels(Box<AsyncMutex<SentinelClient>>),
+    Sentinels(Box<SentinelClient>),
 }
 
 impl Link {
     pub(super) fn new(url: &str, prefix: String, deadline: Duration) -> Result<Self, Error> {
         let url: RedisUrl = url.parse().map_err(Error::Unavailable)?;
-        let way = Way::to(url.address())?;
-        Ok(Self { way, nodes: Mutex::default(), prefix, deadline })
+        Way::to(url.address())?;
+        Ok(Self { url, nodes: Mutex::default(), prefix, deadline })
     }
 
     /// Connects to the server that has the keys. Commands on the connection may take this much
     /// longer than the deadline, because Redis waits for data.
     pub(super) async fn connect(&self, timeout: Duration) -> Result<MultiplexedConnection, Error> {
-        match &self.way {
-            Way::Servers(servers) => self.connect_by_servers(servers, timeout).await,
-            Way::Sentinels(client) => {
-                let finding = async { client.lock().await.async_get_client().await };
-                let found = runtime::within(self.deadline, finding).await;
+        match Way::to(self.url.address())? {
+            Way::Servers(servers) => self.connect_by_servers(&servers, timeout).await,
+            Way::Sentinels(mut client) => {
+                let found = runtime::within(self.deadline, client.async_get_client()).await;
                 let client = found.ok_or_else(|| self.late(self.deadline))?;
                 let client = client.map_err(|error| {
                     Error::Unavailable(format!(
@@ -153,6 +159,7 @@ impl Link {
     pub(super) fn error(&self, error: &RedisError) -> Error {
         Error::Unavailable(match error.code() {
             Some("OOM") => OUT_OF_MEMORY.to_owned(),
+            Some("LOADING") => LOADING.to_owned(),
             Some("READONLY") => {
                 "this Redis is a replica and refuses writes: connect to its master".to_owned()
             }
@@ -176,7 +183,7 @@ impl Way {
             Some(sentinel) => {
                 let client = sentinel_client(sentinel, &servers, certificates);
                 let client = client.map_err(|error| invalid(&error))?;
-                Ok(Self::Sentinels(Box::new(AsyncMutex::new(client))))
+                Ok(Self::Sentinels(Box::new(client)))
             }
         }
     }

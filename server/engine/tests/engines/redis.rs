@@ -479,6 +479,40 @@ async fn write_takes_one_script_if_its_record_is_known_and_two_if_not() {
 // Faults
 
 #[tokio::test(flavor = "multi_thread")]
+async fn store_opens_as_soon_as_redis_has_loaded_its_data() {
+    // In microseconds for each key, so that the load takes about a second.
+    let slowly = ["--key-load-delay", "4000", "--loading-process-events-interval-bytes", "1024"];
+    let mut server = RedisServer::start(&[&slowly[..], &["--save", ""]].concat());
+    let options = options_of(&server);
+    redis_with(options.clone(), Window::default(), 1024).apply(milk()).await;
+    for key in 0..300 {
+        server.command(&["SET", &format!("other:{key}"), "a value of another program"]);
+    }
+    server.command(&["SAVE"]);
+    server.restart();
+    let reply = server.command(&["GET", "other:0"]);
+    assert!(reply.starts_with("-LOADING"), "{reply}");
+    let store = redis_with(options, Window::default(), 1024);
+    assert_eq!(store.records().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_does_not_open_if_redis_loads_its_data_for_too_long() {
+    let slowly = ["--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"];
+    let mut server = RedisServer::start(&[&slowly[..], &["--save", ""]].concat());
+    for key in 0..300 {
+        server.command(&["SET", &format!("other:{key}"), "a value of another program"]);
+    }
+    server.command(&["SAVE"]);
+    server.restart();
+    let (tail, _changes) = mpsc::channel(1);
+    let mut options = options_of(&server);
+    options.loading_deadline = Duration::ZERO;
+    let refused = Redis::open(options, Window::default(), tail).await.unwrap_err().to_string();
+    assert!(refused.contains("Redis is loading its data"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn write_while_redis_is_stopped_fails_within_the_deadline_and_works_afterwards() {
     let mut server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let store = redis_with(options_of(&server), Window::default(), 1024);

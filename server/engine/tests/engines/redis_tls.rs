@@ -9,10 +9,10 @@ use rcgen::{
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::polling::poll_blocking;
+use crate::polling::{poll, poll_blocking};
 use crate::redis::TIMEOUT;
 use crate::redis_server::{RedisServer, free_port};
-use crate::store::{milk, redis_with};
+use crate::store::{milk, redis_with, todo};
 
 /// The files of an authority, and of a certificate that it has issued for this machine.
 struct Certificates {
@@ -21,7 +21,13 @@ struct Certificates {
 
 impl Certificates {
     fn create() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let certificates = Self { folder: tempfile::tempdir().unwrap() };
+        certificates.renew();
+        certificates
+    }
+
+    /// Replaces all files.
+    fn renew(&self) {
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.distinguished_name.push(DnType::CommonName, "authority of a test");
@@ -30,12 +36,10 @@ impl Certificates {
         let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
         let key = KeyPair::generate().unwrap();
         let issued = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
-        let write =
-            |name: &str, pem: String| std::fs::write(folder.path().join(name), pem).unwrap();
+        let write = |name: &str, pem: String| std::fs::write(self.file(name), pem).unwrap();
         write("ca.pem", ca.pem());
         write("cert.pem", issued.pem());
         write("key.pem", key.serialize_pem());
-        Self { folder }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -103,6 +107,23 @@ async fn client_shows_its_certificate_if_it_has_one() {
     refusal(url.clone()).await;
     let url = format!("{url}&cert={}&key={}", shown(&cert), shown(&key));
     redis_with(RedisOptions::new(url), Window::default(), 1024).apply(milk()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewed_certificates_are_used_without_a_restart() {
+    let certificates = Certificates::create();
+    let (mut server, port) = certificates.start("yes", &["--appendonly", "yes"]);
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| certificates.file(name));
+    let url = format!("rediss://127.0.0.1:{port}?ca={}", shown(&ca));
+    let url = format!("{url}&cert={}&key={}", shown(&cert), shown(&key));
+    let store = redis_with(RedisOptions::new(url), Window::default(), 1024);
+    store.apply(milk()).await;
+    certificates.renew();
+    server.restart();
+    poll("the store is reached with the new certificates", TIMEOUT, async || {
+        store.engine.head(&todo()).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
