@@ -13,6 +13,10 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::attack::Attack;
 
+/// Attackers are on this machine. Without this, the server would take them for proxies, whose
+/// connections it does not limit.
+const TRUSTS_NOBODY: &str = "trusted_proxies: []\n";
+
 /// A server on a free port with a database of its own. It ends when this is dropped.
 pub(crate) struct Server {
     child: Child,
@@ -27,7 +31,7 @@ impl Server {
         fs::create_dir_all(directory)?;
         let home = TempDir::new_in(directory)?;
         let config = home.path().join("config.yml");
-        fs::write(&config, attack.config)?;
+        fs::write(&config, format!("{TRUSTS_NOBODY}{}", attack.config))?;
         let log = fs::File::create(directory.join(format!("{}.log", attack.name)))?;
         let mut command = command(program, attack.descriptors);
         command.args(["serve", "--port", "0", "--config"]).arg(&config);
