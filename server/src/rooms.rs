@@ -12,6 +12,7 @@ mod subscribers;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use backwire_environment::HashMap;
 use backwire_records::change::{Change, Id, Resource, Room};
@@ -23,7 +24,9 @@ use crate::settings::{Limit, Limits};
 
 pub(crate) use filter_index::{Candidates, FollowedFilter};
 pub(crate) use filter_users::User;
-pub(crate) use names::{custom_name, is_instance_name, name, parse_instance_name, site_name};
+pub(crate) use names::{
+    custom_name, is_instance_name, name, parse_instance_name, polling_name, site_name,
+};
 pub(crate) use subscribers::{SubscriberCounts, counted_room};
 
 use filter_index::Keys;
@@ -36,6 +39,8 @@ pub(crate) struct Presence {
     counts: Mutex<Counts>,
     limits: Limits,
     memory: Mutex<RoomMemory>,
+    /// Whether a connection of our runtime that polls has joined a room since the start.
+    has_polling: AtomicBool,
 }
 
 /// The approximate number of bytes that are kept for the rooms of connections.
@@ -59,6 +64,16 @@ impl Presence {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether a connection of our runtime that polls may be in a room.
+    pub(crate) fn has_polling(&self) -> bool {
+        self.has_polling.load(Ordering::Relaxed)
+    }
+
+    /// Sets that a connection of our runtime that polls joins a room.
+    pub(crate) fn set_polling(&self) {
+        self.has_polling.store(true, Ordering::Relaxed);
     }
 
     /// Replaces the bytes that are kept for the rooms of a connection from this address.

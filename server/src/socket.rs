@@ -241,12 +241,36 @@ impl Sockets {
         let push = Arguments::Push(push);
         let is_complete = match size >= LARGE_PACKET {
             true => self.emit_large(recipients, runtime::EVENT, &push, size),
-            false => self.adapter.broadcast(recipients, runtime::EVENT, push).await,
+            false => {
+                self.count_for_polling(to, size);
+                self.adapter.broadcast(recipients, runtime::EVENT, push).await
+            }
         };
         if !is_complete {
             self.counters.incomplete.fetch_add(1, Ordering::Relaxed);
         }
         is_complete
+    }
+
+    /// Counts a small push for those of its recipients that poll. A client that has too much unread
+    /// is disconnected.
+    fn count_for_polling(&self, to: Audience<'_>, size: usize) {
+        if !self.presence.has_polling() {
+            return;
+        }
+        let mut of = recipients(Dialect::Runtime, to);
+        of.rooms.iter_mut().for_each(|name| *name = rooms::polling_name(name));
+        let names = of.rooms.clone();
+        let (polling, others): (Vec<_>, Vec<_>) =
+            self.adapter.clients(Some(of)).into_iter().partition(Client::polls);
+        others.iter().for_each(|client| client.leave_polling(&names));
+        let share = size / polling.len().max(1);
+        for client in polling {
+            if !client.count_push(&self.output, size, share) {
+                self.limits_reached.reached(Limit::TotalUnreadBytes, client.address());
+                client.disconnect();
+            }
+        }
     }
 
     /// Sends a large event to the connections that have read enough to be sent this much more. They

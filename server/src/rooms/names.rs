@@ -35,6 +35,12 @@ fn instance(dialect: Dialect, name: &str) -> Option<&str> {
     name.strip_prefix(prefix(dialect)).filter(|room| room.contains('/'))
 }
 
+/// Returns the name of the room of those connections in a room that poll. It is given the name of
+/// that room.
+pub(crate) fn polling_name(name: &str) -> String {
+    format!("q:{name}")
+}
+
 /// Returns the name of the room of all connections of our runtime for a site.
 pub(crate) fn site_name(site: &Name) -> String {
     format!("p:{}", site.as_str())

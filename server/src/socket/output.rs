@@ -13,12 +13,12 @@
 //! | --- | --- | --- |
 //! | the first answer that a session has not read | before the answer is made | the request waits |
 //! | its other small answers | before each is made | the request waits |
-//! | a small push to one session | before it is sent | the session ends |
+//! | a small push to one session, or to one that polls | before it is sent | the session ends |
 //! | a small answer over HTTP | when it is made | a read is refused |
 //! | the buffer of a WebSocket | when the connection is blocked | the connection ends |
 //!
-//! Small pushes to a room share their text. They count in the buffer of a WebSocket, and the limit
-//! `unread_packets` bounds them for a session that polls.
+//! Small pushes to a room share their text. They count in the buffer of a WebSocket, and each
+//! session that polls has a share of them.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -161,14 +161,23 @@ impl Output {
 
 impl OutputQueue {
     fn add(&mut self, written: u64, size: usize, claim: Option<Claim>) {
+        if claim.is_none() {
+            return self.add_shared(written, size, size);
+        }
         self.end = self.end.max(written) + size as u64;
-        let small = if claim.is_none() { size + PACKET_OVERHEAD } else { 0 };
+        self.packets.push_back(PacketGroup { end: self.end, small: 0, claim });
+    }
+
+    /// Adds a small packet whose text takes `share` bytes for this session.
+    fn add_shared(&mut self, written: u64, size: usize, share: usize) {
+        self.end = self.end.max(written) + size as u64;
+        let small = share + PACKET_OVERHEAD;
         self.small += small;
         match self.packets.back_mut() {
-            Some(last) if claim.is_none() && last.claim.is_none() && last.small < GROUP_SIZE => {
+            Some(last) if last.claim.is_none() && last.small < GROUP_SIZE => {
                 (last.end, last.small) = (self.end, last.small + small);
             }
-            _ => self.packets.push_back(PacketGroup { end: self.end, small, claim }),
+            _ => self.packets.push_back(PacketGroup { end: self.end, small, claim: None }),
         }
     }
 
@@ -356,10 +365,16 @@ impl OutputBudget {
         self.grow(output, begin).inspect_err(|_| output.queued.lock().in_progress = begun)
     }
 
-    /// Counts a small push. An error means that there is no memory for it.
-    pub(super) fn add_small(&self, output: &Arc<Output>, size: usize) -> Result<(), NoRoom> {
+    /// Counts a small push whose text takes `share` bytes of memory for this session. An error
+    /// means that there is no memory for it.
+    pub(super) fn add_small(
+        &self,
+        output: &Arc<Output>,
+        size: usize,
+        share: usize,
+    ) -> Result<(), NoRoom> {
         self.grow(output, |queued, written| {
-            queued.add(written, size, None);
+            queued.add_shared(written, size, share);
             self.claim_pushes(queued, output.client)
         })
     }

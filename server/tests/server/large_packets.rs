@@ -71,7 +71,7 @@ async fn answers_of_any_size_arrive_over_websockets() {
 }
 
 /// A polling session.
-struct Polling {
+pub(crate) struct Polling {
     http: Client,
     url: String,
     session: String,
@@ -80,6 +80,11 @@ struct Polling {
 
 impl Polling {
     async fn open(server: &Server, protocol: u8) -> Self {
+        Self::open_as(server, protocol, "").await
+    }
+
+    /// Opens a session whose CONNECT has this `auth`.
+    pub(crate) async fn open_as(server: &Server, protocol: u8, auth: &str) -> Self {
         let http = Client::new();
         let url = format!("http://{}/socket.io/?EIO={protocol}&transport=polling", server.addr());
         let opened = http.get(&url).send().await.unwrap().text().await.unwrap();
@@ -89,12 +94,12 @@ impl Polling {
         let polling =
             Self { http, url: format!("{url}&sid={session}"), session, is_old: protocol == 3 };
         if !polling.is_old {
-            polling.post("40").await;
+            polling.post(&format!("40{auth}")).await;
         }
         polling
     }
 
-    async fn post(&self, packet: &str) {
+    pub(crate) async fn post(&self, packet: &str) {
         let length = packet.encode_utf16().count();
         let payload = if self.is_old { format!("{length}:{packet}") } else { packet.to_owned() };
         let posted = self.http.post(&self.url).body(payload).send().await.unwrap();
@@ -102,7 +107,7 @@ impl Polling {
     }
 
     /// Polls once, and returns the packets.
-    async fn poll(&self) -> Vec<String> {
+    pub(crate) async fn poll(&self) -> Vec<String> {
         let answer = self.http.get(&self.url).send().await.unwrap().text().await.unwrap();
         if !self.is_old {
             return answer.split('\u{1e}').map(str::to_owned).collect();

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::answer_memory::{claimed, nothing_is_claimed};
 use crate::client::{RUNTIME, Socket, builder, start};
+use crate::large_packets::Polling;
 use crate::limits_reached::{count, limits};
 
 /// The bytes of an answer, which needs no claim.
@@ -70,6 +71,52 @@ async fn sockets_of_one_client_share_its_unread_limit() {
     }))
     .await;
     nothing_is_claimed(&server).await;
+    server.shutdown().await;
+}
+
+/// Opens sessions that poll, and that follow one list each, all with the same records.
+async fn followers_that_poll(server: &Server, count: u64) -> Vec<Polling> {
+    let mut all = Vec::new();
+    for number in 0..count {
+        let polling = Polling::open_as(server, 4, RUNTIME).await;
+        let criteria = format!(r#"{{"where":{{"n":[1,{}]}}}}"#, number + 2);
+        polling.post(&format!(r#"420["get",{{"url":"/todo","data":{criteria}}}]"#)).await;
+        while !polling.poll().await.iter().any(|packet| packet.starts_with("430[")) {}
+        all.push(polling);
+    }
+    all
+}
+
+/// Polls until a push with the title has arrived. Returns how many pushes there were.
+async fn pushes_until(polling: &Polling, last: &str) -> usize {
+    let mut pushes = 0;
+    loop {
+        let packets = polling.poll().await;
+        pushes += packets.iter().filter(|packet| packet.starts_with("42[")).count();
+        if packets.iter().any(|packet| packet.contains(last)) {
+            return pushes;
+        }
+    }
+}
+
+#[tokio::test]
+async fn small_pushes_that_wait_for_polls_are_bounded() {
+    const LIMIT: usize = 1 << 20;
+    const WRITES: usize = 100;
+    let server = start(builder().limits(limits(|it| it.total_unread_bytes = LIMIT))).await;
+    let mut writer = Socket::runtime(&server).await;
+    let (reader, _idle) =
+        (followers_that_poll(&server, 1).await.remove(0), followers_that_poll(&server, 20).await);
+    // Without the limit, the idle sessions have 6 MB of pushes.
+    let title = "x".repeat(3_000);
+    for number in 0..WRITES {
+        let title = format!("{title}{number}.");
+        writer.post("/todo", json!({ "n": 1, "title": title })).await;
+        // A session that polls is not ended because others do not.
+        assert_eq!(pushes_until(&reader, &title).await, 1);
+        assert!(claimed(&server).await <= LIMIT);
+    }
+    assert!(count(&server, Limit::TotalUnreadBytes).await > 0);
     server.shutdown().await;
 }
 

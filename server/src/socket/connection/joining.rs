@@ -205,6 +205,10 @@ impl Client {
             is_new |= self.add_membership(memberships, counted);
         }
         self.connection.resize(before, memberships);
+        if self.polls() {
+            self.connection.presence.set_polling();
+            names.extend(names.iter().map(|name| rooms::polling_name(name)).collect::<Vec<_>>());
+        }
         self.socket.join_all(names);
         if !records.is_empty() {
             self.add_records(memberships, records);
@@ -240,7 +244,11 @@ impl Client {
     }
 
     pub(super) fn leave_within(&self, memberships: &mut Memberships, room: &Room) {
-        self.socket.leave(rooms::name(self.dialect(), room));
+        let name = rooms::name(self.dialect(), room);
+        if self.dialect() == Dialect::Runtime {
+            self.socket.leave(rooms::polling_name(&name));
+        }
+        self.socket.leave(name);
         // A Sails client counts for a resource until it disconnects, see `rooms::counted_room`.
         let is_counted_alone = self.dialect() == Dialect::Runtime || room.scope().is_some();
         let before = memberships.memory();
@@ -248,6 +256,18 @@ impl Client {
             self.connection.remove_membership(memberships, room);
             self.connection.resize(before, memberships);
         }
+    }
+
+    /// Whether this is our runtime, and polls. The pushes to its rooms are counted, because no
+    /// transport counts those that wait for a poll. Those to stock clients are counted anyway.
+    pub(in crate::socket) fn polls(&self) -> bool {
+        self.dialect() == Dialect::Runtime && !self.socket.is_websocket()
+    }
+
+    /// Leaves rooms of connections that poll.
+    pub(in crate::socket) fn leave_polling(&self, names: &[String]) {
+        let _guard = self.connection.memberships.lock();
+        names.iter().for_each(|name| self.socket.leave(name.clone()));
     }
 
     /// Returns the rooms of records that the client is in.

@@ -107,6 +107,17 @@ impl Client {
         is_sent
     }
 
+    /// Counts a small push to a room, of whose memory this client has a share. Returns `false` if
+    /// there is no memory for it.
+    pub(in crate::socket) fn count_push(
+        &self,
+        budget: &OutputBudget,
+        size: usize,
+        share: usize,
+    ) -> bool {
+        budget.add_small(&self.connection.output, size, share).is_ok()
+    }
+
     /// Sends a push and counts it. An error may be the limit that forbids it. A client that has
     /// read everything may be sent a push of any size.
     pub(in crate::socket) fn push_with(
@@ -118,7 +129,7 @@ impl Client {
     ) -> Result<(), PushError> {
         let output = &self.connection.output;
         if size < LARGE_PACKET {
-            budget.add_small(output, size).map_err(|_| Limit::TotalUnreadBytes)?;
+            budget.add_small(output, size, size).map_err(|_| Limit::TotalUnreadBytes)?;
             return Ok(send()?);
         }
         let (written, unread) = (output.written(), output.unread());

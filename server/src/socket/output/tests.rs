@@ -103,7 +103,7 @@ fn reservations_for_answers_do_not_refuse_pushes_or_http_answers_of_the_same_cli
         assert!(budget.begin(&busy, begun).is_ok());
     }
     for _ in 0..500 {
-        assert!(budget.add_small(&listening, 200).is_ok());
+        assert!(budget.add_small(&listening, 200, 200).is_ok());
     }
     assert!(budget.claim_small(busy.client, UNCOUNTED_BYTES).is_some());
     let unread = listening.queued.lock().small;
