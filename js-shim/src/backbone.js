@@ -6,6 +6,8 @@
 // 0.9.9, in `_callbacks`. It also knows the other differences between old versions. Backbone has
 // `listenTo` since 0.9.9.
 
+import {attempt} from './attempt.js';
+
 export function isCollection(target) {
   return Array.isArray(target?.models);
 }
@@ -18,11 +20,19 @@ export function listenersOf(target) {
   return Object.values(target._callbacks ?? {}).flat().some(Boolean) && target;
 }
 
-// Whether a collection holds this model. Backbone's collections listen to their models. The
-// listeners of a collection of an old Backbone look like those of the page.
+// The collections that hold this model. Backbone's collections listen to their models. The
+// listeners of a collection of Backbone 0.5 look like those of the page.
+export function holdersOf(model) {
+  return listenersToAll(model).map(it => it?.context).filter(isCollection);
+}
+
+// Whether a collection holds this model, or may hold it.
 export function isHeld(model) {
-  const listeners = [(model._events ?? model._callbacks)?.all].flat();
-  return listeners.some(it => it && (!model.listenTo || isCollection(it.context)));
+  return listenersToAll(model).some(it => it && (!model.listenTo || isCollection(it.context)));
+}
+
+function listenersToAll(model) {
+  return [(model._events ?? model._callbacks)?.all].flat();
 }
 
 // Whether the collection has this model, and not another one of the same record. Backbone's `get`
@@ -36,6 +46,11 @@ export function isFoundById(collection, id, record) {
   return record.cid == null && String(collection.modelId ? collection.modelId(record) : record.id) === String(id);
 }
 
+// The name of a model's id. The page may have a getter that throws.
+export function idAttributeOf(model) {
+  return attempt(() => model.idAttribute) ?? 'id';
+}
+
 // Makes `collection.get` find the model by its id.
 export function indexModel(collection, model) {
   collection._byId[model.id] = model;
@@ -44,6 +59,14 @@ export function indexModel(collection, model) {
 // Backbone before 0.9 has `bind` and `unbind` only. `unbind` takes no context.
 export function listen(target, event, listener) {
   (target.on ?? target.bind).call(target, event, listener);
+}
+
+// Adds a listener before those of the page, so that one that throws does not keep it from being
+// called. The listeners of Backbone 0.9.2 are no list.
+export function listenFirst(target, event, listener) {
+  listen(target, event, listener);
+  const listeners = (target._events ?? target._callbacks)[event];
+  if (Array.isArray(listeners)) listeners.unshift(listeners.pop());
 }
 
 export function unlisten(target, event, listener) {

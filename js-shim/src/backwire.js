@@ -13,6 +13,9 @@ export function makeBackwire(core, page, url) {
   let isDebugging = false;
   // Installs again, with other options.
   let reinstall;
+  // Functions of `<backwire-status>` elements, which are called when the status changes. They are
+  // not among the handlers of the page: one that throws would hold them up, and `off` remove them.
+  const watchers = new Set();
   // The handlers for events of back ends, by event name; `null` for ignored events.
   const handlers = {__proto__: null};
 
@@ -77,8 +80,7 @@ export function makeBackwire(core, page, url) {
     uninstall() {
       const former = runtime;
       runtime = null;
-      if (!former) return backwire;
-      former.end();
+      former?.end();
       follow({state: 'offline', unsent: 0});
       return backwire;
     },
@@ -143,7 +145,7 @@ export function makeBackwire(core, page, url) {
     });
     runtime = started;
     runtime.debug(isDebugging);
-    defineElement(page, core, backwire);
+    defineElement(page, core, backwire, watchers);
     if (options.connect !== false) runtime.connect();
   }
 
@@ -151,6 +153,7 @@ export function makeBackwire(core, page, url) {
     const {state, unsent} = backwire.status;
     if (status.state === state && status.unsent === unsent) return;
     backwire.status = status;
+    for (const watch of watchers) attempt(watch);
     fire('status', status);
   }
 
@@ -163,13 +166,13 @@ export function makeBackwire(core, page, url) {
 }
 
 // Defines the element `<backwire-status>`, which loads its part when it is used.
-function defineElement({customElements, HTMLElement}, {use}, backwire) {
+function defineElement({customElements, HTMLElement}, {use}, ...about) {
   const name = 'backwire-status';
   if (!customElements || customElements.get(name)) return;
   customElements.define(name, class extends HTMLElement {
     connectedCallback() {
       use('status', part => {
-        if (this.isConnected && !this._end) this._end = part?.showStatus(this, backwire);
+        if (this.isConnected && !this._end) this._end = part?.showStatus(this, ...about);
       });
     }
 

@@ -98,7 +98,7 @@ function fireEvents(collection, {models, isMoved}) {
   if (isMoved) {
     const order = collection.models.slice();
     attempt(() => collection.sort({silent: true}));
-    if (order.some((model, index) => model !== collection.models[index])) triggerSort(collection);
+    if (order.some((model, index) => model !== collection.models[index])) attempt(() => triggerSort(collection));
   }
   collection.trigger('update', collection, options);
 }

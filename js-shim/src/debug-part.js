@@ -25,7 +25,7 @@ export function logFrames(socket, print, now) {
   };
   wrap(socket, 'send', text => log('→', text));
   wrap(socket, 'close', () => {
-    if (isOn) print('Backwire', 'close');
+    if (isOn) attemptToLog(() => print('Backwire', 'close'));
     isOn = false;
   });
   socket.onmessage = event => {
@@ -33,7 +33,7 @@ export function logFrames(socket, print, now) {
     onmessage.call(socket, event);
   };
   socket.onclose = event => {
-    if (isOn) print('Backwire', 'closed by the other side or the network');
+    if (isOn) attemptToLog(() => print('Backwire', 'closed by the other side or the network'));
     onclose.call(socket, event);
   };
   return () => { isOn = false; };

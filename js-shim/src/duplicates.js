@@ -4,7 +4,7 @@
 // The page may create a model without Backwire, and a push of its record may arrive before the
 // answer. Once the model gets its id, it replaces the model that was added for the push.
 
-import {indexModel, listen, unlisten} from './backbone.js';
+import {idAttributeOf, indexModel, listenFirst, unlisten} from './backbone.js';
 
 const watched = new WeakSet();
 
@@ -18,13 +18,13 @@ export function watchForDuplicates(collection, models) {
 
 function watch(collection, model) {
   watched.add(model);
-  const event = `change:${model.idAttribute}`;
+  const event = `change:${idAttributeOf(model)}`;
   const onId = () => {
     unlisten(model, event, onId);
     watched.delete(model);
     removeDuplicate(collection, model);
   };
-  listen(model, event, onId);
+  listenFirst(model, event, onId);
 }
 
 function removeDuplicate(collection, model) {

@@ -4,6 +4,7 @@
 // Backbone saves the whole model. Backwire sends only the attributes that the save has changed, so
 // that the save does not overwrite changes of others.
 
+import {idAttributeOf} from './backbone.js';
 import {SAVE} from './kinds.js';
 import {isPlain, isSame} from './records.js';
 import {partsOf} from './url.js';
@@ -33,10 +34,11 @@ export function reduceToPatch(exchange, base) {
 
 // Adds the id to the body of a save or delete at a constant url, where the server needs it.
 export function bodyWithId({kind, method, model, url, body}) {
-  if (kind !== SAVE || model?.id == null || decodeURIComponent(partsOf(url).segments.pop()) === String(model.id)) return body;
+  if (kind !== SAVE || model?.id == null || [`${model.id}`, encodeURIComponent(model.id)].includes(partsOf(url).segments.pop())) return body;
   const attributes = attributesOf(body);
-  if (!isPlain(attributes) || method === 'put' && model.idAttribute in attributes) return body;
-  return JSON.stringify({...attributes, [model.idAttribute]: model.id});
+  const name = idAttributeOf(model);
+  if (!isPlain(attributes) || method === 'put' && name in attributes) return body;
+  return JSON.stringify({...attributes, [name]: model.id});
 }
 
 // The body of a reply with the edits of `later` exchanges on it (they may be reads, which edit

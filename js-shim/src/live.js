@@ -13,13 +13,13 @@
 
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
 import {attempt, report} from './attempt.js';
-import {isCollection, isHeld, isIn} from './backbone.js';
+import {holdersOf, isCollection, isHeld, isIn} from './backbone.js';
 import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
 import {RecordStore} from './record-store.js';
 import {copy, isPlain} from './records.js';
 import {isSuccess} from './request.js';
-import {destroy, show} from './show.js';
+import {destroy, removeAll, show} from './show.js';
 import {CREATED, DESTROYED, LEFT, RECORD, UPDATED} from './wire.js';
 
 export class Live {
@@ -244,7 +244,13 @@ export class Live {
   destroy(model) {
     if (this._destroyed.has(model)) return;
     this._destroyed.add(model);
-    attempt(() => destroy(model));
+    const holders = holdersOf(model);
+    try {
+      destroy(model);
+    } catch (error) {
+      report(error);
+      for (const collection of holders) removeAll(collection, [model]);
+    }
     this.targets.leave(model);
   }
 

@@ -6,6 +6,8 @@
 // `queries`, so they are loaded from the start; the others are loaded on demand. For script tags
 // each part is a script, `backwire.<name>.js`. The ES module contains all parts.
 
+import {attempt} from './attempt.js';
+
 // `load(name, callback)` loads a part and calls back with it, or with null if it cannot be loaded.
 // Returns `use(name, callback)`, which calls back at once if the part is loaded. A part that could
 // not be loaded is loaded again at the next use.
@@ -18,7 +20,7 @@ export function makeUse(load) {
     if (callbacks.push(callback) > 1) return;
     load(name, part => {
       parts[name] = part;
-      for (const each of callbacks.splice(0)) each(part);
+      for (const each of callbacks.splice(0)) attempt(() => each(part));
     });
   };
 }

@@ -6,7 +6,7 @@
 // destroy withdraws the create, or follows it if the create was already sent.
 
 import {attempt} from './attempt.js';
-import {listen, unlisten} from './backbone.js';
+import {idAttributeOf, listen, unlisten} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {Exchange} from './exchange.js';
 import {CREATE, SAVE, ownUrl} from './kinds.js';
@@ -72,7 +72,7 @@ export class PendingCreate {
   sendFollowUps(status, record) {
     const {create: {model, headers, body}, isDestroyed, runtime: {outbox}} = this;
     const delayed = this.end();
-    const id = isPlain(record) ? record[model?.idAttribute] ?? record.id : undefined;
+    const id = isPlain(record) ? record[idAttributeOf(model)] ?? record.id : undefined;
     if (!isSuccess(status) || id == null) return delayed.forEach(exchange => outbox.send(exchange));
     const url = this._urlOf(id);
     if (isDestroyed) {
@@ -93,7 +93,7 @@ export class PendingCreate {
   // prefilter that adds a prefix, this url is changed in the same way.
   _urlOf(id) {
     const {create: {model, url}, createPath} = this;
-    const own = model && !model.isNew() && this.modelPath();
+    const own = attempt(() => model && !model.isNew()) && this.modelPath();
     const {path, query} = partsOf(url);
     const {path: former} = partsOf(createPath ?? url);
     if (own && path.endsWith(former)) return path.slice(0, path.length - former.length) + own;

@@ -1,7 +1,7 @@
 // Pending writes over an answer
 // -----------------------------
 
-import {isCollection} from './backbone.js';
+import {idAttributeOf, isCollection} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {OPAQUE} from './kinds.js';
 import {isPlain} from './records.js';
@@ -14,7 +14,7 @@ export function withPendingWrites({resource, body}, target, {outbox, live}) {
     !isRead && kind !== OPAQUE && model && !model.isNew() && !options.wait && resource && live.store.resourceOf(model) === resource;
   const writes = outbox.all.filter(write => isOnTop(write) && isShown(write));
   const overlay = record => {
-    const own = isPlain(record) ? writes.filter(({model}) => String(model.id) === String(record[model.idAttribute])) : [];
+    const own = isPlain(record) ? writes.filter(({model}) => String(model.id) === String(record[idAttributeOf(model)])) : [];
     for (const write of own) write.isShownOnTop = true;
     if (own.some(({method}) => method === 'delete')) return null;
     return own.length ? Object.assign({...record}, ...own.map(write => attributesOf(write.body))) : record;

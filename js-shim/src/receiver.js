@@ -58,7 +58,7 @@ export class Receiver {
 
   _finishRead(exchange, isDiverted, status, body, headers) {
     const updateOthers = isSuccess(status) && attempt(() => this.live.learnRead(exchange, body, headers));
-    if (!isDiverted) respond(exchange, status, exchange.answer ? withPendingWrites(exchange.answer, exchange.model, this) : body, headers);
+    if (!isDiverted) respond(exchange, status, exchange.answer ? attempt(() => withPendingWrites(exchange.answer, exchange.model, this)) ?? exchange.answer.body : body, headers);
     attempt(() => updateOthers && updateOthers());
     this.live.setReading(exchange.model, false);
   }
@@ -93,7 +93,7 @@ export class Receiver {
     };
     watchAnswer(target, run, isCollection(target) && method === 'read' && keep, models => {
       call.models = models;
-      this.live.wasSet(target, models);
+      attempt(() => this.live.wasSet(target, models ?? [call.parsed].flat().map(item => target.get(item))));
     });
   }
 

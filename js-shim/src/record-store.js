@@ -4,7 +4,7 @@
 // The records of all live resources, and the models that show them. Answers to reads and changes
 // are compared with these records: a record never goes back to an earlier state.
 
-import {isCollection, isFoundById, isIn} from './backbone.js';
+import {idAttributeOf, isCollection, isFoundById, isIn} from './backbone.js';
 import {isLiveId} from './change.js';
 import {attributesOf} from './edits.js';
 import {ownUrl} from './kinds.js';
@@ -127,7 +127,7 @@ export class RecordStore {
   // The id of the record of a model. The `idAttribute` of a model may be another attribute than the
   // key of the records.
   idOf(model, {key} = {}) {
-    return this.models.idOf(model) ?? (model.idAttribute === key ? model.id : undefined);
+    return this.models.idOf(model) ?? (idAttributeOf(model) === key ? model.id : undefined);
   }
 
   // The resource of a model, if the resource is live.

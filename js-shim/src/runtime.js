@@ -74,7 +74,7 @@ export class Runtime {
       if (!loaded) return this._giveUp(new Error(`backwire.${part}.js could not be loaded`));
       if (!parts.live || !parts.queries) return;
       this.receiver = new parts.live.Receiver(this, parts.queries, unpack);
-      for (const [name, about] of waiting) this.receiver[name](...about);
+      for (const [name, about] of waiting) attempt(() => this.receiver[name](...about));
     });
   }
 
@@ -108,8 +108,10 @@ export class Runtime {
     this.state = state;
     this._wasOnline ||= isBack;
     this.outbox.setOnline(state === 'online');
-    if (isBack) this.receiver?.rejoin();
-    if (isBack) this._readOfflineAgain();
+    if (isBack) {
+      this.receiver?.rejoin();
+      this._readOfflineAgain();
+    }
     if (state === 'offline' && this.isWanted && !this.error && this.page.navigator?.onLine !== false) this.explain('findReason', this.page, this.server.socket, this._wasOnline, reason => this.client.refuse(reason));
     this.notify('status', {state, unsent});
   }
@@ -185,12 +187,12 @@ export class Runtime {
 
   // Backbone sets an answer in its `success` callback, and the receiver has to observe that.
   _watch(call) {
-    const {receiver, options: {success}} = call;
-    const run = (context, args) => [success].flat(Infinity).forEach(callback => callback?.apply(context, args));
+    const {success} = call.options;
     const runtime = this;
     call.options.success = function(...args) {
-      if (runtime.receiver) runtime.receiver.setAnswer(call, () => run(this, args));
-      else run(this, args);
+      const run = () => [success].flat(Infinity).forEach(callback => callback?.apply(this, args));
+      if (runtime.receiver) runtime.receiver.setAnswer(call, run);
+      else run();
     };
   }
 

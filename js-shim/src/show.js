@@ -38,20 +38,22 @@ export function show(target, {added, removed, order}, {recordOf, find, itemOf, o
 // A handler of the page that throws does not keep the other models in the collection.
 export function removeAll(collection, models) {
   attempt(() => collection.remove(models, REALTIME));
-  for (const model of models) if (isIn(collection, model)) attempt(() => collection.remove(model, REALTIME));
+  for (const model of models) attempt(() => isIn(collection, model) && collection.remove(model, REALTIME));
 }
 
 // Each item is the record of a model. The collection's `parse` expects a whole answer, so it is not
 // called. If code of the page throws, `onThrow(collection, items, fired)` does the rest: see
 // `after-throw.js`.
 export function addAll(collection, items, onThrow) {
-  const restore = overrideOnce(collection, 'parse', () => list => list);
+  const restores = [overrideOnce(collection, 'parse', () => list => list)];
+  // Backbone sorts the list before it fires the events, which must not miss for a comparator.
+  if (collection.comparator) restores.push(overrideOnce(collection, 'sort', sort => options => attempt(() => sort.call(collection, options))));
   const fired = [];
   const note = model => fired.push(model);
   listen(collection, 'add', note);
   const made = attempt(() => collection.add(items, {parse: true, merge: true, realtime: true}) ?? []);
   unlisten(collection, 'add', note);
-  restore();
+  restores.forEach(restore => restore());
   if (!made) onThrow(collection, items, fired);
   return fired.length === items.length ? fired : [];
 }

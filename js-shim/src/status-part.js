@@ -23,9 +23,9 @@ const HTML = `<style>
   @media (forced-colors: active) { span[part=dot] { forced-color-adjust: none; } }
 </style><span part="dot" aria-hidden="true"></span><span part="text" role="status"></span>`;
 
-// Shows the state in an element, and keeps it up to date while it is in the page. Returns a
-// function that ends it.
-export function showStatus(element, backwire) {
+// Shows the state in an element, and keeps it up to date while it is in the page: each of
+// `watchers` is called when it changes. Returns a function that ends it.
+export function showStatus(element, backwire, watchers) {
   const root = element.shadowRoot ?? element.attachShadow({mode: 'open'});
   root.innerHTML = HTML;
   const text = root.querySelector('[part=text]');
@@ -43,10 +43,10 @@ export function showStatus(element, backwire) {
     else show();
   };
   show();
-  backwire.on('status', follow);
+  watchers.add(follow);
   return () => {
     clearTimeout(timer);
-    backwire.off('status', follow);
+    watchers.delete(follow);
   };
 }
 

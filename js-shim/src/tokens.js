@@ -88,7 +88,10 @@ export class Tokens {
   // The server refuses the connection because of the token. Connects once more if the page has
   // another token, and calls `report` if not.
   async replace(reason, report) {
-    const token = this._isReplacement ? this._token : await this._call(reason).catch(() => this._token);
+    const token = this._isReplacement ? this._token : await this._call(reason).catch(error => {
+      logFailure(error);
+      return this._token;
+    });
     if (token === this._token) return report();
     this._next = token;
     this._runtime.client.connect();

@@ -33,15 +33,14 @@ export class Transport {
   // `xhr` is the XMLHttpRequest of the page, and `call` the `Call` that it belongs to.
   constructor(xhr, runtime, call) {
     Object.assign(this, {xhr, call, _runtime: runtime});
-    this._methods = Object.keys(METHODS);
-    for (const name of this._methods) xhr[name] = (...args) => METHODS[name].apply(this, args);
+    for (const name in METHODS) xhr[name] = (...args) => METHODS[name].apply(this, args);
     this.show({readyState: 0});
   }
 
   // Sends the request by the XMLHttpRequest itself.
   sendReal() {
     const {xhr, method, url, isAsync, credentials, headers} = this;
-    for (const name of [...this._methods, 'readyState']) delete xhr[name];
+    for (const name in {...METHODS, readyState: 0}) delete xhr[name];
     xhr.open(method, url, isAsync, ...credentials);
     for (const name in headers) xhr.setRequestHeader(name, headers[name]);
     if (this._mimeType) xhr.overrideMimeType(this._mimeType);

@@ -8,17 +8,21 @@ import {isCollection} from './backbone.js';
 
 // Runs Backbone's callback. `keep(parse, args)`, if given, calls the `parse` of a collection and
 // returns its result with additions. `after(models)` is called when the answer has been set,
-// before any other callback of the page. The method that sets it depends on Backbone's version, and
+// before any other callback of the page. Code of the page may throw meanwhile; then `models` is
+// undefined. The method that sets it depends on Backbone's version, and
 // so does whether that method calls `parse` or gets its result.
 export function watchAnswer(target, run, keep, after) {
   const setters = isCollection(target) ? ['set', 'reset', 'add', 'update'] : ['set'];
   const restoreParse = overrideOnce(keep ? target : {}, 'parse', parse => (...list) => keep(parse, list));
   const restores = setters.map(name => overrideOnce(target, name, original => function(...args) {
     restore();
-    const result = original.apply(this, args);
-    restoreParse();
-    after(result);
-    return result;
+    let result;
+    try {
+      return result = original.apply(this, args);
+    } finally {
+      restoreParse();
+      after(result);
+    }
   }));
   const restore = () => restores.forEach(each => each());
   try {

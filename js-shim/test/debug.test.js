@@ -96,3 +96,18 @@ test('a frame that cannot be described is not logged, and reaches the client', a
   mock.restoreAll();
   assert.deepEqual([lines, received.length], [['Backwire: a frame could not be logged'], 1]);
 });
+
+test('a console that throws does not keep the end of a connection from the client', () => {
+  mock.method(console, 'log', () => { throw new Error('of the console'); });
+  const error = mock.method(console, 'error', () => {});
+  const {Backwire, client} = start({page: Object.assign(fakePage(), {WebSocket: class extends EventTarget {}})});
+  const socket = client.listener.open('ws://app.test/');
+  const received = [];
+  socket.onmessage = () => {};
+  socket.onclose = () => received.push('closed');
+  Backwire.debug();
+  socket.onclose({});
+  const count = error.mock.callCount();
+  mock.restoreAll();
+  assert.deepEqual([received, count], [['closed'], 1]);
+});

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import {afterEach, beforeEach, test} from 'node:test';
 
 import {created, destroyed, updated} from '../fakes/client.js';
-import {eventsOf, start, startWithTodos} from '../fakes/page.js';
+import {eventsOf, fakePage, lateParts, start, startWithTodos} from '../fakes/page.js';
 import {RandomPage, randomOf} from '../fakes/pushes.js';
 
 const SEEDS = process.env.SEED ? [Number(process.env.SEED)] : Array.from({length: Number(process.env.RUNS ?? 60)}, (_, at) => at + 1);
@@ -53,6 +53,19 @@ test('a handler of add that throws does not keep the other models of a burst fro
   assert.deepEqual([events.at(-1), errors], ['update', ['of eleven']]);
 });
 
+test('a comparator that throws keeps back no event of a burst', () => {
+  const {Todos, client} = start();
+  const sorted = new (Todos.extend({comparator: () => fail('of the comparator')}))();
+  sorted.fetch();
+  client.read('todo', 5, []);
+  const events = eventsOf(sorted);
+  client.push('todo', ...manyCreated(10, 11, 12));
+  assert.deepEqual([ids(sorted), events], [[10, 11, 12], ['add', 'add', 'add', 'sort', 'update']]);
+  client.push('todo', updated(20, 11, {title: 'Later'}), destroyed(21, 12));
+  assert.deepEqual([ids(sorted), sorted.get(11).get('title')], [[10, 11], 'Later']);
+  assert.deepEqual([...new Set(errors)], ['of the comparator']);
+});
+
 test('a set that throws loses only the records of its own list', () => {
   const {Todos, client, todos} = startWithTodos();
   let isFailing = false;
@@ -92,6 +105,26 @@ test('a handler of remove that throws keeps no destroyed model in a list', () =>
   assert.deepEqual([ids(todos), ids(other)], [[3], [3]]);
 });
 
+test('a handler of destroy that throws keeps no destroyed model in any list', () => {
+  const {Backbone, todos, client} = startWithTodos();
+  const picked = new Backbone.Collection([todos.get(1), todos.get(2)]);
+  todos.get(1).on('destroy', () => fail('of a destroy'));
+  client.push('todo', destroyed(6, 1), destroyed(7, 2));
+  assert.deepEqual([ids(todos), ids(picked), errors], [[], [], ['of a destroy']]);
+});
+
+test('a handler of sort that throws does not keep update from being fired', () => {
+  const {Todos, client} = start();
+  const sorted = new (Todos.extend({comparator: 'title'}))();
+  sorted.fetch();
+  client.read('todo', 5, [{id: 1, title: 'A'}, {id: 2, title: 'B'}]);
+  sorted.on('sort', () => fail('of a sort'));
+  let updates = 0;
+  sorted.on('update', () => { updates += 1; });
+  client.push('todo', updated(6, 1, {title: 'C'}));
+  assert.deepEqual([ids(sorted), updates, errors], [[2, 1], 1, ['of a sort']]);
+});
+
 test('a modelId that throws for a record keeps the other records and lists up to date', () => {
   const {Todos, todos, client} = startWithTodos();
   const Own = Todos.extend({modelId: ({id}) => (id === 10 ? fail('of modelId') : id)});
@@ -100,6 +133,66 @@ test('a modelId that throws for a record keeps the other records and lists up to
   client.read('todo', 5, [{id: 1, title: 'Milk', done: false}, {id: 2, title: 'Eggs', done: false}]);
   client.push('todo', ...manyCreated(10, 11), updated(8, 2, {title: 'Later'}));
   assert.deepEqual([ids(todos), ids(other), other.get(2).get('title')], [[1, 2, 10, 11], [1, 2, 11], 'Later']);
+});
+
+// Answers
+// -------
+
+for (const isList of [false, true]) {
+  test(`a push keeps an edit of a ${isList ? 'list\'s model' : 'model'} whose handler has thrown when the last answer was set`, () => {
+    const {Todo, Todos, client} = start();
+    const Parsed = Todo.extend({parse: record => ({...record, upper: String(record?.title).toUpperCase()})});
+    const model = isList ? null : new Parsed({id: 1});
+    const target = model ?? new (Todos.extend({model: Parsed}))();
+    const read = (offset, title) => {
+      const record = {id: 1, title, done: false};
+      target.fetch();
+      client.read(isList ? 'todo' : 'todo/1', offset, isList ? [record] : record);
+      return model ?? target.get(1);
+    };
+    const read1 = read(5, 'Milk');
+    read1.once('change:title', () => fail('of a change'));
+    assert.equal(read(6, 'Bread'), read1);
+    read1.set('title', 'my edit');
+    client.push(isList ? 'todo' : 'todo/1', updated(7, 1, {done: true}));
+    assert.deepEqual([read1.get('title'), read1.get('done'), errors], ['my edit', true, ['of a change']]);
+  });
+}
+
+test('a get that throws does not keep an answer from the page, or the list from being live', () => {
+  const {todos, client} = startWithTodos();
+  todos.get(1).save({title: 'Bread'});
+  const [save] = client.requests.slice(-1);
+  const xhr = todos.fetch();
+  todos.get = () => fail('of get');
+  client.read('todo', 6, [{id: 1, title: 'Milk', done: false}, {id: 2, title: 'Eggs', done: true}]);
+  delete todos.get;
+  assert.notEqual(xhr.state(), 'pending');
+  client.wrote('todo/1', 7, {id: 1, title: 'Bread', done: false}, save);
+  client.push('todo', created(8, {id: 3}), destroyed(9, 2));
+  assert.deepEqual(ids(todos), [1, 3]);
+});
+
+test('a getter of idAttribute that throws loses no save that waits for a create', () => {
+  const {Todo, client} = start();
+  let isFailing = false;
+  const Own = Todo.extend({});
+  Object.defineProperty(Own.prototype, 'idAttribute', {get: () => (isFailing ? fail('of idAttribute') : 'id')});
+  const model = new Own();
+  model.save({title: 'Milk'});
+  const [create] = client.requests;
+  model.save({title: 'Bread'});
+  isFailing = true;
+  client.wrote('todo/7', 6, {id: 7, title: 'Milk'}, create);
+  assert.deepEqual(client.asked, ['POST /todo', 'PATCH /todo/7']);
+  assert.deepEqual(client.last.body, {title: 'Bread'});
+});
+
+test('a url function that returns a lone percent sign does not keep a save from being sent', () => {
+  const {Todo, client} = start();
+  const model = new (Todo.extend({url: () => '/todo/50%'}))({id: '50%'});
+  model.save({title: 'Milk'});
+  assert.deepEqual([client.asked, client.last.body], [['PUT /todo/50%'], {id: '50%', title: 'Milk'}]);
 });
 
 // Handlers that stop lists
@@ -156,12 +249,86 @@ test('a handler of backwire:saved that throws does not keep Backwire from firing
   });
 });
 
+// Listeners of Backwire itself
+// ----------------------------
+
+// A page with `<backwire-status>`. Returns what the element shows.
+function startWithBadge() {
+  const page = fakePage();
+  let Badge;
+  page.customElements = {get: () => undefined, define: (name, Element) => { Badge = Element; }};
+  page.HTMLElement = class {
+    attachShadow() { return this.shadowRoot = {querySelector: () => this.text = {}}; }
+    setAttribute(name, value) { this[name] = value; }
+    getAttribute(name) { return this[name] ?? null; }
+    toggleAttribute() {}
+  };
+  const all = start({page});
+  const badge = Object.assign(new Badge(), {isConnected: true});
+  badge.connectedCallback();
+  return {...all, badge};
+}
+
+test('a handler of status that throws or is removed does not keep <backwire-status> from being updated', () => {
+  const {Backwire, client, badge} = startWithBadge();
+  Backwire.on('status', () => fail('of status'));
+  client.tell('online');
+  assert.deepEqual([badge.state, badge.text.textContent, errors], ['online', 'Online', ['of status']]);
+  Backwire.off();
+  client.tell('offline');
+  assert.equal(badge.state, 'offline');
+  badge.disconnectedCallback();
+  client.tell('online');
+  assert.equal(badge.state, 'offline');
+});
+
+test('two elements <backwire-status> are updated if the first one throws', () => {
+  const {badge, client} = startWithBadge();
+  const other = Object.assign(new badge.constructor(), {isConnected: true});
+  other.connectedCallback();
+  badge.setAttribute = () => fail('of an element');
+  client.tell('online');
+  assert.deepEqual([other.state, errors], ['online', ['of an element']]);
+});
+
+test('a handler of a new id that throws does not keep Backwire from removing a second model of the record', () => {
+  const {todos, client} = startWithTodos();
+  const model = todos.add({title: 'Oats'});
+  model.on('change:id', () => fail('of an id'));
+  client.push('todo', created(6, {id: 3, title: 'Oats'}));
+  assert.equal(todos.length, 4);
+  assert.throws(() => model.set('id', 3), /of an id/);
+  assert.deepEqual([todos.length, todos.get(3) === model], [3, true]);
+});
+
+test('a call of a page without jQuery that throws does not keep later calls from a part that is being loaded', () => {
+  const {loadPart, load} = lateParts('extra');
+  const {Todo, client} = start({loadPart, ajax: null});
+  new Todo({id: 1}).fetch({beforeSend: () => fail('of beforeSend')});
+  new Todo({id: 2}).fetch();
+  assert.deepEqual(client.asked, []);
+  load('extra');
+  assert.deepEqual([client.asked, errors], [['GET /todo/2'], ['of beforeSend']]);
+});
+
+test('auth that is no JSON does not keep answers from the page that have waited for a part', () => {
+  const {loadPart, load} = lateParts('live');
+  const {Todo, client} = start({loadPart, auth: {n: BigInt(1)}});
+  const model = new Todo({id: 1});
+  model.fetch();
+  client.listener.authenticate();
+  client.read('todo/1', 5, {id: 1, title: 'Milk'});
+  load('live');
+  assert.equal(model.get('title'), 'Milk');
+  assert.equal(errors.length, 1);
+});
+
 // Random pages
 // ------------
 
 // Runs a calm page. `throws(random)` decides for each call of the page's handlers whether it throws
 // after it has acted; `act` is called with the target of an event.
-function run(seed, {throws = () => false, act = () => {}, makeModel} = {}) {
+function run(seed, {throws = () => false, act = () => {}, prepare = () => {}, makeModel} = {}) {
   const all = start();
   const random = randomOf(seed + 0.5);
   const page = new RandomPage(all, seed, {isCalm: true, makeModel});
@@ -171,6 +338,7 @@ function run(seed, {throws = () => false, act = () => {}, makeModel} = {}) {
       if (throws(random)) fail('of a handler');
     });
   }
+  prepare(page);
   all.Backwire.on('all', () => { if (throws(random)) fail('of a handler'); });
   for (let frame = 0; frame < FRAMES; frame += 1) page.push((room, changes) => all.client.listener.deliver(room, changes));
   return {state: page.state(), page};
@@ -192,6 +360,29 @@ test('random handlers that throw change nothing of what the page shows', () => {
     const failing = shown(run(seed, {throws: random => random(6) === 0}));
     assert.deepEqual(failing, calm, `SEED=${seed}`);
     assert.deepEqual([...new Set(errors)].filter(message => message !== 'of a handler'), [], `SEED=${seed}`);
+  }
+  assert.ok(errors.length > SEEDS.length);
+});
+
+test('random comparators that throw change nothing but the order of their lists', () => {
+  for (const seed of SEEDS) {
+    const random = randomOf(seed + 0.125);
+    const events = [];
+    const results = [false, true].map(isFailing => run(seed, {
+      prepare(page) {
+        for (const [target, name] of page.targets) {
+          const {comparator} = target;
+          if (!target.models || !comparator) continue;
+          target.on('all', event => { if (event !== 'sort') events[Number(isFailing)] = [...events[Number(isFailing)] ?? [], `${name} ${event}`]; });
+          target.comparator = comparator.length === 2
+            ? (one, other) => (isFailing && random(3) === 0 ? fail('of a comparator') : comparator(one, other))
+            : model => (isFailing && random(3) === 0 ? fail('of a comparator') : typeof comparator === 'string' ? model.get(comparator) : comparator(model));
+        }
+      }
+    }));
+    assert.deepEqual(shown(results[1]), shown(results[0]), `SEED=${seed}`);
+    assert.deepEqual(events[1], events[0], `SEED=${seed}`);
+    assert.deepEqual([...new Set(errors)].filter(message => message !== 'of a comparator'), [], `SEED=${seed}`);
   }
   assert.ok(errors.length > SEEDS.length);
 });

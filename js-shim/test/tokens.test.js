@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import {afterEach, beforeEach, mock, test} from 'node:test';
 
 import {fakePage, start} from '../fakes/page.js';
+import {randomOf} from '../fakes/pushes.js';
 
 const settle = () => new Promise(resolve => { setImmediate(resolve); });
 const errors = [];
@@ -229,6 +230,53 @@ test('a refused token is not sent again', async () => {
     end(calls.at(-1));
     await settle();
     assert.deepEqual([events, client.calls], [['E_TOKEN: expired'], ['connect']]);
+  }
+  assert.match(errors.join(), /token function.*signed out/);
+});
+
+// What a token function may do.
+const NEVER = () => new Promise(() => {});
+const RESULTS = [
+  NEVER, () => { throw new Error('thrown'); }, () => Promise.reject(new Error('rejected')), () => { throw undefined; }, () => ({then() { throw new Error('of then'); }}),
+  () => BigInt(1), () => undefined, () => null, () => 'old', () => Promise.resolve('old'), () => Promise.resolve('another')
+];
+
+test('a random token function ends no connection for good, and a good token is used after that', async context => {
+  context.mock.timers.enable({apis: ['setTimeout']});
+  for (let seed = 1; seed <= 60; seed += 1) {
+    const random = randomOf(seed);
+    let isGood = false;
+    let last;
+    const {Backwire, client} = start({site: 'shop', token: () => (isGood ? 'good' : (last = RESULTS[random(RESULTS.length)])())});
+    const reconnects = () => client.calls.filter(call => call === 'reconnect').length;
+    const join = async () => {
+      const before = reconnects();
+      last = null;
+      client.join();
+      await settle();
+      // The token is sent, or the core tries again after a pause.
+      assert.ok(client.sentAuth !== undefined || reconnects() > before || last === NEVER, `seed ${seed}`);
+    };
+    for (let step = 0; step < 12; step += 1) {
+      const what = random(4);
+      if (what < 2) await join();
+      else if (what < 3) client.listener.refused('E_TOKEN: expired');
+      else client.listener.deliver('', [[0, 0, '', ['backwire:expires', 60], 0]]);
+      if (random(3)) await settle();
+      if (random(3) === 0) context.mock.timers.tick(30000);
+    }
+    isGood = true;
+    await settle();
+    await join();
+    if (client.sentAuth?.token !== 'good') {
+      // A token that the function had returned before is used once.
+      client.listener.refused('E_TOKEN: expired');
+      await settle();
+      Backwire.connect();
+      await join();
+    }
+    assert.equal(client.sentAuth?.token, 'good', `seed ${seed}`);
+    Backwire.uninstall();
   }
 });
 

@@ -259,6 +259,19 @@ story('a_badge_that_is_added_later_is_loaded_then_and_ends_with_its_element', as
   same(shown(), 'Offline');
 });
 
+story('a_badge_is_up_to_date_if_a_handler_of_status_throws_or_all_are_removed', {
+  tail: '<backwire-status></backwire-status>'
+}, async () => {
+  await until(() => shown() === 'Online', 'the badge to be online');
+  window.addEventListener('error', event => event.preventDefault());
+  Backwire.on('status', () => { throw new Error('of a handler'); });
+  Backwire.disconnect();
+  await until(() => shown() === 'Offline', 'the badge to be offline');
+  Backwire.off();
+  Backwire.connect();
+  await until(() => shown() === 'Online', 'the badge to be online again');
+});
+
 story('debug_logs_the_frames_of_a_page', async () => {
   const lines = [];
   const {log} = console;
