@@ -191,18 +191,17 @@ class Side {
       .catch(error => this.note(error.message));
     await this.idle();
     this.note('settled', ...this.shown(xhr));
-    if (step.call === 'sync' && xhr.status < 300 && !step.options.elsewhere) this.stale.push([target, step]);
+    if (step.call === 'sync' && xhr.status < 300 && !step.options.elsewhere) this.stale.push([target, JSON.parse(xhr.responseText)]);
     if (step.call === 'list') this.window.Backwire?.stop(target);
     this.note('now', target.models ? target.length : omit(target.attributes, 'createdAt', 'updatedAt'), target.changedAttributes?.() === false);
   }
 
-  // Sets what `Backbone.sync` alone has written: it leaves the model as it is. A list that is
-  // fetched after that changes no other model in plain Backbone, but all models of the record in
-  // Backwire. The second `set` leaves no changed attributes.
+  // Sets the answers that `Backbone.sync` alone has got: it leaves the model as it is. A list that
+  // is fetched after that changes no other model in plain Backbone, but all models of the record in
+  // Backwire, also their times. The second `set` leaves no changed attributes.
   refreshStale() {
-    for (const [model, {what, attrs, options}] of this.stale.splice(0)) {
-      const sent = options.attrs ?? (what === 'patch' ? attrs : {});
-      if (model.sync && /update|patch/.test(what)) model.set(sent, {silent: true});
+    for (const [model, record] of this.stale.splice(0)) {
+      if (record.id === model.id && record.updatedAt > model.get('updatedAt')) model.set(model.parse(record), {realtime: true});
       model.set({}, {silent: true});
     }
   }
