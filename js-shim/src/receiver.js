@@ -265,9 +265,12 @@ export class Receiver {
   }
 
   // Called after records were added to a collection, or after its model `created` got its id.
-  // Another model of the same record may have arrived before.
+  // Another model of the same record may have arrived before. The page may have sent the create to
+  // another resource, where another record has this id.
   findDuplicates(collection, created) {
-    const isDuplicate = model => (created ? created.id === model.id && created !== model : model.isNew() && !this.isWriting(model));
+    const resources = model => new Set([model, created].map(it => this.live.store.models.resourceOf(it)).filter(Boolean));
+    const isOther = model => created.id === model.id && created !== model && resources(model).size < 2;
+    const isDuplicate = model => (created ? isOther(model) : model.isNew() && !this.isWriting(model));
     const duplicates = collection.models.filter(isDuplicate);
     if (duplicates.length) this._useExtra(extras => extras.watchForDuplicates(collection, created ? [created] : duplicates));
   }

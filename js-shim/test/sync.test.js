@@ -239,6 +239,17 @@ test('a save that a hook sends to another record is sent whole', () => {
   assert.equal(client.asked.at(-1), 'PATCH /user/1/favorites/1');
 });
 
+test('a create that a hook sends to another resource removes no model of a record with the same id', () => {
+  const {Todos, client} = startWithJquery();
+  const todos = new Todos();
+  todos.fetch();
+  client.read('todo', 5, [{id: 1, title: 'Milk'}]);
+  const [milk] = todos.models;
+  const eggs = todos.create({title: 'Eggs'}, {beforeSend: (xhr, settings) => { settings.url = '/archive'; }});
+  client.wrote('archive/1', 6, {id: 1, title: 'Eggs'});
+  assert.deepEqual(todos.models, [milk, eggs]);
+});
+
 test('url and body are fixed at the call', () => {
   const {Backbone, Todo, client} = start();
   const todos = new (Backbone.Collection.extend({url: '/todo'}))([{id: 7}]);
