@@ -28,8 +28,8 @@ const stories = {
   },
 
   // Starts a step. `next` returns its commands.
-  start({name, step, memory, server, seed = null}) {
-    Object.assign(this, {server, seed});
+  start({name, step, memory, server, seed = null, runs = null}) {
+    Object.assign(this, {server, seed, runs});
     const {options, steps} = this.all.find(it => it.name === name);
     this.turns = [];
     const play = async () => {

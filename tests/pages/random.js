@@ -4,11 +4,12 @@
 // The shared part of the random comparisons: numbers from a seed, and a way to shorten a failing
 // program.
 
-// Returns the fixed seeds and a new one; or only the seed in the variable BACKWIRE_SEED.
+// Returns the fixed seeds and a new one; or only the seed in the variable BACKWIRE_SEED; or as many
+// new seeds as BACKWIRE_RUNS says.
 function seeds(count) {
   if (stories.seed !== null) return [stories.seed];
-  const fixed = Array.from({length: count}, (_, index) => index + 1);
-  return [...fixed, Math.floor(Math.random() * 1e9)];
+  const fixed = Array.from({length: stories.runs === null ? count : 0}, (_, index) => index + 1);
+  return [...fixed, ...Array.from({length: stories.runs ?? 1}, () => Math.floor(Math.random() * 1e9))];
 }
 
 class Random {

@@ -6,7 +6,8 @@
 //! such as cut the line. For these a step sends a command, and this module carries it out.
 //!
 //! `BACKWIRE_STORY=text` runs only the stories whose names contain the text. `BACKWIRE_SEED=7` runs
-//! random programs with that seed only.
+//! random programs with that seed only, and `BACKWIRE_RUNS=10` runs so many with new seeds. A story
+//! may take half a minute.
 
 use std::path::Path;
 use std::process::Command;
@@ -214,15 +215,17 @@ async fn play_one(
         site.write(&name, &html(file, &head, &(libs + tag.as_str()), &story.tail));
         page.go(&format!("{}/{name}", scene.origin())).await;
         let server = scene.server.origin();
-        let start = json!({"name": story.name, "step": step, "memory": memory, "server": server, "seed": seed()});
+        let start = json!({"name": story.name, "step": step, "memory": memory, "server": server,
+            "seed": number("BACKWIRE_SEED"), "runs": number("BACKWIRE_RUNS")});
         memory = play_step(page, &mut scene, &start).await?;
     }
     Ok(memory.as_str().map(|text| format!(" ({text})")).unwrap_or_default())
 }
 
-/// Returns the seed of the only random program to run, or `None` for the usual seeds.
-fn seed() -> Option<u32> {
-    env::var("BACKWIRE_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"))
+/// Returns the number in an environment variable, if it is set.
+fn number(variable: &str) -> Option<u32> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
 }
 
 /// Runs one step, and carries out its commands.
