@@ -239,7 +239,12 @@ export class Runtime {
     if (!transport?.isPending) return false;
     if (this._httpPaths.size < MAX_HTTP_PATHS) this._httpPaths.add(plainPath(url));
     for (const other of mergedCreates) this.divert(other);
-    transport.sendReal();
+    try {
+      transport.sendReal();
+    } catch {
+      // The browser refuses it, for example for a header that only the socket can carry.
+      transport.end('error');
+    }
     for (const other of pendingCreate?.end() ?? []) this.divert(other);
     return true;
   }

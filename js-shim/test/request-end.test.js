@@ -58,6 +58,37 @@ test('a page without the receiver sends each write once, those that wait include
   assert.deepEqual(items(page), []);
 });
 
+// The browser refuses headers with such characters, and the socket carries them.
+function startWithStrictHeaders(options) {
+  const page = fakePage();
+  page.XMLHttpRequest.prototype.setRequestHeader = (name, value) => {
+    if (/[^\0-\xff]/.test(value)) throw new TypeError('refused');
+  };
+  const all = start({$: realJquery().$, page, ...options});
+  const ended = [];
+  const read = (id, headers = {}) => new all.Todo({id}).fetch({headers, success: () => ended.push(`${id} success`), error: () => ended.push(`${id} error`)});
+  return {...all, read, ended};
+}
+
+test('a request that only the socket can carry gets error where only HTTP serves the path', () => {
+  const {client, read, ended} = startWithStrictHeaders();
+  read(1, {'X-Name': 'Łukasz'});
+  client.answer(404, {code: 'E_NOT_FOUND'}, {'backwire-transport': 'http'});
+  assert.deepEqual(ended, ['1 error']);
+});
+
+test('a request that only the socket can carry does not keep back the others on a page without the receiver', context => {
+  context.after(() => mock.restoreAll());
+  mock.method(console, 'error', () => {});
+  const {loadPart, load} = lateParts('live');
+  const {read, ended, page} = startWithStrictHeaders({loadPart});
+  read(1, {'X-Name': 'Łukasz'});
+  read(2);
+  load('live', null);
+  for (const xhr of page.xhrs) xhr.answer(200, {id: 2});
+  assert.deepEqual(ended, ['1 error', '2 success']);
+});
+
 test('a create and the saves that wait for it are kept as one write when Backwire is uninstalled', () => {
   const {Backwire, Todo, client, page} = start();
   client.tell('online');
