@@ -13,7 +13,7 @@ import {afterEach, beforeEach, test} from 'node:test';
 
 import {created, destroyed, queryOf, updated} from '../fakes/client.js';
 import {realJquery} from '../fakes/jquery.js';
-import {freshBackbone, start} from '../fakes/page.js';
+import {freshBackbone, oldBackbone, start} from '../fakes/page.js';
 import {randomOf} from '../fakes/pushes.js';
 
 const SEEDS = process.env.SEED ? [Number(process.env.SEED)] : Array.from({length: Number(process.env.RUNS ?? 150)}, (_, at) => at + 1);
@@ -182,18 +182,22 @@ function answerXhrs(requests, server, headersOf = () => ({})) {
   }
 }
 
-function plainApp(features, records) {
+const UNDERSCORES = {'0.9.2': 'underscore-1.3', '0.9.9': 'underscore-1.4', '1.0.0': 'underscore-1.4', '1.1.2': 'underscore-1.6'};
+const VERSIONS = ['1.6.1', ...Object.keys(UNDERSCORES)];
+const backboneOf = (version, $) => (UNDERSCORES[version] ? oldBackbone(version, UNDERSCORES[version], $) : freshBackbone($));
+
+function plainApp(version, features, records) {
   const {$, requests} = realJquery();
-  const Backbone = freshBackbone($);
+  const Backbone = backboneOf(version, $);
   const app = new App(Backbone, $, features, new Server(structuredClone(records)));
   app.XMLHttpRequest = $.ajaxSettings.xhr().constructor;
   app.answerAll = () => answerXhrs(requests, app.server);
   return app;
 }
 
-function liveApp(features, records) {
+function liveApp(version, features, records) {
   const {$} = realJquery();
-  const {Backbone, Backwire, client, page} = start({Backbone: freshBackbone($)});
+  const {Backbone, Backwire, client, page} = start({Backbone: backboneOf(version, $)});
   const app = new App(Backbone, $, features, new Server(structuredClone(records)));
   const {server} = app;
   Object.assign(app, {Backwire, client, XMLHttpRequest: page.XMLHttpRequest, ajax: Backbone.ajax});
@@ -234,21 +238,21 @@ function programOf(seed) {
     const part = pick(random, [...features, 'success', 'error', 'complete'].filter(name => name !== 'none'));
     return {...round, ...round.isCalm ? {} : random(2) ? {armed: part} : {armedAnswer: part}};
   });
-  return {features, records, rounds};
+  return {version: pick(random, VERSIONS), features, records, rounds};
 }
 
 // Runs a program on both sides, and compares what the apps have seen. An answer that was
 // interrupted leaves Backbone's models half changed, and Backwire shows the rest of it. So neither
 // the events of that answer nor the state after it are compared, and a reset begins anew.
 function run(seed) {
-  const {features, records, rounds} = programOf(seed);
-  const sides = [plainApp(features, records), liveApp(features, records)];
+  const {version, features, records, rounds} = programOf(seed);
+  const sides = [plainApp, liveApp].map(make => make(version, features, records));
   const both = act => sides.map(side => {
     side.seen = [];
     act(side);
     return side.seen;
   });
-  const same = (what, [plain, live]) => assert.deepEqual(live, plain, `SEED=${seed} ${features}: ${what}`);
+  const same = (what, [plain, live]) => assert.deepEqual(live, plain, `SEED=${seed} ${version} ${features}: ${what}`);
   const calm = {what: 'fetchAll', options: {reset: true}};
   const align = () => {
     same('reset', both(side => { side.call(calm); side.answer(); }).map(seen => seen.filter(it => !/"request"/.test(it))));
