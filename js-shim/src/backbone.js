@@ -46,9 +46,9 @@ export function isFoundById(collection, id, record) {
   return record.cid == null && String(collection.modelId ? collection.modelId(record) : record.id) === String(id);
 }
 
-// The name of a model's id. The page may have a getter that throws.
+// The name of the id of a model, which need not be known. The page may have a getter that throws.
 export function idAttributeOf(model) {
-  return attempt(() => model.idAttribute) ?? 'id';
+  return attempt(() => model?.idAttribute) ?? 'id';
 }
 
 // Makes `collection.get` find the model by its id.

@@ -16,7 +16,7 @@ import {attempt, report} from './attempt.js';
 import {holdersOf, isCollection, isHeld, isIn} from './backbone.js';
 import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
-import {RecordStore} from './record-store.js';
+import {RecordStore, isElsewhere} from './record-store.js';
 import {copy, isPlain} from './records.js';
 import {isSuccess} from './request.js';
 import {destroy, removeAll, show} from './show.js';
@@ -140,12 +140,14 @@ export class Live {
     const latest = isLate ? copy(records.get(id)) : undefined;
     const change = {offset, verb, id, data: record};
     const known = records && !isLate && record ? this.store.remember(records, change) : change;
+    // Backbone has not set the answer yet, so a new model has the url of its create.
+    const isMoved = model && isElsewhere(model, this.runtime.runtime, exchange.url);
     const updateOthers = () => {
       this.store.wasWritten(model);
       // A destroyed model may have been saved again.
       if (!isLate) this._destroyed.delete(model);
       if (model && verb === DESTROYED) this._destroyed.add(model);
-      else if (model && !isCollection(model) && exchange.isShownByModel) this.store.models.add(resource, id, model);
+      else if (model && !isCollection(model) && exchange.isShownByModel) this.store.models.add(resource, id, model, isMoved);
       this.applyChanges(resource, resource, [known], model);
     };
     return {updateOthers, latest};

@@ -31,9 +31,10 @@ export class Models {
     this._resources = new Map();
   }
 
-  // Notes the record of a model: `{owner, resource, id, modelId}`. `modelId` is the id that the
-  // model has now. A model whose id has changed since may show another record.
-  add(resource, id, model) {
+  // Notes the record of a model: `{owner, resource, id, modelId, isElsewhere}`. `modelId` is the id
+  // that the model has now. A model whose id has changed since may show another record.
+  // `isElsewhere` is true if the last write of the model was not sent to its own url.
+  add(resource, id, model, isElsewhere) {
     if (id == null) return;
     const key = String(id);
     if (!this._resources.has(resource)) this._resources.set(resource, new Map());
@@ -41,7 +42,7 @@ export class Models {
     const known = ids.get(key)?.filter(reference => reference.deref());
     if (!known) ids.set(key, [new WeakRef(model)]);
     else ids.set(key, known.some(reference => reference.deref() === model) ? known : [...known, new WeakRef(model)]);
-    Known.set(model, {owner: this, resource, id: key, modelId: model.id});
+    Known.set(model, {owner: this, resource, id: key, modelId: model.id, isElsewhere});
   }
 
   of(resource, id) {
@@ -61,6 +62,12 @@ export class Models {
     return shown?.owner === this ? shown : undefined;
   }
 
+  // Whether a model may show a record of a resource. Either of them may be unknown.
+  mayBeOf(model, resource) {
+    const own = this.resourceOf(model);
+    return !own || !resource || own === resource;
+  }
+
   // Stops the updates of a model.
   remove(model) {
     if (this._shown(model)) Known.set(model);
@@ -68,6 +75,10 @@ export class Models {
 
   resourceOf(model) {
     return this._shown(model)?.resource;
+  }
+
+  isElsewhere(model) {
+    return this._shown(model)?.isElsewhere;
   }
 
   // The id of the record that a model shows, if it is known.

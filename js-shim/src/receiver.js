@@ -268,8 +268,8 @@ export class Receiver {
   // Another model of the same record may have arrived before. The page may have sent the create to
   // another resource, where another record has this id.
   findDuplicates(collection, created) {
-    const resources = model => new Set([model, created].map(it => this.live.store.models.resourceOf(it)).filter(Boolean));
-    const isOther = model => created.id === model.id && created !== model && resources(model).size < 2;
+    const {models} = this.live.store;
+    const isOther = model => created.id === model.id && created !== model && models.mayBeOf(model, models.resourceOf(created));
     const isDuplicate = model => (created ? isOther(model) : model.isNew() && !this.isWriting(model));
     const duplicates = collection.models.filter(isDuplicate);
     if (duplicates.length) this._useExtra(extras => extras.watchForDuplicates(collection, created ? [created] : duplicates));

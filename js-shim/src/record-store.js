@@ -102,7 +102,7 @@ export class RecordStore {
   // The server may refuse or execute these writes, so the next save sends the attributes again.
   // There is none for a request that a hook of the page has sent to another record.
   baseOf(model, outbox, exchange) {
-    const record = model && !this._isElsewhere(model, outbox.runtime, exchange) && this.recordOf(model);
+    const record = model && !this._isElsewhere(model, outbox.runtime, exchange.url) && this.recordOf(model);
     const base = record && {...record};
     for (const {body, isRead} of base ? outbox.requestsOf(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
     for (const name in this._aborted.get(model)) delete base[name];
@@ -111,11 +111,10 @@ export class RecordStore {
 
   // Whether the url of a request does not end with the record of the model, and is not the model's
   // own url either.
-  _isElsewhere(model, runtime, {url, options}) {
+  _isElsewhere(model, runtime, url) {
     const resource = this.resourceOf(model);
-    const path = plainPath(url);
-    if (!resource || path.endsWith(`/${resource}/${encodeURIComponent(model.id)}`.toLowerCase())) return false;
-    return plainPath(runtime.pathOf(options?.url ?? ownUrl(model) ?? '') ?? '') !== path;
+    if (!resource || plainPath(url).endsWith(`/${resource}/${encodeURIComponent(model.id)}`.toLowerCase())) return false;
+    return this.models.isElsewhere(model) || isElsewhere(model, runtime, url);
   }
 
   // The record of a model as the server sent it last.
@@ -146,11 +145,16 @@ export class RecordStore {
   find(target, resource, id, record, models = this.models.of(resource, id)) {
     if (!isCollection(target)) return String(this.models.idOf(target) ?? target.id) === String(id) ? target : undefined;
     for (const model of models) if (isIn(target, model)) return model;
-    const isOfRecord = model => model && (this.models.idOf(model) ?? String(id)) === String(id);
+    const isOfRecord = model => model && this.models.mayBeOf(model, resource) && (this.models.idOf(model) ?? String(id)) === String(id);
     const model = target.get(id);
     if (isOfRecord(model)) return model;
     return record && !isFoundById(target, id, record) ? [target.get(record)].find(isOfRecord) : undefined;
   }
+}
+
+// Whether a url is not the model's own: the page has given another one, or a hook has changed it.
+export function isElsewhere(model, runtime, url) {
+  return plainPath(runtime.pathOf(ownUrl(model) ?? '') ?? '') !== plainPath(url);
 }
 
 // Replaces the attributes of a record in place.

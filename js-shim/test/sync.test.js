@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import {STATUS_CODES} from 'node:http';
 import {mock, test} from 'node:test';
 
+import {updated} from '../fakes/client.js';
 import {realJquery} from '../fakes/jquery.js';
 import {fakePage, start} from '../fakes/page.js';
 
@@ -237,6 +238,35 @@ test('a save that a hook sends to another record is sent whole', () => {
   todos.get(1).url = '/user/1/favorites/1';
   todos.get(1).save({title: 'Bread'});
   assert.equal(client.asked.at(-1), 'PATCH /user/1/favorites/1');
+});
+
+test('a save after one that was sent elsewhere is sent whole', () => {
+  const {Todos, client} = startWithJquery();
+  const todos = new Todos();
+  todos.fetch();
+  client.read('todo', 5, [{id: 1, title: 'Milk', done: false}]);
+  const [model] = todos.models;
+  const elsewhere = [{beforeSend: (xhr, settings) => { settings.url = '/archive/1'; }}, {url: '/archive/1'}];
+  for (const [index, options] of elsewhere.entries()) {
+    model.save({done: true}, options);
+    client.wrote('archive/1', 6 + index, {id: 1, title: 'Milk', done: true});
+    model.save({title: 'Eggs'});
+    assert.deepEqual([client.asked.at(-1), client.last.body], ['PUT /todo/1', {id: 1, title: 'Eggs', done: true}]);
+    client.wrote('todo/1', 6 + index, {id: 1, title: 'Eggs', done: true});
+  }
+  model.save({title: 'Bread'});
+  assert.deepEqual([client.asked.at(-1), client.last.body], ['PATCH /todo/1', {title: 'Bread'}]);
+});
+
+test('a change of a record changes no model of another resource with the same id in its list', () => {
+  const {Todos, client} = startWithJquery();
+  const todos = new Todos();
+  todos.fetch();
+  client.read('todo', 5, [{id: 2, title: 'Milk'}]);
+  const other = todos.create({title: 'Eggs'}, {beforeSend: (xhr, settings) => { settings.url = '/archive'; }});
+  client.wrote('archive/2', 6, {id: 2, title: 'Eggs'});
+  client.push('todo', updated(7, 2, {title: 'Oat milk'}));
+  assert.deepEqual([todos.pluck('title'), other.get('title')], [['Oat milk', 'Eggs'], 'Eggs']);
 });
 
 test('a create that a hook sends to another resource removes no model of a record with the same id', () => {
