@@ -8,8 +8,9 @@ const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
 const OVERRIDE = 'x-http-method-override';
 
 // The request of this transport, or `null` if the socket cannot carry it: a blocking request, an
-// upload, a request with credentials, a response type other than text or JSON. `path` is the path
-// and query of its url. `made` is the body that Backbone made, which is known to be JSON.
+// upload, malformed JSON, a request with credentials, a response type other than text or JSON.
+// `path` is the path and query of its url. `made` is the body that Backbone made, which is known to
+// be JSON.
 export function requestOf(transport, path, made) {
   const {headers, method, isAsync, credentials, sentBody: body, xhr: {responseType = ''}} = transport;
   const form = /\bx-www-form-urlencoded/.test(headers['content-type']) ? new URLSearchParams(body ?? '') : null;
@@ -17,7 +18,7 @@ export function requestOf(transport, path, made) {
   const isText = body === null || typeof body === 'string';
   const canBeCarried = isAsync && isText && credentials[0] == null && /^(text|json)?$/.test(responseType);
   if (!canBeCarried || !VERBS.includes(verb)) return null;
-  const json = verb === 'get' || !body ? undefined : body === made ? body : form ? formAsJson(form) : jsonOf(body, headers['content-type']);
+  const json = verb === 'get' || !body ? undefined : body === made ? body : form ? formAsJson(form) : isJson(body) ? body : null;
   return json === null ? null : {method: verb, url: path, headers: carriedHeaders(headers), body: json};
 }
 
@@ -35,13 +36,6 @@ function carriedHeaders(headers) {
     if (!isImplied) carried[name] = headers[name];
   }
   return carried;
-}
-
-// The body as JSON text, or `null` if it is something else. Malformed JSON is sent as a string, so
-// that the server refuses it.
-function jsonOf(text, type = '') {
-  if (isJson(text)) return text;
-  return /\bjson/.test(type) ? JSON.stringify(text) : null;
 }
 
 // With `emulateJSON` the JSON is in the form field `model`. Returns `null` for names in brackets

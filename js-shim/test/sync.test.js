@@ -320,8 +320,12 @@ test('data of the page is sent as JSON, also form data', () => {
     return client.last.body;
   });
   assert.deepEqual(bodies, [{a: 1}, {a: '1', b: 'x y'}, {a: '1'}]);
+});
+
+test('malformed JSON goes over HTTP, so that the server refuses it as without Backwire', () => {
+  const {Todo, client, page} = startWithJquery();
   new Todo({id: 7}).save(null, {data: '{"a":', contentType: 'application/json'});
-  assert.equal(client.last.body, '{"a":');
+  assert.deepEqual([client.asked, page.xhrs.map(({method, body}) => [method, body])], [[], [['PUT', '{"a":']]]);
 });
 
 test('a core that throws ends in the error callback', async () => {
