@@ -58,8 +58,11 @@ const AJAX = [
   {cache: false}, {global: false}, {processData: false}, {crossDomain: true}, {xhrFields: {withCredentials: true}}, {mimeType: 'text/plain'},
   {async: false}, {ifModified: true}, {username: 'ann', password: 'secret'}, {accepts: {json: 'application/json'}}, {traditional: true}, {type: 'PATCH'},
   ...['xhr', 'statusCode', 'context', 'dataFilter', 'converters', 'form', 'json'].map(hook => ({hook})),
-  ...['prefilter', 'beforeSend', 'ajaxSend'].flatMap(hook => ['url', 'query', 'data', 'type', 'header', 'mime', 'abort'].map(does => ({hook, does})))
+  ...['prefilter', 'beforeSend', 'ajaxSend'].flatMap(hook => ['url', 'query', 'data', 'type', 'header', 'mime', 'abort', 'throw'].map(does => ({hook, does})))
 ];
+// Functions of the app that may throw during a call, before its request is sent: those of its
+// models, and a factory. `js-shim/test/throwing-app.test.js` has those that throw after that.
+const THROWING = ['url', 'toJSON', 'validate', 'xhr'];
 
 function step(random) {
   const attrs = random.chance(0.12) ? random.pick(BAD) : random.pick(ATTRS);
@@ -68,8 +71,11 @@ function step(random) {
     ...some(0.2, {wait: true}), ...some(0.1, {silent: true}), ...some(0.08, {refuse: true}),
     ...some(0.1, {headers: {'X-Own': 'yes'}}), ...some(0.08, {dataType: 'json'}), ...some(0.1, {noCallbacks: true}),
     ...some(0.05, {contentType: 'application/json; charset=utf-8'}), ...some(0.05, {timeout: 60000}), ...some(0.05, {validate: false}),
+    ...some(0.08, {throws: random.pick(THROWING)}),
     ...some(0.3, {ajax: random.chance(0.3) ? [random.pick(AJAX), random.pick(AJAX)] : [random.pick(AJAX)]})
   };
+  // Backbone 0.9 validates again after it has sent such a save.
+  if (options.wait && options.throws === 'validate') delete options.throws;
   const model = random.below(6);
   return random.pick([
     () => ({call: 'create', attrs, options: {...counted(loud(options)), ...some(0.2, {at: 0}), ...some(0.1, {merge: true})}}),
@@ -110,6 +116,7 @@ function withoutAjax({ajax, ...options}, isLeftOut) {
 // -------
 
 let run = 0;
+let lastStep = 0;
 
 // One side of a program: its frame, and everything that the page has observed.
 class Side {
@@ -118,10 +125,21 @@ class Side {
     const {Backbone} = window;
     // Backbone 0.5 does not parse the models of a list, but Backwire parses what it sets on them.
     const parsed = Backbone.VERSION === '0.5.3' ? {} : {parsed: true};
+    const trip = name => { if (this.throwing === name) throw new Error(`of ${name}`); };
     const Model = this.Model = Backbone.Model.extend({
-      validate: attrs => (attrs.text === 'invalid' ? 'is invalid' : undefined),
+      validate(attrs) {
+        trip('validate');
+        return attrs.text === 'invalid' ? 'is invalid' : undefined;
+      },
+      url() {
+        trip('url');
+        return Backbone.Model.prototype.url.call(this);
+      },
       parse: answer => (answer && typeof answer === 'object' ? {...answer, ...parsed} : answer),
-      toJSON() { return omit(this.attributes, 'parsed', 'createdAt', 'updatedAt'); }
+      toJSON() {
+        trip('toJSON');
+        return omit(this.attributes, 'parsed', 'createdAt', 'updatedAt');
+      }
     });
     this.notes = new (Backbone.Collection.extend({url: `/${this.name}`, model: Model}))();
     this.listen(this.notes, 'notes');
@@ -175,10 +193,15 @@ class Side {
     }
     const options = this.options(step, target);
     let result;
+    this.throwing = step.options?.throws;
     try {
       result = this.call(step, target, options);
     } catch (error) {
-      return this.note('threw', error.message);
+      this.note('threw', error.message);
+      this.isAborting = true;
+      return this.idle();
+    } finally {
+      this.throwing = null;
     }
     this.note('returned', result === false ? false : result?.attributes ? 'model' : typeof result, options.xhr === result);
     const xhr = result?.attributes ? options.xhr : result;
@@ -218,7 +241,7 @@ class Side {
   async idle() {
     const {jQuery} = this.window;
     if (this.isAborting) {
-      // Some versions of jQuery go on to count a request that a hook has aborted.
+      // Some versions of jQuery go on to count a request if a hook has aborted it or has thrown.
       this.note('active', jQuery.active);
       jQuery.active = 0;
     }
@@ -279,14 +302,15 @@ class Side {
   }
 
   options({options = {}, then, attrs}, target) {
-    const {refuse, key, elsewhere, noCallbacks, abort, invalid, ajax = [], ...own} = JSON.parse(JSON.stringify(options));
+    const {refuse, key, elsewhere, noCallbacks, abort, invalid, throws, ajax = [], ...own} = JSON.parse(JSON.stringify(options));
     const {VERSION, emulateJSON} = this.window.Backbone;
     if (emulateJSON) delete own.contentType;
     // Backbone 0.5 adds a record again that the collection has already.
     if (VERSION === '0.5.3') delete own.add;
     this.hooks = {};
     this.isAborting = ajax.some(({does}) => does === 'abort');
-    for (const setting of ajax) this.applySetting(own, setting);
+    for (const setting of ajax) this.applySetting(own, setting, target);
+    if (throws === 'xhr') own.xhr = () => { throw new Error('of xhr'); };
     if (key) own.headers = {'Idempotency-Key': `${this.name}-${key}`};
     if (elsewhere) own.url = `/${this.name}-elsewhere`;
     if (own.dataType === 'text') own.success = text => this.note('text', typeof text, this.body(text));
@@ -308,8 +332,10 @@ class Side {
   }
 
   // Sets an option, or one of jQuery's hooks.
-  applySetting(own, {hook, does, ...settings}) {
+  applySetting(own, {hook, does, ...settings}, target) {
     Object.assign(own, settings);
+    // If its answer is from another resource, the list has two models with one id.
+    if (does === 'url' && target.isNew?.() && target.collection) return;
     if (does) return void (this.hooks[hook] = (xhr, called) => this.change(does, xhr, called));
     const statuses = [200, 201, 304, 400, 404, 422];
     const hooks = {
@@ -342,6 +368,7 @@ class Side {
     if (does === 'header') xhr.setRequestHeader('Idempotency-Key', `${this.name}-header`);
     if (does === 'mime') xhr.overrideMimeType('text/plain');
     if (does === 'abort') xhr.abort();
+    if (does === 'throw') throw new Error('of a hook');
   }
 
   // Returns a success handler that makes another call on the model.
@@ -350,8 +377,14 @@ class Side {
     options.success = (...args) => {
       success(...args);
       this.note('then', then);
-      if (then === 'save') target.save({n: 77}, {success: () => this.note('then saved'), error: () => this.note('then not saved')});
-      else target[then]({success: () => this.note(`then ${then}`), error: () => this.note(`then no ${then}`)});
+      const settings = {success: () => this.note(`then ${then}`), error: () => this.note(`then no ${then}`)};
+      try {
+        if (then === 'save') target.save({n: 77}, settings);
+        else target[then](settings);
+      } catch (error) {
+        this.note('then threw', error.message);
+        this.isAborting = true;
+      }
     };
   }
 
@@ -384,7 +417,8 @@ async function difference(windows, steps) {
   run += 1;
   const sides = ['plain', 'live'].map(name => new Side(windows[name], name, run));
   for (const side of sides) side.setUp({});
-  for (const step of steps) {
+  for (const [index, step] of steps.entries()) {
+    lastStep = index;
     const from = sides.map(side => side.trace.length);
     await Promise.all(sides.map(side => side.step(step)));
     const [plain, live] = sides.map((side, index) => side.trace.slice(from[index]));
@@ -408,7 +442,9 @@ for (const version in VERSIONS) {
     const played = seeds(3);
     for (const seed of played) {
       const steps = program(new Random(seed));
-      if (!await difference(windows, steps)) continue;
+      // A program that hangs takes too long to be shortened.
+      const hang = error => { throw new Error(`seed ${seed}: ${error.message}, after ${JSON.stringify(steps[lastStep])}`); };
+      if (!await difference(windows, steps).catch(hang)) continue;
       const {shortest, reason} = await shrunk(steps, it => difference(windows, it));
       failures.push(`seed ${seed}:\n  ${describe(shortest)}\n  ${reason}`);
       if (failures.length >= 3) break;
