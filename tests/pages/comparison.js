@@ -308,7 +308,8 @@ class Side {
     // Backbone 0.5 adds a record again that the collection has already.
     if (VERSION === '0.5.3') delete own.add;
     this.hooks = {};
-    this.isAborting = ajax.some(({does}) => does === 'abort');
+    // The last setting of a hook counts.
+    this.isAborting = ajax.some(({hook, does}) => does === 'abort' && ajax.findLast(it => it.hook === hook).does === does);
     for (const setting of ajax) this.applySetting(own, setting, target);
     if (throws === 'xhr') own.xhr = () => { throw new Error('of xhr'); };
     if (key) own.headers = {'Idempotency-Key': `${this.name}-${key}`};
