@@ -32,7 +32,15 @@ export const differences = [
   },
   {
     about: 'A GET shortcut that writes needs a CSRF token, and in Sails it does not',
-    is: ({method}, found, sails, {body}) => method === 'get' && body === 'E_CSRF'
+    is: ({method, url}, found, sails, {status}) => method === 'get' && /\/(create|update|destroy)\b/.test(url) && status === 403
+  },
+  {
+    about: 'In Sails the parameters of a request have its CSRF token',
+    is: (step, {path, backwire}) => path === '/body/all/_csrf' && backwire === undefined
+  },
+  {
+    about: 'In Sails a path that looks like a file has no session, so a write is refused',
+    is: ({method, url}, found, {status}, backwire) => method !== 'get' && /\.\w+$/.test(url.split('?')[0]) && status === 403 && backwire.status !== 403
   },
   {
     about: 'Sails fails with a status 500, and Backwire names what is wrong',
@@ -68,6 +76,10 @@ export const differences = [
     is: ({url}, found, {body}) => /omit=(\w+_)?id/.test(url) && body === 'E_INVALID_CRITERIA'
   },
   {
+    about: 'Sails refuses null in the list of in and nin, and Backwire understands it',
+    is: ({url}, found, {body}, {status}) => /:\[([^\]]*,)?null[,\]]/.test(url) && body === 'E_INVALID_CRITERIA' && isOk(status)
+  },
+  {
     about: 'Sails compares any JSON values with < and >, and Backwire refuses objects and lists there',
     is: ({url}, found, {status}, backwire) => /[<>]=?":[{[]/.test(url) && isOk(status) && backwire.status === 400
   },
@@ -77,15 +89,12 @@ export const differences = [
   }
 ];
 
-// Whether pushes are equal if records in the place of ids do not count.
+// Whether pushes are equal if a record counts as its id.
 function isEqual(sails, backwire) {
-  const withoutRecords = value => {
-    if (Array.isArray(value)) return value.map(withoutRecords);
-    if (!value || typeof value !== 'object') return value;
-    const isRecord = it => it === null || typeof it === 'object';
-    return Object.fromEntries(Object.entries(value).filter(([name, it]) => !isRecord(it) && !ASSOCIATIONS.has(name)).map(([name, it]) => [name, withoutRecords(it)]));
-  };
-  const pushes = all => JSON.stringify(all.map(of => of.map(([model, {data, previous, ...rest}]) => [model, rest, withoutRecords(data), withoutRecords(previous)])));
+  const idOf = it => (it && typeof it === 'object' ? it.user_id ?? it.pet_id ?? it.id : it);
+  const ids = it => (Array.isArray(it) ? it.map(idOf).sort() : idOf(it));
+  const withIds = record => record && Object.entries(record).map(([name, it]) => [name, ASSOCIATIONS.has(name) ? ids(it) : it]);
+  const pushes = all => JSON.stringify(all.map(of => of.map(([model, {data, previous, ...rest}]) => [model, rest, withIds(data), withIds(previous)])));
   return pushes(sails) === pushes(backwire);
 }
 

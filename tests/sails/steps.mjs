@@ -20,7 +20,7 @@ const MODELS = {
 };
 
 const GOOD = {
-  name: random => random.pick(['Ann', 'Bob', 'Zoe', 'ann', 'Ångström', 'a b', '', '5']),
+  name: random => random.pick(['Ann', 'Bob', 'Zoe', 'ann', 'Ångström', 'a b', '', '5', '50%', "it's"]),
   unique: random => `n${random.below(40)}`,
   email: random => random.pick(['a@example.com', 'b@example.org', '']),
   number: random => random.pick([0, 1, 5, 7, 42, 1.5, '05', '7']),
@@ -126,6 +126,16 @@ const other = random => random.pick([
   () => ({method: 'get', url: random.pick(['/someJSON', '/someNull', '/someZero', '/someError', '/foo', '/throw', '/headers', '/count', '/nowhere'])}),
   () => ({method: 'put', url: '/forbidden'}),
   () => ({method: 'get', url: '/ok?x=5'}),
+  () => ({
+    method: 'get', url: '/headers', headers: random.pick([{}, {'x-test-header-one': 'foo'}, {'x-test-header-one': '5'}, {'X-Test-Header-One': 'A b'}])
+  }),
+  () => ({
+    method: random.pick(['get', 'post', 'put', 'patch', 'delete']), url: `/echo${random.pick(['', '?a=1&b=x', '?a=', '?b=1&b=2', '?c="q" {z}'])}`,
+    data: random.pick([undefined, {}, {b: 5}, {b: [1], d: null, e: 'Ångström'}])
+  }),
+  () => ({method: 'post', url: `/${random.pick(['tag', 'user', 'person', 'animal'])}`}),
+  () => ({method: 'get', url: `/tag?label=${random.pick(['50%', 'Ångström', 'a b', 'a+b', '"', '{}', '[1]', "it's"])}`}),
+  () => ({method: 'get', url: `/tag?where={"label":"${random.pick(['50%', 'Ångström', 'a b', 'a+b', "it's"])}"}`}),
   () => ({method: 'get', url: random.pick(['/Person', '/person/', '/PERSON/1', '/person/1/', '/person//1', '/person?x="q"', '/tag/%31'])}),
   () => ({method: 'get', url: `/${random.pick(['tag', 'user'])}/${random.pick(['find', 'find/1', 'create?label=a&name=b', 'update/1?label=c&name=d', 'destroy/2'])}`})
 ])();

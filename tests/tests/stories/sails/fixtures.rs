@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, RawQuery};
+use axum::extract::Query;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
@@ -74,8 +74,8 @@ async fn count(session: Option<Session>) -> Result<Response> {
     Ok(Json(count).into_response())
 }
 
-async fn echo(method: Method, RawQuery(query): RawQuery, AllParams(all): AllParams) -> Json<Value> {
-    Json(json!({ "method": method.as_str(), "query": query, "all": all }))
+async fn echo(method: Method, AllParams(all): AllParams) -> Json<Value> {
+    Json(json!({ "method": method.as_str(), "all": all }))
 }
 
 async fn token(client: Option<Client>) -> String {
