@@ -7,8 +7,10 @@
 //!
 //! A request that fails does not subscribe, and neither does a read that finds no record.
 //!
-//! `members` does the same for a many-to-many association; `read` has the result.
+//! `members` does the same for a many-to-many association, and `association_end` for the records
+//! that associations belong to; `read` has the result.
 
+pub(crate) mod association_end;
 pub(crate) mod members;
 mod read;
 pub(crate) mod rooms;
@@ -226,18 +228,6 @@ pub(crate) async fn find_holding(
     let query = summary(cx, resource, &criteria, &Scope::of(&criteria));
     let snapshot = find_associated(cx, resource, &criteria, cx.reads()).await?;
     Ok(Read { snapshot, room: None, query })
-}
-
-/// Returns one record that is an end of an association. A stock client is subscribed to it.
-pub(crate) async fn find_association_end(
-    cx: &Context,
-    resource: &Resource,
-    id: &Id,
-) -> Result<Option<Arc<Attributes>>> {
-    if cx.client().is_some_and(|client| client.dialect().is_stock()) {
-        return Ok(find_one(cx, resource, id).await?.snapshot.value);
-    }
-    find_one_without_subscription(cx, resource, id).await
 }
 
 /// Returns one record, if the caller may read it.

@@ -40,32 +40,32 @@ pub(super) async fn answer(
     // The outcome depends on the earlier requests of the connection.
     cx.wait_for_earlier_requests().await;
     let request = AssociationRequest { cx, resource, id, nested };
+    if operation == Operation::Find {
+        return request.find_and_follow(query, input).await;
+    }
     let record = request.association_end(&request.resource, &request.id).await?;
     if let (Operation::Update, Some(member)) = (operation, &request.nested.id) {
         return request.update(member, input.attributes()?).await;
     }
-    if operation != Operation::Find {
-        request.check_may_change(&record).await?;
-    }
-    match (operation, &request.nested.id) {
-        (Operation::Find, _) => {
-            let (data, model) = (input.attributes()?, request.model()?);
-            let parameters = parameters(&request.cx, request.target(), &model, query, data)?;
-            return request.find_and_watch(&record, parameters).await;
-        }
-        (Operation::Create, _) => return request.create(input.attributes()?).await,
+    request.check_may_change(&record).await?;
+    let added = match (operation, &request.nested.id) {
+        (Operation::Create, _) => return request.create(record, input.attributes()?).await,
         (Operation::Destroy, Some(member)) => {
             request.check_same_id(member, &input.attributes()?)?;
             request.remove(member).await?;
+            // As in Sails, the client follows neither of the two.
+            return request.reply_with_members(record).await;
         }
         (_, Some(member)) => {
             let sent = input.attributes()?;
             request.check_same_id(member, &sent)?;
             request.check_has_no_values(&sent)?;
             request.add(member).await?;
+            BTreeSet::from([member.clone()])
         }
         (_, None) => request.replace(request.requested_ids(query, input)?).await?,
-    }
+    };
+    let record = request.follow(record, &added).await?;
     request.reply_with_members(record).await
 }
 
@@ -92,10 +92,12 @@ impl AssociationRequest {
 
     /// Returns the record at one end of the association, or an error if it does not exist.
     async fn association_end(&self, resource: &Resource, id: &Id) -> Result<Arc<Attributes>> {
-        let record = subscription::find_association_end(&self.cx, resource, id).await?;
-        record.ok_or_else(|| {
-            WriteError::NotFound { resource: resource.clone(), id: id.clone() }.into()
-        })
+        let record = subscription::find_one_without_subscription(&self.cx, resource, id).await?;
+        record.ok_or_else(|| self.not_found(resource, id))
+    }
+
+    fn not_found(&self, resource: &Resource, id: &Id) -> Error {
+        WriteError::NotFound { resource: resource.clone(), id: id.clone() }.into()
     }
 
     /// Checks whether the caller may change the pairs of this record. A pair has no owner, so it
@@ -131,19 +133,26 @@ impl AssociationRequest {
 
 /// Reads.
 impl AssociationRequest {
-    /// Finds the associated records, and subscribes a client of Sails to new ones: to the members
-    /// of a collection before they are read, so that none is missed, and otherwise only if there
-    /// is an associated record.
-    async fn find_and_watch(&self, record: &Attributes, parameters: Parameters) -> Result<Reply> {
-        let is_single = matches!(self.link(), Link::Holds { .. });
-        if !is_single {
-            watch_associated_resources(&self.cx, &self.resource)?;
-        }
-        let found = self.find(record, parameters).await?;
-        if is_single {
-            watch_associated_resources(&self.cx, &self.resource)?;
-        }
-        Ok(found)
+    /// Finds the associated records. A stock client follows the record from then on, and in Sails
+    /// mode the new records of its associated resources, too.
+    async fn find_and_follow(&self, query: Vec<(String, String)>, input: Input) -> Result<Reply> {
+        let (data, model) = (input.attributes()?, self.model()?);
+        let parameters = parameters(&self.cx, self.target(), &model, query, data)?;
+        let of = subscription::association_end::find(&self.cx, &self.resource, &self.id).await?;
+        let of = of.ok_or_else(|| self.not_found(&self.resource, &self.id))?;
+        watch_associated_resources(&self.cx, &self.resource)?;
+        self.find(&of, parameters).await
+    }
+
+    /// Subscribes a stock client to a record and to the members that were added to it, and returns
+    /// the record as it is then.
+    async fn follow(
+        &self,
+        record: Arc<Attributes>,
+        added: &BTreeSet<Id>,
+    ) -> Result<Arc<Attributes>> {
+        subscription::association_end::follow_members(&self.cx, self.target(), added).await?;
+        subscription::association_end::follow(&self.cx, &self.resource, &self.id, record).await
     }
 
     async fn find(&self, record: &Attributes, mut parameters: Parameters) -> Result<Reply> {
@@ -238,7 +247,7 @@ impl AssociationRequest {
 }
 
 /// Returns the ids of the records of a resource that the criteria pick and that the caller may know
-/// of.
+/// of. The client is not subscribed to them: it does not get these records.
 pub(super) async fn ids_of(
     cx: &Context,
     resource: &Resource,
@@ -247,7 +256,8 @@ pub(super) async fn ids_of(
 ) -> Result<BTreeSet<Id>> {
     let projection = Projection::Select(BTreeSet::from([model.key.clone()]));
     let (criteria, options) = (Criteria { projection, ..criteria }, cx.reads().unbounded());
-    let all = subscription::find_associated(cx, resource, &criteria, &options).await?.value;
+    let find = subscription::find_associated_without_subscription;
+    let all = find(cx, resource, &criteria, &options).await?.value;
     Ok(all.iter().filter_map(|it| it.id(&model.key)).collect())
 }
 
@@ -265,17 +275,25 @@ impl AssociationRequest {
 /// Changes. A change that is already in effect is not written again.
 impl AssociationRequest {
     /// Adds a new record, or an existing one if the body has only its key.
-    async fn create(self, mut record: Attributes) -> Result<Reply> {
+    async fn create(&self, of: Arc<Attributes>, record: Attributes) -> Result<Reply> {
         let key = &self.model()?.key;
         if let (1, Some(id)) = (record.len(), record.get(key).filter(|id| !id.is_null())) {
             let id = Id::from_json(id).ok_or(WriteError::BadId)?;
-            return match self.add(&id).await? {
+            let added = self.add(&id).await?;
+            self.follow(of, &BTreeSet::from([id.clone()])).await?;
+            return match added {
                 Some(change) if change.resource == *self.target() => {
                     Reply::written(&self.cx, &change).await
                 }
                 _ => Ok(Reply::ok(Json(self.association_end(self.target(), &id).await?))),
             };
         }
+        let reply = self.create_member(record).await?;
+        self.follow(of, &BTreeSet::new()).await?;
+        Ok(reply)
+    }
+
+    async fn create_member(&self, mut record: Attributes) -> Result<Reply> {
         if let Link::HeldBy(via) = self.link() {
             record.insert(via.clone(), self.id.to_json());
             return write(&self.cx, self.target().clone(), Action::Create(record)).await;
@@ -340,9 +358,9 @@ impl AssociationRequest {
         parameter.map_or(input, |(_, ids)| Input(ids.into())).ids()
     }
 
-    /// Replaces the members. If a record does not exist, nothing is changed, or in Sails only the
-    /// others count.
-    async fn replace(&self, mut wanted: BTreeSet<Id>) -> Result<()> {
+    /// Replaces the members, and returns the new ones. If a record does not exist, nothing is
+    /// changed, or in Sails only the others count.
+    async fn replace(&self, mut wanted: BTreeSet<Id>) -> Result<BTreeSet<Id>> {
         let model = self.model()?;
         let existing =
             self.ids_of(&model, Criteria::with_attribute_in(&model, &model.key, &wanted)).await?;
@@ -356,7 +374,8 @@ impl AssociationRequest {
         let removals = members.difference(&wanted).map(|id| self.write_to_remove(id));
         let additions = wanted.difference(&members).map(|id| self.write_to_add(id));
         let writes = removals.chain(additions).collect::<Result<_>>()?;
-        self.commit_each(writes).await
+        self.commit_each(writes).await?;
+        Ok(wanted.difference(&members).cloned().collect())
     }
 
     /// Makes the collection have these members, as a part of the write of its record. Others are

@@ -101,6 +101,9 @@ async fn client_of_sails_follows_only_associated_records_that_it_has_read() {
     ann.post("/person", json!({ "name": "Ann" })).await;
     let created = bob.post("/animal", json!({ "name": "rex", "owner": 1 })).await;
     assert_eq!(created["body"]["owner"]["name"], "Ann");
+    let refused = bob.put("/person/9", json!({ "pets": [1] })).await;
+    assert_eq!(refused["statusCode"], 404);
+    ann.put("/animal/1", json!({ "weight": 5 })).await;
     ann.put("/person/1", json!({ "name": "Anna" })).await;
     assert_eq!(bob.get("/animal/2/owner").await["body"]["name"], "Anna");
     assert_eq!(crate::client::events(&bob.buffered_frames()), [Value::Null; 0]);
@@ -108,6 +111,45 @@ async fn client_of_sails_follows_only_associated_records_that_it_has_read() {
     assert_eq!(bob.event().await[1]["data"]["name"], "Ann");
     ann.post("/person", json!({ "name": "Bea" })).await;
     assert_eq!(bob.event().await[1]["data"]["name"], "Bea");
+    server.shutdown().await;
+}
+
+/// A removal and a request that is refused subscribe to nothing.
+#[tokio::test]
+async fn client_of_sails_follows_a_record_and_the_members_that_it_adds() {
+    let server = sails().await;
+    let (mut ann, mut bob) = (Socket::stock(&server).await, Socket::stock(&server).await);
+    for (url, name) in
+        [("/person", "Ann"), ("/person", "Bea"), ("/animal", "rex"), ("/animal", "tom")]
+    {
+        ann.post(url, json!({ "name": name })).await;
+    }
+    for (verb, url, data, status, followed) in [
+        ("get", "/person/1/pets?limit=x", json!({}), 400, vec![]),
+        ("get", "/animal/1/owner", json!({}), 404, vec![]),
+        ("put", "/person/1/pets/9", json!({}), 404, vec![]),
+        ("delete", "/person/1/pets/1", json!({}), 200, vec![]),
+        ("put", "/person/1/pets/1", json!({}), 200, vec!["person 1", "animal 1"]),
+        (
+            "put",
+            "/person/2/pets",
+            json!([2]),
+            200,
+            vec!["person 1", "person 2", "animal 1", "animal 2"],
+        ),
+    ] {
+        let answer = bob.ask(json!([verb, { "url": url, "data": data }])).await;
+        assert_eq!(answer["statusCode"], status, "{verb} {url}: {answer}");
+        for url in ["/person/1", "/person/2", "/animal/1", "/animal/2"] {
+            ann.put(url, json!({})).await;
+        }
+        let pushes = crate::client::events(&bob.pushes().await);
+        let records: Vec<_> = pushes
+            .iter()
+            .map(|push| format!("{} {}", push[0].as_str().unwrap(), push[1]["id"]))
+            .collect();
+        assert_eq!(records, followed, "{verb} {url}");
+    }
     server.shutdown().await;
 }
 
