@@ -1,6 +1,7 @@
 //! Backwire with `compat: sails` beside Sails 1.5 itself.
 
 mod fixtures;
+mod script_tag;
 
 use std::process::Command;
 use std::sync::Arc;
