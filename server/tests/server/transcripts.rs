@@ -256,6 +256,10 @@ async fn sails_0_9_is_emulated_except_for_listed_differences() {
             .route("/echo/pubmsg", get(publish_message))
             .route("/echo/listen", get(listen))
             .route("/echo/bc", get(broadcast))
+            .route("/echo/rooms", get(async |cx: Context| rooms(&cx)))
+            .route("/echo/sub7", get(async |cx: Context| subscribe(&cx, json!(7))))
+            .route("/echo/sub7s", get(async |cx: Context| subscribe(&cx, json!("7"))))
+            .route("/echo/subabc", get(async |cx: Context| subscribe(&cx, json!("abc"))))
             .route("/echo/str", get(async || "hello"))
             .route("/echo/num", get(async || StatusCode::NO_CONTENT))
             .route("/echo/se", get(async || (StatusCode::INTERNAL_SERVER_ERROR, "bad thing")))
@@ -289,6 +293,25 @@ async fn publish_message(cx: Context) -> Result<Json<&'static str>, Error> {
 async fn listen(cx: Context) -> Json<&'static str> {
     cx.listen("r1");
     Json("listening")
+}
+
+/// Returns the rooms of the client, by the names that Sails has for them.
+fn rooms(cx: &Context) -> Json<Vec<String>> {
+    let mut names = vec![String::new()];
+    let mut rooms = cx.client().unwrap().rooms();
+    rooms.sort();
+    names.extend(
+        rooms.iter().filter(|room| *room == "o:user").map(|_| "/sails_c_create_user".into()),
+    );
+    let ids = rooms.iter().filter_map(|room| room.strip_prefix("o:user/"));
+    names.extend(ids.map(|id| format!("/sails_c_user_{id}")));
+    names.extend(rooms.iter().filter_map(|room| Some(format!("/{}", room.strip_prefix("n:")?))));
+    Json(names)
+}
+
+fn subscribe(cx: &Context, id: Value) -> Result<Json<Vec<String>>, Error> {
+    cx.pubsub("user")?.subscribe_to(cx.client(), [id])?;
+    Ok(rooms(cx))
 }
 
 async fn broadcast(cx: Context) -> Result<Json<&'static str>, Error> {
