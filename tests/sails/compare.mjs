@@ -3,17 +3,19 @@
 //
 // Random requests over HTTP and over the sockets of unmodified versions of sails.io.js, with a
 // WebSocket or polling, go to both servers. Statuses, answers and pushes are compared. In some
-// stories both servers require CSRF tokens. Each difference has to be one of `differences.mjs`.
+// stories both servers require CSRF tokens. Each difference has to have a reason in
+// `differences.mjs` or `pushes.mjs`.
 //
-// `BACKWIRE_SEED` repeats a run. `STEPS` is the number of steps. `SHOW=1` prints all differences,
-// `SHOW=2` whole answers, and `SHOW=3` the steps before.
+// `BACKWIRE_SEED` repeats a run. `STEPS` is the number of steps. `SHOW=1` prints the known
+// differences, too, `SHOW=2` whole answers, and `SHOW=3` the steps before.
 
 import {spawn} from 'node:child_process';
 import {createRequire} from 'node:module';
 import {createServer} from 'node:net';
 import {fileURLToPath} from 'node:url';
-import {isDeepStrictEqual} from 'node:util';
-import {differences} from './differences.mjs';
+import {explain, explainBody} from './differences.mjs';
+import {planted} from './planted.mjs';
+import {idsIn} from './pushes.mjs';
 import {Random} from './random.mjs';
 import {nextStep} from './steps.mjs';
 
@@ -105,6 +107,12 @@ class Party {
     return {status: response.status, body: parsed(text)};
   }
 
+  // All records, with their associated records.
+  async records() {
+    const read = async model => [model, (await this._overHttp('get', `/${model}?limit=1000`)).body];
+    return Object.fromEntries(await Promise.all(MODELS.map(read)).catch(() => this.ended));
+  }
+
   _overSocket(by, method, url, data, headers) {
     return new Promise(resolve => this.sockets[by].socket.request({method, url, data, headers}, (body, jwr) => resolve({
       status: jwr.statusCode, body: typeof jwr.body === 'string' ? parsed(jwr.body) : jwr.body
@@ -133,29 +141,13 @@ function parsed(text) {
 
 // What is compared: times and the words of errors are not.
 function comparable({status, body, pushes}) {
-  const isError = status >= 400;
-  return plain({status, body: isError ? errorOf(body) : body, pushes: pushes.map(each => each.map(([model, push]) => [model, push]))});
-}
-
-function errorOf(body) {
-  return typeof body === 'object' && body ? body.code : undefined;
+  return plain({status, body: status >= 400 ? body?.code ?? body : body, pushes});
 }
 
 function plain(value) {
   if (Array.isArray(value)) return value.map(plain);
   if (!value || typeof value !== 'object') return value;
   return Object.fromEntries(Object.keys(value).sort().map(name => [name, /^(created|updated)At$/.test(name) && value[name] > 1e12 ? 'a time' : plain(value[name])]));
-}
-
-// The first place where two values differ: its path, and both values there.
-function difference(a, b, path = '') {
-  if (isDeepStrictEqual(a, b)) return null;
-  const isPair = [a, b].every(it => it && typeof it === 'object') && Array.isArray(a) === Array.isArray(b);
-  if (!isPair) return {path, sails: a, backwire: b};
-  for (const name of new Set([...Object.keys(a), ...Object.keys(b)])) {
-    const found = difference(a[name], b[name], `${path}/${name}`);
-    if (found) return found;
-  }
 }
 
 async function freePort() {
@@ -191,7 +183,7 @@ async function main() {
   const count = Number(process.env.STEPS ?? 520);
   console.log(`BACKWIRE_SEED=${seed}`);
   const random = new Random(seed);
-  const totals = {steps: 0, distinct: new Set(), same: 0, known: new Map(), unknown: [], crashes: 0};
+  const totals = {steps: 0, distinct: new Set(), same: 0, different: 0, known: new Map(), unknown: [], shown: [], planted: 0, unnoticed: [], random: new Random(seed), crashes: 0};
   while (totals.steps < count) {
     try {
       await story(random, totals);
@@ -211,32 +203,14 @@ async function story(random, totals) {
     hasCsrf: random.chance(0.25)
   };
   const parties = await Promise.all([sails(setting), backwire(setting)]);
-  const [theirs, ours] = parties;
+  const [, ours] = parties;
   try {
     await Promise.all(parties.map(party => party.connect(setting)));
-    const world = {random, hasCsrf: setting.hasCsrf};
-    const before = [setting];
+    const world = {random, hasCsrf: setting.hasCsrf, before: [], records: plain(await ours.records())};
     for (let step = 0; step < STEPS_PER_STORY; step++) {
-      const next = nextStep(world);
-      const [expected, got] = (await Promise.all([theirs.run(next), ours.run(next)])).map(comparable);
-      totals.steps++;
-      totals.distinct.add(JSON.stringify([next.by === 'http', next.method, next.url, next.data, next.headers, next.token]));
-      before.push([next, expected]);
-      // The errors of Sails that are text have no code.
-      if (expected.status >= 400 && expected.body === undefined) delete got.body;
-      const found = difference(expected, got);
-      if (!found) {
-        totals.same++;
-        continue;
-      }
-      const known = differences.find(({is}) => is(next, found, expected, got));
-      if (known) totals.known.set(known, (totals.known.get(known) ?? 0) + 1);
-      else totals.unknown.push({next, found, expected, got, before: before.slice()});
-      // Later steps would differ because of this one. A read over a socket that only one of the
-      // servers refuses subscribes the socket at the other one.
-      const mayChange = next.method !== 'get' || (expected.status < 400) !== (got.status < 400);
-      if (mayChange && !found.path.startsWith('/pushes')) break;
+      if (!await comparedStep(parties, world, totals)) return;
     }
+    await compareRecords(parties, world, totals);
   } finally {
     for (const party of parties) {
       party.disconnect();
@@ -245,16 +219,68 @@ async function story(random, totals) {
   }
 }
 
-function report({steps, distinct, same, known, unknown, crashes}) {
-  console.log(`${steps} steps, ${distinct.size} of them distinct: ${same} the same, ${steps - same - unknown.length} of known differences, ${unknown.length} of others; Sails has crashed ${crashes} times`);
-  for (const [{about}, count] of known) console.log(`  ${count} × ${about}`);
-  for (const {next, found, expected, got, before} of unknown.slice(0, process.env.SHOW ? Infinity : 20)) {
-    console.log(JSON.stringify(next));
-    console.log('   ', found.path, 'Sails', JSON.stringify(found.sails), 'Backwire', JSON.stringify(found.backwire));
-    if (process.env.SHOW >= '2') console.log('    Sails', JSON.stringify(expected), '\n    Backwire', JSON.stringify(got));
-    if (process.env.SHOW === '3') for (const it of before) console.log('      ', JSON.stringify(it));
+// Runs a step on both servers. Returns whether they are in the same state after it.
+async function comparedStep([theirs, ours], world, totals) {
+  const next = nextStep(world);
+  const [sails, backwire] = (await Promise.all([theirs.run(next), ours.run(next)])).map(comparable);
+  totals.steps++;
+  totals.distinct.add(JSON.stringify([next.by === 'http', next.method, next.url, next.data, next.headers, next.token]));
+  const {before} = world;
+  const records = {before: world.records, after: plain(await ours.records())};
+  const context = {step: next, before, records};
+  const {reasons, unknown, isSameState} = explain(sails, backwire, context);
+  plant(totals, sails, backwire, context);
+  before.push({step: next, sails, existing: idsIn(records.before)});
+  world.records = records.after;
+  count(totals, {step: next, sails, backwire, reasons, unknown, before: before.slice()});
+  return isSameState;
+}
+
+// Plants wrong values in an answer of Backwire, one at a time, to see whether they are noticed.
+function plant(totals, sails, backwire, context) {
+  for (const {what, answer} of planted(backwire, sails, totals.random)) {
+    const isNoticed = explain(sails, answer, context).unknown.length > 0;
+    totals.planted++;
+    if (!isNoticed) totals.unnoticed.push({step: context.step, what, sails, backwire});
   }
-  if (unknown.length || (steps - same) > steps * 0.05 || distinct.size < Math.min(400, steps / 2)) process.exitCode = 1;
+}
+
+// Compares all records after the last step of a story.
+async function compareRecords([theirs, ours], world, totals) {
+  const [sails, backwire] = (await Promise.all([theirs.records(), ours.records()])).map(plain);
+  const {reasons, unknown} = explainBody(sails, backwire, {step: {method: 'get', url: '/'}, before: world.before, now: {step: {url: '/'}, existing: idsIn(world.records)}});
+  for (const reason of reasons) totals.known.set(reason, (totals.known.get(reason) ?? 0) + 1);
+  if (unknown.length) totals.unknown.push({step: 'all records after the story', sails, backwire, unknown, before: world.before});
+}
+
+function count(totals, found) {
+  const {reasons, unknown} = found;
+  if (unknown.length) totals.unknown.push(found);
+  else if (reasons.size) {
+    totals.different++;
+    totals.shown.push(found);
+  } else totals.same++;
+  for (const reason of reasons) totals.known.set(reason, (totals.known.get(reason) ?? 0) + 1);
+}
+
+function report(totals) {
+  const {steps, distinct, same, different, known, unknown, planted, unnoticed, crashes} = totals;
+  const percent = (100 * (steps - same) / steps).toFixed(1);
+  console.log(`${steps} steps, ${distinct.size} of them distinct: ${same} the same, ${different} of known differences, ${unknown.length} of others (${percent} %); Sails has crashed ${crashes} times`);
+  console.log(`${planted - unnoticed.length} of ${planted} planted wrong answers were noticed`);
+  for (const [reason, count] of known) console.log(`  ${count} × ${reason}`);
+  for (const found of unknown) print('unknown', found, found.unknown);
+  for (const found of unnoticed) print('unnoticed', found, [found.what]);
+  if (process.env.SHOW) for (const found of totals.shown) print('known', found, [...found.reasons]);
+  const isTooDifferent = unknown.length || steps - same > steps * 0.05;
+  if (isTooDifferent || unnoticed.length || distinct.size < Math.min(400, steps / 2)) process.exitCode = 1;
+}
+
+function print(kind, {step, sails, backwire, before}, what) {
+  console.log(kind, JSON.stringify(step));
+  for (const it of what) console.log('   ', JSON.stringify(it));
+  if (process.env.SHOW >= '2') console.log('    Sails', JSON.stringify(sails), '\n    Backwire', JSON.stringify(backwire));
+  if (process.env.SHOW >= '3') for (const it of before ?? []) console.log('      ', JSON.stringify({step: it.step, sails: it.sails}));
 }
 
 await main();
