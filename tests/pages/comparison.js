@@ -117,7 +117,7 @@ function withoutAjax({ajax, ...options}, isLeftOut) {
 
 let run = 0;
 let lastStep = 0;
-let destroys = 0;
+let keys = 0;
 
 // One side of a program: its frame, and everything that the page has observed.
 class Side {
@@ -371,9 +371,9 @@ class Side {
     if (does === 'query') settings.url += `${settings.url.includes('?') ? '&' : '?'}limit=1`;
     if (does === 'data' && /^\{/.test(settings.data)) settings.data = JSON.stringify({...JSON.parse(settings.data), text: 'changed'});
     if (does === 'type' && settings.type === 'PUT') settings.type = 'PATCH';
-    // Each destroy has another key. If the server refuses one because of the key of an earlier
-    // request, the record is still there: a live list may show it again, one of plain Backbone not.
-    if (does === 'header') xhr.setRequestHeader('Idempotency-Key', `${this.name}-header${settings.type === 'DELETE' ? ++destroys : ''}`);
+    // Each create and destroy has another key. A live list shows a record once, although two
+    // creates got it, and again if its destroy is refused because of the key of another request.
+    if (does === 'header') xhr.setRequestHeader('Idempotency-Key', `${this.name}-header${/POST|DELETE/.test(settings.type) ? ++keys : ''}`);
     if (does === 'mime') xhr.overrideMimeType('text/plain');
     if (does === 'abort') xhr.abort();
     if (does === 'throw') throw new Error('of a hook');
