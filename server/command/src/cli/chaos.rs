@@ -24,7 +24,7 @@ pub(super) struct Chaos {
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
 
-    /// The faults; without it all that the server allows
+    /// The faults, separated by commas; without it all that are possible with the server
     #[arg(long, value_name = "FAULTS", value_delimiter = ',', value_enum)]
     faults: Option<Vec<Fault>>,
 
@@ -33,8 +33,8 @@ pub(super) struct Chaos {
     #[arg(long, value_name = "URL", conflicts_with = "engine")]
     url: Option<Url>,
 
-    /// An empty resource of that server; without it a new one with a random name. All its records
-    /// are destroyed at the end
+    /// An empty resource of that server, in lower case; without it a new one with a random name.
+    /// All its records are destroyed at the end
     #[arg(long, value_name = "NAME", requires = "url")]
     resource: Option<String>,
 
@@ -47,7 +47,7 @@ pub(super) struct Chaos {
     #[arg(long, value_name = "ENGINE", default_value = "sqlite")]
     engine: String,
 
-    /// File for a report: one page with plots
+    /// File for a report: one HTML page with plots
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
