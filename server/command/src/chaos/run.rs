@@ -59,7 +59,9 @@ pub async fn run(plan: &Plan) -> io::Result<bool> {
         writeln!(io::stdout(), "the database and the log of the server are in {folder}")?;
     }
     if let Some(file) = &plan.report {
-        std::fs::write(file, report::page(&verdict))?;
+        std::fs::write(file, report::page(&verdict)).map_err(|error| {
+            io::Error::other(format!("--report: {} was not written: {error}", file.display()))
+        })?;
         writeln!(io::stdout(), "report: {}", file.display())?;
     }
     Ok(verdict.is_good())
