@@ -26,8 +26,6 @@ use super::inbox::{Inbox, QueuedEvent};
 use super::input::Input;
 use super::memberships::Memberships;
 use super::output::Output;
-pub(crate) use read_rooms::{ReadRooms, RequestRooms};
-
 use crate::dialect::Dialect;
 use crate::error::Error;
 use crate::http::address::client_address;
@@ -38,6 +36,7 @@ use crate::settings::Origin;
 
 pub use handshake::Handshake;
 pub(super) use handshake::auth_to_keep;
+pub(crate) use read_rooms::{ReadRooms, RequestRooms};
 pub(super) use sending::{PushError, count_unread};
 
 /// How long a connection may take until the server can send to it.

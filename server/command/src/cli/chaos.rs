@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use backwire::Error;
+use backwire::change::Resource;
 use clap::Args;
 use url::Url;
 
@@ -33,8 +35,8 @@ pub(super) struct Chaos {
     #[arg(long, value_name = "URL", conflicts_with = "engine")]
     url: Option<Url>,
 
-    /// An empty resource of that server, in lower case; without it a new one with a random name.
-    /// All its records are destroyed at the end
+    /// An empty resource of that server; without it a new one with a random name. All its records
+    /// are destroyed at the end
     #[arg(long, value_name = "NAME", requires = "url")]
     resource: Option<String>,
 
@@ -90,6 +92,7 @@ impl Chaos {
         let faults = self.faults.clone().unwrap_or_else(|| {
             Fault::DEFAULT.into_iter().filter(|fault| is_allowed(fault)).collect()
         });
+        let resource = self.resource.as_deref().map(resource_name).transpose()?;
         Ok(Plan {
             clients: self.clients.into(),
             seconds: self.seconds,
@@ -98,8 +101,15 @@ impl Chaos {
             url: self.url,
             ca: self.ca,
             engine,
-            resource: self.resource,
+            resource,
             report: self.report,
         })
     }
+}
+
+/// Returns the name of a resource as the server knows it: urls ignore case.
+fn resource_name(text: &str) -> io::Result<String> {
+    let invalid =
+        || io::Error::other(format!("--resource: {}", Error::InvalidResourceName(text.to_owned())));
+    Resource::parse(text).map(|resource| resource.to_string()).ok_or_else(invalid)
 }

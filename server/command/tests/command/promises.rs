@@ -145,10 +145,21 @@ async fn server_that_cannot_be_reached_is_reported_at_once() {
 async fn server_of_the_user_is_left_without_records_of_the_run() {
     let home = tempfile::tempdir().unwrap();
     let (_process, url) = server(home.path());
-    let (is_good, verdict) = run(&["--url", &url, "--resource", "trial"]).await;
+    // Urls ignore the case of the name.
+    let (is_good, verdict) = run(&["--url", &url, "--resource", "Trial"]).await;
     assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
     let left: Value = get(&format!("{url}/trial")).await;
     assert_eq!(left, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn name_that_no_resource_can_have_is_refused() {
+    for name in ["a/b", ""] {
+        let (is_good, _, log) =
+            run_with_log(&["--url", "http://localhost:1", "--resource", name]).await;
+        assert!(!is_good && log.contains("--resource: "), "{log}");
+        assert!(log.contains("cannot be the name of a resource"), "{log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
