@@ -15,7 +15,7 @@ use std::time::Duration;
 use backwire_records::change::{Position, Resource};
 use redis::{Value, cmd};
 use tokio::sync::mpsc::{Receiver, UnboundedSender};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::connection::{Commands, Connection};
 use super::delivery::Delivery;
@@ -42,6 +42,9 @@ const BEGINNING: &str = "0-0";
 /// The time between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How often the log says that there is no connection.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What the follower reports changes to.
 pub(super) struct Outputs {
     pub(super) delivery: Arc<Delivery>,
@@ -60,6 +63,8 @@ pub(super) struct Outputs {
 pub(super) struct Follower {
     link: Arc<Link>,
     outputs: Outputs,
+    /// When the log last said that there is no connection. `None` if there is one.
+    warned: Option<Moment>,
     /// Connections that are probably broken if this one is.
     others: [Arc<Commands>; 2],
     epoch: Epoch,
@@ -97,6 +102,7 @@ impl Follower {
         let follower = Self {
             link,
             outputs,
+            warned: None,
             others,
             epoch,
             last_resource,
@@ -117,11 +123,21 @@ impl Follower {
     async fn run(mut self) {
         loop {
             if let Err(error) = self.follow().await {
-                warn!("the tail reconnects: {error}");
+                self.warn(&error);
             }
             self.outputs.is_connected.store(false, Ordering::Relaxed);
             self.others.iter().for_each(|other| other.suspect());
             pause(RETRY).await;
+        }
+    }
+
+    /// Logs that there is no connection, but not at each attempt to connect.
+    fn warn(&mut self, error: &Error) {
+        if self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
+            warn!(
+                "changes of other servers do not arrive, and the server connects to Redis again: {error}"
+            );
+            self.warned = Some(Moment::now());
         }
     }
 
@@ -133,6 +149,9 @@ impl Follower {
         }
         self.behind = self.streams().collect();
         self.outputs.is_connected.store(true, Ordering::Relaxed);
+        if self.warned.take().is_some() {
+            info!("the server is connected to Redis again");
+        }
         let mut checked = Moment::now();
         loop {
             if self.outputs.has_lapsed.swap(false, Ordering::Relaxed) {
