@@ -226,9 +226,12 @@ impl Writer {
             self.commands.drop_connection(connection).await;
         }
         job.conflicts += u32::from(is_first);
-        job.reads = true;
+        // An id that is reserved is lost if the write is refused. So none is because the cache was
+        // out of date: another node has to create records all the time.
+        let has_lost_id = job.reads && matches!(reason, "next" | "record");
         let is_counted = matches!(operation.next, Some(NextId::Counter(_)));
-        job.reserves |= is_first && is_counted && matches!(reason, "next" | "record");
+        job.reserves |= is_first && is_counted && has_lost_id;
+        job.reads = true;
     }
 
     /// Answers a write that was committed, or refused by the script.
