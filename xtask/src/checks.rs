@@ -15,6 +15,7 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use crate::command::{answers, cargo, program, read, run, run_counted, run_tests};
+use crate::disk_space::BuildOutput::{self, FreshRust, Lints, Release, Simulation, Tests, Wasm};
 use crate::outcome::Outcome;
 use crate::requirements::{
     BROWSER, CLIPPY, FIREFOX, GZIP, KILL, LANGUAGES, REDIS, RUSTFMT, Requirement, WASM_TARGET,
@@ -53,6 +54,8 @@ pub(crate) struct Step {
     pub(crate) about: &'static str,
     /// Its requirements.
     pub(crate) requirements: &'static [&'static [Requirement]],
+    /// The parts of the target folder that it builds.
+    pub(crate) builds: &'static [BuildOutput],
     /// Runs the check.
     pub(crate) run: fn(&Workspace) -> Result<Outcome>,
 }
@@ -63,96 +66,112 @@ pub(crate) const STEPS: [Step; 16] = [
         name: "format",
         about: "rustfmt has nothing to change, and comments are wrapped",
         requirements: &[&[RUSTFMT]],
+        builds: &[],
         run: format,
     },
     Step {
         name: "links",
         about: "links of Markdown files lead to files and headings",
         requirements: &[],
+        builds: &[],
         run: links::check,
     },
     Step {
         name: "dependencies",
         about: "licenses, bans and sources of all crates are as deny.toml has them",
         requirements: &[],
+        builds: &[],
         run: dependencies::check,
     },
     Step {
         name: "imports",
         about: "crates import what CONTRIBUTING.md has, and files do so in no cycle",
         requirements: &[],
+        builds: &[],
         run: imports::check,
     },
     Step {
         name: "bundle",
         about: "wire.js is up to date, and no script is larger than allowed",
         requirements: &[build::RUNTIME, &[GZIP]],
+        builds: &[Wasm],
         run: bundle,
     },
     Step {
         name: "js",
         about: "JS tests with real Backbone",
         requirements: &[build::RUNTIME],
+        builds: &[Wasm],
         run: js,
     },
     Step {
         name: "types",
         about: "a TypeScript program can use index.d.ts",
         requirements: &[&[Requirement::Node, Requirement::NpmPackages]],
+        builds: &[],
         run: types,
     },
     Step {
         name: "setup",
         about: "missing parts of Rust are installed",
         requirements: demo::REQUIREMENTS,
+        builds: &[FreshRust],
         run: fresh_rust::check,
     },
     Step {
         name: "lint",
         about: "clippy and rustdoc have nothing to say",
         requirements: &[build::SERVER, &[CLIPPY, WASM_TARGET]],
+        builds: &[Lints],
         run: lint,
     },
     Step {
         name: "native",
         about: "Rust tests and the examples in the docs",
         requirements: &[build::SERVER, &[GZIP, KILL, REDIS]],
+        builds: &[Tests],
         run: native,
     },
     Step {
         name: "simulation",
         about: "2,000 seeds of clients and a server in a simulation break no promise, and planted bugs are found",
         requirements: simulate::REQUIREMENTS,
+        builds: &[Simulation],
         run: simulate::check,
     },
     Step {
         name: "server",
         about: "the release server is made, with backwire.js in it",
         requirements: &[build::RUNTIME, build::SERVER],
+        builds: &[Wasm, Release],
         run: server,
     },
     Step {
         name: "chaos",
         about: "100 clients find no broken promise while connections fail, and the server and its Redis are killed",
         requirements: &[build::RUNTIME, build::SERVER, &[REDIS]],
+        builds: &[Wasm, Release],
         run: chaos,
     },
     Step {
         name: "package",
         about: "the npm package works in projects with Vite, esbuild and require.js",
         requirements: &[build::RUNTIME, build::SERVER, BROWSER],
+        builds: &[Wasm, Release],
         run: package,
     },
     Step {
         name: "wasm",
         about: "client tests in Chromium against a real server",
         requirements: &[build::RUNTIME, build::SERVER, BROWSER],
+        builds: &[Wasm, Release, Tests],
         run: wasm,
     },
     Step {
         name: "e2e",
         about: "stories in Chromium and Firefox, also over three servers with Redis, and stock clients",
         requirements: &[build::RUNTIME, build::SERVER, BROWSER, LANGUAGES, &[FIREFOX, REDIS]],
+        builds: &[Wasm, Release, Tests],
         run: end_to_end,
     },
 ];

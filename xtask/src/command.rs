@@ -13,10 +13,16 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::count;
 use crate::workspace::Workspace;
 
+/// The variable of cargo that turns incremental compilation off or on.
+const INCREMENTAL: &str = "CARGO_INCREMENTAL";
+
 /// Cargo, the same one that started us, in the same target folder.
 pub(crate) fn cargo<const N: usize>(workspace: &Workspace, arguments: [&str; N]) -> Command {
     let mut cargo = program(workspace, env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments).env("CARGO_TARGET_DIR", workspace.target());
+    if !builds_incrementally() {
+        cargo.env(INCREMENTAL, "0");
+    }
     // `cargo run` describes xtask to us in these; a crate that watches one would be rebuilt every
     // time.
     for (name, _) in env::vars_os() {
@@ -26,6 +32,20 @@ pub(crate) fn cargo<const N: usize>(workspace: &Workspace, arguments: [&str; N])
         }
     }
     cargo
+}
+
+/// Returns whether these commands of cargo keep what incremental compilation needs.
+///
+/// A build server compiles each change once, so that would only take space.
+pub(crate) fn builds_incrementally() -> bool {
+    is_incremental(|name| env::var(name).ok())
+}
+
+fn is_incremental(variable: impl Fn(&str) -> Option<String>) -> bool {
+    match variable(INCREMENTAL) {
+        Some(chosen) => chosen != "0",
+        None => variable("CI").is_none_or(|ci| ci.is_empty() || ci == "false"),
+    }
 }
 
 /// Any program, started in the repository's first folder.
@@ -124,6 +144,22 @@ fn shown(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn build_server_compiles_without_incremental_compilation() {
+        let incremental = |variables: &[(&str, &str)]| {
+            is_incremental(|name| {
+                let found = variables.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert!(incremental(&[]));
+        assert!(incremental(&[("CI", "false")]));
+        assert!(!incremental(&[("CI", "true")]));
+        assert!(!incremental(&[("CI", "1")]));
+        assert!(incremental(&[("CI", "true"), (INCREMENTAL, "1")]));
+        assert!(!incremental(&[(INCREMENTAL, "0")]));
+    }
 
     #[test]
     fn tests_are_counted_on_both_outputs() {

@@ -8,10 +8,10 @@
 //! [`wire_constants`] writes one of the sources.
 //! [`demo_site`] copies the files of the demo. [`checks`] are the steps of the test command,
 //! [`dependencies`], [`imports`] and [`links`] are three of them, [`count`] and [`size`] measure
-//! their results, [`outcome`] is what a step returns, [`small_disk`] knows tests that not every
-//! machine allows, and [`fresh_rust`] is the step that tests the requirements. [`server`] is the
-//! program for the checks, [`npm`] and [`command`] start all others, and [`workspace`] has all
-//! paths.
+//! their results, [`outcome`] is what a step returns, [`disk_space`] knows how much space they
+//! need, [`small_disk`] knows tests that not every machine allows, and [`fresh_rust`] is the step
+//! that tests the requirements. [`server`] is the program for the checks, [`npm`] and [`command`]
+//! start all others, and [`workspace`] has all paths.
 
 mod abuse;
 mod bench;
@@ -27,6 +27,7 @@ mod crash;
 mod demo;
 mod demo_site;
 mod dependencies;
+mod disk_space;
 mod docs;
 mod fresh_rust;
 mod fuzz;

@@ -14,6 +14,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::build::begin_server;
 use crate::checks::{EMBEDDED_STEP, STEPS, Step};
+use crate::disk_space;
 use crate::outcome::Outcome;
 use crate::requirements::Requirement;
 use crate::workspace::Workspace;
@@ -44,6 +45,8 @@ impl Test {
 
     /// Runs the command.
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
+        let builds: Vec<_> = self.steps().flat_map(|step| step.builds).copied().collect();
+        disk_space::check(workspace, &builds)?;
         let mut done = Vec::new();
         let mut server = None;
         for step in self.steps() {
