@@ -147,7 +147,7 @@ function describedAnswer(answer, ack, requests, now) {
   requests.delete(ack);
   const time = `(${Math.round(now - at)} ms)`;
   if (Array.isArray(answer)) {
-    const rooms = answer.map(([room, epoch, head, changes]) => (epoch === null ? `${room}: to be read again` : `${room}: ${changes.length} changes to ${head}`));
+    const rooms = answer.map(([room, epoch, head, changes]) => (epoch === null ? `${room}: to be read again` : `${room}: ${changes.length} ${changes.length === 1 ? 'change' : 'changes'} to ${head}`));
     return [`${ack} ${name} ${time}`, ...rooms];
   }
   const {statusCode, headers, body} = answer ?? {};

@@ -23,7 +23,7 @@ for (const [text, expected] of [
   ['42["push","todo",7,5,[[6,1,3,{"title":"Eggs"},0],[7,3,3,null,0]]]', ['push todo', '6: created 3', {title: 'Eggs'}, '7: destroyed 3', null]],
   ['42["push","",0,0,[[0,0,"9",["news",{"n":1}],0]]]', ['events for the user', ['news', {n: 1}]]],
   ['4214["resume",[["todo",7,5,5],["cart/3",7,2]]]', ['14 resume', 'todo after 5', 'cart/3 after 2']],
-  ['4314[[["todo",7,9,[[6,1,3,{},0]]],["cart/3",null]]]', ['14 resume (0 ms)', 'todo: 1 changes to 9', 'cart/3: to be read again']],
+  ['4314[[["todo",7,9,[[6,1,3,{},0]]],["cart/3",null]]]', ['14 resume (0 ms)', 'todo: 1 change to 9', 'cart/3: to be read again']],
   ['42["unsubscribe","todo"]', ['unsubscribe', 'todo']],
   ['what is this', ['another frame, 12 characters']],
   // Values with the name of a secret, wherever they are.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use backwire_engine::{self as engine, OutOfMemory};
 use backwire_records::change::{Id, Resource};
+use backwire_records::counted::counted;
 use backwire_records::criteria;
 use backwire_records::write::WriteError;
 
@@ -147,7 +148,8 @@ pub enum Error {
     BadKey,
     /// One connection has too many requests in flight.
     #[error(
-        "this connection has {limit} requests without an answer already (requests_in_flight): wait for answers before you send more"
+        "this connection has {} without an answer already (requests_in_flight): wait for answers before you send more",
+        counted(*.limit, "request")
     )]
     TooManyRequests {
         /// How many are allowed.

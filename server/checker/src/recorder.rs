@@ -9,6 +9,7 @@ use backwire_protocol::packet::Packet;
 use backwire_protocol::wire::{ChangeVerb, header};
 use backwire_protocol::{Client, Instant, Output, Payload, Reply, Request, Resumed, Token, Verb};
 use backwire_records::change::{Change, Id, Position, Resource, Verb as Operation};
+use backwire_records::counted::counted;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -112,7 +113,7 @@ impl<W: World> Recorder<W> {
         let reply = self.request(Verb::Get, &format!("/{name}"), None, limit).await?;
         let count = reply.body.as_ref().and_then(|Json(body)| body.as_array()).map(Vec::len);
         if count != Some(0) {
-            let count = count.map_or_else(|| "no list".to_owned(), |it| format!("{it} records"));
+            let count = count.map_or_else(|| "no list".to_owned(), |it| counted(it, "record"));
             return Err(format!("the resource {name} has {count}, and must be empty"));
         }
         let position = reply.headers.as_ref().and_then(|headers| headers.field(header::POSITION));

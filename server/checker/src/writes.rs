@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use backwire_protocol::mark;
 use backwire_records::change::Change;
+use backwire_records::counted::counted;
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -121,7 +122,8 @@ impl Writes {
                 Outcome::Waits => false,
             };
             if !is_right {
-                history.violated(format!("{key} is committed {commits} times, and {outcome:?}"));
+                history
+                    .violated(format!("{key} has {}, and {outcome:?}", counted(commits, "commit")));
             }
         }
         for change in history.changes() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use backwire_records::answer_memory::OutOfMemory;
 use backwire_records::change::Resource;
+use backwire_records::counted::counted;
 use backwire_records::write::WriteError;
 
 /// The error of an engine.
@@ -43,7 +44,8 @@ pub enum Error {
     TooMuchToSort(usize),
     /// A read would have to look at more records than the store reads without an index.
     #[error(
-        "the read of {resource} looks at more than {limit} records: {}",
+        "the read of {resource} looks at more than {}: {}",
+        counted(*.limit, "record"),
         index_advice(.attributes)
     )]
     TooMuchToScan {

@@ -11,12 +11,14 @@
 //!   take;
 //! - [`messages`]: the messages of the push service;
 //! - [`json_size`]: the memory that JSON takes once it is parsed; [`brackets`]: names such as
-//!   `where[age]` in urls and forms; [`nearest`]: the name that was probably meant.
+//!   `where[age]` in urls and forms; [`nearest`]: the name that was probably meant; [`counted`]:
+//!   counts in messages.
 
 pub mod access;
 pub mod answer_memory;
 pub mod brackets;
 pub mod change;
+pub mod counted;
 pub mod criteria;
 pub mod dangling;
 pub mod json_size;

@@ -6,6 +6,7 @@
 //! device of the same person acks it first.
 
 use backwire_engine::{self as engine, Device};
+use backwire_records::counted::counted;
 use backwire_records::messages::flake::Flake;
 use futures_util::future::join_all;
 
@@ -29,7 +30,10 @@ pub(crate) struct ConnectedDevices {
 pub(crate) enum ConnectDevicesError {
     /// One of the client's persons has the maximum number of devices, and all of them are
     /// connected.
-    #[error("deviceId: this person is connected by {max} devices, and mostDevices allows no more")]
+    #[error(
+        "deviceId: this person is connected by {}, and mostDevices allows no more",
+        counted(*.max, "device")
+    )]
     TooMany {
         /// The maximum number of devices.
         max: usize,

@@ -286,6 +286,6 @@ fn failed_send_is_reported_at_once_while_standard_input_stays_open() {
     assert!(!child.wait().unwrap().success());
     let mut output = String::new();
     child.stderr.take().unwrap().read_to_string(&mut output).unwrap();
-    assert!(output.contains("lines 1 to 1: ") && output.contains("refused"), "{output}");
+    assert!(output.contains("line 1: ") && output.contains("refused"), "{output}");
     assert!(!output.contains("54321"));
 }

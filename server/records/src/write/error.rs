@@ -1,6 +1,7 @@
 //! The errors of writes.
 
 use crate::change::{Id, Resource};
+use crate::counted::counted;
 use crate::model::{Ids, Violation};
 
 /// The error of a write that cannot be done.
@@ -90,7 +91,8 @@ pub enum WriteError {
     },
     /// The store has reached its maximum number of records.
     #[error(
-        "the server has {limit} records already (records): destroy some, or ask the operator to raise the limit"
+        "the server has {} already (records): destroy some, or ask the operator to raise the limit",
+        counted(*.limit, "record")
     )]
     TooManyRecords {
         /// The maximum.
@@ -98,8 +100,9 @@ pub enum WriteError {
     },
     /// The resource has reached its maximum number of records.
     #[error(
-        "{resource} has {limit} records already (records_per_resource): destroy some, or ask the operator to \
-         raise the limit"
+        "{resource} has {} already (records_per_resource): destroy some, or ask the operator to \
+         raise the limit",
+        counted(*.limit, "record")
     )]
     TooManyOfResource {
         /// The resource.

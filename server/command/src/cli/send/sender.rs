@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use backwire::settings::ApiKey;
 use backwire::sites::HttpClient;
+use backwire_records::counted::counted;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response, header};
@@ -71,7 +72,10 @@ impl Sender {
         }
         match refused {
             0 => Ok(()),
-            _ => Err(io::Error::other(format!("{refused} of {number} lines were not sent"))),
+            _ => {
+                let lines = counted(number, "line");
+                Err(io::Error::other(format!("{refused} of {lines} could not be sent")))
+            }
         }
     }
 
@@ -83,7 +87,11 @@ impl Sender {
         let last = numbers.last().copied().unwrap_or_default();
         let answer = self.post("application/x-ndjson", body.into_bytes()).await;
         let answer = answer.map_err(|error| {
-            io::Error::other(format!("lines {} to {last}: {error}", numbers[0]))
+            let lines = match numbers[..] {
+                [line] => format!("line {line}"),
+                _ => format!("lines {} to {last}", numbers[0]),
+            };
+            io::Error::other(format!("{lines}: {error}"))
         })?;
         let outcomes: Vec<Outcome> = serde_json::from_slice(&answer)?;
         let refused = numbers.iter().zip(outcomes).filter(|(_, outcome)| outcome.status != 200);

@@ -114,10 +114,10 @@ async fn refusal_is_reported_in_the_wording_of_the_server() {
     }
     let line = "{\"rooms\":\"a\",\"event\":\"e\"}";
     let refused = send(&url, &KEY, &format!("{line}\n{{}}\n{line}\n")).await.unwrap_err();
-    assert_eq!(refused, "1 of 3 lines were not sent");
+    assert_eq!(refused, "1 of 3 lines could not be sent");
     assert_eq!(take_json(&messages).as_array().unwrap().len(), 2);
     let refused = send(&url, &["--api-key", "5"], &format!("\n{line}\n")).await.unwrap_err();
-    assert!(refused.starts_with("lines 2 to 2: 401 apiKey: "), "{refused}");
+    assert!(refused.starts_with("line 2: 401 apiKey: "), "{refused}");
 }
 
 #[tokio::test]
