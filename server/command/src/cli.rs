@@ -15,7 +15,7 @@ mod setting_options;
 mod settings;
 
 use std::env;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::descriptors;
+use crate::output::{print, print_line};
 use settings::SettingsArgs;
 
 /// The push server that makes Backbone apps live.
@@ -88,7 +89,7 @@ impl Command {
             Operation::Check(args) => {
                 let settings = args.settings()?;
                 Server::builder().settings(settings.clone()).check()?;
-                write!(io::stdout(), "{settings}")
+                print(settings)
             }
             Operation::Backup(copy) => copy.back_up(),
             Operation::Restore(copy) => copy.restore(),
@@ -101,18 +102,21 @@ impl CopyArgs {
         let store = self.args.settings()?.store;
         store.back_up(&self.file).map_err(io::Error::other)?;
         let size = self.file.metadata()?.len();
-        writeln!(io::stdout(), "{store} is copied to {}, {size} bytes", self.file.display())
+        let file = self.file.display();
+        print_line(format_args!("{store} is copied to {file}, {size} bytes"))
     }
 
     fn restore(self) -> io::Result<()> {
         let store = self.args.settings()?.store;
         let former = store.restore(&self.file).map_err(io::Error::other)?;
-        writeln!(io::stdout(), "{store} is restored from {}", self.file.display())?;
+        print_line(format_args!("{store} is restored from {}", self.file.display()))?;
         match former {
-            Some(former) => writeln!(io::stdout(), "the former database is {}", former.display()),
+            Some(former) => {
+                print_line(format_args!("the former database is {}", former.display()))
+            }
             None => {
                 let folder = env::current_dir()?;
-                writeln!(io::stdout(), "there was no database before (in {})", folder.display())
+                print_line(format_args!("there was no database before (in {})", folder.display()))
             }
         }
     }
@@ -138,7 +142,7 @@ impl Serve {
             _ = terminate.recv() => return Ok(()),
         };
         // The only line on stdout. A parent process may wait for it.
-        writeln!(io::stdout(), "listening on {}", server.url())?;
+        print_line(format_args!("listening on {}", server.url()))?;
         let timer = async {
             match open_for {
                 Some(open_for) => tokio::time::sleep(open_for).await,

@@ -3,6 +3,7 @@
 mod chaos;
 mod cli;
 mod descriptors;
+mod output;
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed(&error) => ExitCode::from(output::CLOSED),
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE

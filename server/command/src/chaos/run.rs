@@ -29,6 +29,7 @@ use super::own_server::OwnServer;
 use super::proxy::Proxy;
 use super::report;
 use super::verdict::Verdict;
+use crate::output::{print, print_line};
 
 /// How long the server may take to answer a request of the run itself, such as one of a recorder.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -53,16 +54,16 @@ pub async fn run(plan: &Plan) -> io::Result<bool> {
     let run = format!("chaos-{:012x}", rand::random::<u64>() >> 16);
     let runner = Runner::prepare(plan, &run).await?;
     let (verdict, server) = runner.run(plan).await?;
-    write!(io::stdout(), "{verdict}")?;
+    print(&verdict)?;
     if let (false, Some(mut server)) = (verdict.is_good(), server) {
         let folder = server.keep_folder().display();
-        writeln!(io::stdout(), "the database and the log of the server are in {folder}")?;
+        print_line(format_args!("the database and the log of the server are in {folder}"))?;
     }
     if let Some(file) = &plan.report {
         std::fs::write(file, report::page(&verdict)).map_err(|error| {
             io::Error::other(format!("--report: {} was not written: {error}", file.display()))
         })?;
-        writeln!(io::stdout(), "report: {}", file.display())?;
+        print_line(format_args!("report: {}", file.display()))?;
     }
     Ok(verdict.is_good())
 }

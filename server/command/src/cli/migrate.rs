@@ -1,6 +1,6 @@
 //! `backwire migrate`: copies everything to another engine.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::SystemTime;
 
 use backwire::engine::{MigrationReport, WaitingMessages};
@@ -8,6 +8,7 @@ use backwire::settings::{Settings, Store};
 use clap::Args;
 
 use super::settings::SettingsArgs;
+use crate::output::print_line;
 
 /// `backwire migrate`
 #[derive(Debug, Args)]
@@ -49,11 +50,10 @@ impl Migrate {
         for reason in left_out {
             tracing::warn!("left out: {reason}");
         }
-        let mut output = io::stdout();
         for (kind, count) in counts {
-            writeln!(output, "{kind}: {count}")?;
+            print_line(format_args!("{kind}: {count}"))?;
         }
-        writeln!(output, "{from} is copied to {to}, checksum {checksum}")
+        print_line(format_args!("{from} is copied to {to}, checksum {checksum}"))
     }
 }
 

@@ -26,6 +26,7 @@ mod flood;
 mod full_disk;
 mod log;
 mod migrate;
+mod output;
 mod promises;
 mod secret_files;
 #[cfg(target_os = "linux")]
