@@ -8,7 +8,7 @@
 //! - `endpoint`: the url of the connections, and the certificates that are trusted there;
 //! - `own_server`: a server that the run starts and kills;
 //! - `own_redis`: its Redis, which the run starts and kills, too;
-//! - `process`: the signals to both;
+//! - `process`: starts both, and sends them signals;
 //! - `back_end`: the back end of that server, which knows its people and sends them messages;
 //! - `proxy`: the proxy between the clients and the server, with its faults;
 //! - `faults`: injects the faults;

@@ -6,10 +6,12 @@
 //! - `setting_options`: those options that are derived from the definition of the settings;
 //! - `send`: `backwire send`;
 //! - `migrate`: `backwire migrate`;
-//! - `chaos`: `backwire chaos`.
+//! - `chaos`: `backwire chaos`;
+//! - `run_with_parent`: how that starts its server and its Redis.
 
 mod chaos;
 mod migrate;
+mod run_with_parent;
 mod send;
 mod setting_options;
 mod settings;
@@ -54,6 +56,9 @@ enum Operation {
     /// Tests a server with clients that check its promises, while connections are cut and the
     /// server is killed
     Chaos(chaos::Chaos),
+    /// Runs a program that ends with the process that has started it
+    #[command(hide = true)]
+    RunWithParent(run_with_parent::RunWithParent),
 }
 
 /// `backwire serve`
@@ -86,6 +91,7 @@ impl Command {
             Operation::Send(send) => send.run().await,
             Operation::Migrate(migrate) => migrate.run().await,
             Operation::Chaos(chaos) => chaos.run().await,
+            Operation::RunWithParent(program) => Err(program.run()),
             Operation::Check(args) => {
                 let settings = args.settings()?;
                 Server::builder().settings(settings.clone()).check()?;
@@ -111,9 +117,7 @@ impl CopyArgs {
         let former = store.restore(&self.file).map_err(io::Error::other)?;
         print_line(format_args!("{store} is restored from {}", self.file.display()))?;
         match former {
-            Some(former) => {
-                print_line(format_args!("the former database is {}", former.display()))
-            }
+            Some(former) => print_line(format_args!("the former database is {}", former.display())),
             None => {
                 let folder = env::current_dir()?;
                 print_line(format_args!("there was no database before (in {})", folder.display()))

@@ -31,6 +31,7 @@ pub(super) struct OwnRedis {
 impl OwnRedis {
     /// Starts a Redis with its files in this folder, on a free port.
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
+        check_program()?;
         fs::create_dir(folder)?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut redis = Self { folder: folder.to_owned(), port, child: None };
@@ -44,23 +45,14 @@ impl OwnRedis {
 
     /// Starts Redis, and waits until it answers. Before that, Redis loads its append-only file.
     pub(super) fn start(&mut self) -> io::Result<()> {
-        let mut command = Command::new(PROGRAM);
+        let mut command = process::command(PROGRAM)?;
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
         command.args(["--logfile", "redis.log", "--dir", "."]).current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // Redis must not get the Ctrl+C that is meant for the run.
-        let child = command.process_group(0).spawn().map_err(|error| {
-            let hint = match error.kind() {
-                ErrorKind::NotFound => {
-                    ": install Redis 7 or later, or give the address of a running Redis: --engine \
-                     redis://HOST"
-                }
-                _ => "",
-            };
-            io::Error::other(format!("{PROGRAM} cannot be started: {error}{hint}"))
-        })?;
-        self.child = Some(child);
+        command.process_group(0);
+        self.child = Some(process::start(command)?);
         let begin = Instant::now();
         while !self.answers() {
             let has_ended = self.child.as_mut().is_none_or(|it| !matches!(it.try_wait(), Ok(None)));
@@ -94,6 +86,21 @@ impl OwnRedis {
         };
         ping().is_ok_and(|answer| answer == *b"+PONG")
     }
+}
+
+/// Checks that the program is installed.
+fn check_program() -> io::Result<()> {
+    let version = Command::new(PROGRAM).arg("--version").output();
+    version.map(drop).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::NotFound => {
+                ": install Redis 7 or later, or give the address of a running Redis: --engine \
+                 redis://HOST"
+            }
+            _ => "",
+        };
+        io::Error::other(format!("{PROGRAM} cannot be started: {error}{hint}"))
+    })
 }
 
 impl Drop for OwnRedis {

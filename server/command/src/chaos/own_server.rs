@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use super::Engine;
 use super::own_redis::OwnRedis;
@@ -71,7 +71,7 @@ impl OwnServer {
     pub(super) fn start(&mut self) -> io::Result<String> {
         self.write_configuration()?;
         let log = File::options().create(true).append(true).open(self.folder.join("server.log"))?;
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = process::command(env::current_exe()?)?;
         command.args(["serve", "--host", "127.0.0.1", "--port", "0", "--engine", &self.engine]);
         command.args(["--config", "config.yml", "--sites", "sites.yml"]);
         for (name, _) in env::vars_os() {
@@ -83,7 +83,8 @@ impl OwnServer {
         command.current_dir(&self.folder).stdin(Stdio::null());
         // The server must not get the Ctrl+C that is meant for the run.
         command.process_group(0);
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
+        command.stdout(Stdio::piped()).stderr(log);
+        let mut child = process::start(command)?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
             BufReader::new(output).read_line(&mut line)?;

@@ -24,10 +24,10 @@ mod drop_in;
 mod flood;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod guarantees;
 mod log;
 mod migrate;
 mod output;
-mod promises;
 mod secret_files;
 #[cfg(target_os = "linux")]
 mod small_disk;

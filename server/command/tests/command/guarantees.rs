@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -12,8 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::Process;
+use crate::polling::poll;
 use crate::redis_server::RedisServer;
 use crate::tls_proxy::TlsProxy;
+
+/// A test fails if it waits for longer than this.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn chaos(options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backwire"));
@@ -179,6 +184,51 @@ async fn interrupted_run_checks_and_cleans_up() {
     let verdict = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && verdict.contains("all promises were kept"), "{verdict}");
     assert_eq!(get(&records).await, json!([]));
+}
+
+/// Returns the ids of the running child processes of a process, with their commands.
+#[cfg(target_os = "linux")]
+fn children(parent: u32) -> Vec<(String, String)> {
+    let tasks = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
+    let lists = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")));
+    let ids: Vec<_> = lists
+        .flat_map(|ids| {
+            ids.unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let command =
+        |id: &String| fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    ids.iter().map(|id| (id.clone(), command(id))).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn server_and_redis_of_a_run_that_is_killed_end() {
+    // A run that is killed leaves its folder.
+    let home = tempfile::tempdir().unwrap();
+    let mut run = chaos(&["--engine", "redis", "--seconds", "600"])
+        .env("TMPDIR", home.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let id = run.id();
+    let processes = poll("a server and a Redis run", TIMEOUT, async || {
+        let children = children(id);
+        let has = |part: &str| children.iter().any(|(_, command)| command.contains(part));
+        (has("serve\0--host") && has("redis-server")).then_some(children)
+    });
+    let processes = processes.await;
+    run.kill().unwrap();
+    run.wait().unwrap();
+    for (id, command) in processes {
+        poll(&format!("this has ended: {command}"), TIMEOUT, async || {
+            let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            // A process that nobody waits for stays in the table, as a zombie.
+            (status.is_empty() || status.contains(") Z ")).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
