@@ -134,7 +134,7 @@ pub(crate) const STEPS: [Step; 16] = [
     },
     Step {
         name: "simulation",
-        about: "2,000 seeds of clients and a server in a simulation break no promise, and planted bugs are found",
+        about: "2,000 seeds of clients and a server in a simulation break no guarantee, and planted bugs are found",
         requirements: simulate::REQUIREMENTS,
         builds: &[Simulation],
         run: simulate::check,
@@ -148,7 +148,7 @@ pub(crate) const STEPS: [Step; 16] = [
     },
     Step {
         name: "chaos",
-        about: "100 clients find no broken promise while connections fail, and the server and its Redis are killed",
+        about: "100 clients find no broken guarantee while connections fail, and the server and its Redis are killed",
         requirements: &[build::RUNTIME, build::SERVER, &[REDIS]],
         builds: &[Wasm, Release],
         run: chaos,

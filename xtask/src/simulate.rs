@@ -18,9 +18,9 @@ pub(crate) const REQUIREMENTS: &[&[Requirement]] = &[build::SERVER];
 const TEST_SEEDS: u64 = 2_000;
 
 /// Run clients and a server in a simulation, with faults that a seed decides, and check the
-/// promises of docs/explanation/guarantees.md.
+/// guarantees of docs/explanation/guarantees.md.
 ///
-/// A seed that breaks a promise is printed, with the shortest story that was found for it.
+/// A seed that breaks a guarantee is printed, with the shortest story that was found for it.
 #[derive(Args)]
 pub(crate) struct Simulate {
     /// The number of seeds. Two cores run about 200 per second

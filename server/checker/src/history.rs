@@ -49,7 +49,7 @@ struct Snapshot {
     records: BTreeMap<Id, Record>,
 }
 
-/// A promise that was broken, and the record that it was about.
+/// A violation of a guarantee, and the record that it is about.
 #[derive(Debug, Clone)]
 pub struct Violation {
     pub message: String,
@@ -132,22 +132,22 @@ impl History {
         }
     }
 
-    /// Records that a promise was broken.
+    /// Records that a guarantee was broken.
     pub fn violated(&self, message: String) {
         self.state.lock().violations.push(Violation { message, record: None });
     }
 
-    /// Records that a promise about a record was broken.
+    /// Records that a guarantee about a record was broken.
     pub fn violated_for(&self, kind: Kind, id: &Id, message: String) {
         self.state.lock().violations.push(Violation::of(message, kind, id));
     }
 
-    /// Returns the first promise that was broken.
+    /// Returns the first violation.
     pub fn violation(&self) -> Option<String> {
         self.state.lock().violations.first().map(|violation| violation.message.clone())
     }
 
-    /// Returns the promises that were broken.
+    /// Returns the violations.
     pub fn violations(&self) -> Vec<Violation> {
         self.state.lock().violations.clone()
     }

@@ -1,4 +1,4 @@
-//! Pages that check what the server promises, for the simulation and for `backwire chaos`.
+//! Pages that check the guarantees of the server, for the simulation and for `backwire chaos`.
 //!
 //! A page is the real core of the client with its live queries, and with what the shim does in
 //! JavaScript. It compares everything that it receives with the history of the run. A [`World`] has

@@ -39,11 +39,13 @@ mod verdict;
 use std::fmt;
 use std::path::PathBuf;
 
-use backwire::settings::Store;
+use backwire::settings::{RedisUrl, Store};
+use backwire_records::nearest;
 use url::Url;
 
 pub use fault::Fault;
 pub use run::run;
+pub use verdict::Outcome;
 
 /// The settings of a run.
 #[derive(Debug, Clone)]
@@ -66,7 +68,7 @@ pub struct Plan {
 impl Plan {
     /// Whether the records of the run outlive it.
     pub fn is_shared(&self) -> bool {
-        self.url.is_some() || matches!(self.engine, Engine::Other(_))
+        self.url.is_some() || matches!(self.engine, Engine::Redis { .. })
     }
 }
 
@@ -78,20 +80,36 @@ pub enum Engine {
     Memory,
     /// A Redis that is started, too.
     OwnRedis,
-    /// Another engine of the server, such as the address of a Redis.
-    Other(String),
+    /// A Redis of the user.
+    Redis {
+        /// Its address, as it was given.
+        address: String,
+        /// The same without a password.
+        shown: RedisUrl,
+    },
 }
 
 impl Engine {
     /// Returns the engine with this name.
-    pub fn parse(name: &str) -> Self {
+    pub fn parse(name: &str) -> Result<Self, String> {
         match name {
-            "sqlite" => Self::Sqlite,
-            "memory" => Self::Memory,
-            "redis" => Self::OwnRedis,
-            other => Self::Other(other.to_owned()),
+            "sqlite" => Ok(Self::Sqlite),
+            "memory" => Ok(Self::Memory),
+            "redis" => Ok(Self::OwnRedis),
+            _ => match name.parse() {
+                Ok(Store::Redis(shown)) => Ok(Self::Redis { address: name.to_owned(), shown }),
+                Err(error) if name.starts_with("redis") && name.contains(':') => Err(error),
+                _ => Err(unknown(name)),
+            },
         }
     }
+}
+
+fn unknown(name: &str) -> String {
+    let hint = nearest::hint(name, ["sqlite", "memory", "redis"]);
+    // It may be an address with a password.
+    let name = if name.contains('@') { String::new() } else { format!(" {name:?}") };
+    format!("unknown engine{name}; expected sqlite, memory, redis or redis://HOST{hint}")
 }
 
 /// The name without a password.
@@ -101,11 +119,7 @@ impl fmt::Display for Engine {
             Self::Sqlite => f.write_str("sqlite"),
             Self::Memory => f.write_str("memory"),
             Self::OwnRedis => f.write_str("redis"),
-            // The server has refused what it does not know.
-            Self::Other(engine) => match engine.parse::<Store>() {
-                Ok(store) => store.fmt(f),
-                Err(_) => f.write_str("unknown"),
-            },
+            Self::Redis { shown, .. } => shown.fmt(f),
         }
     }
 }

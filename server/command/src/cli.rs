@@ -19,6 +19,7 @@ mod settings;
 use std::env;
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use backwire::Server;
@@ -53,7 +54,7 @@ enum Operation {
     Migrate(migrate::Migrate),
     /// Sends a message to people's browsers, or many from the standard input
     Send(send::Send),
-    /// Tests a server with clients that check its promises, while connections are cut and the
+    /// Tests a server with clients that check its guarantees, while connections are cut and the
     /// server is killed
     Chaos(chaos::Chaos),
     /// Runs a program that ends with the process that has started it
@@ -85,12 +86,12 @@ struct CopyArgs {
 
 impl Command {
     /// Runs the operation. Returns when it is done.
-    pub async fn run(self) -> io::Result<()> {
-        match self.operation {
+    pub async fn run(self) -> io::Result<ExitCode> {
+        let done = match self.operation {
             Operation::Serve(serve) => serve.run().await,
             Operation::Send(send) => send.run().await,
             Operation::Migrate(migrate) => migrate.run().await,
-            Operation::Chaos(chaos) => chaos.run().await,
+            Operation::Chaos(chaos) => return chaos.run().await,
             Operation::RunWithParent(program) => Err(program.run()),
             Operation::Check(args) => {
                 let settings = args.settings()?;
@@ -99,7 +100,8 @@ impl Command {
             }
             Operation::Backup(copy) => copy.back_up(),
             Operation::Restore(copy) => copy.restore(),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 

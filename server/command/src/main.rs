@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         outcome
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if output::is_closed(&error) => ExitCode::from(output::CLOSED),
         Err(error) => {
             tracing::error!("{error}");

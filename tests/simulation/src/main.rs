@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: runs the stories of many seeds, and prints those that break a promise.
+//! `cargo xtask simulate`: runs the stories of many seeds, and prints those that break a guarantee.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -15,7 +15,7 @@ use clap::Parser;
 const MAX_SHORTENED: usize = 3;
 
 /// Run clients and a server in a simulation, with faults that a seed decides, and check the
-/// promises.
+/// guarantees.
 #[derive(Parser)]
 struct Args {
     /// The number of seeds

@@ -1,6 +1,6 @@
 //! Bugs that are planted to prove that the checks find them.
 //!
-//! Each breaks a promise in one place of the product, where `planted::has` names it. The seed is
+//! Each breaks a guarantee in one place of the product, where `planted::has` names it. The seed is
 //! one that finds it. If a change of the product or of the stories makes a seed miss its bug,
 //! `cargo xtask simulate --find-planted` prints new ones.
 
@@ -72,7 +72,7 @@ pub const BUGS: &[(&str, u64)] = &[
     ("truncated-log-resumed", 16),
 ];
 
-/// Returns the promise that a run of a seed breaks with a bug.
+/// Returns the guarantee that a run of a seed breaks with a bug.
 pub fn violation(bug: &'static str, seed: u64) -> Option<String> {
     planted::plant(Some(bug));
     let outcome = run(&Story::of(seed), false);
@@ -80,7 +80,7 @@ pub fn violation(bug: &'static str, seed: u64) -> Option<String> {
     outcome.violation
 }
 
-/// Returns the first seed that finds a bug, and the promise that it breaks.
+/// Returns the first seed that finds a bug, and the guarantee that it breaks.
 pub fn find(bug: &'static str) -> Option<(u64, String)> {
     (1..=MAX_SEEDS).find_map(|seed| Some((seed, violation(bug, seed)?)))
 }

@@ -1,4 +1,4 @@
-//! Finds a short story that still breaks a promise.
+//! Finds a short story that still breaks a guarantee.
 
 use crate::run::{Outcome, run};
 use crate::story::Story;
@@ -15,7 +15,7 @@ pub struct Shortened {
     pub outcome: Outcome,
 }
 
-/// Leaves out steps of a seed's story as long as it breaks a promise. Returns `None` if the story
+/// Leaves out steps of a seed's story as long as it breaks a guarantee. Returns `None` if the story
 /// breaks none.
 pub fn shorten(seed: u64) -> Option<Shortened> {
     let mut story = Story::of(seed);

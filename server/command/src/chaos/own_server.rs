@@ -35,7 +35,7 @@ impl OwnServer {
         let engine_name = match engine {
             Engine::Sqlite => format!("sqlite:{}", folder.join("backwire.db").display()),
             Engine::Memory => "memory".to_owned(),
-            Engine::Other(engine) => engine.clone(),
+            Engine::Redis { address, .. } => address.clone(),
             Engine::OwnRedis => String::new(),
         };
         // From now on, the folder is removed if something fails.

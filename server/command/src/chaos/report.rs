@@ -3,10 +3,13 @@
 mod plot;
 
 use std::fmt::Write;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
 
 use super::meter::percentile;
 use super::story::Event;
-use super::verdict::{Check, Verdict};
+use super::verdict::{Check, Outcome, Verdict};
 use plot::{Line, Plot};
 
 const STYLE: &str = "\
@@ -24,9 +27,30 @@ svg .one-text{fill:var(--one)}svg .two-text{fill:var(--two)}
 pre{font:13px/1.5 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;border-left:3px solid var(--rule);padding-left:1rem}
 ";
 
+/// Checks that the file can be written, and changes nothing.
+pub(super) fn check_file(file: &Path) -> io::Result<()> {
+    let is_new = !file.exists();
+    let opened = File::options().write(true).create(true).truncate(false).open(file);
+    let checked =
+        if is_new { opened.and_then(|_| fs::remove_file(file)) } else { opened.map(drop) };
+    checked.map_err(|error| {
+        io::Error::other(format!("--report: {} cannot be written: {error}", file.display()))
+    })
+}
+
+/// Writes the page to a file.
+pub(super) fn write(verdict: &Verdict, file: &Path) -> io::Result<()> {
+    fs::write(file, page(verdict)).map_err(|error| {
+        io::Error::other(format!("--report: {} was not written: {error}", file.display()))
+    })
+}
+
 /// Returns the HTML of the page.
-pub(super) fn page(verdict: &Verdict) -> String {
-    let class = if verdict.is_good() { "good" } else { "bad" };
+fn page(verdict: &Verdict) -> String {
+    let class = match verdict.outcome() {
+        Outcome::Kept => "good",
+        Outcome::NotAllChecked | Outcome::Broken => "bad",
+    };
     format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
@@ -113,8 +137,8 @@ fn plots(verdict: &Verdict) -> String {
 }
 
 fn checks(verdict: &Verdict) -> String {
-    let row = |Check { promise, count }: &Check| {
-        format!("<tr><td class=\"n\">{count}</td><td>{}</td></tr>", escape(promise))
+    let row = |Check { guarantee, count }: &Check| {
+        format!("<tr><td class=\"n\">{count}</td><td>{}</td></tr>", escape(guarantee))
     };
     let mut rows: Vec<_> = verdict.checks.iter().map(row).collect();
     rows.extend(verdict.not_checked.iter().map(|reason| {

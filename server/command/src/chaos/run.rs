@@ -28,7 +28,7 @@ use super::meter::{Second, percentile};
 use super::own_server::OwnServer;
 use super::proxy::Proxy;
 use super::report;
-use super::verdict::Verdict;
+use super::verdict::{Outcome, Verdict};
 use crate::output::{print, print_line};
 
 /// How long the server may take to answer a request of the run itself, such as one of a recorder.
@@ -49,23 +49,30 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 type Pages = Vec<mpsc::UnboundedSender<Command>>;
 
-/// Runs a plan, and prints the verdict. Returns whether no violation of a guarantee was found.
-pub async fn run(plan: &Plan) -> io::Result<bool> {
+/// Runs a plan, and prints the verdict.
+pub async fn run(plan: &Plan) -> io::Result<Outcome> {
+    if let Some(file) = &plan.report {
+        report::check_file(file)?;
+    }
     let run = format!("chaos-{:012x}", rand::random::<u64>() >> 16);
     let runner = Runner::prepare(plan, &run).await?;
     let (verdict, server) = runner.run(plan).await?;
-    print(&verdict)?;
-    if let (false, Some(mut server)) = (verdict.is_good(), server) {
+    let outcome = verdict.outcome();
+    let mut text = verdict.to_string();
+    if let (Outcome::Broken, Some(mut server)) = (outcome, server) {
         let folder = server.keep_folder().display();
-        print_line(format_args!("the database and the log of the server are in {folder}"))?;
+        text += &format!("the database and the log of the server are in {folder}\n");
     }
+    let mut printed = print(text);
     if let Some(file) = &plan.report {
-        std::fs::write(file, report::page(&verdict)).map_err(|error| {
-            io::Error::other(format!("--report: {} was not written: {error}", file.display()))
-        })?;
-        print_line(format_args!("report: {}", file.display()))?;
+        report::write(&verdict, file)?;
+        printed = printed.and_then(|()| print_line(format_args!("report: {}", file.display())));
     }
-    Ok(verdict.is_good())
+    match outcome {
+        Outcome::Kept => printed.map(|()| outcome),
+        // A script needs the exit code, also if nobody reads the verdict.
+        _ => Ok(outcome),
+    }
 }
 
 /// Runs the clients and the faults of a plan, and checks the guarantees.
@@ -348,7 +355,7 @@ fn progress(deployment: &Deployment, plan: &Plan) -> String {
     let recent = seconds.iter().rev().take(5).flat_map(|second| second.lags.iter().copied());
     let mut recent: Vec<u32> = recent.collect();
     format!(
-        "{:>3.0} of {} s  {} online  {} writes  {} deliveries  {} faults  lag p50 {} ms, p99 {} ms",
+        "{:>3.0} of {} s  {} online  writes {}  deliveries {}  faults {}  lag p50 {} ms, p99 {} ms",
         meter.elapsed(),
         plan.seconds,
         meter.online_now(),

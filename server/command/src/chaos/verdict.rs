@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use backwire_checker::history::Violation;
 use backwire_checker::observations::Observations;
+use backwire_records::counted::counted;
 
 use super::Plan;
 use super::deployment::Deployment;
@@ -34,14 +35,27 @@ pub(super) struct Verdict {
     pub(super) record: String,
     pub(super) cleaned_up: Option<Result<usize, String>>,
     deployment: Arc<Deployment>,
+    /// The back end sends messages to the clients.
+    has_messages: bool,
     observations: Option<Observations>,
     pub(super) command: String,
+}
+
+/// The result of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was checked, and no violation was found.
+    Kept,
+    /// Not everything was checked. No violation was found.
+    NotAllChecked,
+    /// A violation of a guarantee was found.
+    Broken,
 }
 
 /// A kind of check.
 pub(super) struct Check {
     /// The guarantee that was checked.
-    pub(super) promise: &'static str,
+    pub(super) guarantee: &'static str,
     /// How often it was checked.
     pub(super) count: u64,
 }
@@ -74,13 +88,17 @@ impl Verdict {
             record: String::new(),
             cleaned_up: None,
             deployment,
+            has_messages: plan.url.is_none(),
             observations: None,
             command,
         }
     }
 
-    fn checked(&mut self, promise: &'static str, count: u64) {
-        self.checks.push(Check { promise, count });
+    fn checked(&mut self, guarantee: &'static str, count: u64) {
+        match count {
+            0 => self.not_checked(format!("{guarantee}: there was nothing to compare")),
+            _ => self.checks.push(Check { guarantee, count }),
+        }
     }
 
     pub(super) fn not_checked(&mut self, reason: String) {
@@ -102,8 +120,8 @@ impl Verdict {
         self.checked("each list is up to date at the end", count as u64);
         let writes = self.deployment.writes.count() as u64;
         self.checked("an answered write is in the log once, a refused one is not", writes);
-        let messages = self.deployment.messages.count();
-        if messages > 0 {
+        if self.has_messages {
+            let messages = self.deployment.messages.count();
             self.checked("each device gets each message once, in order", messages);
         }
     }
@@ -132,16 +150,23 @@ impl Verdict {
         }
     }
 
-    pub(super) fn is_good(&self) -> bool {
-        self.violations.is_empty()
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.violations.is_empty() {
+            false => Outcome::Broken,
+            true if self.not_checked.is_empty() => Outcome::Kept,
+            true => Outcome::NotAllChecked,
+        }
     }
 
     pub(super) fn summary(&self) -> String {
-        match self.violations.len() {
-            0 if self.not_checked.is_empty() => "all promises were kept".to_owned(),
-            0 => "no violation was found, but not everything was checked".to_owned(),
-            1 => "a promise was broken".to_owned(),
-            count => format!("{count} violations of promises"),
+        match self.outcome() {
+            Outcome::Kept => "all guarantees were kept".to_owned(),
+            Outcome::NotAllChecked if self.checks.is_empty() => "nothing was checked".to_owned(),
+            Outcome::NotAllChecked => {
+                "no violation of a guarantee was found, but not everything was checked".to_owned()
+            }
+            Outcome::Broken if self.violations.len() == 1 => "a guarantee was broken".to_owned(),
+            Outcome::Broken => format!("{} violations of guarantees", self.violations.len()),
         }
     }
 
@@ -174,14 +199,16 @@ impl fmt::Display for Verdict {
         writeln!(f, "lag      p50 {median} ms, p99 {p99} ms from a write to a delivery of it")?;
         writeln!(f, "seed     {}: {}", self.seed, self.command)?;
         writeln!(f)?;
-        for Check { promise, count } in &self.checks {
-            writeln!(f, "{count:>9}  {promise}")?;
+        for Check { guarantee, count } in &self.checks {
+            writeln!(f, "{count:>9}  {guarantee}")?;
         }
         for reason in &self.not_checked {
             writeln!(f, "not checked: {reason}")?;
         }
         match &self.cleaned_up {
-            Some(Ok(count)) => writeln!(f, "{count:>9}  records were destroyed to clean up")?,
+            Some(Ok(count)) => {
+                writeln!(f, "destroyed to clean up: {}", counted(*count, "record"))?;
+            }
             Some(Err(error)) => writeln!(f, "the records of the run were not destroyed: {error}")?,
             None => {}
         }

@@ -2,13 +2,17 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use backwire::Error;
 use backwire::change::Resource;
 use clap::Args;
 use url::Url;
 
-use crate::chaos::{Engine, Fault, Plan, run};
+use crate::chaos::{Engine, Fault, Outcome, Plan, run};
+
+/// The exit code of a run that has found no violation, but has not checked everything.
+const NOT_ALL_CHECKED: u8 = 3;
 
 /// `backwire chaos`
 #[derive(Debug, Args)]
@@ -55,11 +59,17 @@ pub(super) struct Chaos {
 }
 
 impl Chaos {
-    /// Runs the clients. An error is a violation of a promise, too.
-    pub(super) async fn run(self) -> io::Result<()> {
+    /// Runs the clients. An error is a violation of a guarantee, too.
+    pub(super) async fn run(self) -> io::Result<ExitCode> {
         match run(&self.plan()?).await? {
-            true => Ok(()),
-            false => Err(io::Error::other("a promise was broken: see the standard output")),
+            Outcome::Kept => Ok(ExitCode::SUCCESS),
+            Outcome::NotAllChecked => {
+                tracing::error!("not everything was checked: see the standard output");
+                Ok(ExitCode::from(NOT_ALL_CHECKED))
+            }
+            Outcome::Broken => {
+                Err(io::Error::other("a guarantee was broken: see the standard output"))
+            }
         }
     }
 
@@ -72,6 +82,7 @@ impl Chaos {
             )));
         }
         let engine = Engine::parse(&self.engine);
+        let engine = engine.map_err(|error| io::Error::other(format!("--engine: {error}")))?;
         let is_allowed = |fault: &Fault| match fault {
             fault if fault.is_of_server() && self.url.is_some() => false,
             fault if fault.is_of_redis() => engine == Engine::OwnRedis,

@@ -1,4 +1,4 @@
-//! `backwire chaos`: clients that check what a server promises.
+//! `backwire chaos`: clients that check the guarantees of a server.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn chaos(options: &[&str]) -> Command {
     command
 }
 
-/// Runs the command, and returns whether all promises were kept, and what it has printed.
+/// Runs the command, and returns whether all guarantees were kept, and what it has printed.
 async fn run(options: &[&str]) -> (bool, String) {
     let (is_good, verdict, _) = run_with_log(options).await;
     (is_good, verdict)
@@ -59,22 +59,62 @@ fn server(home: &Path) -> (Process, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_that_is_killed_keeps_its_promises_and_the_report_shows_that() {
+async fn server_that_is_killed_keeps_its_guarantees_and_the_report_shows_that() {
     let home = tempfile::tempdir().unwrap();
     let report = home.path().join("report.html");
     let (is_good, verdict) = run(&["--report", report.to_str().unwrap()]).await;
-    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    assert!(is_good && verdict.contains("all guarantees were kept"), "{verdict}");
     let page = fs::read_to_string(report).unwrap();
-    assert!(page.contains("all promises were kept") && page.contains("<svg"));
+    assert!(page.contains("all guarantees were kept") && page.contains("<svg"));
     for foreign in ["<script", "<link", "src=", "href=", "url("] {
         assert!(!page.contains(foreign), "the page has no other files: {foreign}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn engine_in_memory_keeps_its_promises() {
+async fn engine_in_memory_keeps_its_guarantees() {
     let (is_good, verdict) = run(&["--engine", "memory"]).await;
-    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    assert!(is_good && verdict.contains("all guarantees were kept"), "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_that_checks_too_little_has_an_exit_code_of_its_own() {
+    let mut command = chaos(&["--engine", "memory", "--seconds", "0"]);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (verdict, log) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(3), "{verdict}{log}");
+    assert!(verdict.contains("not checked: an answered write is in the log once"), "{verdict}");
+    assert!(verdict.contains("but not everything was checked"), "{verdict}");
+    assert!(!verdict.contains("were kept"), "{verdict}");
+    assert!(log.contains("not everything was checked"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn report_that_cannot_be_written_is_refused_before_the_run() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("no/report.html");
+    let options = ["--seconds", "600", "--report", file.to_str().unwrap()];
+    let (is_good, verdict, log) = run_with_log(&options).await;
+    assert!(!is_good && verdict.is_empty(), "{verdict}");
+    assert!(log.contains("--report: ") && log.contains("report.html cannot be written"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engine_that_is_unknown_is_refused_with_the_engines_of_the_command() {
+    for (engine, expected) in [
+        (
+            "redsi",
+            "unknown engine \"redsi\"; expected sqlite, memory, redis or redis://HOST; did you mean redis?",
+        ),
+        ("sqlite:a.db", "unknown engine \"sqlite:a.db\"; expected sqlite, memory, "),
+        ("rdis://:pw@host", "unknown engine; expected sqlite, memory, "),
+        ("redis://:pw@", "the address of Redis "),
+    ] {
+        let (is_good, _, log) = run_with_log(&["--engine", engine]).await;
+        assert!(!is_good && log.contains(&format!("--engine: {expected}")), "{log}");
+        assert!(!log.contains("pw"), "{log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,11 +129,11 @@ async fn faults_that_a_server_cannot_survive_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_that_is_killed_and_stopped_keeps_its_promises() {
+async fn redis_that_is_killed_and_stopped_keeps_its_guarantees() {
     let faults = "cut,kill-redis,stop-redis";
     let (is_good, verdict) =
         run(&["--engine", "redis", "--seconds", "12", "--faults", faults]).await;
-    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    assert!(is_good && verdict.contains("all guarantees were kept"), "{verdict}");
     for fault in ["kill-redis", "stop-redis"] {
         assert!(verdict.contains(&format!(" {fault}")), "{fault}: {verdict}");
     }
@@ -104,7 +144,7 @@ async fn runs_on_one_redis_do_not_disturb_each_other_and_leave_no_records() {
     let redis = RedisServer::start(&["--save", ""]);
     let run = || async {
         let (is_good, verdict) = run(&["--engine", &redis.url()]).await;
-        assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+        assert!(is_good && verdict.contains("all guarantees were kept"), "{verdict}");
         assert!(verdict.contains("destroyed to clean up"), "{verdict}");
     };
     tokio::join!(run(), run());
@@ -118,7 +158,7 @@ async fn runs_against_one_server_do_not_disturb_each_other() {
     let (_process, url) = server(home.path());
     let run = || async {
         let (is_good, verdict) = run(&["--url", &url]).await;
-        assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+        assert!(is_good && verdict.contains("all guarantees were kept"), "{verdict}");
     };
     tokio::join!(run(), run());
 }
@@ -131,7 +171,7 @@ async fn server_behind_tls_is_tested_if_its_certificate_is_trusted() {
     let proxy = TlsProxy::start(server, "localhost", home.path()).await;
     let ca = proxy.certificate.to_str().unwrap();
     let (is_good, verdict) = run(&["--url", &proxy.url, "--ca", ca]).await;
-    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    assert!(is_good && verdict.contains("all guarantees were kept"), "{verdict}");
     let (is_good, _, log) = run_with_log(&["--url", &proxy.url]).await;
     assert!(!is_good && log.contains("invalid peer certificate: UnknownIssuer"), "{log}");
     assert!(log.contains("--ca FILE"), "{log}");
@@ -152,7 +192,7 @@ async fn server_of_the_user_is_left_without_records_of_the_run() {
     let (_process, url) = server(home.path());
     // Urls ignore the case of the name.
     let (is_good, verdict) = run(&["--url", &url, "--resource", "Trial"]).await;
-    assert!(is_good && verdict.contains("all promises were kept"), "{verdict}");
+    assert!(is_good && verdict.contains("all guarantees were kept"), "{verdict}");
     let left: Value = get(&format!("{url}/trial")).await;
     assert_eq!(left, json!([]));
 }
@@ -182,7 +222,7 @@ async fn interrupted_run_checks_and_cleans_up() {
     let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap();
     let output = output.unwrap();
     let verdict = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && verdict.contains("all promises were kept"), "{verdict}");
+    assert!(output.status.success() && verdict.contains("all guarantees were kept"), "{verdict}");
     assert_eq!(get(&records).await, json!([]));
 }
 
