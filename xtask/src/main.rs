@@ -167,5 +167,6 @@ mod tests {
     #[test]
     fn single_step_checks_only_its_own_requirements() {
         assert_eq!(requirements("test --only format"), [RUSTFMT]);
+        assert_eq!(requirements("test --only links --only format"), [RUSTFMT]);
     }
 }

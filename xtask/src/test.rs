@@ -22,9 +22,9 @@ use crate::workspace::Workspace;
 /// Run every check, the cheapest first, and stop at the first that fails.
 #[derive(Args)]
 pub(crate) struct Test {
-    /// Run one check alone, with what it needs
+    /// Run only this check, with what it needs. May be repeated
     #[arg(long, value_name = "STEP", value_parser = names())]
-    only: Option<String>,
+    only: Vec<String>,
 }
 
 /// A check that was made.
@@ -56,7 +56,7 @@ impl Test {
             if failed {
                 break;
             }
-            if self.only.is_none() && step.name == EMBEDDED_STEP {
+            if self.only.is_empty() && step.name == EMBEDDED_STEP {
                 println!("\nthe release server is built in the background");
                 server = Some(begin_server(workspace)?);
             }
@@ -68,7 +68,8 @@ impl Test {
     }
 
     fn steps(&self) -> impl Iterator<Item = &'static Step> {
-        STEPS.iter().filter(|step| self.only.as_deref().is_none_or(|only| only == step.name))
+        let is_chosen = |step: &&Step| self.only.iter().any(|only| only == step.name);
+        STEPS.iter().filter(move |step| self.only.is_empty() || is_chosen(step))
     }
 }
 
@@ -146,10 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn one_check_can_be_chosen() {
-        let only = Test { only: Some("js".to_owned()) };
-        let chosen: Vec<_> = only.steps().collect();
-        assert_eq!(chosen.len(), 1);
-        assert_eq!(chosen[0].name, "js");
+    fn chosen_checks_run_once_and_in_their_usual_order() {
+        let chosen = |only: &[&str]| {
+            let test = Test { only: only.iter().map(|&name| name.to_owned()).collect() };
+            test.steps().map(|step| step.name).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(&["js"]), ["js"]);
+        assert_eq!(chosen(&["js", "format", "js"]), ["format", "js"]);
+        assert_eq!(chosen(&[]).len(), STEPS.len());
     }
 }
