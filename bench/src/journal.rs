@@ -1,4 +1,4 @@
-//! What each client has received, and when.
+//! The events that each client has received, with their times.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ struct Entries {
     resumed: Vec<usize>,
 }
 
-/// What the clients have received in all.
+/// The totals of all clients.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) expected: usize,

@@ -1,4 +1,4 @@
-//! Whatever a server says, a frame a line, the client goes on.
+//! The client survives all frames of a server. Each line of the input is a frame.
 #![no_main]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Whatever a request says of the records it wants is understood or refused.
+//! All criteria of a request are parsed or refused.
 #![no_main]
 
 use backwire::criteria::{Criteria, Language, Parameters};

@@ -1,4 +1,4 @@
-//! Whatever a client sends as an event is a request or a refusal, in every dialect.
+//! All events of a client are parsed as requests or refused, in every dialect.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

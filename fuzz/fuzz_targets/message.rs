@@ -1,4 +1,4 @@
-//! Whatever a back end sends as JSON, as lines or as a form is messages or a refusal.
+//! All input of a back end, as JSON, lines or a form, is parsed as messages or refused.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

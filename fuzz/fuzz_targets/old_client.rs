@@ -1,4 +1,4 @@
-//! Whatever an old client sends, it is read the same in whatever parts it comes.
+//! The bytes of an old client are read in the same way in all partitions of them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,4 @@
-//! Whatever a client sends on a WebSocket, it is closed with the same code in whatever parts it
-//! comes.
+//! A WebSocket is closed with the same code for the same bytes, in all partitions of them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

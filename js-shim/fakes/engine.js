@@ -13,11 +13,11 @@ export class FakeEngine {
   // `none`, `polling`, `upgrading`, `websocket` or `closed`.
   state = 'none';
 
-  // What happens to WebSockets: `work`, `refuse`, `hang` (nothing is answered), or `hang after 1`
+  // The fate of WebSockets: `work`, `refuse`, `hang` (nothing is answered), or `hang after 1`
   // (the first one works).
   sockets = 'work';
 
-  // What happens to the next request of a method: `lose` (before the server), `lose answer`,
+  // The fault of the next request of a method: `lose` (before the server), `lose answer`,
   // `error` (a 502), `page` (the page of a proxy), `hang`.
   faults = {};
 

@@ -132,7 +132,7 @@ export class RandomPage {
     return [Object.keys(it), ...['added', 'removed', 'merged'].map(what => changes[what]?.map(model => this.nameOf(model)).join())];
   }
 
-  // What a handler of the page does.
+  // A handler of the page.
   _act(event, model) {
     if (!this.isEditing || !model?.attributes || this.isActing || this.random(10)) return;
     this.isActing = true;

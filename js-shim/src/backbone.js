@@ -12,9 +12,10 @@ export function isCollection(target) {
   return Array.isArray(target?.models);
 }
 
-// What refers to a model or collection as long as it has listeners: the object with its listeners,
-// to which Backbone adds later ones. Each of them refers to the target. Older listeners do not, so
-// it is the target itself. 0.5 sets a removed listener to null, and 0.9.2 removes the list.
+// Returns an object that refers to a model or collection as long as it has listeners: the one with
+// its listeners, to which Backbone adds later ones. Each of them refers to the target. Older
+// listeners do not, so it is the target itself. 0.5 sets a removed listener to null, and 0.9.2
+// removes the list.
 export function listenersOf(target) {
   if (target.listenTo) return target._events ||= {};
   return Object.values(target._callbacks ?? {}).flat().some(Boolean) && target;

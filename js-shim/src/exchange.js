@@ -6,7 +6,7 @@ import {OPAQUE} from './kinds.js';
 
 // A request of the page, of an earlier page or of Backwire itself, from its call to its answer.
 export class Exchange {
-  // What `kinds.js` says about the request. It decides whether it may be merged or changed.
+  // The kind of the request, from `kinds.js`. It decides whether it may be merged or changed.
   kind = OPAQUE;
 
   // The verb in lower case.

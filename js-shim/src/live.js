@@ -64,7 +64,7 @@ export class Live {
   // list.
   _wasRead({model: target, options, url, headers, transport: {call}, isStopped}, answer, changes) {
     const replaces = !isCollection(target) || !this.runtime.isAdding(options);
-    // What the target shows now is not what its former queries pick.
+    // The target now shows other records than its former queries pick.
     if (!call.isLive && replaces) this.stop(target);
     const isFollowing = !isStopped && (isCollection(target) || !Array.isArray(answer.body));
     if (!isFollowing) return this.answered(0, answer, answer.ids(call.parsed), changes, {except: target});

@@ -10,8 +10,8 @@ class Foreign {
   }
 }
 
-// What this script knows of a model, in a private field of the model. That is ten times as fast as
-// a `WeakMap`, which counts in a burst of creates.
+// The state that this script has for a model, in a private field of the model. That is ten times as
+// fast as a `WeakMap`, which counts in a burst of creates.
 class Known extends Foreign {
   #shown;
 

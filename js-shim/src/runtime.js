@@ -47,7 +47,7 @@ export class Runtime {
     // The auth of each CONNECT, if there is any.
     this.person = site || token || auth ? {...auth, site, token, deviceId: site && this._device()} : null;
     this.isAsked = Boolean(this.person);
-    // What the shared connections of this tab remember.
+    // The memory of the shared connections of this tab.
     this.sharing = canShare(page, shared && !this.person) ? {term: 0, closedAt: 0} : null;
     this._setUpReceiver(core);
     this._connections = new Connections(page, core.use);

@@ -94,7 +94,7 @@ test('a day with 2,000 reconnects leaves no more memory in use', async () => {
       socket.say(`42${JSON.stringify(['push', 'todo', 7, before, [server.change()]])}`);
     }
     mock.timers.tick(DAY / RECONNECTS / 2);
-    // What happens while the page is away comes with the resume.
+    // Changes that are made while the page is away come with the resume.
     server.change();
     server.socket.cut();
     mock.timers.tick(DAY / RECONNECTS / 2);

@@ -234,7 +234,7 @@ test('a refused token is not sent again', async () => {
   assert.match(errors.join(), /token function.*signed out/);
 });
 
-// What a token function may do.
+// The results that a token function may have.
 const NEVER = () => new Promise(() => {});
 const RESULTS = [
   NEVER, () => { throw new Error('thrown'); }, () => Promise.reject(new Error('rejected')), () => { throw undefined; }, () => ({then() { throw new Error('of then'); }}),

@@ -1,8 +1,9 @@
 // Answers of a test
 // -----------------
 
-// What `respond` adds. `match(request)` is the match of the path, or null if this is not about the
-// request. `answer` is then the answer, or null to leave it to the fake server.
+// Returns the override that `respond` adds. `match(request)` is the match of the path, or null if
+// this is not about the request. `answer` is then the answer, or null to leave it to the fake
+// server.
 export function overrideOf(method, path, response, {once: isOnce = false} = {}) {
   const verb = method.toUpperCase();
   const pattern = path instanceof RegExp ? path : patternOf(path);

@@ -72,7 +72,7 @@ pub(crate) struct NestedRoute {
     pub(crate) id: Option<Id>,
 }
 
-/// What a request does.
+/// The operation of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Find,

@@ -86,7 +86,7 @@ macro_rules! define_settings {
             pub heartbeat: Heartbeat,
             /// The settings of Socket.IO.
             pub socket_io: SocketIo,
-            /// What one client, site or resource may use.
+            /// The limits of one client, site or resource.
             pub limits: Limits,
         }
 

@@ -12,7 +12,7 @@ import {server} from './client.mjs';
 import {generations, oldIo, text} from './generations.mjs';
 import {Pushes} from './pushes.mjs';
 
-// Who gets no answer at all would wait for it for ever.
+// A test without an answer would wait for ever.
 const timeout = 30_000;
 
 async function send(message, query = '', site = 'shop') {
@@ -24,7 +24,7 @@ async function send(message, query = '', site = 'shop') {
   assert.deepEqual([response.status, await response.text()], [200, 'OK']);
 }
 
-// What a socket is told: `[event, ...arguments]`, a function for an ack.
+// Records the events that a socket receives: `[event, ...arguments]`, a function for an ack.
 function listen(socket, ...events) {
   return new Pushes(push => {
     for (const event of events) socket.on(event, (...said) => push(event, ...said));
@@ -71,7 +71,7 @@ for (const {name, open, refused} of generations) {
         await send({rooms: token, event: 'update_store'});
         await ann.pushes.count(2);
         ann.socket.disconnect();
-        // What was acked does not come again, and what was not does.
+        // Messages that were acked do not come again, and others do.
         const again = await connect(t, {token}, 'update_store', 'batch');
         const [[batch, events, done]] = await again.pushes.count(1);
         assert.deepEqual([batch, events], ['batch', [['update_store', null]]]);

@@ -1,5 +1,5 @@
-// What a client has been told so far
-// ----------------------------------
+// The events that a client has received so far
+// --------------------------------------------
 
 import {setTimeout as sleep} from 'node:timers/promises';
 

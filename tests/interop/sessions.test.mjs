@@ -90,8 +90,8 @@ for (const transport of ['websocket', 'polling']) {
   });
 }
 
-// What a browser does around `sails.io.js` is done here: it loads the script, and from then on
-// brings the cookie that came with it.
+// The test does the browser's part for `sails.io.js`: it loads the script, and from then on sends
+// the cookie that came with it.
 test('sails.io.js on a page of elsewhere loads the cookie before it connects', async t => {
   const jar = {};
   const page = {location: {protocol: 'http:', hostname: 'page.example', port: ''}};

@@ -1,8 +1,9 @@
 // A page of Sails 0.9 with a sync of its own
 // ------------------------------------------
 //
-// What many pages had before there were libraries for it: `Backbone.sync` sends JSON in a string,
-// an ack is parsed and given to `success`, and news of a model makes whoever shows it fetch again.
+// Many pages had this code before there were libraries for it: `Backbone.sync` sends JSON in a
+// string, an ack is parsed and given to `success`, and news of a model makes whoever shows it fetch
+// again.
 
 import assert from 'node:assert/strict';
 import {createRequire} from 'node:module';

@@ -9,7 +9,7 @@ const DEADLINE = 10_000;
 // `WebSocket` is a class: that of a fake server, or that of a network.
 export class Client {
   constructor(WebSocket, origin) {
-    // What was received in each room: `[previous offset, changes]` of each push.
+    // The pushes of each room: `[previous offset, changes]` of each push.
     this.pushes = new Map();
     this._answers = new Map();
     this._waiting = [];

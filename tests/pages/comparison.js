@@ -365,7 +365,7 @@ class Side {
     Object.assign(own, hooks[hook]?.());
   }
 
-  // What a hook does with a request.
+  // A hook changes a request.
   change(does, xhr, settings) {
     if (does === 'url') settings.url = settings.url.replace(this.name, `${this.name}-elsewhere`);
     if (does === 'query') settings.url += `${settings.url.includes('?') ? '&' : '?'}limit=1`;

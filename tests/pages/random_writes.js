@@ -9,7 +9,7 @@ const LOADS = 4;
 const CALLS = 14;
 const COUNT = 6;
 
-// What a proxy may do with WebSockets.
+// The changes of a proxy's treatment of WebSockets.
 const CHANGES = ['allow', 'refuse', 'drop'].map(call => ({call}));
 
 function program(random, changes) {

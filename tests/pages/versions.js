@@ -14,8 +14,8 @@ const overHttp = path => performance.getEntriesByType('resource')
 
 const sorted = notes => notes.models.map(note => note.get('n')).sort();
 
-// What each page can do
-// ---------------------
+// The checks of each page
+// -----------------------
 
 // A collection and a model are live: each record is added and removed once.
 async function isLive({requests = 0, whileOffline = () => {}} = {}) {

@@ -139,7 +139,7 @@ function parsed(text) {
   }
 }
 
-// What is compared: times and the words of errors are not.
+// Returns the parts that are compared: times and the messages of errors are not.
 function comparable({status, body, pushes}) {
   return plain({status, body: status >= 400 ? body?.code ?? body : body, pushes});
 }

@@ -34,7 +34,7 @@ const BAD = [null, 'abc', '', -1, 2, {}, [], 'a very long text of more than twen
 
 const ID = random => (random.chance(0.85) ? 1 + random.below(4) : random.pick([0, 99, -1, 'x', '01', '2', 1.5]));
 
-// Where a write has its CSRF token.
+// The places of the CSRF token of a write.
 const TOKENS = ['header', 'header', 'header', 'body', 'body', 'query', 'none', 'wrong'];
 
 export function nextStep({random, hasCsrf}) {

@@ -49,7 +49,7 @@ enum Line {
     Cut,
 }
 
-/// What a line does with new WebSockets.
+/// The treatment of new WebSockets by a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WebSockets {

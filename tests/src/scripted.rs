@@ -51,12 +51,12 @@ struct Story {
     /// The host name of a separate server for the page.
     #[serde(default)]
     host: Option<String>,
-    /// What the line does with WebSockets from the beginning.
+    /// The treatment of WebSockets by the line from the beginning.
     #[serde(default)]
     websockets: WebSockets,
 }
 
-/// What stories need of a page in a browser.
+/// The operations of a page in a browser that stories need.
 #[expect(async_fn_in_trait, reason = "the stories of one browser run one after another")]
 pub trait ScriptedPage {
     /// Loads a page, and returns when it has loaded.

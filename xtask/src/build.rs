@@ -44,7 +44,7 @@ impl Build {
     }
 }
 
-/// What a page downloads.
+/// Builds the scripts that a page downloads.
 pub(crate) fn runtime(workspace: &Workspace) -> Result<()> {
     client::build(workspace)?;
     bundle::build(workspace)

@@ -88,12 +88,12 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         })
 }
 
-/// What esbuild makes of a script, before terser makes it shorter.
+/// A script as esbuild writes it, before terser makes it shorter.
 pub(crate) fn bundled(workspace: &Workspace, script: &Script) -> PathBuf {
     workspace.dist().join("bundled").join(&script.name)
 }
 
-/// What is in that file, as JSON: esbuild's metafile.
+/// The list of the modules in that file, as JSON: esbuild's metafile.
 pub(crate) fn contents(workspace: &Workspace, script: &Script) -> PathBuf {
     bundled(workspace, script).with_extension("json")
 }

@@ -43,7 +43,7 @@ const WASM: [&str; 4] = ["--package", "backwire-client-wasm", "--target", WASM_T
 /// The package of the tests in browsers, and its target with them.
 const END_TO_END: &str = "backwire-tests";
 const STORIES: &str = "stories";
-/// Where the client's tests read, when they are compiled, which server to meet.
+/// The variable with the server's address. The client's tests read it when they are compiled.
 const TEST_SERVER: &str = "BACKWIRE_TEST_SERVER";
 
 /// One check.
@@ -262,7 +262,7 @@ fn wasm(workspace: &Workspace) -> Result<Outcome> {
     Ok(passed.into())
 }
 
-/// A server for the client's tests. What it says is only of interest if they fail.
+/// Starts a server for the client's tests. Its log is only of interest if they fail.
 fn serve(workspace: &Workspace) -> Result<Server> {
     fs::create_dir_all(workspace.scratch())?;
     let log = workspace.scratch().join("server.log");

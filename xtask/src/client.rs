@@ -53,7 +53,7 @@ const OPTIMISE: [&str; 12] = [
     "--converge",
     "--one-caller-inline-max-function-size=18",
     "--always-inline-max-function-size=6",
-    // What Rust makes never reads or writes where nothing is: a panic is a trap by name, and those
+    // Code of Rust never reads or writes invalid addresses: a panic is an explicit trap, and those
     // stay. The first kilobyte is the far end of the stack.
     "--ignore-implicit-traps",
     "--low-memory-unused",
@@ -62,7 +62,7 @@ const OPTIMISE: [&str; 12] = [
     "--strip-target-features",
 ];
 
-/// Where the shim finds the modules.
+/// The folder in which the shim finds the modules.
 pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.dist().join("wasm")
 }

@@ -5,8 +5,7 @@
 
 /// The number of passed tests, if this line closes a run.
 pub(crate) fn tests_passed(line: &str) -> Option<usize> {
-    // Where nextest shows what a test said, it is indented, and the closing line of its binary in
-    // it.
+    // nextest indents the output of a test, which has the closing line of its binary.
     let is_result = line.starts_with("test result: ");
     let line = line.trim();
     if is_result || line.starts_with("Summary [") {

@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 /// with may come again. Or cut the power of the disk under an engine.
 #[derive(Args)]
 pub(crate) struct Crash {
-    /// What the servers store their data in
+    /// Engine of the servers
     #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
     engine: Engine,
 

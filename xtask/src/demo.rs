@@ -25,7 +25,7 @@ pub(crate) struct Demo {
     /// Port to listen on, on this machine only; 0 takes any free port
     #[arg(long, default_value_t = 1337)]
     port: u16,
-    /// Where the todos are stored: `memory`, or `sqlite:FILE` to keep them after a restart
+    /// Engine that stores the todos: `memory`, or `sqlite:FILE` to keep them after a restart
     #[arg(long, default_value = "sqlite:data/backwire.db")]
     engine: String,
     /// Stop after this many seconds

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::stamp::files_under;
 use crate::workspace::Workspace;
 
-/// What the demo's page loads beside Backwire, as npm has it.
+/// The libraries that the demo's page loads beside Backwire, as npm has them.
 const VENDOR: [&str; 3] =
     ["jquery/dist/jquery.min.js", "underscore/underscore-min.js", "backbone/backbone-min.js"];
 

@@ -1,8 +1,8 @@
 //! The space on the disk that the checks need for the files that they build.
 //!
 //! A linker that runs out of space does not say so: it ends with `signal 7 [Bus error]`. So the
-//! test command compares the needed space with the free space before it starts. What the target
-//! folder has already is not needed again.
+//! test command compares the needed space with the free space before it starts. The size of
+//! the files that the target folder has already is subtracted.
 //!
 //! The sizes are those of a run that starts with an empty target folder, rounded up.
 
@@ -21,7 +21,7 @@ use crate::workspace::Workspace;
 pub(crate) enum BuildOutput {
     /// The modules for pages.
     Wasm,
-    /// What clippy and rustdoc write.
+    /// The files of clippy and rustdoc.
     Lints,
     /// The debug build of all crates with their tests.
     Tests,

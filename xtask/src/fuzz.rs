@@ -22,8 +22,8 @@ pub(crate) const REQUIREMENTS: &[&[Requirement]] =
 
 /// Fuzz every parser of what comes from a network, each for a while.
 ///
-/// Needs a nightly toolchain (`rustup toolchain install nightly`). What makes one fail is kept in
-/// fuzz/artifacts.
+/// Needs a nightly toolchain (`rustup toolchain install nightly`). Inputs that make one fail are
+/// kept in fuzz/artifacts.
 #[derive(Args)]
 pub(crate) struct Fuzz {
     /// How long each is fuzzed

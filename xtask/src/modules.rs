@@ -1,4 +1,4 @@
-//! What is in the scripts: how many bytes each module takes.
+//! The number of bytes that each module takes in the scripts.
 //!
 //! The bytes are those of esbuild's output, where each module is one passage. The gzipped bytes of
 //! a module are those that the script would be smaller by without the passage. They do not add up

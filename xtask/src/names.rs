@@ -32,7 +32,7 @@ pub(crate) fn shorten(name: &str, wasm: &Path, js: &Path) -> Result<()> {
             unused.push(export.id());
         }
     }
-    // What nobody can call need not be there.
+    // Exports that no script can call are removed.
     unused.into_iter().for_each(|export| module.exports.delete(export));
     module.emit_wasm_file(wasm)?;
     Ok(fs::write(js, text)?)

@@ -1,11 +1,11 @@
-//! What a check has shown.
+//! The outcome of a check.
 
 /// The outcome of a check that was made and has not failed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// How many tests passed.
     pub(crate) passed: usize,
-    /// What could not be checked on this machine, and why.
+    /// Parts that could not be checked on this machine, each with the reason.
     pub(crate) not_checked: Vec<String>,
 }
 

@@ -14,7 +14,8 @@ use anyhow::Result;
 use rustc_demangle::demangle;
 use walrus::{FunctionBuilder, FunctionId, FunctionKind, Module, ModuleConfig};
 
-/// Where panics start: functions that never return. The last is wasm-bindgen's own kind of panic.
+/// The functions that panics start with, which never return. The last is wasm-bindgen's own kind of
+/// panic.
 const STARTS: [&str; 11] = [
     "alloc::alloc::handle_alloc_error",
     "alloc::raw_vec::capacity_overflow",
@@ -29,7 +30,8 @@ const STARTS: [&str; 11] = [
     "wasm_bindgen::throw_str",
 ];
 
-/// What only the words of a panic, or nobody, would call: the table of functions keeps it alive.
+/// Functions that are only called to write the message of a panic, or never: the table of functions
+/// keeps them.
 /// The last is wasm-bindgen's support for promises inside of wasm, of which the client has none.
 const UNCALLED: [&str; 4] =
     ["core::fmt::", "alloc::fmt::", "std::panicking::", "js_sys::futures::"];
@@ -98,7 +100,7 @@ fn blank(data: &mut [u8]) {
             data[at..at + word.len()].fill(0);
         }
     }
-    // Where in which source file it was.
+    // The source file of the panic.
     let is_in_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(byte);
     while let Some(end) = data.windows(3).position(|window| window == b".rs") {
         let start = data[..end].iter().rposition(|byte| !is_in_path(byte)).map_or(0, |at| at + 1);

@@ -28,7 +28,7 @@ pub(crate) struct Server {
     sender: Sender<Event>,
 }
 
-/// What can happen while a server runs.
+/// An event while a server runs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// It printed an address.
@@ -60,7 +60,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens: `http://host:port`.
+    /// The address that it listens at: `http://host:port`.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
@@ -122,7 +122,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // Whatever goes wrong here, there is nobody left to tell and nothing left to do.
+            // Nothing can be done about an error here.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

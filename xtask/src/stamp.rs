@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// What goes into a step, taken in one by one.
+/// The inputs of a step, taken in one by one.
 pub(crate) struct Inputs(DefaultHasher);
 
 /// The place where a step notes what it was made from.

@@ -1,4 +1,4 @@
-//! Where things are.
+//! The paths of the repository.
 //!
 //! Every path of the repository that a command touches is named here, so that moving a folder is
 //! one edit.
@@ -20,7 +20,7 @@ pub(crate) struct Workspace {
 pub(crate) enum Profile {
     /// Quick to build, for development.
     Debug,
-    /// What people run.
+    /// Optimised, for users.
     Release,
 }
 
@@ -44,17 +44,17 @@ impl Workspace {
         &self.root
     }
 
-    /// Where cargo builds.
+    /// The folder that cargo builds into.
     pub(crate) fn target(&self) -> &Path {
         &self.target
     }
 
-    /// What cargo makes of the client in a profile, before anything is done to it.
+    /// The client as cargo compiles it in a profile, before other tools change it.
     pub(crate) fn raw_wasm(&self, profile: &str) -> PathBuf {
         self.target.join(WASM_TRIPLE).join(profile).join("backwire_client_wasm.wasm")
     }
 
-    /// Where our own half-done things go.
+    /// The folder for temporary files of the commands.
     pub(crate) fn scratch(&self) -> PathBuf {
         self.target.join("xtask")
     }

@@ -68,7 +68,7 @@ impl Attack {
         Self { descriptors: Some(descriptors), ..self }
     }
 
-    /// Runs it for a time. What the workers hold then is let go.
+    /// Runs it for a time. Then the connections of the workers end.
     pub(crate) async fn run(&self, target: &Target, time: Duration) {
         let mut workers = JoinSet::new();
         for _ in 0..self.workers {

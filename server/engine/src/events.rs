@@ -1,4 +1,4 @@
-//! What the servers that share a store have to know of each other, beside the changes of records.
+//! The events that servers with one store send each other, beside the changes of records.
 
 use std::sync::Arc;
 

@@ -46,7 +46,7 @@ pub struct Memory {
     data: Arc<Data>,
 }
 
-/// What a store keeps when it is [reopened](Memory::reopen).
+/// The data that a store keeps when it is [reopened](Memory::reopen).
 #[derive(Debug)]
 struct Data {
     state: Mutex<State>,

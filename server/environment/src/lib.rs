@@ -1,4 +1,4 @@
-//! What the server needs of the world: a clock, random numbers and tasks.
+//! The server's environment: a clock, random numbers and tasks.
 //!
 //! The server and its engines reach the world only through an [`Environment`].
 //! [`Environment::tokio`] is the real one. A simulation has its own, so that all of its runs with

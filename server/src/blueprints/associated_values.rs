@@ -92,7 +92,7 @@ impl AssociatedValues {
         }
         let change = cx.commit_write(write).await?;
         for collection in self.collections {
-            // What others have added since the first request stays.
+            // Members that others have added since the first request stay.
             let may_remove = is_update && !is_repeat;
             collection.write(cx, (&resource, &change.id), may_remove, shows_members).await?;
         }

@@ -46,7 +46,7 @@ pub(crate) struct Origins {
     refused: Arc<LogOnce<String>>,
 }
 
-/// What the pages of an origin may use.
+/// The requests that pages of an origin may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Permission {
     /// Everything.

@@ -216,7 +216,7 @@ fn address_may_keep_as_much_memory_for_rooms_as_is_free() {
     };
     assert_eq!([1, 2, 3, 4].map(fill), [TOTAL / 2, TOTAL / 4, TOTAL / 8, TOTAL / 16]);
     assert!(presence.has_memory(address(5)) && !presence.has_memory(address(4)));
-    // What an address gives back is free for the others.
+    // Memory that an address gives back is free for the others.
     presence.resize(address(1), TOTAL / 2, 0);
     assert!(presence.has_memory(address(1)) && presence.has_memory(address(4)));
     assert_eq!(presence.memory(), TOTAL / 4 + TOTAL / 8 + TOTAL / 16);

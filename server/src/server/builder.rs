@@ -149,8 +149,8 @@ impl Builder {
     }
 
     /// Declares a resource with a model that is made of the
-    /// [defaults](Self::resource_defaults). What the function changes counts, also if it is the
-    /// value that a `Model` has by default.
+    /// [defaults](Self::resource_defaults). The values that the function sets
+    /// count, also if they are those that a `Model` has by default.
     pub fn resource_with(
         self,
         name: &str,

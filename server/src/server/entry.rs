@@ -33,7 +33,7 @@ pub(super) struct Entry {
     work: Work,
 }
 
-/// What the router needs of the server.
+/// The parts of the server that the router needs.
 #[derive(Debug)]
 struct App {
     router: Router,
@@ -41,7 +41,7 @@ struct App {
     _message_sender: mpsc::Sender<SendRequest>,
 }
 
-/// What a shutdown has to wait for: requests of other servers, and listeners with their
+/// The work that a shutdown has to wait for: requests of other servers, and listeners with their
 /// connections.
 #[derive(Debug)]
 pub(super) struct Work {

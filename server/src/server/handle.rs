@@ -64,7 +64,7 @@ struct Running {
     is_shut_down: SetOnce<()>,
 }
 
-/// What a shutdown ends.
+/// The parts of a server that a shutdown ends.
 pub(super) struct Parts {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) tasks: Tasks,

@@ -29,7 +29,7 @@ pub struct HiddenPath {
 /// One of the server's own paths.
 struct OwnPath<'a> {
     path: &'a str,
-    /// What the path belongs to, for error messages: a setting, Socket.IO or the server.
+    /// The owner of the path, for error messages: a setting, Socket.IO or the server.
     owner: &'static str,
     /// Whether all paths below it are the server's own, too.
     has_paths_below: bool,

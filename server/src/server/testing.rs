@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::shared::Shared;
 
-/// What a builder has whose server is tested.
+/// The additional parts of a builder whose server is tested.
 pub(super) struct Tested {
     environment: Environment,
     records: Records,

@@ -43,7 +43,7 @@ pub struct CommandOption {
     pub value_name: &'static str,
     /// The help text.
     pub help: &'static str,
-    /// What its text is.
+    /// The kind of its text.
     pub kind: TextKind,
     /// Whether it may be repeated. Each text may have several items, separated by commas.
     pub is_list: bool,
@@ -51,7 +51,7 @@ pub struct CommandOption {
     clear: fn(&mut Settings),
 }
 
-/// What the text of an option is.
+/// The kind of the text of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TextKind {

@@ -18,7 +18,7 @@ macro_rules! limits {
         settings { $($(#[doc = $doc:literal])+ $key:ident ($limit:ident): $type:ty = $default:expr,)+ }
         others { $($(#[doc = $other_doc:literal])+ $other_key:ident ($other:ident),)* }
     ) => {
-        /// What one client, site or resource may use. `docs/reference/limits.md` describes what
+        /// The limits of one client, site or resource. `docs/reference/limits.md` describes what
         /// happens to a client that reaches a limit.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]

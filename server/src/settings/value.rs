@@ -17,7 +17,7 @@ use crate::yaml;
 
 /// The type of a setting.
 pub(crate) trait SettingValue: Sized {
-    /// What an option of the command line and a method of the builder give.
+    /// The value that an option of the command line and a method of the builder set.
     type Item: Clone + Send + Sync + 'static;
 
     /// Whether options and methods may be repeated, each with one item of a list.

@@ -25,7 +25,7 @@ const MAX_WAITING: usize = 10_000;
 /// Bytes that an answer may have. The server ignores them.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// What a person has done.
+/// An event in the presence of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UserEvent {
     Connected,

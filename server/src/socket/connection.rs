@@ -66,7 +66,7 @@ pub(crate) struct Connection {
     /// Dropped when the connection is gone, which notifies its delivery task.
     gone_sender: Mutex<Option<oneshot::Sender<()>>>,
     pub(super) inbox: Inbox,
-    /// What the client has sent and is not answered.
+    /// The input of the client that is not answered yet.
     pub(super) input: Arc<Input>,
     /// The packets that were sent and that the client has not read.
     pub(super) output: Arc<Output>,

@@ -50,8 +50,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Frames shorter than this on average are tiny.
 const TINY_FRAME: usize = 64;
 
-/// Bytes per read while frames are tiny. What reads the frames takes all that it is given without a
-/// pause.
+/// Bytes per read while frames are tiny. The reader of the frames takes all that it is given
+/// without a pause.
 const TINY_READ: usize = 1 << 10;
 
 /// The stream of a WebSocket that closes with a code if the client violates the protocol.

@@ -19,7 +19,7 @@ const MAX_MORE_NOTICES: usize = 64;
 
 /// The events of a connection, in arrival order, from their arrival until they are answered.
 pub(super) struct Inbox {
-    /// What the client has sent and is not answered.
+    /// The input of the client that is not answered yet.
     input: Arc<Input>,
     queue: Mutex<Queue>,
     arrived: Notify,

@@ -1,4 +1,4 @@
-//! What one session has sent and is not answered yet.
+//! The input of one session that is not answered yet.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;

@@ -75,7 +75,7 @@ pub(super) struct Session {
     progress: Mutex<Progress>,
     /// The bytes that the client has taken.
     pub(super) taken: Arc<TakenBytes>,
-    /// What the client has sent and is not answered.
+    /// The input of the client that is not answered yet.
     pub(super) input: Arc<Input>,
     /// The packets that were sent and that the client has not read.
     pub(super) output: Arc<Output>,

@@ -39,7 +39,7 @@ pub struct Change {
     /// The room that the client follows: `todo`, `todo/7`, or a longer name for a part of the
     /// records.
     pub room: String,
-    /// What has happened.
+    /// The kind of the change.
     pub verb: ChangeVerb,
     /// The id of the record.
     pub id: Value,
@@ -47,7 +47,7 @@ pub struct Change {
     pub data: Value,
 }
 
-/// What has happened to a record.
+/// The kind of a change of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChangeVerb {

@@ -1,4 +1,4 @@
-//! What handlers of the user read, write and answer.
+//! Handlers of the user: their reads, writes and answers.
 
 use axum::Json;
 use axum::extract::Path;

@@ -53,7 +53,7 @@ struct OpenLine {
     line: Weak<network::Shared>,
 }
 
-/// Where the servers store their data.
+/// The storage of the servers.
 enum Storage {
     /// A single server has a disk. The engine is that of its last start.
     Disk(Option<Arc<SimulatedEngine>>),

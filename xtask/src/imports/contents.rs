@@ -1,4 +1,4 @@
-//! What one Rust module defines and what its code refers to. Code of tests is left out.
+//! The definitions of a Rust module and the references in its code. Code of tests is left out.
 
 use std::collections::HashMap;
 

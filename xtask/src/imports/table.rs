@@ -18,7 +18,7 @@ const HEADER: &str = "| crate | lines | imports |";
 /// The number of lines may differ from the one in the table by a fifth of it.
 const TOLERANCE: usize = 5;
 
-/// What the table has of a crate, or what it should have.
+/// The row of a crate, as the table has it or as it should be.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     lines: usize,

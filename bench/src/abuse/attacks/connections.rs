@@ -27,7 +27,7 @@ pub(super) async fn send_half_body(target: Target) -> Result<()> {
     send_and_wait(&target, &(head + body)).await
 }
 
-/// What a connection may send without memory that others could use.
+/// The bytes that a connection may send before it uses memory that others could use.
 const HELD_BYTES: usize = 8 << 10;
 
 pub(super) async fn hold_input(target: Target) -> Result<()> {

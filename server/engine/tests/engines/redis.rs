@@ -551,7 +551,7 @@ async fn full_memory_of_redis_is_an_error_that_says_what_to_do() {
     let failed = store.engine.commit(milk()).await.unwrap_err().to_string();
     assert!(failed.contains("raise `maxmemory`"), "{failed}");
     assert_eq!(store.records().await.len(), 1);
-    // What makes room is done, also in a group with other writes.
+    // A write that makes room is done, also in a group with other writes.
     let writes = [milk(), destroy("1"), milk()].map(|write| store.engine.commit(write));
     let outcomes = futures_util::future::join_all(writes).await;
     assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false]);

@@ -1,4 +1,4 @@
-//! What the nodes of a Redis know of each other: their devices, and the answers to questions.
+//! The nodes of a Redis know each other's devices, and answer each other's questions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Id, Resource};
 
-/// What a change has to do with the members of collections that its request gives to a new record.
+/// The relation of a change to the members of collections that its request gives to a new record.
 /// Each member is a change of its own, after the new record. In Sails the push of the new record
 /// has the members, and no push reports that they enter its collections. Each server needs to know
 /// which these are, so they are in the log.

@@ -1,4 +1,4 @@
-//! What the conventions decide where a model leaves it open.
+//! The conventions for the properties that a model leaves open.
 
 use super::{Conventions, Ids, Model, Populate, Unknown};
 

@@ -173,7 +173,8 @@ mod tests {
 
     use super::*;
 
-    /// What Sails 1.5.18 stores, and returns; `null` stands for a value that it refuses.
+    /// The expected values are those that Sails 1.5.18 stores and returns; `null` stands for a
+    /// value that it refuses.
     #[test]
     fn values_are_coerced_as_in_sails() {
         let numbers = json!([

@@ -18,7 +18,7 @@ pub struct Models {
     declared: BTreeMap<Resource, Arc<Model>>,
     /// The resources that have a plural, by their plural.
     plurals: HashMap<Resource, Resource>,
-    /// What a declared resource has unless it says otherwise.
+    /// The defaults of declared resources.
     defaults: Arc<Model>,
     others: OtherModels,
     undeclared: Undeclared,

@@ -30,7 +30,7 @@ pub(in crate::socket) fn auth_to_keep(
     }
 }
 
-/// What a client has sent when it connected.
+/// The data that a client has sent when it connected.
 #[derive(Clone, Copy)]
 pub struct Handshake<'a>(&'a Client);
 

@@ -75,8 +75,8 @@ async fn server_works_without_addresses_and_says_once_what_is_missing() {
     handle.shutdown().await;
 }
 
-/// What a client has read is known over another server as well. Otherwise its connection would end
-/// when it has been sent more than it may have unread.
+/// The server knows how much a client has read, also below another server. Otherwise its connection
+/// would end when it has been sent more than it may have unread.
 #[tokio::test]
 async fn client_that_reads_is_sent_more_than_it_may_have_unread() {
     let settings = settings(|it| it.limits.unread_bytes = 100_000);

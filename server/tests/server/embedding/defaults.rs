@@ -1,4 +1,4 @@
-//! What all resources have unless they say otherwise, in the builder and in a file.
+//! The defaults of all resources, in the builder and in a file.
 
 use axum::Router;
 use backwire::model::{Attribute, Find, Ids, Kind, Model, Timestamps};

@@ -117,7 +117,7 @@ impl Cluster {
             sender.send(json!(person), "news", number).await;
             assert_eq!(self.device.take().await, json!(["news", number]));
         }
-        // What it has acked is not sent again.
+        // Messages that it has acked are not sent again.
         self.device.leave(first, person).await;
         let mut again = first.connect(person).await;
         second.send(json!(person), "fence", 0).await;

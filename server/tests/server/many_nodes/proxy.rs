@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// What the proxy does with the bytes of all connections.
+/// The treatment of the bytes of all connections by the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Network {
     /// It passes them on this much later.

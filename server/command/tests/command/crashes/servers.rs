@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Numbers of servers. A killed server keeps its number for some seconds, so each has a new one.
 const NUMBERS: usize = 1024;
 
-/// What the servers store their data in.
+/// The store of the servers.
 pub(super) enum Store {
     /// A file, which one server has open.
     File,

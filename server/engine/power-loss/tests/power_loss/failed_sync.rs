@@ -81,7 +81,7 @@ async fn pages_that_a_failed_sync_has_dropped_are_written_again() {
     });
     stored.extend(write_until(&mut store, &mut next, |it| it.syncs(DATABASE)[1] > 0).await);
     assert_eq!(disk.journal().syncs(DATABASE)[1], 1);
-    // Whatever is accepted now must not cost what was stored before.
+    // Writes that are accepted now must not destroy data that was stored before.
     let is_reused = |it: &Journal| it.syncs(DATABASE)[0] > before[0] + 2;
     stored.extend(write_until(&mut store, &mut next, is_reused).await);
     let refused = write(&mut store, 0).await;

@@ -1,4 +1,4 @@
-//! What a reader sees of a store, and its comparison with the model.
+//! The state of a store as a reader sees it, and its comparison with the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ pub(crate) struct Observed {
     tables: BTreeMap<&'static str, ObservedTable>,
     cascades: BTreeSet<Id>,
     waiting: BTreeMap<(&'static str, &'static str), Vec<u64>>,
-    /// What the ledger has of some keys.
+    /// The entries of the ledger for some keys.
     ledger: BTreeMap<u64, Option<Written>>,
 }
 
