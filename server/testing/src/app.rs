@@ -144,8 +144,8 @@ impl App {
     /// This waits for the tasks of the server, and gives all other tasks several turns. In a
     /// runtime with one thread, as `#[tokio::test]` has, that is enough unless your code waits for
     /// a thread, a network or a timer of its own.
-    pub async fn settled(&self) {
-        self.0.network.settled().await;
+    pub async fn wait_until_idle(&self) {
+        self.0.network.wait_until_idle().await;
     }
 
     /// Returns all records of a resource in the order of their ids, without its access rules.
@@ -234,7 +234,7 @@ impl App {
         for resource in &resources {
             records.renumber(resource).expect("the server runs");
         }
-        self.settled().await;
+        self.wait_until_idle().await;
     }
 
     /// Shuts the server down as [`Handle::shutdown`] does, but without its deadlines: this waits

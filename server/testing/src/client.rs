@@ -14,7 +14,7 @@ use crate::network::Network;
 use crate::response::Response;
 
 /// How long a test waits, in real time, for an event or an answer before it fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client with the core of Backwire's runtime. It follows the records that it reads, sends
 /// unanswered writes again, and gets missed changes after a reconnect. It has no page and no HTTP,
@@ -80,11 +80,11 @@ impl Client {
 
     async fn wait_for_connection(&mut self) -> Result<(), String> {
         while self.core.status().state != Connection::Online {
-            match timeout(PATIENCE, self.events.next()).await {
+            match timeout(TEST_TIMEOUT, self.events.next()).await {
                 Ok(Some(Event::Refused(message))) => return Err(message),
                 Ok(Some(event)) => self.queue_event(event),
                 Ok(None) => return Err("the client has ended".to_owned()),
-                Err(_) => return Err(format!("there is no connection after {PATIENCE:?}")),
+                Err(_) => return Err(format!("there is no connection after {TEST_TIMEOUT:?}")),
             }
         }
         Ok(())
@@ -146,7 +146,7 @@ impl Client {
     /// # Panics
     ///
     /// If there is none within 10 seconds.
-    pub async fn change(&mut self) -> Change {
+    pub async fn next_change(&mut self) -> Change {
         loop {
             match self.changes.pop_front() {
                 Some(change) => return change,
@@ -156,7 +156,7 @@ impl Client {
     }
 
     /// Waits until the server is idle, and returns all changes of others that have arrived.
-    pub async fn changes(&mut self) -> Vec<Change> {
+    pub async fn received_changes(&mut self) -> Vec<Change> {
         self.drain().await;
         self.changes.drain(..).collect()
     }
@@ -168,7 +168,7 @@ impl Client {
     /// # Panics
     ///
     /// If there is none within 10 seconds.
-    pub async fn message(&mut self) -> (String, Vec<Value>) {
+    pub async fn next_message(&mut self) -> (String, Vec<Value>) {
         loop {
             match self.messages.pop_front() {
                 Some(message) => return message,
@@ -179,7 +179,7 @@ impl Client {
 
     /// Returns the rooms that the client has to read again, because its rights have changed or it
     /// was away for too long. A page reads them again by itself.
-    pub async fn refreshes(&mut self) -> Vec<String> {
+    pub async fn received_refreshes(&mut self) -> Vec<String> {
         self.drain().await;
         self.refreshes.drain(..).collect()
     }
@@ -187,11 +187,11 @@ impl Client {
     /// Closes the connection until [`reconnect`](Self::reconnect). Requests wait meanwhile.
     pub async fn disconnect(&mut self) {
         self.core.disconnect();
-        self.network.settled().await;
+        self.network.wait_until_idle().await;
     }
 
-    /// Connects again. The next [`changes`](Self::changes) contain the changes that the client has
-    /// missed.
+    /// Connects again. The next [`received_changes`](Self::received_changes) contain the changes
+    /// that the client has missed.
     ///
     /// # Panics
     ///
@@ -208,15 +208,15 @@ impl Client {
     }
 
     async fn receive(&mut self, what: &str) {
-        let event = timeout(PATIENCE, self.events.next()).await;
-        match event.unwrap_or_else(|_| panic!("there is no {what} within {PATIENCE:?}")) {
+        let event = timeout(TEST_TIMEOUT, self.events.next()).await;
+        match event.unwrap_or_else(|_| panic!("there is no {what} within {TEST_TIMEOUT:?}")) {
             Some(event) => self.queue_event(event),
             None => panic!("the client has ended before there was a {what}"),
         }
     }
 
     async fn drain(&mut self) {
-        self.network.settled().await;
+        self.network.wait_until_idle().await;
         while let Some(Some(event)) = self.events.next().now_or_never() {
             self.queue_event(event);
         }

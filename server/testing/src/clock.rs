@@ -62,7 +62,7 @@ impl Clock {
 
     /// Moves the clock forward. If timers end before the new time, the clock stops at the time of
     /// each, in order, until the server has done what was due then. At the end, this waits as
-    /// [`App::settled`](crate::App::settled) does.
+    /// [`App::wait_until_idle`](crate::App::wait_until_idle) does.
     pub async fn advance(&self, by: Duration) {
         self.tasks.settle().await;
         let end = self.time.0.state.lock().now + by;

@@ -15,7 +15,7 @@
 //! let bob = app.client().await;
 //! assert!(ann.subscribe("todo").await.is_empty());
 //! assert_eq!(bob.post("/todo", json!({ "title": "Milk" })).await.status, 201);
-//! assert_eq!(ann.change().await.data["title"], "Milk");
+//! assert_eq!(ann.next_change().await.data["title"], "Milk");
 //! # }
 //! ```
 //!

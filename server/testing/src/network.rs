@@ -36,7 +36,7 @@ pub(crate) struct Network {
 
 impl Network {
     /// Waits until the server is idle.
-    pub(crate) async fn settled(&self) {
+    pub(crate) async fn wait_until_idle(&self) {
         self.tasks.settle().await;
     }
 

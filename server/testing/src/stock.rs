@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::client::PATIENCE;
+use crate::client::TEST_TIMEOUT;
 use crate::network::Network;
 use crate::response::Response;
 
@@ -153,7 +153,7 @@ impl StockClient {
     /// # Panics
     ///
     /// If there is none within 10 seconds.
-    pub async fn event(&mut self) -> StockEvent {
+    pub async fn next_event(&mut self) -> StockEvent {
         if let Some(event) = self.events.pop_front() {
             return event;
         }
@@ -167,8 +167,8 @@ impl StockClient {
     }
 
     /// Waits until the server is idle, and returns all events that have arrived.
-    pub async fn events(&mut self) -> Vec<StockEvent> {
-        self.network.settled().await;
+    pub async fn received_events(&mut self) -> Vec<StockEvent> {
+        self.network.wait_until_idle().await;
         while let Some(Packet::Event(event)) = self.next_packet().now_or_never() {
             self.events.push_back(event);
         }
@@ -180,7 +180,7 @@ impl StockClient {
     /// # Panics
     ///
     /// If it is open after 10 seconds.
-    pub async fn closed(mut self) {
+    pub async fn wait_until_closed(mut self) {
         while !matches!(self.receive_packet("end of the connection").await, Packet::Closed) {}
     }
 
@@ -190,8 +190,8 @@ impl StockClient {
     }
 
     async fn receive_packet(&mut self, what: &str) -> Packet {
-        let packet = timeout(PATIENCE, self.next_packet()).await;
-        packet.unwrap_or_else(|_| panic!("there is no {what} within {PATIENCE:?}"))
+        let packet = timeout(TEST_TIMEOUT, self.next_packet()).await;
+        packet.unwrap_or_else(|_| panic!("there is no {what} within {TEST_TIMEOUT:?}"))
     }
 
     async fn next_packet(&mut self) -> Packet {

@@ -21,7 +21,7 @@ async fn client_hears_of_others_and_not_of_itself() {
     assert_eq!(bob.patch("/todo/1", json!({ "n": 3 })).await.status, 200);
     assert_eq!(bob.put("/todo/1", json!({ "m": 4 })).await.status, 200);
     assert_eq!(bob.delete("/todo/1").await.status, 200);
-    let changes = ann.changes().await;
+    let changes = ann.received_changes().await;
     let seen: Vec<_> = changes.iter().map(|it| (it.verb, &it.id, &it.data["n"])).collect();
     assert_eq!(seen[0], (ChangeVerb::Created, &json!(2), &json!(2)));
     assert_eq!(seen[1], (ChangeVerb::Updated, &json!(1), &json!(3)));
@@ -40,9 +40,9 @@ async fn client_that_was_away_gets_what_it_missed_and_sends_what_waited() {
     assert!(!ann.is_connected());
     assert_eq!(app.handle().sockets().len(), 0);
     app.create("todo", json!({})).await;
-    assert_eq!(ann.changes().await, []);
+    assert_eq!(ann.received_changes().await, []);
     ann.reconnect().await;
-    assert_eq!(ann.change().await.id, 1);
+    assert_eq!(ann.next_change().await.id, 1);
     assert_eq!(ann.post("/todo", json!({})).await.ok()["id"], 2);
 }
 
@@ -62,21 +62,21 @@ async fn stock_client_has_requests_events_and_acks() {
     let app = App::new(server().route("/greet", greet)).await;
     let mut stock = app.stock_client().await;
     assert_eq!(stock.get("/greet").await.ok(), "soon");
-    let hello = stock.event().await;
+    let hello = stock.next_event().await;
     assert_eq!((&*hello.name, &*hello.arguments), ("hello", &[json!({ "n": 1 })][..]));
     stock.ack(&hello, json!("hi")).await;
-    let answer = stock.event().await;
+    let answer = stock.next_event().await;
     assert_eq!((&*answer.name, &*answer.arguments), ("answer", &[json!("hi")][..]));
     assert_eq!(stock.post("/todo", json!({ "n": 1 })).await.ok()["id"], 1);
     stock.get("/todo").await;
     assert_eq!(stock.put("/todo/1", json!({ "n": 2 })).await.ok()["n"], 2);
     assert_eq!(stock.patch("/todo/1", json!({ "n": 3 })).await.ok()["n"], 3);
     app.update("todo", 1, json!({ "n": 4 })).await;
-    assert_eq!(stock.event().await.arguments[0]["data"]["n"], 4);
+    assert_eq!(stock.next_event().await.arguments[0]["data"]["n"], 4);
     assert_eq!(stock.delete("/todo/1").await.status, 200);
-    assert_eq!(stock.events().await, []);
+    assert_eq!(stock.received_events().await, []);
     app.handle().sockets()[0].disconnect();
-    stock.closed().await;
+    stock.wait_until_closed().await;
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn handler_sends_events_to_pages_with_the_runtime() {
     let app = App::new(server().route("/say", say)).await;
     let mut ann = app.client().await;
     app.browser().get("/say").await.ok();
-    assert_eq!(ann.message().await, ("news".to_owned(), vec![json!({ "n": 7 })]));
+    assert_eq!(ann.next_message().await, ("news".to_owned(), vec![json!({ "n": 7 })]));
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn server_inside_of_an_app_has_its_path() {
     assert_eq!(client.get("/live/api/todo").await.ok(), json!([]));
     let mut stock = browser.stock_client().await;
     assert_eq!(stock.post("/live/api/todo", json!({})).await.status, 200);
-    assert_eq!(client.change().await.id, 1);
+    assert_eq!(client.next_change().await.id, 1);
     assert_eq!(client.subscribe("api/todo").await.len(), 1);
 }
 
@@ -191,7 +191,7 @@ async fn shutdown_ends_clients_and_answers_503() {
     let app = App::new(server()).await;
     let stock = app.stock_client().await;
     app.shutdown().await;
-    stock.closed().await;
+    stock.wait_until_closed().await;
     assert_eq!(app.browser().get("/todo").await.status, 503);
 }
 
@@ -204,7 +204,7 @@ async fn paused_clock_of_tokio_does_not_move_the_server() {
     ann.subscribe("todo").await;
     tokio::time::sleep(std::time::Duration::from_secs(3_600)).await;
     assert_eq!(app.create("todo", json!({})).await["createdAt"], backwire_testing::BEGIN);
-    assert_eq!(ann.change().await.id, 1);
+    assert_eq!(ann.next_change().await.id, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,7 +213,7 @@ async fn app_runs_in_a_runtime_with_threads() {
     let (mut ann, bob) = (app.client().await, app.client().await);
     ann.subscribe("todo").await;
     bob.post("/todo", json!({})).await.ok();
-    assert_eq!(ann.change().await.id, 1);
+    assert_eq!(ann.next_change().await.id, 1);
     app.truncate_all().await;
-    assert_eq!(ann.change().await.verb, ChangeVerb::Destroyed);
+    assert_eq!(ann.next_change().await.verb, ChangeVerb::Destroyed);
 }

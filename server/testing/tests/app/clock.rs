@@ -52,10 +52,10 @@ async fn client_loses_what_its_expired_session_gave_it() {
     let mut client = ann.client().await;
     assert_eq!(client.subscribe("note").await.len(), 0);
     app.create("note", json!({ "author": "ann", "n": 1 })).await;
-    assert_eq!(client.change().await.data["n"], 1);
+    assert_eq!(client.next_change().await.data["n"], 1);
     app.clock().advance(2 * HOUR).await;
     app.create("note", json!({ "author": "ann", "n": 2 })).await;
-    assert_eq!(client.changes().await, []);
+    assert_eq!(client.received_changes().await, []);
     assert_eq!(client.get("/note").await.status, 401);
 }
 
@@ -72,7 +72,7 @@ async fn deadline_passes_when_the_clock_has_moved() {
     let mut stock = app.stock_client().await;
     let mut browser = app.browser();
     let mut asking = tokio::spawn(async move { browser.get("/ask").await });
-    assert_eq!(stock.event().await.name, "question");
+    assert_eq!(stock.next_event().await.name, "question");
     app.clock().advance(HOUR - Duration::from_millis(1)).await;
     assert!(!asking.is_finished());
     app.clock().advance(Duration::from_millis(1)).await;
@@ -90,8 +90,8 @@ async fn client_reads_again_if_the_log_has_forgotten_what_it_missed() {
         app.clock().advance(after).await;
         app.create("todo", json!({})).await;
         ann.reconnect().await;
-        let changes = ann.changes().await;
-        (changes.len(), ann.refreshes().await.len())
+        let changes = ann.received_changes().await;
+        (changes.len(), ann.received_refreshes().await.len())
     };
     assert_eq!(missed(&app, &mut ann, HOUR / 2).await, (2, 0));
     assert_eq!(missed(&app, &mut ann, 2 * HOUR).await, (0, 1));
@@ -110,6 +110,6 @@ async fn health_is_good_before_and_after_days() {
     client.subscribe("todo").await;
     app.clock().advance(24 * HOUR).await;
     app.create("todo", json!({})).await;
-    let Change { verb, id, .. } = client.change().await;
+    let Change { verb, id, .. } = client.next_change().await;
     assert_eq!((verb, id), (ChangeVerb::Created, json!(1)));
 }

@@ -23,13 +23,13 @@ async fn chat_knows_who_is_there() {
     let mut bob = app.browser().connect_stock(named("Bob")).await.unwrap();
     assert_eq!(ann.get("/chat/lobby").await.ok()["present"], json!(["Ann"]));
     assert_eq!(bob.get("/chat/lobby").await.ok()["entered"], "lobby");
-    assert_eq!(ann.message().await.0, "entered");
+    assert_eq!(ann.next_message().await.0, "entered");
     bob.post("/chat/lobby", json!({ "text": "Hi" })).await.ok();
-    assert_eq!(ann.message().await.1[0]["text"], "Hi");
+    assert_eq!(ann.next_message().await.1[0]["text"], "Hi");
     let taken = app.browser().connect(named("Ann")).await.unwrap_err();
     assert_eq!(taken, "E_NAME: this name is taken");
     ann.disconnect().await;
-    assert_eq!(bob.event().await.name, "left");
+    assert_eq!(bob.next_event().await.name, "left");
     assert!(app.browser().connect(named("Ann")).await.is_ok());
 }
 
@@ -50,6 +50,6 @@ async fn app_reminds_those_who_follow_todos() {
     client.subscribe("todo").await;
     let mut browser = app.browser();
     assert_eq!(browser.post("/remind", json!(null)).await.status, 204);
-    assert_eq!(client.change().await.data["title"], "Buy milk");
+    assert_eq!(client.next_change().await.data["title"], "Buy milk");
     assert_eq!(browser.get("/").await.headers["server"], "my app");
 }

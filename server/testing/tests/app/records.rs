@@ -10,7 +10,7 @@ use http::Request;
 use super::{server, with_notes, with_pets};
 
 async fn verbs(client: &mut Client) -> Vec<(ChangeVerb, Value)> {
-    client.changes().await.into_iter().map(|change| (change.verb, change.id)).collect()
+    client.received_changes().await.into_iter().map(|change| (change.verb, change.id)).collect()
 }
 
 #[tokio::test]
@@ -52,21 +52,21 @@ async fn truncated_resource_is_empty_and_its_ids_begin_at_1() {
     for resource in ["todo", "todo", "cart"] {
         app.create(resource, json!({})).await;
     }
-    ann.changes().await;
-    stock.events().await;
+    ann.received_changes().await;
+    stock.received_events().await;
     app.truncate("todo").await;
     assert_eq!(app.records("todo").await, Vec::<Value>::new());
     assert_eq!(app.records("cart").await.len(), 1);
     let destroyed = [1, 2].map(|id| (ChangeVerb::Destroyed, json!(id)));
     assert_eq!(verbs(&mut ann).await, destroyed);
-    let events = stock.events().await;
+    let events = stock.received_events().await;
     let told: Vec<_> = events.iter().map(|event| &event.arguments[0]).collect();
     assert!(told.iter().all(|change| change["verb"] == "destroyed"), "{told:?}");
     assert_eq!(told.len(), 2);
     // Clients go on to follow it.
     assert_eq!(app.create("todo", json!({})).await["id"], 1);
     assert_eq!(verbs(&mut ann).await, [(ChangeVerb::Created, json!(1))]);
-    assert_eq!(stock.event().await.arguments[0]["verb"], "created");
+    assert_eq!(stock.next_event().await.arguments[0]["verb"], "created");
     assert_eq!(app.create("cart", json!({})).await["id"], 2);
 }
 

@@ -8,9 +8,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// The treatment of the bytes of all connections by the proxy.
+/// The state of the simulated network, which decides about the bytes of all connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Network {
+enum NetworkState {
     /// It passes them on this much later.
     Open(Duration),
     /// It keeps them until the network is open again, and the connections stay.
@@ -21,7 +21,7 @@ enum Network {
 
 #[derive(Debug, Clone, Copy)]
 struct State {
-    network: Network,
+    network: NetworkState,
     /// The port that new connections lead to.
     to: u16,
 }
@@ -36,7 +36,8 @@ impl Proxy {
     pub(super) async fn start(to: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (sender, state) = watch::channel(State { network: Network::Open(Duration::ZERO), to });
+        let (sender, state) =
+            watch::channel(State { network: NetworkState::Open(Duration::ZERO), to });
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(connect(client, state.clone()));
@@ -47,21 +48,21 @@ impl Proxy {
 
     /// Ends all connections, and accepts no others.
     pub(super) fn close(&self) {
-        self.set(Network::Closed);
+        self.set(NetworkState::Closed);
     }
 
     /// Passes nothing on until it is open again. No connection ends.
     pub(super) fn silence(&self) {
-        self.set(Network::Silent);
+        self.set(NetworkState::Silent);
     }
 
     pub(super) fn open(&self) {
-        self.set(Network::Open(Duration::ZERO));
+        self.set(NetworkState::Open(Duration::ZERO));
     }
 
     /// Passes everything on this much later, in both directions.
     pub(super) fn delay(&self, time: Duration) {
-        self.set(Network::Open(time));
+        self.set(NetworkState::Open(time));
     }
 
     /// Leads new connections to another port. The proxy has to be closed.
@@ -69,14 +70,14 @@ impl Proxy {
         self.state.send_modify(|state| state.to = to);
     }
 
-    fn set(&self, network: Network) {
+    fn set(&self, network: NetworkState) {
         self.state.send_modify(|state| state.network = network);
     }
 }
 
 async fn connect(client: TcpStream, state: watch::Receiver<State>) {
     let State { network, to } = *state.borrow();
-    if network == Network::Closed {
+    if network == NetworkState::Closed {
         return;
     }
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await else { return };
@@ -87,7 +88,7 @@ async fn connect(client: TcpStream, state: watch::Receiver<State>) {
         (client.into_split(), server.into_split());
     let mut closed = state.clone();
     tokio::select! {
-        _ = closed.wait_for(|state| state.network == Network::Closed) => {}
+        _ = closed.wait_for(|state| state.network == NetworkState::Closed) => {}
         () = pass(from_client, to_server, state.clone()) => {}
         () = pass(from_server, to_client, state.clone()) => {}
     }
@@ -101,9 +102,9 @@ async fn pass(
 ) {
     let mut bytes = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
-        let is_open = |state: &State| matches!(state.network, Network::Open(_));
+        let is_open = |state: &State| matches!(state.network, NetworkState::Open(_));
         let Ok(state) = state.wait_for(is_open).await.map(|state| *state) else { return };
-        if let Network::Open(time) = state.network {
+        if let NetworkState::Open(time) = state.network {
             sleep(time).await;
         }
         if to.write_all(&bytes[..length]).await.is_err() {
