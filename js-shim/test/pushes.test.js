@@ -8,8 +8,9 @@ import {afterEach, test} from 'node:test';
 
 import {start} from '../fakes/page.js';
 import {RandomPage} from '../fakes/pushes.js';
+import {seedsOf} from '../fakes/seeds.js';
 
-const SEEDS = process.env.SEED ? [Number(process.env.SEED)] : Array.from({length: Number(process.env.RUNS ?? 60)}, (_, at) => at + 1);
+const SEEDS = seedsOf(60);
 const FRAMES = 6;
 
 const {reportError} = globalThis;

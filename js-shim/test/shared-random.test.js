@@ -11,10 +11,11 @@ import {afterEach, beforeEach, mock, test} from 'node:test';
 
 import {FakeBrowser} from '../fakes/browser.js';
 import {loadAtOnce, start} from '../fakes/page.js';
+import {seedsOf} from '../fakes/seeds.js';
 import {FakeServer} from '../fakes/server.js';
 import {makeCore} from '../src/wasm.js';
 
-const SEEDS = process.env.SEED ? [Number(process.env.SEED)] : Array.from({length: Number(process.env.RUNS ?? 25)}, (_, at) => at + 1);
+const SEEDS = seedsOf(25);
 const STEPS = 150;
 const MAX_TABS = 4;
 const URLS = ['/todo', '/todo', '/todo?done=true'];

@@ -9,23 +9,19 @@
 // `SEED=7 node --test …` runs one app, and `RUNS=1000` runs more of them.
 
 import assert from 'node:assert/strict';
-import {afterEach, beforeEach, test} from 'node:test';
+import {test} from 'node:test';
 
 import {created, destroyed, queryOf, updated} from '../fakes/client.js';
+import {reportedErrors} from '../fakes/errors.js';
 import {realJquery} from '../fakes/jquery.js';
 import {freshBackbone, oldBackbone, start} from '../fakes/page.js';
 import {randomOf} from '../fakes/pushes.js';
+import {seedsOf} from '../fakes/seeds.js';
 
-const SEEDS = process.env.SEED ? [Number(process.env.SEED)] : Array.from({length: Number(process.env.RUNS ?? 150)}, (_, at) => at + 1);
+const SEEDS = seedsOf(150);
 const ROUNDS = 8;
 
-const {reportError} = globalThis;
-let errors;
-beforeEach(() => {
-  errors = [];
-  globalThis.reportError = error => errors.push(error.message);
-});
-afterEach(() => { globalThis.reportError = reportError; });
+const errors = reportedErrors();
 
 // The server
 // ----------

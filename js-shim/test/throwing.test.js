@@ -4,22 +4,18 @@
 // `SEED=7 node --test …` runs one page, and `RUNS=1000` runs more of them.
 
 import assert from 'node:assert/strict';
-import {afterEach, beforeEach, test} from 'node:test';
+import {test} from 'node:test';
 
 import {created, destroyed, updated} from '../fakes/client.js';
+import {reportedErrors} from '../fakes/errors.js';
 import {eventsOf, fakePage, lateParts, start, startWithTodos} from '../fakes/page.js';
 import {RandomPage, randomOf} from '../fakes/pushes.js';
+import {seedsOf} from '../fakes/seeds.js';
 
-const SEEDS = process.env.SEED ? [Number(process.env.SEED)] : Array.from({length: Number(process.env.RUNS ?? 60)}, (_, at) => at + 1);
+const SEEDS = seedsOf(60);
 const FRAMES = 6;
 
-const {reportError} = globalThis;
-let errors;
-beforeEach(() => {
-  errors = [];
-  globalThis.reportError = error => errors.push(error.message);
-});
-afterEach(() => { globalThis.reportError = reportError; });
+const errors = reportedErrors();
 
 const ids = todos => todos.map(({id}) => id);
 const fail = reason => { throw new Error(reason); };
