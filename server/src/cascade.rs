@@ -92,21 +92,12 @@ async fn finish(shared: &Shared, cascade: &Cascade) -> Result<()> {
 
 async fn detach(shared: &Shared, permit: PushPermit, cascade: &Cascade, id: Id) -> Result<()> {
     let resource = &cascade.reference.resource;
+    let at = shared.environment.unix_millis();
     let write = Write {
-        resource: resource.clone(),
         // The resource may not be declared any more.
         model: shared.models.of(resource).unwrap_or_default(),
-        action: Action::Detach(id),
-        within: Default::default(),
-        author: None,
-        references: Vec::new(),
-        key: None,
-        limits: Default::default(),
-        client: None,
-        memory: Default::default(),
         origin: cascade.origin.clone(),
-        new_members: None,
-        at: shared.environment.unix_millis(),
+        ..Write::new(resource.clone(), Action::Detach(id), at)
     };
     match shared.commit(permit, write).await {
         // Another write has changed or destroyed the record.

@@ -45,7 +45,6 @@ use std::sync::Arc;
 
 use backwire_records::access::AccessScope;
 use backwire_records::change::{Attributes, Change, Id, Resource, Room, ToId, Verb};
-use backwire_records::criteria::Filter;
 use backwire_records::write::{Action, Publication, Write, WriteError};
 use serde::Serialize;
 use serde_json::Value;
@@ -282,24 +281,8 @@ impl Pubsub {
         let action = Action::Publish(Publication { verb, id, data });
         let resource = self.resource.clone();
         let model = self.publisher.models.of(&resource).unwrap_or_default();
-        let (within, at) = (Filter::default(), self.publisher.environment.unix_millis());
-        let (author, references, limits) = Default::default();
-        let (client, key, memory) = Default::default();
-        let write = Write {
-            resource,
-            model,
-            action,
-            within,
-            author,
-            references,
-            key,
-            limits,
-            client,
-            memory,
-            origin,
-            new_members: None,
-            at,
-        };
+        let at = self.publisher.environment.unix_millis();
+        let write = Write { model, origin, ..Write::new(resource, action, at) };
         self.publisher.commit(write).await
     }
 

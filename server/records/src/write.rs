@@ -55,6 +55,30 @@ pub struct Write {
     pub at: u64,
 }
 
+impl Write {
+    /// Returns a write of the server itself at this time, in Unix milliseconds, to a resource with
+    /// the default model. It has no key and no limits.
+    pub fn new(resource: Resource, action: Action, at: u64) -> Self {
+        let (model, within, author, references, key) = Default::default();
+        let (limits, client, memory, origin, new_members) = Default::default();
+        Self {
+            resource,
+            model,
+            action,
+            within,
+            author,
+            references,
+            key,
+            limits,
+            client,
+            memory,
+            origin,
+            new_members,
+            at,
+        }
+    }
+}
+
 /// The maximum number of records. Only a write that adds a record is refused because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordLimits {

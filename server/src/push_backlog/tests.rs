@@ -40,19 +40,9 @@ fn resource(name: &str) -> Resource {
 fn write(resource: &Resource, client: Option<IpAddr>) -> Write {
     let record = json!({ "title": "Milk" }).as_object().unwrap().clone();
     Write {
-        resource: resource.clone(),
-        model: Arc::default(),
-        action: Action::Create(record),
-        within: Default::default(),
-        author: None,
-        references: Vec::new(),
-        key: None,
-        limits: Default::default(),
         client,
-        memory: Default::default(),
         origin: client.map(|client| client.to_string().into()),
-        new_members: None,
-        at: 0,
+        ..Write::new(resource.clone(), Action::Create(record), 0)
     }
 }
 

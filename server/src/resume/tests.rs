@@ -117,25 +117,8 @@ async fn write(engine: &dyn Engine, random: &mut Random, at: u64) {
 }
 
 async fn commit(engine: &dyn Engine, resource: Resource, action: Action, at: u64) {
-    let (model, within, author, references) = Default::default();
-    let (key, client, memory, origin, limits) = Default::default();
-    let write = Write {
-        resource,
-        model,
-        action,
-        within,
-        author,
-        references,
-        key,
-        limits,
-        client,
-        memory,
-        origin,
-        new_members: None,
-        at,
-    };
     // A record that does not exist cannot be destroyed.
-    let _ = engine.commit(write).await;
+    let _ = engine.commit(Write::new(resource, action, at)).await;
 }
 
 async fn assert_answers_agree(engine: &dyn Engine, seed: u64) {

@@ -87,21 +87,9 @@ impl Records {
         }
         let references = cascade::references(&shared, resource, &action);
         let has_references = !references.is_empty();
-        let write = Write {
-            resource: resource.clone(),
-            action: with_uuid(action, &model, &shared.uuids),
-            model,
-            within: Default::default(),
-            author: None,
-            references,
-            key: None,
-            limits: shared.record_limits,
-            client: None,
-            memory: Default::default(),
-            origin: None,
-            new_members: None,
-            at: shared.environment.unix_millis(),
-        };
+        let action = with_uuid(action, &model, &shared.uuids);
+        let (limits, at) = (shared.record_limits, shared.environment.unix_millis());
+        let write = Write { model, references, limits, ..Write::new(resource.clone(), action, at) };
         let permit = shared.push_permit(resource, 1, None).await;
         let committed = shared.commit(permit, write).await?;
         if has_references {

@@ -565,18 +565,11 @@ fn write() -> impl Strategy<Value = Write> {
         (select(resources().to_vec()), model(), action(), within, option::of(key()), origin);
     fields.prop_map(|(resource, model, action, within, key, origin)| Write {
         within: within.map(|within| Filter::read(within).unwrap()).unwrap_or_default(),
-        resource,
         model: Arc::new(model),
-        action,
-        author: None,
-        references: Vec::new(),
         key,
         limits: LIMITS,
-        client: None,
-        memory: Default::default(),
         origin,
-        new_members: None,
-        at: 0,
+        ..Write::new(resource, action, 0)
     })
 }
 

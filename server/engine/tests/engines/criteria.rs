@@ -198,21 +198,7 @@ async fn found(store: &Store, name: &str, values: Vec<String>) -> usize {
 
 fn create(record: Attributes) -> Write {
     let action = Action::Create(record);
-    Write {
-        resource: todo(),
-        model: Default::default(),
-        action,
-        within: Default::default(),
-        author: None,
-        references: Vec::new(),
-        key: None,
-        limits: Default::default(),
-        client: None,
-        memory: Default::default(),
-        origin: None,
-        new_members: None,
-        at: NOON,
-    }
+    Write::new(todo(), action, NOON)
 }
 
 /// Returns records and criteria with the same few values, so that they match.

@@ -224,19 +224,5 @@ pub(crate) fn offsets(changes: &[Arc<Change>]) -> Vec<u64> {
 }
 
 fn write(action: Action) -> Write {
-    Write {
-        resource: todo(),
-        model: Arc::default(),
-        action,
-        within: Default::default(),
-        author: None,
-        references: Vec::new(),
-        key: None,
-        limits: Default::default(),
-        client: None,
-        memory: Default::default(),
-        origin: None,
-        new_members: None,
-        at: NOON,
-    }
+    Write::new(todo(), action, NOON)
 }

@@ -143,23 +143,12 @@ async fn references_are_removed_after_a_restart() {
     let engine = Sqlite::open(&file, Window::default(), tail).unwrap();
     let resource = |name: &str| Resource::parse(name).unwrap();
     let write = |name: &str, action| Write {
-        resource: resource(name),
-        model: Arc::default(),
-        action,
-        within: Default::default(),
-        author: None,
         references: vec![Reference {
             resource: resource("pet"),
             attribute: "owner".to_owned(),
             is_pair: false,
         }],
-        key: None,
-        limits: Default::default(),
-        client: None,
-        memory: Default::default(),
-        origin: None,
-        new_members: None,
-        at: 0,
+        ..Write::new(resource(name), action, 0)
     };
     let create = |record: Value| Action::Create(record.as_object().unwrap().clone());
     engine.commit(write("user", create(json!({})))).await.unwrap();
