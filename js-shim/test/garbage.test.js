@@ -5,22 +5,8 @@ import assert from 'node:assert/strict';
 import {test} from 'node:test';
 
 import {created, updated} from '../fakes/client.js';
-import {collectGarbage} from '../fakes/garbage.js';
+import {collectGarbage, follow, left, milk} from '../fakes/garbage.js';
 import {start} from '../fakes/page.js';
-
-const milk = {id: 1, title: 'Milk', done: false};
-const eggs = {id: 2, title: 'Eggs', done: false};
-
-// Makes a live collection that only this call holds.
-function follow({Todos, client}, before = () => {}) {
-  const todos = new Todos();
-  before(todos);
-  todos.fetch();
-  client.read('todo', 5, [milk, eggs]);
-  return new WeakRef(todos);
-}
-
-const left = client => client.calls.filter(call => call.startsWith('unsubscribe'));
 
 test('a collection that is not held is collected, and its room is left', async () => {
   const all = start();

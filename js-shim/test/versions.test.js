@@ -7,26 +7,13 @@ import assert from 'node:assert/strict';
 import {test} from 'node:test';
 
 import {created, updated} from '../fakes/client.js';
-import {collectGarbage} from '../fakes/garbage.js';
+import {collectGarbage, eggs, follow, left, milk} from '../fakes/garbage.js';
 import {oldBackbone, start} from '../fakes/page.js';
 import {ajax} from '../src/ajax.js';
 
-const milk = {id: 1, title: 'Milk', done: false};
-const eggs = {id: 2, title: 'Eggs', done: false};
 const UNDERSCORES = {'0.5.3': 'underscore-1.1', '0.9.2': 'underscore-1.3', '0.9.9': 'underscore-1.4', '0.9.10': 'underscore-1.4'};
 
 const startOld = version => start({Backbone: oldBackbone(version, UNDERSCORES[version], {ajax})});
-
-// Makes a live collection that only this call holds.
-function follow({Todos, client}, before = () => {}) {
-  const todos = new Todos();
-  before(todos);
-  todos.fetch();
-  client.read('todo', 5, [milk, eggs]);
-  return new WeakRef(todos);
-}
-
-const left = client => client.calls.filter(call => call.startsWith('unsubscribe'));
 
 for (const version in UNDERSCORES) {
   test(`a collection of Backbone ${version} that is not held is collected, and its room is left`, async () => {
