@@ -43,7 +43,8 @@ mod write_queue;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::fs::{self};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -73,7 +74,7 @@ use checkpoints::{Checkpoints, wal_of};
 use control::ReadControl;
 use disk_failure::DiskFailure;
 use epochs::CurrentEpoch;
-use files::{create_database, make_folder_of};
+use files::{SyncFolder, create_database, make_folder_of, sync_folder};
 use group::WriterState;
 use indexes::Indexes;
 use ledger::RecentEntries;
@@ -111,15 +112,26 @@ impl Sqlite {
     /// This blocks: for the disk, and up to 20 seconds for another process that still has the store
     /// open. It needs a tokio runtime, where a task sends committed changes to the tail.
     pub fn open(path: impl AsRef<Path>, window: Window, tail: Tail) -> Result<Self, Error> {
+        Self::open_with_folder_sync(path, window, tail, &sync_folder)
+    }
+
+    /// Opens a store as [`open`](Self::open) does, and syncs folders with a function: for tests
+    /// with a disk in memory, which SQLite knows and the operating system does not.
+    pub fn open_with_folder_sync(
+        path: impl AsRef<Path>,
+        window: Window,
+        tail: Tail,
+        sync_folder: &dyn Fn(&Path) -> io::Result<()>,
+    ) -> Result<Self, Error> {
         let path = path.as_ref();
-        make_folder_of(path)?;
+        make_folder_of(path, sync_folder)?;
         // The lock comes before anything is read or, in the file of an older version, upgraded.
         let lock = Lock::of(path)?;
         create_database(path)?;
         let failure = DiskFailure::of(path);
         let space = Space::of(path, failure.clone());
-        let (mut connection, current, recent) = match begin(path) {
-            Err(Error::DiskFull) if space.give_up_reserve() => begin(path),
+        let (mut connection, current, recent) = match begin(path, sync_folder) {
+            Err(Error::DiskFull) if space.give_up_reserve() => begin(path, sync_folder),
             begun => begun,
         }
         .map_err(|error| cannot_start(path, error))?;
@@ -388,8 +400,11 @@ impl Queues for Sqlite {
 }
 
 /// Opens the writer's connection, and begins a new epoch.
-fn begin(path: &Path) -> Result<(Connection, CurrentEpoch, RecentEntries), Error> {
-    let mut connection = schema::create(path)?;
+fn begin(
+    path: &Path,
+    sync: SyncFolder<'_>,
+) -> Result<(Connection, CurrentEpoch, RecentEntries), Error> {
+    let mut connection = schema::create(path, sync)?;
     let begun = CurrentEpoch::begin(&mut connection)
         .and_then(|current| Ok((current, RecentEntries::load(&connection)?)));
     let (current, recent) = begun.map_err(|error| schema::in_file(path, error))?;

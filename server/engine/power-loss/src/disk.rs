@@ -1,6 +1,7 @@
 //! A disk as a running process sees it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -33,6 +34,8 @@ pub enum Lie {
     IgnoreSyncsOfLogs,
     /// It syncs no folder.
     IgnoreSyncsOfNames,
+    /// It syncs the folder only when SQLite asks for it, as for a store that does not.
+    IgnoreSyncsOfFolder,
     /// It syncs a file only before the next call, so a commit is answered too early.
     SyncLate,
 }
@@ -182,6 +185,17 @@ impl Disk {
         self.changed.wait_while(&mut self.state.lock(), |state| state.open > 0);
     }
 
+    /// Syncs the folder, as a process does that has opened it. SQLite has no call for that.
+    pub fn sync_folder(&self) -> io::Result<()> {
+        let mut state = self.begin();
+        let synced = state.check(Call::Sync, "");
+        synced.map_err(|_| io::Error::other("the disk has failed"))?;
+        if state.lie != Lie::IgnoreSyncsOfFolder {
+            state.sync_names();
+        }
+        Ok(())
+    }
+
     /// Begins a call that may change the disk: runs the hook that is due, and locks the state.
     fn begin(&self) -> MutexGuard<'_, State> {
         loop {
@@ -223,6 +237,8 @@ impl Disk {
             file,
             name: name.into(),
             is_log,
+            // SQLite's own VFS also syncs the folder for a file that was there. Nothing documents
+            // that, so the engine must not need it.
             syncs_names: known.is_none() && (is_log || is_journal),
             deleted_on_close: has(ffi::SQLITE_OPEN_DELETEONCLOSE).then(|| name.to_owned()),
         })

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::files::{create_private, make_folder_of, with_suffix};
+use super::files::{
+    create_private, folder_of, make_folder_of, sync_folder, sync_folder_of, with_suffix,
+};
 use super::lock::{self, Lock};
 use super::schema;
 use crate::Error;
@@ -38,7 +40,7 @@ pub fn back_up(store: &Path, copy: &Path) -> Result<(), Error> {
     match named {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(copy)),
         Err(error) => Err(failed(copy, error)),
-        Ok(()) => sync_folder_of(copy),
+        Ok(()) => sync_folder_of(copy, &sync_folder),
     }
 }
 
@@ -50,7 +52,7 @@ fn exists(copy: &Path) -> Error {
 /// store, if there was one.
 pub fn restore(copy: &Path, store: &Path) -> Result<Option<PathBuf>, Error> {
     check(copy)?;
-    make_folder_of(store)?;
+    make_folder_of(store, &sync_folder)?;
     let store = &lock::resolved(store);
     let lock = Lock::of(store)?;
     let new = write_partial(copy, store)?;
@@ -63,7 +65,7 @@ pub fn restore(copy: &Path, store: &Path) -> Result<Option<PathBuf>, Error> {
         let _ = fs::remove_file(&new);
     }
     let former = replaced?;
-    sync_folder_of(store)?;
+    sync_folder_of(store, &sync_folder)?;
     Ok(former)
 }
 
@@ -156,17 +158,6 @@ fn set_aside(store: &Path) -> Result<Option<PathBuf>, Error> {
     let kept = fs::hard_link(store, &former).or_else(|_| fs::copy(store, &former).map(drop));
     kept.map_err(|error| failed(&former, error))?;
     Ok(Some(former))
-}
-
-/// Writes the folder to the disk, and with it the name of the file.
-pub(super) fn sync_folder_of(path: &Path) -> Result<(), Error> {
-    let folder = folder_of(path);
-    File::open(folder).and_then(|it| it.sync_all()).map_err(|error| failed(folder, error))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new("."))
 }
 
 fn failed(path: &Path, reason: impl std::fmt::Display) -> Error {

@@ -192,7 +192,7 @@ mod tests {
 
         fn start(&mut self) {
             self.current = None;
-            let mut connection = schema::create(&self.path()).unwrap();
+            let mut connection = schema::create(&self.path(), &|_| Ok(())).unwrap();
             let epoch = CurrentEpoch::begin(&mut connection).unwrap();
             self.current = Some((connection, epoch));
             self.give();

@@ -10,8 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::spawn_blocking;
 
-use super::backup::sync_folder_of;
-use super::files::{create_private, make_folder_of, with_suffix};
+use super::files::{create_private, make_folder_of, sync_folder, sync_folder_of, with_suffix};
 use super::ledger::{self, RecentEntries};
 use super::lock::{self, Lock};
 use super::schema;
@@ -35,7 +34,7 @@ impl Source {
                 return Err(failed(path.display(), "there is no such database"));
             }
             let lock = Lock::of(&path)?;
-            move_ledger_entries(&mut schema::create(&path)?)?;
+            move_ledger_entries(&mut schema::create(&path, &sync_folder)?)?;
             Ok(Self { path, _lock: lock })
         })
         .await
@@ -78,7 +77,7 @@ impl Target {
     pub(crate) async fn open(path: &Path) -> Result<Self, Error> {
         let path = path.to_owned();
         blocking(move || {
-            make_folder_of(&path)?;
+            make_folder_of(&path, &sync_folder)?;
             let path = lock::resolved(&path);
             let lock = Lock::of(&path)?;
             if path.symlink_metadata().is_ok() {
@@ -87,7 +86,7 @@ impl Target {
             }
             let partial = with_suffix(&path, &format!(".partial-{:016x}", rand::random::<u64>()));
             create_private(&partial).map_err(|error| failed(partial.display(), error))?;
-            schema::create(&partial)?;
+            schema::create(&partial, &sync_folder)?;
             Ok(Self { path, partial, _lock: lock })
         })
         .await
@@ -97,7 +96,7 @@ impl Target {
     pub(crate) async fn add(&self, mut items: Receiver<Item>) -> Result<(), Error> {
         let path = self.partial.clone();
         blocking(move || {
-            let mut connection = schema::create(&path)?;
+            let mut connection = schema::create(&path, &sync_folder)?;
             let transaction = connection.transaction()?;
             while let Some(item) = items.blocking_recv() {
                 add::item(&transaction, item)?;
@@ -135,12 +134,12 @@ impl Target {
 
 /// Writes all pages to the file itself, and renames it.
 fn publish_file(partial: &Path, path: &Path) -> Result<(), Error> {
-    let connection = schema::create(partial)?;
+    let connection = schema::create(partial, &sync_folder)?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
     // The last connection removes the write-ahead log.
     drop(connection);
     fs::rename(partial, path).map_err(|error| failed(path.display(), error))?;
-    sync_folder_of(path)
+    sync_folder_of(path, &sync_folder)
 }
 
 async fn blocking<T: Send + 'static>(

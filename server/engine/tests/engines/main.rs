@@ -25,6 +25,7 @@ mod redis_tls;
 mod schedules;
 mod sessions;
 mod sqlite;
+mod sqlite_files;
 mod store;
 
 /// All tests for every engine.

@@ -19,7 +19,7 @@ use crate::store::{Folder, Store};
 const DATABASE: &str = "backwire.db";
 
 /// Writes a note of many pages. Returns whether it was stored.
-async fn write(store: &mut Store, note: u64) -> Result<Outcome, Error> {
+pub(crate) async fn write(store: &mut Store, note: u64) -> Result<Outcome, Error> {
     let id = Id::parse(&format!("n{note}")).unwrap();
     let text = "x".repeat(100_000);
     let action = Action::Upsert(id, attributes(json!({ "text": text })));

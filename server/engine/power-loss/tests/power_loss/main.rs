@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 
 mod failed_sync;
+mod first_transaction;
 mod history;
 mod model;
 mod observed;
@@ -53,6 +54,22 @@ fn failing_disk_loses_no_answered_write() {
     let run = Run { has_faults: true, ..Run::default() };
     let runs = (cuts * FAILING_DISKS).div_ceil(CUTS);
     Runs::new(seed, run).run(runs * run.cuts()).unwrap();
+}
+
+/// The seed of a run in which a rollback journal comes back: a cut while a new database changes to
+/// a write-ahead log, and another one after the start that has rolled it back.
+const SEED_WITH_RETURNED_JOURNAL: u64 = 913;
+
+#[test]
+fn power_cut_of_a_new_database_and_another_one_after_it_lose_no_answered_write() {
+    Runs::new(SEED_WITH_RETURNED_JOURNAL, Run::default()).run(1).unwrap();
+}
+
+#[test]
+fn store_that_does_not_sync_its_folder_itself_is_found() {
+    let run = Run { lie: Lie::IgnoreSyncsOfFolder, ..Run::default() };
+    let found = Runs::new(SEED_WITH_RETURNED_JOURNAL, run).run(1).unwrap_err();
+    assert!(found.contains("malformed"), "{found}");
 }
 
 /// A mistake is found within this many cuts.

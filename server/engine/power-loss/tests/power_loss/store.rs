@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -70,7 +70,8 @@ impl Folder {
         let (disk, path) = (Arc::clone(disk), self.path());
         let mounted = disk.mount(self.0.path());
         let (tail, received) = mpsc::channel(TAIL);
-        let opened = Sqlite::open(&path, window, tail);
+        let sync_folder = |_: &Path| disk.sync_folder();
+        let opened = Sqlite::open_with_folder_sync(&path, window, tail, &sync_folder);
         let begun = match opened.map(|engine| engine.with_read_deadline(READ_DEADLINE)) {
             Ok(engine) => match begin(&engine).await {
                 Ok(()) => Ok(engine),
