@@ -3,7 +3,8 @@
 //! [`Disk`] is a disk in memory with one folder of files. [`Disk::mount`] puts it in the place of a
 //! real folder: SQLite then opens all files there on the disk. The module `vfs` registers it as
 //! SQLite's default VFS, so every connection of the process uses it, whoever opens it. Files in
-//! other folders stay real, and so do the files in this folder that others than SQLite open.
+//! other folders stay real, and so do the files in this folder that others than SQLite open. A
+//! store that syncs its folder itself is given [`Disk::sync_folder`] for that.
 //!
 //! The disk records each call that changes it. [`Journal::cut`] then computes what a power cut
 //! after any of these calls leaves: what was synced, and of the rest a random choice. So one run

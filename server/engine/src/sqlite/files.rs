@@ -11,6 +11,10 @@ use crate::Error;
 /// Makes the creations, deletions and renames of files in a folder durable.
 pub(super) type SyncFolder<'s> = &'s dyn Fn(&Path) -> io::Result<()>;
 
+/// What follows the name of a database in the names of its journals: the write-ahead log, and the
+/// rollback journal.
+pub(super) const JOURNALS: [&str; 2] = ["-wal", "-journal"];
+
 /// Syncs a folder. Some network file systems cannot do that, and say so.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
@@ -80,6 +84,20 @@ fn make_folders(folder: &Path, sync: SyncFolder<'_>) -> io::Result<()> {
 fn is_in_data(folder: &Path) -> bool {
     folder.strip_prefix(".").unwrap_or(folder).starts_with("data")
         && folder.components().all(|part| part != Component::ParentDir)
+}
+
+/// Fails if the journal of a former database is beside a name that a new one is about to get:
+/// SQLite would apply it to the new one.
+pub(super) fn check_for_journals(path: &Path) -> Result<(), Error> {
+    for journal in JOURNALS.map(|suffix| with_suffix(path, suffix)) {
+        if journal.symlink_metadata().is_ok() {
+            return Err(Error::Unavailable(format!(
+                "{}: left by another database of this name: move it away, or name another file",
+                journal.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Creates an empty file that only its owner may read.

@@ -10,7 +10,9 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::spawn_blocking;
 
-use super::files::{create_private, make_folder_of, sync_folder, sync_folder_of, with_suffix};
+use super::files::{
+    check_for_journals, create_private, make_folder_of, sync_folder, sync_folder_of, with_suffix,
+};
 use super::ledger::{self, RecentEntries};
 use super::lock::{self, Lock};
 use super::schema;
@@ -84,6 +86,7 @@ impl Target {
                 let reason = "the file exists already: name another one, or move it away";
                 return Err(failed(path.display(), reason));
             }
+            check_for_journals(&path)?;
             let partial = with_suffix(&path, &format!(".partial-{:016x}", rand::random::<u64>()));
             create_private(&partial).map_err(|error| failed(partial.display(), error))?;
             schema::create(&partial, &sync_folder)?;
