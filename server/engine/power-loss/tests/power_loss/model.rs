@@ -274,6 +274,16 @@ impl Table {
 }
 
 impl Person {
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.devices.iter().copied()
+    }
+
+    /// Returns the numbers of the messages that a device has not acked, or that wait for the first
+    /// device.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = u64> + '_ {
+        self.messages.keys().copied()
+    }
+
     fn connect(&mut self, name: &'static str) {
         if self.devices.insert(name) {
             // It gets what no other device has acked.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use backwire_engine::{ChangesSince, Engine, Error};
 use backwire_records::change::{Id, Position, Room};
 use backwire_records::criteria::{Criteria, Language, Parameters};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::model::{Logged, Model, Written};
@@ -17,8 +18,17 @@ pub(crate) struct Observed {
     tables: BTreeMap<&'static str, ObservedTable>,
     cascades: BTreeSet<Id>,
     waiting: BTreeMap<(&'static str, &'static str), Vec<u64>>,
+    persons: BTreeMap<String, ObservedPerson>,
     /// The entries of the ledger for some keys.
     ledger: BTreeMap<u64, Option<Written>>,
+}
+
+/// What the file has of a person. No device that is connected sees all of it: messages also wait
+/// for persons without devices.
+#[derive(Debug, Default, PartialEq)]
+struct ObservedPerson {
+    devices: BTreeSet<String>,
+    messages: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -47,7 +57,8 @@ impl Observed {
             let entry = store.ledger_entry(*key).await?;
             ledger.insert(*key, entry.map(|entry| written(&entry)));
         }
-        Ok(Self { tables, cascades, waiting, ledger })
+        let persons = read_persons(&store.connect()?)?;
+        Ok(Self { tables, cascades, waiting, persons, ledger })
     }
 
     /// Returns the end of a log.
@@ -74,6 +85,17 @@ impl Observed {
                 return Some(format!("{device:?} waits for {numbers:?}, expected {expected:?}"));
             }
         }
+        for (name, expected) in &model.persons {
+            let expected = ObservedPerson {
+                devices: expected.devices().map(str::to_owned).collect(),
+                messages: expected.messages().collect(),
+            };
+            let none = ObservedPerson::default();
+            let person = self.persons.get(*name).unwrap_or(&none);
+            if *person != expected {
+                return Some(format!("{name} has {person:?}, expected {expected:?}"));
+            }
+        }
         let differs = |(key, entry): (&u64, &Option<Written>)| {
             let (entry, expected) = (entry.as_ref(), model.ledger.get(key));
             let is_same = match (entry, expected) {
@@ -88,6 +110,24 @@ impl Observed {
         };
         self.ledger.iter().find_map(differs)
     }
+}
+
+fn read_persons(connection: &Connection) -> Result<BTreeMap<String, ObservedPerson>, Error> {
+    let mut persons = BTreeMap::<String, ObservedPerson>::new();
+    let devices = "SELECT p.name, d.name FROM devices d JOIN persons p ON p.id = d.person";
+    let mut devices = connection.prepare(devices)?;
+    for row in devices.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+        let (person, device) = row?;
+        persons.entry(person).or_default().devices.insert(device);
+    }
+    let messages = "SELECT p.name, m.args ->> 0 FROM inbox i JOIN persons p ON p.id = i.person
+                    JOIN messages m ON m.id = i.id";
+    let mut messages = connection.prepare(messages)?;
+    for row in messages.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))? {
+        let (person, number) = row?;
+        persons.entry(person).or_default().messages.insert(number.cast_unsigned());
+    }
+    Ok(persons)
 }
 
 fn written(entry: &backwire_engine::LedgerEntry) -> Written {
