@@ -241,6 +241,7 @@ class Side {
   // a timer of the frame with 1 ms, and such timers fire in the order of their calls.
   async idle() {
     const {jQuery} = this.window;
+    await until(() => this.chained?.readyState !== 1, 'the chained call to be over');
     if (this.isAborting) {
       // Some versions of jQuery go on to count a request if a hook has aborted it or has thrown.
       this.note('active', jQuery.active);
@@ -387,8 +388,7 @@ class Side {
       this.note('then', then);
       const settings = {success: () => this.note(`then ${then}`), error: () => this.note(`then no ${then}`)};
       try {
-        if (then === 'save') target.save({n: 77}, settings);
-        else target[then](settings);
+        this.chained = then === 'save' ? target.save({n: 77}, settings) : target[then](settings);
       } catch (error) {
         this.note('then threw', error.message);
         this.isAborting = true;
