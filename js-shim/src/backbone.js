@@ -36,10 +36,11 @@ function listenersToAll(model) {
   return [(model._events ?? model._callbacks)?.all].flat();
 }
 
-// Whether the collection has this model, and not another one of the same record. Backbone's `get`
-// makes a text of a model, which takes longer than all the rest.
+// Whether the collection has this model, and not another one of the same record. A collection does
+// not learn the id of a model that was set silently, so `get` may not find the model. It also makes
+// a text of the model, which takes longer than all the rest. Since 0.9.10 both indexes are one.
 export function isIn(collection, model) {
-  return collection._byId?.[model.id] === model || collection.get(model) === model;
+  return (collection._byCid ?? collection._byId)?.[model.cid] === model;
 }
 
 // Whether `collection.get` finds the same model by a record as by its id.

@@ -75,9 +75,9 @@ export class CollectionEvents {
   }
 
   // Notes the collections of a changed model, and whether its place in them may have changed.
-  // `changes` is undefined if nothing has changed.
-  note(model, changes, collections) {
-    for (const collection of changes ? collections : []) {
+  // `targets` has the live targets, as `Targets.of`. `changes` is undefined if nothing has changed.
+  note(model, changes, targets) {
+    for (const [collection] of changes ? targets : []) {
       if (!isIn(collection, model)) continue;
       const {comparator} = collection;
       const changed = this._changed.get(collection) || {models: new Set(), isMoved: false};

@@ -4,7 +4,8 @@
 // The page may create a model without Backwire, and a push of its record may arrive before the
 // answer. Once the model gets its id, it replaces the model that was added for the push.
 
-import {idAttributeOf, indexModel, listenFirst, unlisten} from './backbone.js';
+import {idAttributeOf, indexModel, isIn, listenFirst, unlisten} from './backbone.js';
+import {removeAll} from './show.js';
 
 const watched = new WeakSet();
 
@@ -16,21 +17,23 @@ export function watchForDuplicates(collection, models) {
   }
 }
 
+// An id that was set silently is noticed at the next event of the model.
 function watch(collection, model) {
   watched.add(model);
-  const event = `change:${idAttributeOf(model)}`;
-  const onId = () => {
-    unlisten(model, event, onId);
+  const events = [`change:${idAttributeOf(model)}`, 'all'];
+  const onEvent = () => {
+    if (model.isNew()) return;
+    for (const event of events) unlisten(model, event, onEvent);
     watched.delete(model);
     removeDuplicate(collection, model);
   };
-  listenFirst(model, event, onId);
+  for (const event of events) listenFirst(model, event, onEvent);
 }
 
 function removeDuplicate(collection, model) {
   const duplicate = collection.models.find(other => other !== model && other.id === model.id);
-  if (!duplicate || !collection.models.includes(model)) return;
-  collection.remove(duplicate, {realtime: true});
+  if (!duplicate || !isIn(collection, model)) return;
+  removeAll(collection, [duplicate]);
   // The removal has deleted the id from the collection's index.
   indexModel(collection, model);
 }

@@ -12,7 +12,7 @@
 // what such a collection shows, so its queries are sent again after each change.
 
 import {Answer, NO_ROOM, parseRoom} from './answer.js';
-import {attempt, report} from './attempt.js';
+import {attempt} from './attempt.js';
 import {holdersOf, isCollection, isHeld, isIn} from './backbone.js';
 import {CollectionEvents, ModelChanges} from './changes.js';
 import {attributesOf} from './edits.js';
@@ -164,8 +164,8 @@ export class Live {
   prepareRollback(exchange) {
     const {model, method} = exchange;
     const resource = this.store.resourceOf(model);
-    const holders = [...this.targets.of(resource).keys()].filter(target => method === 'delete' && isCollection(target) && target.get(model));
-    const places = holders.map(target => target.models.indexOf(target.get(model)));
+    const holders = [...this.targets.of(resource).keys()].filter(target => method === 'delete' && isIn(target, model));
+    const places = holders.map(target => target.models.indexOf(model));
     exchange.rollback = {resource, holders, places};
   }
 
@@ -200,7 +200,7 @@ export class Live {
         if (holders.stops !== this.targets.stops) left = this._modelsOf(holders, id, data ?? before, !after);
         if (!left.includes(model)) continue;
         if (!after) this.destroy(model);
-        else attempt(() => events.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}, data), holders.collections));
+        else attempt(() => events.note(model, this.changes.update(model, before, isWhole ? after : {...model.attributes, ...data}, data), holders.targets));
       }
       if (!after) this.store.models.delete(resource, id);
     }
@@ -228,31 +228,23 @@ export class Live {
 
   // The page may have its own `get` and `modelId`.
   _find(target, resource, id, record, known) {
-    try {
-      return this.store.find(target, resource, id, record, known);
-    } catch (error) {
-      report(error);
-    }
+    return attempt(() => this.store.find(target, resource, id, record, known));
   }
 
   // `others` are the collections whose models are left out.
   _findHolders(holders) {
     const targets = [...this.targets.of(holders.resource)];
-    const collections = targets.map(([target]) => target).filter(isCollection);
-    const others = [...collections.filter(target => this.targets.isMapped(target)), holders.except].filter(isCollection);
-    Object.assign(holders, {targets, collections, others, stops: this.targets.stops});
+    const mapped = targets.map(([target]) => target).filter(target => this.targets.isMapped(target));
+    const others = [...mapped, holders.except].filter(isCollection);
+    Object.assign(holders, {targets, others, stops: this.targets.stops});
   }
 
   destroy(model) {
     if (this._destroyed.has(model)) return;
     this._destroyed.add(model);
     const holders = holdersOf(model);
-    try {
-      destroy(model);
-    } catch (error) {
-      report(error);
-      for (const collection of holders) removeAll(collection, [model]);
-    }
+    attempt(() => destroy(model));
+    for (const collection of holders) removeAll(collection, [model]);
     this.targets.leave(model);
   }
 
@@ -318,10 +310,10 @@ export class Live {
   // --------
 
   stop(target) {
-    const others = [...this.targets.of(this.targets.resourceOf(target)).keys()].filter(other => other !== target && isCollection(other));
+    const others = [...this.targets.of(this.targets.resourceOf(target)).keys()].filter(other => other !== target);
     this.targets.leave(target);
     for (const model of target.models ?? [target]) {
-      if (!others.some(other => other.get(model) === model)) this.store.models.remove(model);
+      if (!others.some(other => isIn(other, model))) this.store.models.remove(model);
     }
   }
 

@@ -39,9 +39,9 @@ export class Models {
     const key = String(id);
     if (!this._resources.has(resource)) this._resources.set(resource, new Map());
     const ids = this._resources.get(resource);
-    const known = ids.get(key)?.filter(reference => reference.deref());
-    if (!known) ids.set(key, [new WeakRef(model)]);
-    else ids.set(key, known.some(reference => reference.deref() === model) ? known : [...known, new WeakRef(model)]);
+    const known = ids.get(key)?.filter(reference => reference.deref()) ?? [];
+    if (!known.some(reference => reference.deref() === model)) known.push(new WeakRef(model));
+    ids.set(key, known);
     Known.set(model, {owner: this, resource, id: key, modelId: model.id, isElsewhere});
   }
 

@@ -1,7 +1,7 @@
 // Pending writes over an answer
 // -----------------------------
 
-import {idAttributeOf, isCollection} from './backbone.js';
+import {idAttributeOf, isIn} from './backbone.js';
 import {attributesOf} from './edits.js';
 import {OPAQUE} from './kinds.js';
 import {isPlain} from './records.js';
@@ -9,7 +9,7 @@ import {isPlain} from './records.js';
 // The body of an answer to a read of `target`. The unanswered writes of models that the target
 // shows stay on top of its records, unless they are to be shown when they are answered (`wait`).
 export function withPendingWrites({resource, body}, target, {outbox, live}) {
-  const isShown = ({model, rollback: {holders}}) => model === target || isCollection(target) && (holders?.includes(target) || target.get(model) === model);
+  const isShown = ({model, rollback: {holders}}) => model === target || holders?.includes(target) || isIn(target, model);
   const isOnTop = ({kind, model, isRead, options}) =>
     !isRead && kind !== OPAQUE && model && !model.isNew() && !options.wait && resource && live.store.resourceOf(model) === resource;
   const writes = outbox.all.filter(write => isOnTop(write) && isShown(write));

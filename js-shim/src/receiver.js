@@ -270,7 +270,7 @@ export class Receiver {
   findDuplicates(collection, created) {
     const {models} = this.live.store;
     const isOther = model => created.id === model.id && created !== model && models.mayBeOf(model, models.resourceOf(created));
-    const isDuplicate = model => (created ? isOther(model) : model.isNew() && !this.isWriting(model));
+    const isDuplicate = model => (created ? isOther(model) : model.isNew() ? !this.isWriting(model) : (collection.get(model.id) ?? model) !== model);
     const duplicates = collection.models.filter(isDuplicate);
     if (duplicates.length) this._useExtra(extras => extras.watchForDuplicates(collection, created ? [created] : duplicates));
   }

@@ -144,9 +144,8 @@ export class RecordStore {
   // record.
   find(target, resource, id, record, models = this.models.of(resource, id)) {
     if (!isCollection(target)) return String(this.models.idOf(target) ?? target.id) === String(id) ? target : undefined;
-    for (const model of models) if (isIn(target, model)) return model;
     const isOfRecord = model => model && this.models.mayBeOf(model, resource) && (this.models.idOf(model) ?? String(id)) === String(id);
-    const model = target.get(id);
+    const model = models.find(known => isIn(target, known)) ?? target.get(id);
     if (isOfRecord(model)) return model;
     return record && !isFoundById(target, id, record) ? [target.get(record)].find(isOfRecord) : undefined;
   }

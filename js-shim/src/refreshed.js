@@ -104,7 +104,7 @@ function showMapped(live, target, query, list) {
   query.shown = models.map(({cid}) => cid);
   const kept = new Set(live.targets.mapped(query.resource).flatMap(other => (other.target === query.target ? other.shown : [])));
   const removed = target.models.filter(({cid}) => former.includes(cid) && !kept.has(cid));
-  if (removed.length) removeAll(target, removed);
+  removeAll(target, removed);
   if (!target.comparator) attempt(() => reorder(target, models));
 }
 

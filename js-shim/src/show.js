@@ -5,7 +5,7 @@
 // events have `realtime: true`.
 
 import {attempt} from './attempt.js';
-import {isCollection, isIn, listen, triggerSort, unlisten} from './backbone.js';
+import {indexModel, isCollection, isIn, listen, triggerSort, unlisten} from './backbone.js';
 import {overrideOnce} from './watch-answer.js';
 
 const REALTIME = {realtime: true};
@@ -17,7 +17,7 @@ export function show(target, {added, removed, order}, {recordOf, find, itemOf, o
   const models = (ids = []) => ids.map(id => find(id, recordOf(id))).filter(Boolean);
   const gone = models(removed);
   if (!isCollection(target)) return gone.forEach(onGone);
-  if (gone.length) removeAll(target, gone);
+  removeAll(target, gone);
   const ids = [];
   const items = [];
   for (const id of added) {
@@ -35,10 +35,14 @@ export function show(target, {added, removed, order}, {recordOf, find, itemOf, o
   if (order && !target.comparator) attempt(() => reorder(target, models(order)));
 }
 
-// A handler of the page that throws does not keep the other models in the collection.
+// A handler of the page that throws does not keep the other models in the collection. Some versions
+// of `remove` look for the id of a model, where the collection may have nothing or another model.
 export function removeAll(collection, models) {
-  attempt(() => collection.remove(models, REALTIME));
-  for (const model of models) attempt(() => isIn(collection, model) && collection.remove(model, REALTIME));
+  for (const list of [models, ...models.map(model => [model])]) attempt(() => {
+    const held = list.filter(model => isIn(collection, model));
+    for (const model of held) if (collection.get(model) !== model) indexModel(collection, model);
+    if (held[0]) collection.remove(held, REALTIME);
+  });
 }
 
 // Each item is the record of a model. The collection's `parse` expects a whole answer, so it is not

@@ -24,7 +24,7 @@ const SCRIPT: [&str; 5] = [
     "--format=iife",
     "--minify",
     "--legal-comments=none",
-    "--reserve-props=^_(method|events|callbacks|byId|changing|prepareModel|onModelEvent)$",
+    "--reserve-props=^_(method|events|callbacks|byId|byCid|changing|prepareModel|onModelEvent)$",
     // Nobody declares the client with `using`.
     "--define:Symbol.dispose=undefined",
 ];
