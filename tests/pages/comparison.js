@@ -339,8 +339,8 @@ class Side {
     return target.models?.some(model => model.id != null && target.get(model.id) !== model);
   }
 
-  // Backbone would add such a record again. Backwire updates both of its models, and so plain
-  // Backbone shows another state. 1.0.0 would also remove another model of the list.
+  // Backbone would add the record of such a model again, and then Backwire updates both models. It
+  // would also remove the last model of the list, which may differ: the order is not compared.
   replaceAll(own) {
     for (const name of ['add', 'update', 'remove']) delete own[name];
     own.reset = true;
