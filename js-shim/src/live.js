@@ -233,9 +233,9 @@ export class Live {
 
   // `others` are the collections whose models are left out.
   _findHolders(holders) {
-    const targets = [...this.targets.of(holders.resource)];
-    const mapped = targets.map(([target]) => target).filter(target => this.targets.isMapped(target));
-    const others = [...mapped, holders.except].filter(isCollection);
+    const {resource, except} = holders;
+    const targets = this.targets.of(resource);
+    const others = [...targets.keys(), except].filter(target => isCollection(target) && (target === except || this.targets.isMapped(target)));
     Object.assign(holders, {targets, others, stops: this.targets.stops});
   }
 

@@ -101,7 +101,10 @@ export class Receiver {
   // registered with its key, and the core holds its echo back until the write is answered.
   willSendReal({call, xhr, url, headers, method, isAsync}) {
     const path = this.runtime.pathOf(url);
-    if (!isAsync || path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live.store.follows(path)) return;
+    if (path === null || /^(GET|HEAD|OPTIONS)$/.test(method) || !this.live.store.follows(path)) return;
+    this.live.store.wasAborted(call.model, call.made);
+    // The page waits for the answer.
+    if (!isAsync) return;
     const exchange = this.outbox.makeExchange({method: method.toLowerCase(), url: path, headers, model: call.model, call, isSentByPage: true});
     this.outbox.begin(exchange, SENT_BY_PAGE);
     if (!headers[IDEMPOTENCY_KEY]) xhr.setRequestHeader('Idempotency-Key', exchange.key);
@@ -269,9 +272,9 @@ export class Receiver {
   // another resource, where another record has this id.
   findDuplicates(collection, created) {
     const {models} = this.live.store;
-    const isOther = model => created.id === model.id && created !== model && models.mayBeOf(model, models.resourceOf(created));
-    const isDuplicate = model => (created ? isOther(model) : model.isNew() ? !this.isWriting(model) : (collection.get(model.id) ?? model) !== model);
-    const duplicates = collection.models.filter(isDuplicate);
+    const duplicates = collection.models.filter(model => (created
+      ? created.id === model.id && created !== model && models.mayBeOf(model, models.resourceOf(created))
+      : model.isNew() ? !this.isWriting(model) : (collection.get(model.id) ?? model) !== model));
     if (duplicates.length) this._useExtra(extras => extras.watchForDuplicates(collection, created ? [created] : duplicates));
   }
 

@@ -10,6 +10,7 @@ import {attributesOf} from './edits.js';
 import {ownUrl} from './kinds.js';
 import {Models} from './models.js';
 import {Records, copy, isSame} from './records.js';
+import {parseJson} from './request.js';
 import {partsOf, plainPath} from './url.js';
 import {CREATED, DESTROYED, UPDATED} from './wire.js';
 
@@ -80,9 +81,9 @@ export class RecordStore {
   // Writes
   // ------
 
-  // A write that was aborted may have been executed.
+  // A write that was aborted, or that the page's own XMLHttpRequest sends, may be executed.
   wasAborted(model, body) {
-    this._aborted.set(model, {...this._aborted.get(model), ...attributesOf(body)});
+    if (model) this._aborted.set(model, {...this._aborted.get(model), ...parseJson(body, {})});
   }
 
   // The record of the model was written at last.
@@ -103,8 +104,10 @@ export class RecordStore {
   // There is none for a request that a hook of the page has sent to another record.
   baseOf(model, outbox, exchange) {
     const record = model && !this._isElsewhere(model, outbox.runtime, exchange.url) && this.recordOf(model);
-    const base = record && {...record};
-    for (const {body, isRead} of base ? outbox.requestsOf(model) : []) if (!isRead) for (const name in attributesOf(body)) delete base[name];
+    if (!record) return;
+    const base = {...record};
+    // Reads have no body.
+    for (const {body} of outbox.requestsOf(model)) for (const name in attributesOf(body)) delete base[name];
     for (const name in this._aborted.get(model)) delete base[name];
     return base;
   }
@@ -147,7 +150,7 @@ export class RecordStore {
     const isOfRecord = model => model && this.models.mayBeOf(model, resource) && (this.models.idOf(model) ?? String(id)) === String(id);
     const model = models.find(known => isIn(target, known)) ?? target.get(id);
     if (isOfRecord(model)) return model;
-    return record && !isFoundById(target, id, record) ? [target.get(record)].find(isOfRecord) : undefined;
+    if (record && !isFoundById(target, id, record)) return [target.get(record)].find(isOfRecord);
   }
 }
 

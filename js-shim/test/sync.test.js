@@ -417,3 +417,19 @@ test('a form field or a header replaces the method of a POST as the server does 
     assert.equal(client.asked.at(-1), `${asked} /todo/1`);
   }
 });
+
+// The page's own XMLHttpRequest
+// -----------------------------
+
+test('a save repeats the attributes of a write that the page itself has sent', () => {
+  for (const isBlocking of [false, true]) {
+    const {Todos, client, page} = startWithJquery();
+    const todos = new Todos();
+    todos.fetch();
+    client.read('todo', 5, [{id: 1, title: 'Milk'}]);
+    const milk = todos.get(1);
+    milk.save({title: 'Oat milk'}, isBlocking ? {async: false} : {xhr: () => new page.XMLHttpRequest()});
+    milk.save({title: 'Milk'});
+    assert.deepEqual([client.last.method, client.last.body.title], ['patch', 'Milk'], `blocking: ${isBlocking}`);
+  }
+});
