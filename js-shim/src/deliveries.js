@@ -37,12 +37,19 @@ export class Deliveries {
   }
 
   async _deliver(id, [event = 'resync', ...args]) {
-    if (this._isEnded || id && BigInt(id) <= this._last) return;
+    if (this._isEnded) return;
+    // It is confirmed again: the server sends it again because the first confirmation was lost, and
+    // sends no further events before it is confirmed.
+    if (id && BigInt(id) <= this._last) return this._confirm(id);
     // Events without an id do not wait for a handler: the server does not keep them.
     if (id && this._handlerOf(event) === undefined) await this._handlerFor(event);
     await this._callHandler(id, event, args);
     if (!id || this._isEnded) return;
     this._last = BigInt(id);
+    this._confirm(id);
+  }
+
+  _confirm(id) {
     attempt(() => this._runtime.client.delivered(id));
   }
 

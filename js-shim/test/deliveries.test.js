@@ -27,7 +27,19 @@ test('a handler is called once for each delivery, in order, and then the deliver
   client.listener.deliver('', [sent('9007199254740993', 'news', 'b'), sent('9007199254740994', 'news', 'c')]);
   await settle();
   assert.deepEqual(received, [['a', '10'], ['b', '9007199254740993'], ['c', '9007199254740994']]);
-  assert.deepEqual(client.calls, ['connect', 'delivered 10', 'delivered 9007199254740993', 'delivered 9007199254740994']);
+  const confirmed = ['10', '9007199254740993', '9007199254740993', '9007199254740994'];
+  assert.deepEqual(client.calls, ['connect', ...confirmed.map(id => `delivered ${id}`)]);
+});
+
+test('a handled event that comes again alone is confirmed again, because the server waits for that', async () => {
+  const {Backwire, client} = start();
+  const received = [];
+  Backwire.socket.on('news', text => { received.push(text); });
+  for (let times = 0; times < 2; times += 1) {
+    client.listener.deliver('', [sent('10', 'news', 'a')]);
+    await settle();
+  }
+  assert.deepEqual([received, client.calls], [['a'], ['connect', 'delivered 10', 'delivered 10']]);
 });
 
 test('the next event waits for the promise of a handler', async () => {
