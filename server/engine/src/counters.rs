@@ -15,6 +15,11 @@ const LOG_SLACK_DIVISOR: u64 = 16;
 /// those.
 pub(super) const MAX_COUNTED_ID: i64 = 1 << 52;
 
+/// The number of ids that a resource skips after the store may have lost its last writes: records
+/// that are lost may have had them. Redis may also lose nothing at a restart, and they are skipped
+/// all the same.
+pub(super) const SKIPPED_IDS: i64 = 1_000;
+
 /// The approximate bytes of a change in the log beside its texts.
 pub(super) const CHANGE_BYTES: u64 = 128;
 

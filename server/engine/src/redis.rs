@@ -102,9 +102,9 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use super::{
-    AnswerMemory, Answers, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine,
-    Error, Gap, Gauge, Interest, KeyLookup, LedgerEntry, Question, Queues, ReadOptions, Record,
-    Sessions, Snapshot, StoreEvent, Tail, Window,
+    Answers, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine, Error, Gap,
+    Gauge, Interest, KeyLookup, LedgerEntry, Question, Queues, ReadOptions, Record, Sessions,
+    Snapshot, StoreEvent, Tail, Window,
 };
 use cache::Cache;
 use connection::Commands;
@@ -307,7 +307,10 @@ impl Engine for Redis {
         let clock = ReadClock::begin(self.options.read_deadline, options);
         let asked = (resource, criteria);
         let limit = self.options.scan_limit;
-        ListRead::new(&self.reads, &self.known, asked, (options, clock), limit).run().await
+        let read = ListRead::new(&self.reads, &self.known, asked, (options, clock), limit);
+        let found = read.run().await?;
+        self.ends.returned(resource, found.position);
+        Ok(found)
     }
 
     async fn find_one(
@@ -315,7 +318,8 @@ impl Engine for Redis {
         resource: &Resource,
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
-        log::find_one(&self.reads, &self.known, resource, id, &AnswerMemory::default()).await
+        let options = ReadOptions::default();
+        self.find_one_for(resource, id, &options).await
     }
 
     async fn find_one_for(
@@ -324,11 +328,15 @@ impl Engine for Redis {
         id: &Id,
         options: &ReadOptions,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
-        log::find_one(&self.reads, &self.known, resource, id, &options.memory).await
+        let found = log::find_one(&self.reads, &self.known, resource, id, &options.memory).await?;
+        self.ends.returned(resource, found.position);
+        Ok(found)
     }
 
     async fn head(&self, resource: &Resource) -> Result<Position, Error> {
-        log::head(&self.reads, resource).await
+        let head = log::head(&self.reads, resource).await?;
+        self.ends.returned(resource, head);
+        Ok(head)
     }
 
     async fn changes_since_for(

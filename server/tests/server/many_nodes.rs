@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use backwire::Server;
 use backwire::engine::Window;
+use backwire::model::{Attribute, Model};
 use backwire::server::Builder;
 use backwire::settings::{Flake, Store};
 use reqwest::{Client, Method, Response};
@@ -151,6 +152,40 @@ async fn clients_of_a_server_that_missed_changes_resume_or_reconnect() {
     stock.wait_for_close().await;
     let missed = some.ask(json!(["resume", [[room, epoch, offset]]])).await;
     assert_eq!(missed, json!([[room, null]]));
+    shut_down((one, two)).await;
+}
+
+#[tokio::test]
+async fn room_of_a_collection_is_invalid_after_its_server_missed_changes_of_the_pairs() {
+    let redis = RedisServer::start(&[]);
+    let proxy = Proxy::start(redis.port).await;
+    let declare = |builder: Builder| {
+        let window = Window { count: 3, age: Duration::from_secs(3600), ..Window::default() };
+        let teams = Attribute { dominant: true, ..Attribute::collection("team", "members") };
+        let user = Model::default().attribute("teams", teams);
+        let members = Attribute::collection("user", "teams");
+        let team = Model::default().attribute("members", members);
+        builder.window(window).resource("user", user).unwrap().resource("team", team).unwrap()
+    };
+    let one = start(declare(on_redis(Server::builder(), redis.port, 1))).await;
+    let two = start(declare(on_redis(Server::builder(), proxy.port, 2))).await;
+    let mut writer = Socket::runtime(&one).await;
+    for path in ["/user", "/user", "/team"] {
+        writer.post(path, json!({})).await;
+    }
+    let mut reader = Socket::runtime(&two).await;
+    let read = reader.get("/user/1/teams").await;
+    let room = read["headers"]["backwire-room"].clone();
+    assert!(room.is_string(), "{read}");
+    proxy.close();
+    // The log of the pairs keeps only changes of the other user.
+    writer.put("/user/1/teams/1", Value::Null).await;
+    for _ in 0..10 {
+        writer.put("/user/2/teams/1", Value::Null).await;
+        writer.delete("/user/2/teams/1").await;
+    }
+    proxy.open();
+    while reader.event().await[1] != room {}
     shut_down((one, two)).await;
 }
 

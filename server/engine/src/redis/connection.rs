@@ -34,6 +34,7 @@ impl Connection {
     pub(super) async fn open(link: &Link, timeout: Duration) -> Result<Self, Error> {
         let mut redis = Self::connect(link, timeout).await?;
         let epoch = handshake::begin(link, &mut redis).await?;
+        link.last_epoch.store(epoch.epoch, Ordering::Relaxed);
         Ok(Self::new(redis, epoch))
     }
 
@@ -116,7 +117,8 @@ impl Commands {
         let begin = Moment::now();
         let mut current = Arc::clone(&self.current).lock_owned().await;
         if let Some(connection) = &current.connection
-            && (!self.is_suspect.swap(false, Ordering::Relaxed) || connection.is_alive().await)
+            && (!self.is_suspect.swap(false, Ordering::Relaxed)
+                || connection.is_current(&self.link).await)
         {
             return Ok(connection.clone());
         }
@@ -198,10 +200,17 @@ impl Commands {
         sent.unwrap_or_else(|| Err(self.link.late(deadline)))
     }
 
-    /// Sends commands, and again if they only read and their connection breaks.
+    /// Sends commands, and again if they only read and their connection breaks. It is also sent
+    /// again if the reply is of a former run of Redis: this node may have compared that run with
+    /// the next one before the reply has arrived.
     async fn send_again(&self, pipeline: &Pipeline) -> Result<Replies, Error> {
         let connection = self.connection().await?;
         match self.send_on(&connection, pipeline).await {
+            Ok(_) if self.repeats && self.is_replaced(&connection) => {
+                self.drop_connection(&connection).await;
+                let connection = self.connection().await?;
+                self.send_on(&connection, pipeline).await
+            }
             Err(error) if self.repeats && !error.is_timeout() => {
                 let connection = self.connection().await?;
                 self.send_on(&connection, pipeline).await
@@ -209,6 +218,11 @@ impl Commands {
             sent => sent,
         }
         .map_err(|error| self.link.error(&error))
+    }
+
+    /// Whether a connection of another epoch was made meanwhile.
+    fn is_replaced(&self, connection: &Connection) -> bool {
+        self.has_epoch && self.link.last_epoch.load(Ordering::Relaxed) != connection.epoch.epoch
     }
 
     async fn send_on(
@@ -235,8 +249,13 @@ impl Commands {
 }
 
 impl Connection {
-    async fn is_alive(&self) -> bool {
-        redis::cmd("PING").query_async::<()>(&mut self.redis.clone()).await.is_ok()
+    /// Whether it still leads to Redis, with data of its epoch if it has one. The data of a process
+    /// are others if somebody has emptied it, or if it was a replica in between.
+    async fn is_current(&self, link: &Link) -> bool {
+        let mut get = redis::cmd("HGET");
+        get.arg(format!("{}:meta", link.prefix)).arg("epoch");
+        let epoch = get.query_async::<Option<u64>>(&mut self.redis.clone()).await;
+        epoch.is_ok_and(|epoch| self.epoch.number == 0 || epoch == Some(self.epoch.epoch))
     }
 }
 

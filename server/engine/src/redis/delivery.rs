@@ -33,8 +33,8 @@ pub(super) struct Delivery {
 struct Line {
     /// The last position that the tail has.
     delivered: Option<Position>,
-    /// The writers of later changes, by their offsets.
-    waiting: BTreeMap<u64, (CommitOutcome, Answer)>,
+    /// The writers of later changes, by their offsets, each with the epoch of its position.
+    waiting: BTreeMap<u64, (u64, CommitOutcome, Answer)>,
 }
 
 impl Delivery {
@@ -50,17 +50,20 @@ impl Delivery {
             // A caller that has gone away can get its outcome later by its key.
             let _ = answer.send(Ok(committed));
         } else {
-            line.waiting.insert(position.offset, (committed, answer));
+            line.waiting.insert(position.offset, (position.epoch, committed, answer));
         }
     }
 
-    /// Records that the tail has all changes of a resource up to this position.
+    /// Records that the tail has all changes of a resource up to this position. Another epoch may
+    /// have another change at an offset, so its writers still wait.
     pub(super) fn delivered(&self, resource: &Resource, position: Position) {
         let mut resources = self.resources.lock();
         let line = resources.entry(resource.clone()).or_default();
         line.delivered = Some(position);
-        let later = line.waiting.split_off(&(position.offset + 1));
-        for (_, (committed, answer)) in std::mem::replace(&mut line.waiting, later) {
+        let has = |offset: &u64, (epoch, ..): &mut (u64, CommitOutcome, Answer)| {
+            *epoch == position.epoch && *offset <= position.offset
+        };
+        for (_, (_, committed, answer)) in line.waiting.extract_if(..=position.offset, has) {
             // The same.
             let _ = answer.send(Ok(committed));
         }
@@ -68,13 +71,17 @@ impl Delivery {
         self.has_room.notify_one();
     }
 
-    /// Begins again at a position, because the log is another one after it. The outcome of the
-    /// former writes that wait is unknown.
+    /// Begins the epoch of a position, up to which the log has the changes of former epochs. The
+    /// writers of later changes of these are not answered: their changes may be lost.
     pub(super) fn restart(&self, resource: &Resource, position: Position) {
         let mut resources = self.resources.lock();
         let line = resources.entry(resource.clone()).or_default();
-        line.delivered = Some(position);
-        line.waiting.retain(|_, (it, _)| it.change.position.epoch == position.epoch);
+        line.delivered = None;
+        line.waiting.retain(|offset, (epoch, ..)| {
+            let is_kept = *epoch == position.epoch || *offset <= position.offset;
+            *epoch = position.epoch;
+            is_kept
+        });
         drop(resources);
         self.has_room.notify_one();
     }
@@ -94,7 +101,72 @@ impl Delivery {
     /// Forgets the writers whose callers have gone away.
     fn forget_closed(&self) {
         for line in self.resources.lock().values_mut() {
-            line.waiting.retain(|_, (_, answer)| !answer.is_closed());
+            line.waiting.retain(|_, (.., answer)| !answer.is_closed());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backwire_records::change::{Change, Id, Verb};
+
+    use super::*;
+
+    fn todo() -> Resource {
+        Resource::internal("todo")
+    }
+
+    fn position(epoch: u64, offset: u64) -> Position {
+        Position { epoch, offset }
+    }
+
+    /// Returns the receiver of the answer to the write of a change.
+    fn write(
+        delivery: &Delivery,
+        position: Position,
+    ) -> oneshot::Receiver<Result<CommitOutcome, Error>> {
+        let change = Change {
+            resource: todo(),
+            position,
+            previous: 0,
+            verb: Verb::Destroy,
+            id: Id::Integer(1),
+            before: None,
+            after: None,
+            set: Default::default(),
+            mark: 0,
+            published: false,
+            origin: None,
+            new_members: None,
+            at: 0,
+        };
+        let (sender, receiver) = oneshot::channel();
+        delivery.answer_after(CommitOutcome::changed(change.into()), sender);
+        receiver
+    }
+
+    #[test]
+    fn writer_of_a_lost_change_is_not_answered_by_another_change_at_its_offset() {
+        let delivery = Delivery::default();
+        delivery.delivered(&todo(), position(1, 11));
+        let [mut kept, mut lost] = [12, 13].map(|offset| write(&delivery, position(1, offset)));
+        delivery.restart(&todo(), position(2, 12));
+        delivery.delivered(&todo(), position(2, 11));
+        let mut late = write(&delivery, position(1, 13));
+        delivery.delivered(&todo(), position(2, 13));
+        assert!(kept.try_recv().is_ok_and(|answer| answer.is_ok()));
+        assert!(lost.try_recv().is_err() && late.try_recv().is_err());
+    }
+
+    #[test]
+    fn writer_of_the_next_epoch_is_answered_when_the_tail_has_its_change() {
+        let delivery = Delivery::default();
+        delivery.delivered(&todo(), position(1, 11));
+        let mut next = write(&delivery, position(2, 12));
+        delivery.delivered(&todo(), position(1, 13));
+        assert!(next.try_recv().is_err());
+        delivery.restart(&todo(), position(2, 11));
+        delivery.delivered(&todo(), position(2, 12));
+        assert!(next.try_recv().is_ok_and(|answer| answer.is_ok()));
     }
 }

@@ -10,6 +10,7 @@ use super::reply::{Reply, parse};
 use super::runtime::{draw_epoch, draw_secret};
 use super::script::{self, Call};
 use crate::Error;
+use crate::counters::{MAX_COUNTED_ID, SKIPPED_IDS};
 
 /// The version of the data in Redis.
 pub(super) const SCHEMA: &str = "1";
@@ -33,12 +34,22 @@ pub(super) async fn begin(link: &Link, redis: &mut MultiplexedConnection) -> Res
     let info: String =
         cmd("INFO").arg("server").query_async(redis).await.map_err(|error| link.error(&error))?;
     check_version(property(&info, "redis_version"))?;
+    let replication: String = cmd("INFO")
+        .arg("replication")
+        .query_async(redis)
+        .await
+        .map_err(|error| link.error(&error))?;
+    // A master that becomes a replica and then the master again is the same process, but may have
+    // lost its last writes. Its replication id is another one.
+    let run = [property(&info, "run_id"), property(&replication, "master_replid")].join(" ");
     let call = Call::new(&script::EPOCH)
         .with(SCHEMA)
-        .with(property(&info, "run_id"))
+        .with(run)
         .with(draw_epoch())
         .with(&draw_secret()[..])
-        .with(MAX_EPOCHS);
+        .with(MAX_EPOCHS)
+        .with(SKIPPED_IDS)
+        .with(MAX_COUNTED_ID);
     let begun: Value =
         call.command(&link.prefix).query_async(redis).await.map_err(|error| link.error(&error))?;
     let mut begun = Reply::list(begun)?;

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -56,6 +57,8 @@ pub(super) struct Link {
     /// The prefix of all keys.
     pub(super) prefix: String,
     pub(super) deadline: Duration,
+    /// The epoch of the last connection that was made.
+    pub(super) last_epoch: AtomicU64,
 }
 
 /// How the server that has the keys is found.
@@ -70,7 +73,8 @@ impl Link {
     pub(super) fn new(url: &str, prefix: String, deadline: Duration) -> Result<Self, Error> {
         let url: RedisUrl = url.parse().map_err(Error::Unavailable)?;
         Way::to(url.address())?;
-        Ok(Self { url, nodes: Mutex::default(), prefix, deadline })
+        let (nodes, last_epoch) = Default::default();
+        Ok(Self { url, nodes, prefix, deadline, last_epoch })
     }
 
     /// Connects to the server that has the keys. Commands on the connection may take this much

@@ -22,6 +22,9 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 const MAX_RESOURCES: usize = 1024;
 const MAX_EPOCHS: usize = 64;
 
+/// The number of epochs in which the newest read is known. The tail may be behind some of them.
+const MAX_READ_EPOCHS: usize = 4;
+
 /// The maximum bytes of the changes that are kept, once they are parsed.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -37,6 +40,8 @@ struct CachedLog {
     end: Option<LogEnd>,
     /// The last change that has reached the tail.
     tail: Option<Position>,
+    /// The newest position that a read has returned in each of the last epochs.
+    read: Vec<Position>,
 }
 
 /// The end of a log.
@@ -103,14 +108,36 @@ impl LogEnds {
         self.0.lock().entry(resource.clone()).or_default().tail = Some(position);
     }
 
+    /// Records that a read has returned a position.
+    pub(super) fn returned(&self, resource: &Resource, position: Position) {
+        // Without any change there is nothing to lose.
+        if position.offset > 0 {
+            let mut all = self.0.lock();
+            match all.get_mut(resource) {
+                Some(known) => known.returned(position),
+                None => all.entry(resource.clone()).or_default().returned(position),
+            }
+        }
+    }
+
+    /// Returns the highest offset that a read has returned in an epoch.
+    pub(super) fn highest_read(&self, resource: &Resource, epoch: u64) -> u64 {
+        let all = self.0.lock();
+        let read = all.get(resource).into_iter().flat_map(|known| &known.read);
+        read.filter(|it| it.epoch == epoch).map(|it| it.offset).max().unwrap_or_default()
+    }
+
     /// Records the result of a read.
     pub(super) fn remember(&self, resource: &Resource, mut end: LogEnd) {
         let mut all = self.0.lock();
         if all.len() >= MAX_RESOURCES && !all.contains_key(resource) {
             // Those with changes stay, and their number is limited elsewhere.
-            all.retain(|_, known| known.tail.is_some());
+            all.retain(|_, known| known.tail.is_some() || !known.read.is_empty());
         }
         let known = all.entry(resource.clone()).or_default();
+        if end.head > 0 {
+            known.returned(end.position());
+        }
         if let Some(former) = known.end.take().filter(|it| it.has_same_positions(&end)) {
             end.add(former);
         }
@@ -152,6 +179,16 @@ impl LogEnds {
 }
 
 impl CachedLog {
+    fn returned(&mut self, position: Position) {
+        match self.read.iter_mut().find(|it| it.epoch == position.epoch) {
+            Some(read) => read.offset = read.offset.max(position.offset),
+            None => {
+                self.read.truncate(MAX_READ_EPOCHS - 1);
+                self.read.insert(0, position);
+            }
+        }
+    }
+
     /// Returns the end if it may be used.
     fn current(&self, epoch: Epoch) -> Option<&LogEnd> {
         let end = self.end.as_ref()?;

@@ -88,7 +88,7 @@ impl Follower {
         outputs: Outputs,
         others: [Arc<Commands>; 2],
     ) -> Result<(Self, Receiver<StoreEvent>), Error> {
-        let heads = Heads::read(&link, connection).await?;
+        let heads = Heads::read(&link, connection, connection.epoch).await?;
         let mut offsets = BTreeMap::new();
         for Head { resource, head, .. } in heads.resources {
             let position = Position { epoch: connection.epoch.epoch, offset: head };
@@ -365,33 +365,39 @@ impl Follower {
     }
 
     /// Compares the logs with what was sent, in another run of Redis: it may have lost changes.
+    /// There may have been further runs in between.
     async fn compare(&mut self, connection: &Connection) -> Result<(), Error> {
-        let heads = Heads::read(&self.link, connection).await?;
-        let mut lost = self.offsets.clone();
+        let heads = Heads::read(&self.link, connection, self.epoch).await?;
+        let (mut lost, followed) = (self.offsets.clone(), self.epoch.epoch);
         self.epoch = connection.epoch;
         // The stream of resources is read again: it may be another one, too.
         self.last_resource = BEGINNING.to_owned();
         self.last_answer = BEGINNING.to_owned();
         self.events.restart(heads.last_event);
         for Head { resource, head, first } in heads.resources {
-            let Some(last) = lost.remove(&resource) else { continue };
+            let last = lost.remove(&resource);
             let common = first.map_or(head, |first| first - 1);
-            match common < last {
-                true => self.restart(&resource, last, common),
-                false => self.outputs.delivery.delivered(&resource, self.position(last)),
-            }
+            self.restart(&resource, (followed, last), common);
         }
-        for (resource, last) in lost.into_iter().filter(|(_, last)| *last > 0) {
-            self.restart(&resource, last, 0);
+        for (resource, last) in lost {
+            self.restart(&resource, (followed, Some(last)), 0);
         }
         Ok(())
     }
 
-    /// Continues after the common part of two logs.
-    fn restart(&mut self, resource: &Resource, last: u64, common: u64) {
-        self.offsets.insert(resource.clone(), common);
+    /// Continues with the common part of two logs, or after it. Clients may have read what the tail
+    /// does not have yet, so these are reported as well if they are lost.
+    fn restart(&mut self, resource: &Resource, (followed, last): (u64, Option<u64>), common: u64) {
         self.outputs.delivery.restart(resource, self.position(common));
-        self.report(resource, last, common);
+        let seen = last.unwrap_or_default().max(self.outputs.ends.highest_read(resource, followed));
+        if let Some(last) = last {
+            let last = last.min(common);
+            self.offsets.insert(resource.clone(), last);
+            self.outputs.delivery.delivered(resource, self.position(last));
+        }
+        if common < seen {
+            self.report(resource, seen, common);
+        }
     }
 }
 
@@ -405,13 +411,15 @@ struct Heads {
 struct Head {
     resource: Resource,
     head: u64,
-    /// The first offset in the epoch of the connection, if there is one.
+    /// The first offset of an epoch after the one that was followed, if there is one.
     first: Option<u64>,
 }
 
 impl Heads {
-    async fn read(link: &Link, connection: &Connection) -> Result<Self, Error> {
-        let call = Call::new(&script::HEADS).with(connection.epoch.number);
+    /// Reads the heads for somebody who has followed the logs in an epoch.
+    async fn read(link: &Link, connection: &Connection, followed: Epoch) -> Result<Self, Error> {
+        let Epoch { epoch, number } = followed;
+        let call = Call::new(&script::HEADS).with(epoch).with(number).with(connection.epoch.number);
         let heads = call.command(&link.prefix).query_async(&mut connection.redis.clone()).await;
         let mut heads = Reply::list(heads.map_err(|error| link.error(&error))?)?;
         let (last_resource, last_event) = (heads.text()?, heads.number()?);

@@ -19,6 +19,7 @@ mod recorded;
 mod redis;
 mod redis_cluster;
 mod redis_costs;
+mod redis_failover;
 mod redis_nodes;
 mod redis_server;
 mod redis_tls;

@@ -205,7 +205,8 @@ async fn recorded_data_of_schema_1_open() {
         let write = if key == "first" { create(json!({})) } else { update("1", json!({})) };
         assert!(store.commit(keyed(key, write)).await.repeated, "{key}");
     }
-    assert_eq!(store.apply(create(json!({}))).await.id, id("3"));
+    // Ids that may be lost with the former run of Redis are skipped.
+    assert_eq!(store.apply(create(json!({}))).await.id, id("1003"));
     assert_eq!(store.waiting(&phone(), NOON).await, ["news 1", "news 2"]);
     assert_eq!(store.connect_and_read(&device("bob", ""), NOON).await, ["news 1"]);
     let session = store.engine.sessions().load("s1", NOON).await.unwrap().unwrap();

@@ -13,6 +13,10 @@ const SEQUENCE_BITS: u32 = 12;
 const NODE_BITS: u32 = 10;
 const WORKER_BITS: u32 = 5;
 
+/// How far an id is ahead of the one before and of the clock if ids between may have been lost, in
+/// milliseconds. The clock of the node that gave those may have been ahead of others.
+const AHEAD: u64 = 60 * 60 * 1000;
+
 const LAST_SEQUENCE: u64 = (1 << SEQUENCE_BITS) - 1;
 const LAST_NODE: u64 = (1 << NODE_BITS) - 1;
 const LAST_MILLISECOND: u64 = u64::MAX >> (NODE_BITS + SEQUENCE_BITS);
@@ -38,6 +42,14 @@ impl Flake {
             return Self(self.0 + 1);
         }
         Self::compose(self.millisecond() + 1, self.node())
+    }
+
+    /// Returns the next id of the same node if later ones than this may have been lost with the
+    /// last writes of a store. Devices that have received those ignore smaller ones. The engine in
+    /// Redis does the same in `queue_data.lua`.
+    #[must_use]
+    pub fn next_after_loss(self, now: u64) -> Self {
+        self.next(now.max(self.millisecond()).saturating_add(AHEAD))
     }
 
     /// Returns the next id of a node, which may be another than the node of this id, at a time in
@@ -172,6 +184,13 @@ mod tests {
         assert_eq!(u64::from(id.next(NOW)), (NOW + 1) << 22);
         // The clock has not reached that millisecond yet.
         assert_eq!(u64::from(id.next(NOW).next(NOW)), (NOW + 1) << 22 | 1);
+    }
+
+    #[test]
+    fn id_after_a_loss_is_an_hour_ahead_of_the_last_one_and_of_the_clock() {
+        let last = Flake::ZERO.next(5_000);
+        assert_eq!(last.next_after_loss(4_000).millisecond(), 5_000 + AHEAD);
+        assert_eq!(last.next_after_loss(6_000).millisecond(), 6_000 + AHEAD);
     }
 
     #[test]

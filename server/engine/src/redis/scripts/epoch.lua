@@ -1,7 +1,22 @@
 -- Begins the epoch of a run of Redis, unless it has begun. ARGV: the schema of the caller, the run
--- id of the master, a drawn epoch, a drawn secret, the maximum number of stored epochs. Returns the
+-- and the replication of the master, a drawn epoch, a drawn secret, the maximum number of stored
+-- epochs, the number of ids that a new epoch skips, and the largest id that is counted. Returns the
 -- schema of the data, the epoch and its number.
 local schema, run, drawn, secret, max_epochs = take(), take(), take(), take(), take_number()
+local skipped, max_counted = take_number(), take_number()
+
+-- The run before may have given ids to records that this one does not know. Clients may still have
+-- links to them, so these ids are not given again.
+local function skip_ids()
+  for _, entry in ipairs(redis.call('XRANGE', P .. ':resources', '-', '+')) do
+    local counters = key('resource', entry[2][2])
+    local next = number_in(counters, 'next', 1)
+    if next > 1 and next + skipped <= max_counted then
+      redis.call('HSET', counters, 'next', text(next + skipped))
+    end
+  end
+end
+
 local stored = redis.call('HGET', META, 'schema')
 if stored and stored ~= schema then
   return {stored}
@@ -9,10 +24,14 @@ end
 if not stored then
   redis.call('HSET', META, 'schema', schema, 'secret', secret, 'records', 0, 'ledger_bytes', 0)
 end
-if redis.call('HGET', META, 'run') ~= run then
+local former = redis.call('HGET', META, 'run')
+if former ~= run then
   local number = redis.call('HINCRBY', META, 'number', 1)
   redis.call('HSET', META, 'run', run, 'epoch', drawn)
   redis.call('ZADD', P .. ':epochs', number, drawn)
   redis.call('ZREMRANGEBYRANK', P .. ':epochs', 0, -max_epochs - 1)
+  if former then
+    skip_ids()
+  end
 end
 return {schema, redis.call('HGET', META, 'epoch'), redis.call('HGET', META, 'number')}

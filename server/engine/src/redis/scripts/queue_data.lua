@@ -22,14 +22,22 @@ local function flake(millisecond, node, sequence)
     millisecond % 2 ^ 10 * 2 ^ 22 + node * 2 ^ 12 + sequence)
 end
 
+-- How far the first id of an epoch is ahead, in milliseconds: Redis may have lost ids, and the
+-- clock of the node that gave them may have been ahead of others. Devices that have received them
+-- ignore smaller ones.
+local AHEAD = 3600000
+
 -- Returns the next id of a node, whose clock is at this millisecond.
 local function next_id(node, clock)
-  local last = redis.call('HGET', META, 'flake') or '0000000000000000'
+  local stored = redis.call('HMGET', META, 'flake', 'flake_epoch', 'number')
+  local last, of_epoch, epoch = stored[1] or '0000000000000000', stored[2], stored[3]
   local high, low = tonumber(string.sub(last, 1, 8), 16), tonumber(string.sub(last, 9), 16)
   local millisecond = high * 2 ^ 10 + math.floor(low / 2 ^ 22)
   local last_node, sequence = math.floor(low / 2 ^ 12) % 2 ^ 10, low % 2 ^ 12
   local id
-  if last_node ~= node then
+  if of_epoch and of_epoch ~= epoch then
+    id = flake(math.max(clock, millisecond) + AHEAD, node, 0)
+  elseif last_node ~= node then
     id = flake(math.max(clock, millisecond + 1), node, 0)
   elseif clock > millisecond then
     id = flake(clock, node, 0)
@@ -38,7 +46,7 @@ local function next_id(node, clock)
   else
     id = flake(millisecond + 1, node, 0)
   end
-  redis.call('HSET', META, 'flake', id)
+  redis.call('HSET', META, 'flake', id, 'flake_epoch', epoch or '')
   return id
 end
 
