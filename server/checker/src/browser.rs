@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::act::PageAct;
 use crate::page::{Page, Storage, Target};
 use crate::people::name_of;
-use crate::view::{Selection, View};
+use crate::view::{Kind, Record, Selection, View};
 use crate::world::{Incoming, LineFault, World};
 
 /// A command of the runner for a page.
@@ -27,6 +27,8 @@ pub struct Report {
     pub person: String,
     pub is_quiet: bool,
     pub targets: Vec<(u32, Vec<Id>, Vec<View>)>,
+    /// The records that the targets show.
+    pub records: Vec<(Kind, Id, Option<Record>)>,
 }
 
 type Arrivals = mpsc::UnboundedReceiver<(u64, Incoming)>;
@@ -165,6 +167,7 @@ impl<W: World> Tab<W> {
             person: page.person.clone(),
             is_quiet: page.is_quiet(),
             targets: page.targets.iter().map(target).collect(),
+            records: page.shown_records(),
         }
     }
 }

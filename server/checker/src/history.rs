@@ -2,10 +2,11 @@
 //! and what clients have been answered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use backwire_protocol::mark;
-use backwire_records::change::{Change, Id};
+use backwire_records::change::{Change, Id, Resource, Verb};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -19,9 +20,39 @@ pub struct History {
     state: Mutex<State>,
 }
 
+/// A position in the log of a resource. Lines are numbered in the order in which they began: each
+/// begins with the first changes of the one before, and lacks the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPosition {
+    pub line: usize,
+    pub offset: u64,
+}
+
+impl LogPosition {
+    /// Returns a place in the only line.
+    pub fn at(offset: u64) -> Self {
+        Self { line: 0, offset }
+    }
+}
+
+impl fmt::Display for LogPosition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(formatter, "{}", self.offset),
+            line => write!(formatter, "{} of line {line}", self.offset),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
+    /// The current logs.
     logs: BTreeMap<Kind, Log>,
+    /// The logs of the lines before.
+    former: Vec<BTreeMap<Kind, Log>>,
+    /// The line of each epoch that does not belong to the first one.
+    lines: BTreeMap<u64, usize>,
+    lost: Lost,
     /// The observations of clients, while the logs are not known.
     observations: Option<Observations>,
     /// The changes of all resources, in order.
@@ -29,12 +60,21 @@ struct State {
     /// Each write sets another stamp.
     stamps: BTreeSet<u64>,
     /// The newest offset of each resource that any client has been answered with.
-    answered: BTreeMap<Kind, u64>,
+    answered: BTreeMap<Kind, LogPosition>,
     violations: Vec<Violation>,
 }
 
-/// The log of a resource.
+/// What the lines before have lost.
 #[derive(Debug, Default)]
+struct Lost {
+    /// When the change with a mark was lost, in milliseconds.
+    marks: BTreeMap<u64, u64>,
+    /// The records that nobody knows any more.
+    created: BTreeSet<(Kind, Id)>,
+}
+
+/// The log of a resource.
+#[derive(Debug, Default, Clone)]
 struct Log {
     /// The offset before its first change.
     base: u64,
@@ -43,7 +83,7 @@ struct Log {
     snapshot: Snapshot,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Snapshot {
     changes: usize,
     records: BTreeMap<Id, Record>,
@@ -130,6 +170,45 @@ impl History {
             let message = format!("{name} has a change at offset {offset} after {before}");
             state.violations.push(Violation::of(message, kind, &change.id));
         }
+        if change.verb == Verb::Create && state.lost.created.contains(&(kind, change.id.clone())) {
+            let message = format!("{}/{} had a lost record", self.names.of(kind), change.id);
+            state.violations.push(Violation::of(message, kind, &change.id));
+        }
+    }
+
+    /// Begins a line in an epoch: the store has lost the changes after these offsets.
+    pub fn lost(&self, epoch: u64, kept: &BTreeMap<Resource, u64>, now: u64) {
+        let state = &mut *self.state.lock();
+        let former = state.logs.clone();
+        for (kind, log) in &mut state.logs {
+            let kept = kept.iter().find(|(name, _)| name.as_str() == self.names.of(*kind));
+            let count = log.until(kept.map_or(0, |(_, offset)| *offset)).len();
+            for change in log.changes.drain(count..) {
+                state.lost.marks.insert(change.mark, now);
+                if let Some(stamp) = change.set.get("stamp").and_then(Value::as_u64) {
+                    state.stamps.remove(&stamp);
+                }
+                // A resource whose first change is lost is unknown.
+                if change.verb == Verb::Create && count > 0 {
+                    state.lost.created.insert((*kind, change.id.clone()));
+                }
+                state.all.retain(|other| !Arc::ptr_eq(other, &change));
+            }
+            log.snapshot = Snapshot::default();
+        }
+        state.former.push(former);
+        state.lines.insert(epoch, state.former.len());
+    }
+
+    /// Returns when the change with the mark of this key was lost, in milliseconds.
+    pub fn lost_at(&self, key: &str) -> Option<u64> {
+        self.state.lock().lost.marks.get(&mark(key)).copied()
+    }
+
+    /// Returns the place of a position.
+    pub fn position(&self, epoch: u64, offset: u64) -> LogPosition {
+        let line = self.state.lock().lines.get(&epoch).copied().unwrap_or_default();
+        LogPosition { line, offset }
     }
 
     /// Records that a guarantee was broken.
@@ -152,17 +231,17 @@ impl History {
         self.state.lock().violations.clone()
     }
 
-    /// Returns the newest offset that any client has been answered with so far. A read that
-    /// begins now must not see an older state.
-    pub fn answered(&self, kind: Kind) -> u64 {
-        self.state.lock().answered.get(&kind).copied().unwrap_or(0)
+    /// Returns the newest place that any client has been answered with so far. A read that begins
+    /// now must not see an older state.
+    pub fn answered(&self, kind: Kind) -> LogPosition {
+        self.state.lock().answered.get(&kind).copied().unwrap_or_default()
     }
 
-    /// Records that a client has been answered with this offset.
-    pub fn answer(&self, kind: Kind, offset: u64) {
+    /// Records that a client has been answered with this place.
+    pub fn answer(&self, kind: Kind, place: LogPosition) {
         let mut state = self.state.lock();
         let answered = state.answered.entry(kind).or_default();
-        *answered = offset.max(*answered);
+        *answered = place.max(*answered);
     }
 
     /// Returns the offset of the last change.
@@ -193,34 +272,51 @@ impl History {
         log.at(offset).get(id).cloned().map(Arc::new)
     }
 
-    /// Returns what a read at an offset must return.
-    pub fn read(&self, view: &View, person: &Person, offset: u64) -> Vec<(Id, Record)> {
-        let mut state = self.state.lock();
-        let records = state.logs.entry(view.kind).or_default().at(offset);
+    /// Whether a record was in a state at an offset, in any line.
+    fn was(&self, kind: Kind, id: &Id, offset: u64, record: &Record) -> bool {
+        let state = &mut *self.state.lock();
+        let former = state.former.iter_mut().filter_map(|logs| logs.get_mut(&kind));
+        former
+            .filter(|log| offset <= log.head())
+            .chain([state.logs.entry(kind).or_default()])
+            .any(|log| log.at(offset).get(id) == Some(record))
+    }
+
+    /// Returns what a read at the head must return.
+    pub fn read_now(&self, view: &View, person: &Person) -> Vec<(Id, Record)> {
+        let line = self.state.lock().former.len();
+        self.read(view, person, LogPosition { line, offset: self.head(view.kind) })
+    }
+
+    /// Returns what a read at a place must return.
+    pub fn read(&self, view: &View, person: &Person, place: LogPosition) -> Vec<(Id, Record)> {
+        let State { logs, former, .. } = &mut *self.state.lock();
+        let logs = former.get_mut(place.line).unwrap_or(logs);
+        let records = logs.entry(view.kind).or_default().at(place.offset);
         let ids = view.evaluate(records.iter(), person);
         ids.into_iter().map(|id| (id.clone(), records[&id].clone())).collect()
     }
 }
 
 impl Truth for History {
-    /// Checks that a read has returned what the log has at its offset, to one of the identities
-    /// that the reader may have had.
+    /// Checks that a read has returned what the log has at its place, to one of the identities that
+    /// the reader may have had.
     fn check_read(
         &self,
         who: &str,
         view: &View,
-        offset: u64,
+        place: LogPosition,
         people: &[Person],
         read: &[(Id, Record)],
     ) {
         if let Some(observations) = &mut self.state.lock().observations {
-            return observations.add_read(who, view, offset, people, read);
+            return observations.add_read(who, view, place.offset, people, read);
         }
-        if !people.iter().any(|person| self.read(view, person, offset) == read) {
+        if !people.iter().any(|person| self.read(view, person, place) == read) {
             let ids: Vec<_> = read.iter().map(|(id, _)| id.to_string()).collect();
             let url = view.url(&self.names);
-            let message = format!("{who}: {url} at {offset} was answered with {ids:?}");
-            let expected = people.first().map(|person| self.read(view, person, offset));
+            let message = format!("{who}: {url} at {place} was answered with {ids:?}");
+            let expected = people.first().map(|person| self.read(view, person, place));
             let differs = |(at, item): &(usize, &(Id, Record))| {
                 expected.as_ref().and_then(|expected| expected.get(*at)) != Some(*item)
             };
@@ -246,8 +342,8 @@ impl Truth for History {
             return;
         }
         drop(state);
-        let truth = self.record_at(kind, id, offset);
-        if truth.as_deref() != Some(record) {
+        if !self.was(kind, id, offset, record) {
+            let truth = self.record_at(kind, id, offset);
             let shown = Value::Object(record.clone());
             let truth = truth.map(|it| Value::Object(Record::clone(&it)));
             let (name, truth) = (self.names.of(kind), truth.unwrap_or_default());

@@ -14,6 +14,19 @@ pub fn check_views(checks: &Checks, report: &Report) {
     wrong_lists(checks, report).into_iter().for_each(|message| checks.history.violated(message));
 }
 
+/// Checks that each record that a page shows is as a read would return it now.
+pub fn check_records(checks: &Checks, report: &Report) {
+    let history = &checks.history;
+    for (kind, id, record) in &report.records {
+        if history.record_at(*kind, id, history.head(*kind)).as_deref() != record.as_ref() {
+            let (name, kind_name) = (&report.name, history.names().of(*kind));
+            let message =
+                format!("{name}: {kind_name}/{id} is shown as {record:?}, which is not new");
+            history.violated_for(*kind, id, message);
+        }
+    }
+}
+
 /// Returns a message for each list of a page that does not show what a read would return now.
 pub fn wrong_lists(checks: &Checks, report: &Report) -> Vec<String> {
     let person = checks.people.current(&report.person);
@@ -22,7 +35,7 @@ pub fn wrong_lists(checks: &Checks, report: &Report) -> Vec<String> {
     for (target, shown, views) in &report.targets {
         let mut expected = Vec::new();
         for view in views {
-            let read = history.read(view, &person, history.head(view.kind));
+            let read = history.read_now(view, &person);
             for (id, _) in read {
                 if !expected.contains(&id) {
                     expected.push(id);

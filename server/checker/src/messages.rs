@@ -1,6 +1,6 @@
 //! The messages of the back end, and the pages that have received them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 
@@ -15,6 +15,10 @@ struct State {
     sent: BTreeMap<String, Vec<u64>>,
     last: u64,
     devices: BTreeMap<String, Device>,
+    /// The messages that the store has lost. One that was not answered may be stored again.
+    lost: BTreeSet<u64>,
+    /// Those among them that were not stored again.
+    missing: BTreeSet<u64>,
 }
 
 /// A device of a person.
@@ -23,6 +27,8 @@ struct Device {
     person: String,
     /// Only messages after this one have to arrive.
     connected_after: u64,
+    /// When it connected first, in milliseconds, since the store may have lost it.
+    connected_at: u64,
     /// Whether the person uses it.
     is_in_use: bool,
     /// The messages that each page of the device has received, in order.
@@ -45,6 +51,7 @@ impl Messages {
         let device = state.devices.entry(device.to_owned()).or_insert_with(|| Device {
             person: person.to_owned(),
             connected_after: u64::MAX,
+            connected_at: u64::MAX,
             is_in_use: true,
             pages: Vec::new(),
         });
@@ -61,11 +68,28 @@ impl Messages {
     }
 
     /// Records that a device has been connected. It is to get all messages that begin from now on.
-    pub fn connected(&self, device: &str) {
+    pub fn connected(&self, device: &str, now: u64) {
         let mut state = self.0.lock();
         let last = state.last;
         if let Some(device) = state.devices.get_mut(device) {
             device.connected_after = device.connected_after.min(last);
+            device.connected_at = device.connected_at.min(now);
+        }
+    }
+
+    /// Records that the store has stored messages again, which it had lost before.
+    pub fn stored(&self, number: u64) {
+        self.0.lock().missing.remove(&number);
+    }
+
+    /// Records that the store has lost messages, and the devices that have connected first since a
+    /// time.
+    pub fn lost(&self, numbers: &[u64], since: u64) {
+        let mut state = self.0.lock();
+        state.lost.extend(numbers);
+        state.missing.extend(numbers);
+        for device in state.devices.values_mut().filter(|device| device.connected_at >= since) {
+            (device.connected_after, device.connected_at) = (u64::MAX, u64::MAX);
         }
     }
 
@@ -91,14 +115,20 @@ impl Messages {
     pub fn violations(&self) -> Vec<String> {
         let mut violations = Vec::new();
         let state = self.0.lock();
-        for (name, Device { person, connected_after, is_in_use, pages }) in &state.devices {
+        for (name, Device { person, connected_after, is_in_use, pages, .. }) in &state.devices {
             for page in pages {
-                if !page.is_sorted_by(|one, next| one < next) || page.contains(&None) {
+                // A message that was lost and stored again may arrive twice.
+                let may_repeat =
+                    |number: &Option<u64>| number.is_some_and(|it| state.lost.contains(&it));
+                let is_sorted =
+                    page.is_sorted_by(|one, next| one < next || one == next && may_repeat(one));
+                if !is_sorted || page.contains(&None) {
                     violations.push(format!("{name} ({person}) received the messages {page:?}"));
                 }
             }
             let expected = state.sent.get(person).into_iter().flatten();
-            let expected = expected.filter(|number| *number > connected_after);
+            let expected = expected
+                .filter(|number| *number > connected_after && !state.missing.contains(number));
             let missing: Vec<_> = expected
                 .filter(|number| !pages.iter().any(|page| page.contains(&Some(**number))))
                 .collect();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use backwire_records::change::Id;
 use serde_json::Value;
 
+use crate::history::LogPosition;
 use crate::view::{Kind, Person, Record, View};
 
 /// How often a state of a record is remembered with who has seen it.
@@ -16,12 +17,12 @@ const MAX_OTHERS: usize = 4;
 
 /// Compares the observations of clients with the truth.
 pub(crate) trait Truth {
-    /// Checks the answer to a read at an offset, for somebody with one of these identities.
+    /// Checks the answer to a read at a place, for somebody with one of these identities.
     fn check_read(
         &self,
         who: &str,
         view: &View,
-        offset: u64,
+        place: LogPosition,
         people: &[Person],
         records: &[(Id, Record)],
     );
@@ -158,7 +159,7 @@ impl Observations {
         for Read { who, view, offset, people, records } in reads {
             let records: Vec<_> =
                 records.iter().map(|(id, record)| (id.clone(), Record::clone(record))).collect();
-            truth.check_read(who, view, *offset, people, &records);
+            truth.check_read(who, view, LogPosition::at(*offset), people, &records);
         }
         let mut shown: Vec<_> = self.shown.iter().collect();
         shown.sort_by_key(|((kind, _, offset), _)| (*kind, *offset));

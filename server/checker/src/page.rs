@@ -20,7 +20,7 @@ use backwire_records::change::Id;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::history::History;
+use crate::history::{History, LogPosition};
 use crate::json::Json;
 use crate::view::{Kind, Person, Record, View};
 use crate::world::{Incoming, Line, LineFault, World};
@@ -35,6 +35,8 @@ pub struct Target {
     pub shown: Vec<Id>,
     /// The queries that it consists of, in the order of their first reads.
     pub queries: Vec<(u32, View)>,
+    /// The queries of destroyed records. A record exists again if its destroy is lost.
+    ended: Vec<(u32, View)>,
 }
 
 /// The purpose of a request in flight.
@@ -48,10 +50,10 @@ enum Purpose {
     Write(u64),
 }
 
-/// A request in flight, and the newest offset that any client had been answered with before.
+/// A request in flight, and the newest place that any client had been answered with before.
 struct Pending {
     purpose: Purpose,
-    not_before: u64,
+    not_before: LogPosition,
     /// See [`Writes::next`](crate::writes::Writes::next).
     number: u64,
 }
@@ -228,6 +230,19 @@ impl<W: World> Page<W> {
         ids.get(pick % ids.len().max(1)).cloned()
     }
 
+    /// Returns the records that live targets show.
+    pub fn shown_records(&self) -> Vec<(Kind, Id, Option<Record>)> {
+        let shown = self.targets.values().flat_map(|target| {
+            let kind = target.queries.first().map(|(_, view)| view.kind);
+            target.shown.iter().filter_map(move |id| Some((kind?, id.clone())))
+        });
+        let record = |(kind, id): (Kind, Id)| {
+            let record = self.records.get(kind, &id).and_then(|known| known.record.clone());
+            (kind, id, record)
+        };
+        shown.map(record).collect()
+    }
+
     /// Ends the live queries of a target.
     pub fn stop(&mut self, target: u32) {
         let is_reading = self
@@ -250,11 +265,16 @@ impl<W: World> Page<W> {
 
     fn send(&mut self, request: Request<Json>, purpose: Purpose) {
         let kind = self.history.names().of_room(request.url.trim_start_matches('/'));
-        let not_before = kind.map_or(0, |kind| self.history.answered(kind));
+        let not_before = kind.map_or_else(LogPosition::default, |kind| self.history.answered(kind));
         self.send_not_before(request, purpose, not_before);
     }
 
-    fn send_not_before(&mut self, request: Request<Json>, purpose: Purpose, not_before: u64) {
+    fn send_not_before(
+        &mut self,
+        request: Request<Json>,
+        purpose: Purpose,
+        not_before: LogPosition,
+    ) {
         self.last_token += 1;
         let token = Token(self.last_token);
         let number = self.network.writes.next();
@@ -298,7 +318,7 @@ impl<W: World> Page<W> {
                 Output::Deliver(delivery) => self.deliver(&delivery.room, &delivery.changes),
                 Output::Refresh(room) => self.queries.refresh(&room),
                 Output::Status(status) if status.state == Connection::Online => {
-                    self.network.messages.connected(&self.name);
+                    self.network.messages.connected(&self.name, self.network.now());
                 }
                 // The shell has no HTTP: requests wait for the connection.
                 Output::Http(_)

@@ -19,7 +19,7 @@ pub struct Checks {
     pub environment: Environment,
     pub history: Arc<History>,
     pub people: People,
-    pub messages: Messages,
+    pub messages: Arc<Messages>,
     pub writes: Writes,
     begin: Instant,
 }
@@ -92,7 +92,7 @@ impl Checks {
         Self {
             history: Arc::default(),
             people: People::default(),
-            messages: Messages::default(),
+            messages: Arc::default(),
             writes: Writes::default(),
             begin: environment.now(),
             environment,

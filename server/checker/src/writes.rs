@@ -12,6 +12,10 @@ use crate::history::History;
 use crate::people::People;
 use crate::view::{Kind, Record};
 
+/// How long after a loss of writes the answer to one of them may arrive, in milliseconds: servers
+/// are paused, and pages read slowly.
+const MAX_ON_WAY: u64 = 90_000;
+
 #[derive(Debug, Default)]
 pub struct Writes(Mutex<State>);
 
@@ -32,6 +36,8 @@ struct Write {
     tab: String,
     number: u64,
     outcome: Outcome,
+    /// When the page was answered, in milliseconds.
+    at: u64,
 }
 
 /// A read of a page, and the offset of its answer.
@@ -72,12 +78,16 @@ impl Writes {
     pub fn made(&self, tab: &str, person: &str, number: u64, key: &str) {
         let (key, person, tab) = (key.to_owned(), person.to_owned(), tab.to_owned());
         let mark = mark(&key);
-        let write = Write { key, person, tab, number, outcome: Outcome::Waits };
+        let write = Write { key, person, tab, number, outcome: Outcome::Waits, at: 0 };
         self.0.lock().writes.insert(mark, write);
     }
 
-    pub fn answered(&self, key: &str, status: u16) {
+    /// Records that the page was answered at a time, in milliseconds.
+    pub fn answered(&self, key: &str, status: u16, now: u64) {
         self.set_outcome(key, Outcome::Answered(status));
+        if let Some(write) = self.0.lock().writes.get_mut(&mark(key)) {
+            write.at = now;
+        }
     }
 
     pub fn given_up(&self, keys: &[String]) {
@@ -105,15 +115,17 @@ impl Writes {
         self.0.lock().reads.push(Read { tab: tab.to_owned(), number, kind, offset });
     }
 
-    /// Checks that each acknowledged write is in the log once, each refused one is not, and none is
-    /// in it twice; and that nobody has written what they may not.
+    /// Checks that each acknowledged write is in the log once unless the store has lost it, each
+    /// refused one is not, and none is in it twice; and that nobody has written what they may not.
     pub fn check(&self, history: &History, people: &People) {
         let state = self.0.lock();
-        for Write { key, outcome, person, .. } in state.writes.values() {
+        for Write { key, outcome, person, at, .. } in state.writes.values() {
             let commits = history.commits(key);
             let had_other_rights = || people.since(person, 0).len() > 1;
+            // The answer to a lost write may have been on its way.
+            let may_be_lost = || history.lost_at(key).is_some_and(|lost| *at < lost + MAX_ON_WAY);
             let is_right = match outcome {
-                Outcome::Answered(200..300) => commits == 1,
+                Outcome::Answered(200..300) => commits == 1 || commits == 0 && may_be_lost(),
                 Outcome::Answered(401 | 403 | 404) if state.has_several_servers => {
                     commits == 0 || commits == 1 && had_other_rights()
                 }

@@ -137,7 +137,7 @@ impl ResourceCascades {
 }
 
 /// All cascades of a store, by the resource whose records they change.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct AllCascades(HashMap<Resource, ResourceCascades>);
 
 impl AllCascades {

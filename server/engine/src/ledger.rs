@@ -194,7 +194,7 @@ pub(super) fn bytes(resource: &Resource, id: &Id) -> u64 {
 }
 
 /// A ledger in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ledger<T> {
     entries: HashMap<KeyHash, (u64, Entry<T>)>,
     /// The entries in the order in which they were added, with their time and bytes.

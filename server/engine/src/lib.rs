@@ -50,7 +50,7 @@ pub use cascades::{Cascade, Cascades};
 pub use error::Error;
 pub use events::{Answers, Question, StoreEvent, StoredMessage};
 pub use ledger_entry::{KeyLookup, LedgerEntry};
-pub use memory::Memory;
+pub use memory::{Memory, Replica};
 pub use migration::{MigrationEndpoint, MigrationReport, WaitingMessages, migrate};
 pub use queues::{
     Ack, AckOutcome, Batch, Delivery, DeliveryContent, Device, Enqueue, Enqueued, MemoryQueues,

@@ -6,6 +6,7 @@
 //! the tail is full has not committed anything.
 
 mod find;
+mod replica;
 mod table;
 mod value_index;
 
@@ -31,6 +32,7 @@ use super::{
     Error, KeyLookup, LedgerEntry, MemoryQueues, MemorySessions, Queues, ReadOptions, Record,
     Reference, Sessions, Snapshot, Tail, Window, draw_epoch,
 };
+pub use replica::Replica;
 use table::{Row, Table};
 
 /// A store that lives as long as its process.
@@ -292,7 +294,7 @@ impl Cascades for Memory {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct State {
     /// The epochs of all starts.
     epochs: Vec<u64>,
@@ -434,14 +436,22 @@ impl State {
     /// Whether all changes after a position are still in the log. A position of a former start is
     /// one of this log if no later start has committed a change at its offset or before.
     fn reaches(&self, table: &Table, position: Position) -> bool {
-        let Some(start) = self.epochs.iter().position(|epoch| *epoch == position.epoch) else {
+        if !self.epochs.contains(&position.epoch) {
             return false;
-        };
-        let is_later = |epoch: u64| self.epochs[start + 1..].contains(&epoch);
-        let mut later = table.first_positions.iter().filter(|first| is_later(first.epoch));
+        }
         let is_kept =
             table.counters.reaches(position.offset) || planted::has("truncated-log-resumed");
-        is_kept && later.all(|first| position.offset < first.offset)
+        let first = self.first_after(table, position.epoch);
+        is_kept
+            && (first.is_none_or(|first| position.offset < first.offset)
+                || planted::has("lost-position-resumed"))
+    }
+
+    /// Returns the first position of a start after the one with an epoch.
+    fn first_after<'t>(&self, table: &'t Table, epoch: u64) -> Option<&'t Position> {
+        let start = self.epochs.iter().position(|other| *other == epoch)?;
+        let is_later = |epoch: u64| self.epochs[start + 1..].contains(&epoch);
+        table.first_positions.iter().find(|first| is_later(first.epoch))
     }
 
     /// Reads a resource. A resource without any writes is empty, and is not added to the store.

@@ -103,7 +103,7 @@ pub struct MemorySessions {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct State {
     sessions: HashMap<Arc<str>, StoredSession>,
     /// All sessions, by the time at which they expire.
@@ -120,6 +120,11 @@ impl MemorySessions {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// Returns a copy of the sessions, with the same secret.
+    pub(crate) fn copy(&self) -> Self {
+        Self { secret: self.secret, state: Mutex::new(self.state().clone()) }
     }
 
     /// Returns the number of sessions, including expired ones that have not been dropped yet.

@@ -8,11 +8,12 @@
 //! Modules in reading order: `story` is the list of actions and faults of a run; `run` performs a
 //! story and checks the end; `world` has the servers and the state that all parts share; `network`
 //! carries packets. A single server stores its data on the simulated disk of `engine`. Several
-//! servers share a `store`, and each has an engine of `node`. The clients and the checks are those
-//! of `backwire-checker`. `trace` records what happened. `shrink` makes a story shorter, and
-//! `planted` has bugs that the checks must find.
+//! servers share a `store`, and each has an engine of `node` with a `follower` of the store. The
+//! clients and the checks are those of `backwire-checker`. `trace` records what happened. `shrink`
+//! makes a story shorter, and `planted` has bugs that the checks must find.
 
 mod engine;
+mod follower;
 mod network;
 mod node;
 pub mod planted;

@@ -3,28 +3,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use backwire_engine::{
-    Ack, AckOutcome, Answers, Batch, Cascades, ChangesSince, CommitOutcome, Device, Engine,
-    Enqueue, Enqueued, Environment, Error, Gap, Interest, KeyLookup, LedgerEntry, Question,
-    QueueRange, Queues, ReadOptions, Record, Sessions, Snapshot, StoreEvent, Tail,
+    Ack, AckOutcome, Answers, Batch, Cascade, Cascades, ChangesSince, CommitOutcome, Device,
+    Engine, Enqueue, Enqueued, Environment, Error, Gap, Interest, KeyLookup, LedgerEntry, Memory,
+    Question, QueueRange, Queues, ReadOptions, Record, SessionEdit, Sessions, Snapshot, StoreEvent,
+    StoredSession, Tail,
 };
 use backwire_environment::Watched;
-use backwire_records::change::{Attributes, Change, Id, Position, Resource, Room};
+use backwire_records::change::{Attributes, Id, Position, Resource, Room};
 use backwire_records::criteria::Criteria;
 use backwire_records::messages::flake::{Flake, Node};
 use backwire_records::messages::rules::Ttl;
 use backwire_records::write::Write;
 use parking_lot::Mutex as SyncMutex;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
+use serde_json::Value;
+use tokio::sync::mpsc::{self, UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::store::{DEADLINE, Link, SharedStore, Subscription, no_answer};
-
-/// How long the changes of other servers may wait for a busy server, in milliseconds.
-const MAX_BUSY: u64 = 2_500;
+use crate::follower::{Follower, follow_events};
+use crate::store::link::Link;
+use crate::store::{DEADLINE, SharedStore, Subscription, no_answer};
 
 /// The number of events that may wait for the server.
 const MAX_EVENTS: usize = 1_000;
@@ -46,17 +46,6 @@ pub(crate) struct NodeEngine {
     events: SyncMutex<Option<mpsc::Receiver<StoreEvent>>>,
 }
 
-/// Follows the changes of all servers.
-struct Follower {
-    link: Arc<Link>,
-    environment: Environment,
-    tail: Tail,
-    gaps: UnboundedSender<Gap>,
-    interest: OnceLock<Interest>,
-    /// For each resource, the offset of the last change that was sent to the tail or skipped.
-    delivered: Watched<BTreeMap<Resource, u64>>,
-}
-
 impl NodeEngine {
     pub(crate) fn new(
         server: usize,
@@ -64,7 +53,8 @@ impl NodeEngine {
         link: Arc<Link>,
         tail: Tail,
     ) -> Self {
-        let Subscription { number, changes, events } = link.store().subscribe();
+        let subscription = link.store().subscribe();
+        let number = subscription.number;
         let (to_gaps, gaps) = unbounded_channel();
         let (to_events, received) = mpsc::channel(MAX_EVENTS);
         let follower = Arc::new(Follower {
@@ -75,8 +65,18 @@ impl NodeEngine {
             interest: OnceLock::new(),
             delivered: Watched::default(),
         });
-        environment.spawn(Arc::clone(&follower).follow(changes));
-        environment.spawn(follow_events(environment.clone(), Arc::clone(&link), events, to_events));
+        let Subscription { changes, events, run, heads, .. } = subscription;
+        link.connected_to(&run);
+        let (to_events_task, new_events) = unbounded_channel();
+        let events_task =
+            follow_events(environment.clone(), Arc::clone(&link), (events, new_events), to_events);
+        environment.spawn(Arc::clone(&follower).follow(
+            number,
+            (run, heads),
+            changes,
+            to_events_task,
+        ));
+        environment.spawn(events_task);
         let (write_lock, queue_lock) = Default::default();
         let (gaps, events) = (SyncMutex::new(Some(gaps)), SyncMutex::new(Some(received)));
         Self { server, number, environment, link, write_lock, queue_lock, follower, gaps, events }
@@ -114,108 +114,25 @@ impl NodeEngine {
     }
 }
 
-impl Follower {
-    async fn follow(self: Arc<Self>, mut changes: UnboundedReceiver<Arc<Change>>) {
-        // The logs of the resources are followed concurrently.
-        let mut logs = BTreeMap::<Resource, UnboundedSender<Arc<Change>>>::new();
-        while let Some(change) = changes.recv().await {
-            let log = logs.entry(change.resource.clone()).or_insert_with(|| {
-                let (sender, receiver) = unbounded_channel();
-                let after = change.position.offset - 1;
-                let log = Arc::clone(&self).follow_log(change.resource.clone(), after, receiver);
-                self.environment.spawn(log);
-                sender
-            });
-            // The receiver is dropped only when the server ends.
-            let _ = log.send(change);
-        }
-    }
-
-    async fn follow_log(
-        self: Arc<Self>,
-        resource: Resource,
-        mut last: u64,
-        mut changes: UnboundedReceiver<Arc<Change>>,
-    ) {
-        while let Some(change) = changes.recv().await {
-            self.link.pass().await;
-            // A server is sometimes busy.
-            let random = self.environment.random_u64();
-            if random.is_multiple_of(24) {
-                let millis = (random >> 8) % MAX_BUSY;
-                self.environment.sleep(Duration::from_millis(millis)).await;
-            }
-            let Position { epoch, offset } = change.position;
-            if offset <= last {
-                continue;
-            }
-            let memory = &self.link.store().memory;
-            let before = Position { epoch, offset: last };
-            let is_kept = memory.reaches(&resource, &[before]).await.is_ok_and(|it| it == [true]);
-            let is_needed = self.interest.get().is_none_or(|needs| needs(&resource));
-            if is_kept {
-                // The engine skips changes that the server does not need.
-                if is_needed {
-                    // The server may be closing.
-                    let _ = self.tail.send(change).await;
-                }
-                last = offset;
-            } else {
-                let Ok(upto) = memory.head(&resource).await else { return };
-                // The server may be closing.
-                let _ = self.gaps.send(Gap { resource: resource.clone(), after: last, upto });
-                last = upto.offset;
-            }
-            self.delivered.update(|delivered| {
-                delivered.insert(resource.clone(), last);
-            });
-        }
-    }
-
-    /// Waits until a change was sent to the tail or skipped.
-    async fn wait_for_delivery(&self, change: &Change) -> Result<(), Error> {
-        let has = |delivered: &BTreeMap<Resource, u64>| {
-            delivered.get(&change.resource).is_some_and(|last| *last >= change.position.offset)
-        };
-        let has_reached = self.delivered.wait_for(has);
-        let reached = self.environment.timeout(DEADLINE, has_reached).await;
-        reached.map_err(|_| no_answer())
-    }
-}
-
-/// Passes the events of the store on to the server. If an event had to wait, this may drop it and
-/// all that are queued, and send [`StoreEvent::Missed`] instead.
-async fn follow_events(
-    environment: Environment,
-    link: Arc<Link>,
-    mut events: UnboundedReceiver<StoreEvent>,
-    to_server: mpsc::Sender<StoreEvent>,
-) {
-    while let Some(mut event) = events.recv().await {
-        if link.pass().await && environment.random_u64().is_multiple_of(2) {
-            while events.try_recv().is_ok() {}
-            event = StoreEvent::Missed;
-        }
-        // The server may be closing.
-        let _ = to_server.send(event).await;
-    }
-}
-
 #[async_trait]
 impl Engine for NodeEngine {
     async fn commit(&self, write: Write) -> Result<CommitOutcome, Error> {
         let turn = self.lock_in_time(self.write_lock.lock()).await?;
-        let outcome = self.link.commit(write).await?;
+        let (outcome, run) = self.link.commit(write).await?;
         drop(turn);
         if !outcome.repeated && !outcome.unchanged {
-            self.follower.wait_for_delivery(&outcome.change).await?;
+            self.follower.wait_for_delivery(run, &outcome.change).await?;
         }
         Ok(outcome)
     }
 
     async fn ledger_entry(&self, lookup: KeyLookup) -> Result<Option<LedgerEntry>, Error> {
         let _turn = self.lock_in_time(self.write_lock.lock()).await?;
-        self.link.read(self.store().memory.ledger_entry(lookup)).await
+        let read = move |memory: Arc<Memory>| {
+            let lookup = lookup.clone();
+            async move { memory.ledger_entry(lookup).await }
+        };
+        self.link.read(read).await
     }
 
     async fn find_for(
@@ -224,7 +141,11 @@ impl Engine for NodeEngine {
         criteria: &Criteria,
         options: &ReadOptions,
     ) -> Result<Snapshot<Vec<Record>>, Error> {
-        self.link.read(self.store().memory.find_for(resource, criteria, options)).await
+        let read = move |memory: Arc<Memory>| async move {
+            memory.find_for(resource, criteria, options).await
+        };
+        let found = self.link.read(read).await;
+        found.inspect(|it| self.link.returned(resource, it.position))
     }
 
     async fn find_one(
@@ -232,11 +153,15 @@ impl Engine for NodeEngine {
         resource: &Resource,
         id: &Id,
     ) -> Result<Snapshot<Option<Arc<Attributes>>>, Error> {
-        self.link.read(self.store().memory.find_one(resource, id)).await
+        let read = move |memory: Arc<Memory>| async move { memory.find_one(resource, id).await };
+        let found = self.link.read(read).await;
+        found.inspect(|it| self.link.returned(resource, it.position))
     }
 
     async fn head(&self, resource: &Resource) -> Result<Position, Error> {
-        self.link.read(self.store().memory.head(resource)).await
+        let read = move |memory: Arc<Memory>| async move { memory.head(resource).await };
+        let found = self.link.read(read).await;
+        found.inspect(|it| self.link.returned(resource, *it))
     }
 
     async fn changes_since_for(
@@ -245,15 +170,25 @@ impl Engine for NodeEngine {
         position: Position,
         options: &ReadOptions,
     ) -> Result<ChangesSince, Error> {
-        self.link.read(self.store().memory.changes_since_for(room, position, options)).await
+        let read = move |memory: Arc<Memory>| async move {
+            memory.changes_since_for(room, position, options).await
+        };
+        let since = self.link.read(read).await;
+        since.inspect(|since| {
+            if let ChangesSince::Changes { head, .. } = since {
+                self.link.returned(room.resource(), *head);
+            }
+        })
     }
 
     async fn reaches(&self, of: &Resource, positions: &[Position]) -> Result<Vec<bool>, Error> {
-        self.link.read(self.store().memory.reaches(of, positions)).await
+        let read = move |memory: Arc<Memory>| async move { memory.reaches(of, positions).await };
+        self.link.read(read).await
     }
 
     async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error> {
-        self.link.read(self.store().memory.keys()).await
+        let read = move |memory: Arc<Memory>| async move { memory.keys().await };
+        self.link.read(read).await
     }
 
     fn gaps(&self) -> Option<UnboundedReceiver<Gap>> {
@@ -282,15 +217,59 @@ impl Engine for NodeEngine {
     }
 
     fn cascades(&self) -> &dyn Cascades {
-        self.store().memory.cascades()
+        self
     }
 
     fn sessions(&self) -> &dyn Sessions {
-        self.store().memory.sessions()
+        self
     }
 
     fn queues(&self) -> &dyn Queues {
         self
+    }
+}
+
+#[async_trait]
+impl Cascades for NodeEngine {
+    async fn unfinished(&self) -> Result<Vec<Cascade>, Error> {
+        self.store().memory().cascades().unfinished().await
+    }
+
+    async fn dangling(
+        &self,
+        cascade: &Cascade,
+        after: Option<&Id>,
+        limit: usize,
+    ) -> Result<Vec<Id>, Error> {
+        self.store().memory().cascades().dangling(cascade, after, limit).await
+    }
+
+    async fn finish(&self, cascade: &Cascade) -> Result<(), Error> {
+        self.store().memory().cascades().finish(cascade).await
+    }
+}
+
+#[async_trait]
+impl Sessions for NodeEngine {
+    async fn secret(&self) -> Result<[u8; 32], Error> {
+        self.store().memory().sessions().secret().await
+    }
+
+    async fn load(&self, id: &str, now: u64) -> Result<Option<StoredSession>, Error> {
+        self.store().memory().sessions().load(id, now).await
+    }
+
+    async fn find_by_value(
+        &self,
+        key: &str,
+        value: &Value,
+        now: u64,
+    ) -> Result<Vec<Arc<str>>, Error> {
+        self.store().memory().sessions().find_by_value(key, value, now).await
+    }
+
+    async fn edit(&self, edit: SessionEdit) -> Result<(), Error> {
+        self.store().memory().sessions().edit(edit).await
     }
 }
 
@@ -326,6 +305,18 @@ impl Queues for NodeEngine {
             .await?
     }
 
+    async fn restore(
+        &self,
+        device: Device,
+        ttl: Ttl,
+        max_devices: usize,
+        at: u64,
+    ) -> Result<(), Error> {
+        let (link, server) = (Arc::clone(&self.link), self.server);
+        self.queue_step(async move { link.restore(server, (device, ttl, max_devices), at).await })
+            .await?
+    }
+
     async fn disconnect(&self, device: Device, at: u64) -> Result<(), Error> {
         let (link, server) = (Arc::clone(&self.link), self.server);
         self.queue_step(async move { link.disconnect(server, device, at).await }).await
@@ -337,6 +328,10 @@ impl Queues for NodeEngine {
     }
 
     async fn waiting(&self, device: Device, range: QueueRange) -> Result<Batch, Error> {
-        self.link.read(self.store().memory.queues().waiting(device, range)).await
+        let read = move |memory: Arc<Memory>| {
+            let device = device.clone();
+            async move { memory.queues().waiting(device, range).await }
+        };
+        self.link.read(read).await
     }
 }

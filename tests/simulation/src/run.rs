@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backwire_checker::browser::{Command, Report, browse};
-use backwire_checker::lists::check_views;
+use backwire_checker::lists::{check_records, check_views};
 use backwire_checker::people::PEOPLE;
 use backwire_checker::world::{Checks, LineFault};
 use backwire_engine::Window;
@@ -171,6 +171,10 @@ impl Runner {
             Act::CutStore(server, milliseconds) => {
                 self.network.cut_store(*server, Duration::from_millis(*milliseconds));
             }
+            Act::FailOver { lag, time } => {
+                let [lag, time] = [*lag, *time].map(Duration::from_millis);
+                self.network.fail_over(lag, time);
+            }
             Act::SetClock(milliseconds) => self.network.set_wall_clock(*milliseconds),
             Act::Messages { person, count } => {
                 for _ in 0..*count {
@@ -221,6 +225,7 @@ impl Runner {
         self.network.check_rights();
         for report in self.reports().await {
             check_views(&self.network, &report);
+            check_records(&self.network, &report);
         }
         let Checks { writes, history, people, .. } = &**self.network;
         writes.check(history, people);

@@ -55,6 +55,12 @@ pub(crate) enum Act {
     StorageFails(u64),
     /// A server cannot reach the store for this many milliseconds.
     CutStore(usize, u64),
+    /// A replica of the store receives nothing any more, and replaces the store after `lag`
+    /// milliseconds. It is not reachable for `time` milliseconds.
+    FailOver {
+        lag: u64,
+        time: u64,
+    },
     /// The wall clock of all machines is set ahead or back, by this many milliseconds.
     SetClock(i64),
     /// The back end sends messages to a person.
@@ -74,7 +80,11 @@ impl Story {
         let can_refuse_writes = |step: &Step| {
             matches!(
                 step.act,
-                Act::SetEditor(..) | Act::StorageFails(_) | Act::CutStore(..) | Act::Pause(..)
+                Act::SetEditor(..)
+                    | Act::StorageFails(_)
+                    | Act::CutStore(..)
+                    | Act::Pause(..)
+                    | Act::FailOver { .. }
             )
         };
         self.in_flight >= 100 && !self.steps.iter().any(can_refuse_writes)
@@ -122,7 +132,27 @@ impl Story {
             1 if story.servers > 1 => story.change_while_a_server_is_cut_off(&mut random),
             _ => {}
         }
+        // These have random numbers of their own, so that the rest of a story stays as it was.
+        let mut random = StdRng::seed_from_u64(seed ^ 0xfa11);
+        if story.servers > 1 && random.random_range(0..4) == 0 {
+            for _ in 0..random.random_range(1..=2) {
+                story.add_failover(&mut random);
+            }
+        }
         story
+    }
+
+    /// Adds a failover, and changes just before it. The replica has not received these.
+    fn add_failover(&mut self, random: &mut StdRng) {
+        let lag = *[50, 500, 10_000].choose(random).expect("there are some");
+        let lag = random.random_range(0..lag);
+        let later = self.steps.split_off(random.random_range(self.pages.len()..=self.steps.len()));
+        let act = Act::FailOver { lag, time: random.random_range(0..8_000) };
+        self.steps.push(Step { pause: 0, act });
+        for _ in 0..random.random_range(0..3) {
+            self.add_changes(random, lag / 3);
+        }
+        self.steps.extend(later);
     }
 
     /// Adds the reload of a page, and changes at the same time as its first reads.

@@ -18,7 +18,6 @@ use backwire_checker::world::{Checks, Incoming, World};
 use backwire_engine::{Engine, Environment, Memory, Tail, Window};
 use backwire_environment::Watched;
 use backwire_environment::simulation::{Executor, Process};
-use backwire_records::change::Change;
 use bytes::Bytes;
 use http::{Request, Response};
 use parking_lot::Mutex;
@@ -28,7 +27,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engine::SimulatedEngine;
 use crate::network::{self, Line};
 use crate::node::NodeEngine;
-use crate::store::{Link, SharedStore};
+use crate::store::link::Link;
+use crate::store::{SharedStore, drain};
 use crate::trace::Trace;
 
 /// How long the back end waits before it repeats a request that was not answered.
@@ -134,10 +134,9 @@ impl Network {
                 let environment = executor.process().environment();
                 let (tail, received) = changes();
                 let memory = Memory::in_environment(environment.clone(), limits.window, tail);
-                // The store sends its changes to the servers itself, so nothing else reads these.
                 environment.spawn(drain(received));
-                let history = Arc::clone(&checks.history);
-                let store = SharedStore::new(memory, history, environment, limits.disk_latency);
+                let truth = (Arc::clone(&checks.history), Arc::clone(&checks.messages));
+                let store = SharedStore::new(memory, truth, environment, limits.disk_latency);
                 let links = (0..servers).map(|_| Link::new(&store)).collect();
                 Storage::Shared { store, links }
             }
@@ -322,6 +321,29 @@ impl Network {
         }
     }
 
+    /// Lets a replica of the shared store receive nothing any more, and replaces the store by it
+    /// after a lag. It is not reachable for a time.
+    pub(crate) fn fail_over(self: &Arc<Self>, lag: Duration, time: Duration) {
+        let store = match &*self.storage.lock() {
+            Storage::Shared { store, .. } => Arc::clone(store),
+            Storage::Disk(_) => return,
+        };
+        if !store.stop_replication() {
+            return;
+        }
+        let network = Arc::downgrade(self);
+        self.environment.spawn(async move {
+            let Some(environment) = network.upgrade().map(|it| it.environment.clone()) else {
+                return;
+            };
+            environment.sleep(lag).await;
+            store.fail_over(time).await;
+            if let Some(network) = network.upgrade() {
+                network.trace.log("store", "·", "replaced by its replica");
+            }
+        });
+    }
+
     /// Cuts the network between a server and the shared store for a time.
     pub(crate) fn cut_store(&self, number: usize, time: Duration) {
         if let Storage::Shared { links, .. } = &*self.storage.lock() {
@@ -438,10 +460,6 @@ impl Network {
 /// Returns the name of a server in the trace.
 fn server_name(number: usize) -> String {
     format!("server{number}")
-}
-
-async fn drain(mut changes: mpsc::Receiver<Arc<Change>>) {
-    while changes.recv().await.is_some() {}
 }
 
 /// Returns the configuration of the server.

@@ -9,6 +9,7 @@ use backwire_records::change::Id;
 use serde_json::Value;
 
 use super::{Page, Pending, Purpose};
+use crate::history::LogPosition;
 use crate::json::Json;
 use crate::observations::{Seen, Truth};
 use crate::view::{Kind, Record, Selection, View};
@@ -20,6 +21,7 @@ struct Reading {
     room: Option<String>,
     description: String,
     records: Vec<(Id, Record)>,
+    epoch: u64,
     offset: u64,
     /// Attributes that differ from the state that the page had.
     changed: Vec<String>,
@@ -36,12 +38,14 @@ impl Reading {
             Value::Object(record) => Some((Id::from_json(record.get("id")?)?, record)),
             _ => None,
         };
+        let (epoch, offset) = position_of(reply)?;
         Some(Self {
             view,
             room: text(reply, header::ROOM),
             description: text(reply, header::QUERY)?,
             records: items.into_iter().filter_map(record).collect(),
-            offset: offset_of(reply)?,
+            epoch,
+            offset,
             changed: Vec::new(),
         })
     }
@@ -59,8 +63,10 @@ fn text(reply: &Reply<Json>, name: &'static str) -> Option<String> {
     reply.headers.as_ref()?.field(name)?.text()
 }
 
-fn offset_of(reply: &Reply<Json>) -> Option<u64> {
-    text(reply, header::POSITION)?.split_once(':')?.1.parse().ok()
+fn position_of(reply: &Reply<Json>) -> Option<(u64, u64)> {
+    let position = text(reply, header::POSITION)?;
+    let (epoch, offset) = position.split_once(':')?;
+    Some((epoch.parse().ok()?, offset.parse().ok()?))
 }
 
 fn names_of(set: &Record) -> String {
@@ -106,7 +112,7 @@ impl<W: World> Page<W> {
         &self,
         reply: &Reply<Json>,
         view: View,
-        (number, not_before): (u64, u64),
+        (number, not_before): (u64, LogPosition),
     ) -> Option<Reading> {
         let url = view.url(self.history.names());
         if reply.status != 200 {
@@ -120,15 +126,15 @@ impl<W: World> Page<W> {
             self.violated(&format!("{url} has an answer without a position"));
             return None;
         };
-        if reading.offset < not_before {
+        let place = self.history.position(reading.epoch, reading.offset);
+        if place < not_before {
             self.violated(&format!(
-                "{url} was read at {}, after somebody had been answered with {not_before}",
-                reading.offset
+                "{url} was read at {place}, after somebody had been answered with {not_before}"
             ));
         }
-        let (offset, people) = (reading.offset, self.identities());
-        self.history.check_read(&self.name, &view, offset, &people, &reading.records);
-        self.history.answer(view.kind, reading.offset);
+        let people = self.identities();
+        self.history.check_read(&self.name, &view, place, &people, &reading.records);
+        self.history.answer(view.kind, place);
         self.network.writes.read(&self.tab, number, view.kind, reading.offset);
         Some(reading)
     }
@@ -142,6 +148,8 @@ impl<W: World> Page<W> {
         if let Some(room) = &reading.room {
             self.places.insert(room.clone(), reading.offset);
         }
+        let line = self.history.position(reading.epoch, reading.offset).line;
+        self.records.enter(reading.view.kind, line);
         for (id, record) in &reading.records {
             let changed = self.records.set(reading.view.kind, id, reading.offset, record);
             reading.changed.extend(changed);
@@ -153,6 +161,7 @@ impl<W: World> Page<W> {
     /// Applies the answer to a fetch as Backbone does, then reports it to the queries.
     fn apply_read(&mut self, target: u32, query: u32, replaces: bool, reading: &Reading) {
         let entry = self.targets.entry(target).or_default();
+        entry.ended.retain(|(other, _)| !replaces && *other != query);
         if replaces {
             entry.queries.retain(|(other, _)| *other == query);
             entry.shown.clear();
@@ -221,17 +230,18 @@ impl<W: World> Page<W> {
     }
 
     /// Applies the answer to a write.
-    fn written(&mut self, number: u64, reply: &Reply<Json>, not_before: u64) {
+    fn written(&mut self, number: u64, reply: &Reply<Json>, not_before: LogPosition) {
         let Some(write) = self.storage.remove(number) else { return };
-        self.network.writes.answered(&write.key, reply.status);
-        let (200..300, Some(offset)) = (reply.status, offset_of(reply)) else { return };
-        if offset <= not_before {
+        self.network.writes.answered(&write.key, reply.status, self.network.now());
+        let (200..300, Some((epoch, offset))) = (reply.status, position_of(reply)) else { return };
+        let place = self.history.position(epoch, offset);
+        if place <= not_before {
             self.violated(&format!(
-                "{} was committed at {offset}, not after {not_before}",
+                "{} was committed at {place}, not after {not_before}",
                 write.key
             ));
         }
-        self.history.answer(write.kind, offset);
+        self.history.answer(write.kind, place);
         let body = reply.body.as_ref().and_then(|Json(body)| body.as_object().cloned());
         let id = body.as_ref().and_then(|body| Id::from_json(body.get("id")?));
         match (write.verb, body, write.id.or(id)) {

@@ -18,23 +18,35 @@ pub(super) struct Known {
 
 /// The known records, by resource and id.
 #[derive(Debug, Default)]
-pub(super) struct Records(BTreeMap<(Kind, Id), Known>);
+pub(super) struct Records {
+    all: BTreeMap<(Kind, Id), Known>,
+    /// The line of the last answer to a read of each resource.
+    lines: BTreeMap<Kind, usize>,
+}
 
 impl Records {
+    /// Notes the line of an answer. Offsets of another line cannot be compared with its own.
+    pub(super) fn enter(&mut self, of: Kind, line: usize) {
+        if self.lines.insert(of, line).unwrap_or_default() != line {
+            let known = self.all.iter_mut().filter(|((kind, _), _)| *kind == of);
+            known.for_each(|(_, known)| known.offset = 0);
+        }
+    }
+
     pub(super) fn get(&self, kind: Kind, id: &Id) -> Option<&Known> {
-        self.0.get(&(kind, id.clone()))
+        self.all.get(&(kind, id.clone()))
     }
 
     /// Returns the ids of the existing records of a resource.
     pub(super) fn ids(&self, of: Kind) -> Vec<Id> {
-        let existing = self.0.iter().filter(|(_, known)| known.record.is_some());
+        let existing = self.all.iter().filter(|(_, known)| known.record.is_some());
         existing.filter(|((kind, _), _)| *kind == of).map(|((_, id), _)| id.clone()).collect()
     }
 
     /// Stores attributes, unless a later state is known. Returns the names of the attributes that
     /// differ.
     pub(super) fn set(&mut self, kind: Kind, id: &Id, offset: u64, set: &Record) -> Vec<String> {
-        let known = self.0.entry((kind, id.clone())).or_default();
+        let known = self.all.entry((kind, id.clone())).or_default();
         if known.offset > offset {
             return Vec::new();
         }
@@ -48,7 +60,7 @@ impl Records {
 
     /// Records that a record does not exist. Returns `false` if a later state is known.
     pub(super) fn destroy(&mut self, kind: Kind, id: &Id, offset: u64) -> bool {
-        let known = self.0.entry((kind, id.clone())).or_default();
+        let known = self.all.entry((kind, id.clone())).or_default();
         let is_news = known.offset <= offset;
         if is_news {
             *known = Known { offset, record: None };

@@ -49,7 +49,10 @@ impl<W: World> Page<W> {
         entry.shown.retain(|id| !removed.contains(id));
         let is_gone =
             |view: &View| matches!(&view.selection, Selection::One(id) if removed.contains(id));
-        entry.queries.retain(|(_, view)| !is_gone(view));
+        entry.ended.extend(entry.queries.extract_if(.., |(_, view)| is_gone(view)));
+        let is_back =
+            |view: &View| matches!(&view.selection, Selection::One(id) if added.contains(id));
+        entry.queries.extend(entry.ended.extract_if(.., |(_, view)| is_back(view)));
         for id in added {
             if entry.shown.contains(id) {
                 self.history.violated(format!("{}: {id} is added but shown already", self.name));

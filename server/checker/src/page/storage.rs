@@ -6,6 +6,7 @@ use backwire_protocol::Verb;
 use backwire_records::change::Id;
 use serde_json::Value;
 
+use crate::history::LogPosition;
 use crate::view::Kind;
 
 /// The data of a page that a browser keeps.
@@ -23,7 +24,7 @@ pub(super) struct KeptWrite {
     pub(super) id: Option<Id>,
     pub(super) body: Value,
     pub(super) key: String,
-    pub(super) not_before: u64,
+    pub(super) not_before: LogPosition,
 }
 
 /// A kind of write, and the attributes that it sets.

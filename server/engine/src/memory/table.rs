@@ -14,12 +14,12 @@ use serde_json::Value;
 
 use super::value_index::ValueIndex;
 use crate::cascades::ResourceCascades;
-use crate::counters::{Counters, change_bytes, first_free};
+use crate::counters::{Counters, MAX_COUNTED_ID, SKIPPED_IDS, change_bytes, first_free};
 use crate::ledger::Written;
 use crate::{Dangling, Window};
 
 /// The records and the log of a resource.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Table {
     pub(super) counters: Counters,
     /// The name of the primary key; the first record decides it.
@@ -34,7 +34,7 @@ pub(super) struct Table {
     pub(super) first_positions: Vec<Position>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) record: Arc<Attributes>,
     /// The offset of its last change.
@@ -141,6 +141,14 @@ impl Table {
     pub(super) fn renumber(&mut self) {
         if self.rows.is_empty() {
             self.counters.next_id = Counters::default().next_id;
+        }
+    }
+
+    /// Skips ids that records may have had which are lost.
+    pub(super) fn skip_ids(&mut self) {
+        let next = &mut self.counters.next_id;
+        if *next > 1 && *next + SKIPPED_IDS <= MAX_COUNTED_ID {
+            *next += SKIPPED_IDS;
         }
     }
 

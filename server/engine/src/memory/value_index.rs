@@ -8,11 +8,11 @@ use backwire_records::change::{Attributes, Id};
 use serde_json::Value;
 
 /// The ids of the records with a value, for the attributes that have been checked once.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct ValueIndex(HashMap<String, HashMap<EqualityKey, BTreeSet<Id>>>);
 
 /// A key that equal values share.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum EqualityKey {
     Bool(bool),
     Number(u64),

@@ -40,6 +40,16 @@ impl MemoryQueues {
         self.state.lock()
     }
 
+    /// Returns a copy of the queues.
+    pub(crate) fn copy(&self) -> Self {
+        Self { state: Mutex::new(self.state().clone()) }
+    }
+
+    /// Gives no id again that may have been given since these queues were copied.
+    pub(crate) fn have_lost_ids(&self) {
+        self.state().has_lost_ids = !planted::has("ids-of-lost-messages-given-again");
+    }
+
     /// Returns the number of persons with devices or deliveries, including those that have expired
     /// and are not dropped yet.
     pub fn count(&self) -> usize {
@@ -110,17 +120,19 @@ impl fmt::Debug for MemoryQueues {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct State {
     window: Window,
     /// The last id that was created.
     last: Flake,
+    /// Whether later ids may have been lost.
+    has_lost_ids: bool,
     sites: HashMap<Arc<str>, Site>,
     /// Sites and persons, by the next time at which a device or a delivery of theirs expires.
     ends: BTreeSet<(u64, Arc<str>, Arc<str>)>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Site {
     persons: HashMap<Arc<str>, Person>,
     posts: Ledger<Flake>,
@@ -135,7 +147,9 @@ impl State {
         {
             return Ok(Enqueued { id: entry.answer(key)?, repeated: true });
         }
-        if !planted::has("ids-of-messages-go-back") {
+        if std::mem::take(&mut self.has_lost_ids) {
+            self.last = self.last.next_after_loss(post.at);
+        } else if !planted::has("ids-of-messages-go-back") {
             self.last = self.last.next(post.at);
         } else {
             self.last = Flake::ZERO.next(post.at);
@@ -233,7 +247,7 @@ impl State {
 }
 
 /// A person with devices or deliveries.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Person {
     inbox: BTreeMap<Flake, Item>,
     devices: BTreeMap<Arc<str>, KnownDevice>,
@@ -242,6 +256,7 @@ struct Person {
 }
 
 /// A delivery that waits for a person.
+#[derive(Clone)]
 struct Item {
     /// The message; `None` for a resync.
     message: Option<Arc<Message>>,
@@ -263,6 +278,7 @@ impl Item {
 }
 
 /// A device that has connected once.
+#[derive(Clone)]
 struct KnownDevice {
     /// An older device of a person has a lower number.
     number: u64,
