@@ -117,8 +117,7 @@ impl Commands {
         let begin = Moment::now();
         let mut current = Arc::clone(&self.current).lock_owned().await;
         if let Some(connection) = &current.connection
-            && (!self.is_suspect.swap(false, Ordering::Relaxed)
-                || connection.is_current(&self.link).await)
+            && !self.is_suspect.swap(false, Ordering::Relaxed)
         {
             return Ok(connection.clone());
         }
@@ -143,7 +142,8 @@ impl Commands {
         opened.await.unwrap_or_else(|_| Err(self.link.late(self.link.deadline)))
     }
 
-    /// Has the connection checked before its next use.
+    /// Makes another connection at the next use. The process that this one leads to may have been a
+    /// replica in between, or somebody may have emptied it: then its data are of another epoch.
     pub(super) fn suspect(&self) {
         self.is_suspect.store(true, Ordering::Relaxed);
     }
@@ -245,17 +245,6 @@ impl Commands {
                 Err(error)
             }
         }
-    }
-}
-
-impl Connection {
-    /// Whether it still leads to Redis, with data of its epoch if it has one. The data of a process
-    /// are others if somebody has emptied it, or if it was a replica in between.
-    async fn is_current(&self, link: &Link) -> bool {
-        let mut get = redis::cmd("HGET");
-        get.arg(format!("{}:meta", link.prefix)).arg("epoch");
-        let epoch = get.query_async::<Option<u64>>(&mut self.redis.clone()).await;
-        epoch.is_ok_and(|epoch| self.epoch.number == 0 || epoch == Some(self.epoch.epoch))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use backwire_engine::{ChangesSince, Gap, RedisOptions, Window};
+use backwire_engine::{ChangesSince, Gap, Window};
 use backwire_records::change::{Id, Room};
 use backwire_records::messages::flake::Node;
 use tokio::time::timeout;
@@ -33,7 +33,8 @@ impl Pair {
 
     /// Opens a node at one of the servers.
     fn node(&self, server: &RedisServer) -> Store {
-        let options = RedisOptions { prefix: self.prefix.clone(), ..options_of(server) };
+        let mut options = options_of(server);
+        options.prefix = self.prefix.clone();
         redis_with(options, Window::default(), 1024)
     }
 
