@@ -130,7 +130,7 @@ export class Live {
   learnWrite(exchange, status, body, headers) {
     const {model, method, body: sent} = exchange;
     const {resource, id} = parseRoom(headers[RECORD] ?? '');
-    const {offset} = new Answer(body, headers);
+    const {offset, epoch} = new Answer(body, headers);
     if (!isSuccess(status) || !id || !offset) return {updateOthers() {}};
     const records = this.store.records.get(resource);
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
@@ -138,6 +138,7 @@ export class Live {
     // A repeated write is answered with the record as it was after the first execution.
     const isLate = records?.isNewer(id, offset);
     const latest = isLate ? copy(records.get(id)) : undefined;
+    if (records && !isLate) records.epoch = epoch;
     const change = {offset, verb, id, data: record};
     const known = records && !isLate && record ? this.store.remember(records, change) : change;
     // Backbone has not set the answer yet, so a new model has the url of its create.

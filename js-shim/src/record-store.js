@@ -36,7 +36,8 @@ export class RecordStore {
     if (answer.isShaped || !resource) return answer.leaveOut(() => false) ?? [];
     if (!this.records.has(resource)) this.records.set(resource, new Records());
     const records = this.records.get(resource);
-    records.enter(answer);
+    records.key = answer.key;
+    records.epoch = answer.epoch;
     const changes = [];
     for (const record of answer.records) {
       const id = answer.idOf(record);

@@ -13,9 +13,9 @@ export class Records {
     this._known = new Map();
   }
 
-  // Another epoch is another log. Its offsets cannot be compared with the former ones.
-  enter({epoch, key}) {
-    this.key = key;
+  // The epoch of the last answer to a read or a write. Another epoch may be another log, whose
+  // offsets cannot be compared with the former ones.
+  set epoch(epoch) {
     if (this._epoch !== null && this._epoch !== epoch) {
       for (const known of this._known.values()) known.offset = 0;
     }

@@ -47,18 +47,14 @@ export class Targets {
   // Registers a query of a target. The same request is the same query, with the same number.
   enter(target, url, headers, {resource, room, isShaped}) {
     const number = this.numberOf(target);
-    const {queries} = this._entry(number, target);
+    if (!this._entries.has(number)) this._entries.set(number, {reference: new WeakRef(target), queries: new Map()});
+    const {queries} = this._entries.get(number);
     const text = JSON.stringify([url, headers]);
     if (!queries.has(text)) queries.set(text, new LiveQuery({number: this._made += 1, target: number, text, url, headers}));
     const query = Object.assign(queries.get(text), {resource, room, isShaped});
     this._queries.set(query.number, query);
     this.get(number);
     return query;
-  }
-
-  _entry(number, target) {
-    if (!this._entries.has(number)) this._entries.set(number, {reference: new WeakRef(target), queries: new Map()});
-    return this._entries.get(number);
   }
 
   query(number) {
@@ -109,7 +105,7 @@ export class Targets {
   }
 
   isMapped(target) {
-    return this._queriesOf(this._numbers.get(target)).some(({shown}) => shown);
+    return this._queriesOf(this._numbers.get(target)).some(query => query.shown);
   }
 
   // The queries whose answer is the same as that of `query`.
@@ -119,7 +115,8 @@ export class Targets {
 
   // The resource of a live target.
   resourceOf(target) {
-    return this._queriesOf(this._numbers.get(target))[0]?.resource;
+    const [query] = this._queriesOf(this._numbers.get(target));
+    return query?.resource;
   }
 
   clear() {

@@ -21,7 +21,10 @@
 //! Invariant: apart from that, a change is delivered at most once, and never below a state that the
 //! app has received.
 
+mod room;
+
 use crate::delivery::Delivery;
+use crate::mark::mark;
 use crate::names::{NameMap, Queue};
 use crate::outbox::Outbox;
 use crate::output::Output;
@@ -31,6 +34,7 @@ use crate::room_name::{is_inside, is_instance, record_of, resource_of};
 use crate::wire::{
     MAX_POSITIONS_AHEAD, Position, Push, ReceivedAnswer, ReceivedChange, ReceivedPush, ResumeEntry,
 };
+use room::{MissingChanges, Received, Room, State, is_behind};
 
 /// The maximum number of pushes that wait for one room. Dropped pushes are detected as missing and
 /// resumed.
@@ -52,34 +56,22 @@ pub(crate) struct Feed<P> {
     /// The page has received answers without a link since the last resume. They may be beyond the
     /// positions of the rooms.
     pub(crate) is_ahead: bool,
-}
-
-#[derive(Debug)]
-struct Room<P> {
-    /// `None` while the read that will set it is in flight.
-    position: Option<Position>,
-    state: State,
-    /// Resumes that are sent and not answered. Only the last response has the missed changes.
-    resumes: u32,
-    waiting: Vec<ReceivedPush<P>>,
+    /// The highest position that the page has received of each resource, in each epoch. A store may
+    /// lose its last changes, and the next epoch has others at their offsets. A room that is behind
+    /// them does not notice it by its own position, but the page may show them: it has got them in
+    /// another room, or with the answer to a write.
+    received: Vec<Received>,
+    /// The number of times that `received` has changed.
+    receipts: u32,
 }
 
 #[derive(Debug)]
 struct Record<P> {
-    /// The position of a write whose response the app has received, while the class room is behind
-    /// it.
-    ahead: Option<Position>,
+    /// The offset of a write whose response the app has received, while the class room is behind
+    /// it. Otherwise 0.
+    ahead: u64,
     /// Changes that wait for the response to a write, with the room in which they arrived.
     held: Vec<(String, ReceivedChange<P>)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Live,
-    /// Pushes wait for the answer to a resume.
-    Resuming,
-    /// Pushes wait until the room has been read again.
-    Stale,
 }
 
 impl<P: Payload> Feed<P> {
@@ -91,6 +83,8 @@ impl<P: Payload> Feed<P> {
             outputs: Queue::new(),
             arrived: 0,
             is_ahead: false,
+            received: Vec::new(),
+            receipts: 0,
         }
     }
 
@@ -125,6 +119,7 @@ impl<P: Payload> Feed<P> {
         if is_behind(position, before) {
             self.mark_lost(name);
         }
+        self.was_received(name, position);
         self.snapshot_covers(name, position, is_same_log);
         self.settle_all(outbox);
     }
@@ -133,12 +128,10 @@ impl<P: Payload> Feed<P> {
     pub(crate) fn was_written(&mut self, record: &str, position: Position) {
         let is_behind =
             |room: &Room<P>| room.position.is_some_and(|place| is_behind(place, position));
+        self.was_received(record, position);
         if self.rooms.get(resource_of(record)).is_some_and(is_behind) {
             let known = self.records.get_or_insert(record, Record::plain);
-            // A repeated write gets its first response, whose position may be an old one.
-            if !known.is_ahead_of(position.offset) {
-                known.ahead = Some(position);
-            }
+            known.ahead = known.ahead.max(position.offset);
         }
         if let Some(room) = self.rooms.get_mut(record).filter(|room| is_behind(room)) {
             room.position = Some(position);
@@ -179,6 +172,7 @@ impl<P: Payload> Feed<P> {
             return Some(());
         };
         place.epoch = epoch;
+        room.checked = room.checked.max(room.asked);
         let head = answer.head()?;
         let mut changes = answer.changes()?;
         if planted::has("resumed-changes-not-applied") {
@@ -186,7 +180,7 @@ impl<P: Payload> Feed<P> {
         }
         room.state = State::Live;
         self.apply(Push { room: name.clone(), epoch, prev: 0, changes }, outbox);
-        self.move_to(&name, head);
+        self.move_to(&name, Position { epoch, offset: head });
         self.settle(&name, outbox);
         Some(())
     }
@@ -230,9 +224,20 @@ impl<P: Payload> Feed<P> {
                 && let Some(position) = room.position
             {
                 room.resumes += 1;
-                let inside = self.records.iter_mut().filter(|(record, _)| is_inside(record, &name));
-                let ahead = inside.filter_map(|(_, known)| known.ahead);
-                let ahead = highest_of_each_epoch(ahead.filter(|it| is_behind(position, *it)));
+                room.asked = self.receipts;
+                let (resource, mut ahead) = (mark(resource_of(&name)), Vec::new());
+                for received in &self.received {
+                    if room.covers(received, resource) {
+                        continue;
+                    }
+                    if ahead.len() == MAX_POSITIONS_AHEAD {
+                        // No log has this position.
+                        ahead.clear();
+                        ahead.push(Position::NOWHERE);
+                        break;
+                    }
+                    ahead.push(received.position);
+                }
                 return Some(ResumeEntry { room: name, position, ahead });
             }
         }
@@ -285,9 +290,18 @@ impl<P: Payload> Feed<P> {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
         };
-        let is_ready = room.position.is_some() && room.state == State::Live;
-        if !is_ready || outbox.is_reading_of(resource_of(name)) {
+        let Some(place) = room.position.filter(|_| room.state == State::Live) else {
             return;
+        };
+        if outbox.is_reading_of(resource_of(name)) {
+            return;
+        }
+        // The log of these pushes may be lost, if the page has received something of another one.
+        let resource = mark(resource_of(name));
+        let is_of_other_log =
+            |it: &Received| it.position.epoch != place.epoch && !room.covers(it, resource);
+        if self.received.iter().any(is_of_other_log) {
+            return self.mark_lost(name);
         }
         while let Some(push) = self.rooms.get_mut(name).and_then(Room::next_waiting) {
             match push {
@@ -311,8 +325,9 @@ impl<P: Payload> Feed<P> {
 
     fn apply(&mut self, push: ReceivedPush<P>, outbox: &Outbox<P>) {
         for change in push.changes {
-            if self.move_to(&push.room, change.offset) {
-                self.deliver_or_hold(&push.room, change, outbox);
+            let position = Position { epoch: push.epoch, offset: change.offset };
+            if self.move_to(&push.room, position) {
+                self.deliver_or_hold(&push.room, change, position, outbox);
             }
         }
         // Positions that the class room has reached are no longer needed.
@@ -321,19 +336,24 @@ impl<P: Payload> Feed<P> {
         }
     }
 
-    /// Moves a room forward. Returns false if its position is not behind the offset.
-    fn move_to(&mut self, name: &str, offset: u64) -> bool {
-        let place = self.rooms.get_mut(name).and_then(|room| room.position.as_mut());
-        let Some(place) = place.filter(|place| place.offset < offset) else {
-            return false;
-        };
-        place.offset = offset;
-        true
+    /// Moves a room forward. Returns false if the room is not behind the position.
+    fn move_to(&mut self, name: &str, position: Position) -> bool {
+        let is_behind = self.rooms.get_mut(name).is_some_and(|room| room.move_to(position));
+        if is_behind {
+            self.was_received(name, position);
+        }
+        is_behind
     }
 
     /// Delivers a change that is new in its room, holds it for a response, or drops it if the app
     /// has a later state of the record.
-    fn deliver_or_hold(&mut self, name: &str, change: ReceivedChange<P>, outbox: &Outbox<P>) {
+    fn deliver_or_hold(
+        &mut self,
+        name: &str,
+        change: ReceivedChange<P>,
+        position: Position,
+        outbox: &Outbox<P>,
+    ) {
         let is_awaited = outbox.awaits(change.mark) && !planted::has("echo-not-held");
         // The name of the record is expensive, and is rarely needed.
         let is_plain = self.records.is_empty() && !self.has_instances(name);
@@ -347,9 +367,8 @@ impl<P: Payload> Feed<P> {
         let known = self.records.get(&record);
         let is_known = known.is_some_and(|known| known.is_ahead_of(change.offset));
         let is_waiting = known.is_some_and(|known| !known.held.is_empty());
-        let is_copy = record != name
-            && self.rooms.get(&record).is_some()
-            && !self.move_to(&record, change.offset);
+        let is_copy =
+            record != name && self.rooms.get(&record).is_some() && !self.move_to(&record, position);
         if is_known || is_copy {
             return;
         }
@@ -400,6 +419,7 @@ impl<P: Payload> Feed<P> {
         for (record, room) in self.rooms.iter_mut() {
             if room.position.is_some() && is_inside(record, name) {
                 room.position = Some(position);
+                room.checked = self.receipts;
             }
         }
         let covered = if is_same_log { position.offset } else { u64::MAX };
@@ -413,11 +433,24 @@ impl<P: Payload> Feed<P> {
         self.forget_ahead(name, u64::MAX);
     }
 
+    fn was_received(&mut self, name: &str, position: Position) {
+        self.receipts += 1;
+        let (resource, number) = (mark(resource_of(name)), self.receipts);
+        for it in &mut self.received {
+            if it.resource == resource && it.position.epoch == position.epoch {
+                it.position.offset = it.position.offset.max(position.offset);
+                it.number = number;
+                return;
+            }
+        }
+        self.received.push(Received { resource, position, number });
+    }
+
     /// Forgets the offsets of responses up to this offset, which the room has reached.
     fn forget_ahead(&mut self, name: &str, offset: u64) {
         for (record, known) in self.records.iter_mut() {
-            if known.ahead.is_some_and(|it| it.offset <= offset) && is_inside(record, name) {
-                known.ahead = None;
+            if known.ahead <= offset && is_inside(record, name) {
+                known.ahead = 0;
             }
         }
         self.records.retain(|_, record| !record.is_plain());
@@ -426,16 +459,16 @@ impl<P: Payload> Feed<P> {
 
 impl<P: Payload> Record<P> {
     fn plain() -> Self {
-        Self { ahead: None, held: Vec::new() }
+        Self { ahead: 0, held: Vec::new() }
     }
 
     fn is_plain(&self) -> bool {
-        self.ahead.is_none() && self.held.is_empty()
+        self.ahead == 0 && self.held.is_empty()
     }
 
     /// Returns whether the app has this change of the record with the response to a write.
     fn is_ahead_of(&self, offset: u64) -> bool {
-        self.ahead.is_some_and(|ahead| ahead.offset >= offset)
+        self.ahead >= offset
     }
 
     /// Removes the first held change and returns it, unless it is an echo that must wait.
@@ -449,50 +482,4 @@ impl<P: Payload> Record<P> {
             self.held.remove(at);
         }
     }
-}
-
-impl<P> Room<P> {
-    fn unknown() -> Self {
-        Self { position: None, state: State::Live, resumes: 0, waiting: Vec::new() }
-    }
-
-    /// Removes the first waiting push and returns it, unless changes before it are missing.
-    fn next_waiting(&mut self) -> Option<Result<ReceivedPush<P>, MissingChanges>> {
-        let (place, push) = (self.position?, self.waiting.first()?);
-        if place.epoch == push.epoch
-            && push.prev > place.offset
-            && !planted::has("missing-changes-before-push-ignored")
-        {
-            return Some(Err(MissingChanges));
-        }
-        // A push of another log only shows that the log is another one. It is reported once.
-        let push = self.waiting.remove(0);
-        let is_same_log = place.epoch == push.epoch || planted::has("epoch-of-push-ignored");
-        Some(if is_same_log { Ok(push) } else { Err(MissingChanges) })
-    }
-}
-
-/// Changes before a push are missing.
-struct MissingChanges;
-
-/// Returns whether the first position comes before the second one, if both are of one log. The
-/// epochs do not show that, because they also differ after a restart. If the log is another one,
-/// the room is read again, and conclusions from its former position are void.
-fn is_behind(place: Position, other: Position) -> bool {
-    place.offset < other.offset
-}
-
-/// Returns the highest position of each epoch, or one that no log has if there are too many epochs.
-fn highest_of_each_epoch(positions: impl Iterator<Item = Position>) -> Vec<Position> {
-    let mut highest: Vec<Position> = Vec::new();
-    for position in positions {
-        match highest.iter_mut().find(|it| it.epoch == position.epoch) {
-            Some(it) => it.offset = it.offset.max(position.offset),
-            None => highest.push(position),
-        }
-    }
-    if highest.len() > MAX_POSITIONS_AHEAD {
-        return vec![Position::NOWHERE];
-    }
-    highest
 }

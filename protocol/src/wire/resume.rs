@@ -18,9 +18,9 @@ pub struct ResumeEntry<R> {
     pub room: R,
     /// The client has received everything up to here.
     pub position: Position,
-    /// The highest position of each epoch that the client has received beyond `position`, because
-    /// the answer to a write may come before the pushes of the changes before it. If the log does
-    /// not have one of them, it is not the log that the client knows.
+    /// The highest position of each epoch that the client has received beyond `position`, in
+    /// another room or with the answer to a write. If the log does not have one of them, it is not
+    /// the log that the client knows.
     pub ahead: Vec<Position>,
 }
 
@@ -54,11 +54,19 @@ impl ResumeEntry<String> {
         out.push('[');
         json::push_string(out, &self.room);
         let Self { position, ahead, .. } = self;
-        let of_epoch = ahead.iter().find(|ahead| ahead.epoch == position.epoch);
-        let highest = of_epoch.unwrap_or(position).offset;
-        let others = ahead.iter().filter(|ahead| ahead.epoch != position.epoch);
-        let others = others.flat_map(|ahead| [ahead.epoch, ahead.offset]);
-        for number in [position.epoch, position.offset, highest].into_iter().chain(others) {
+        // Iterators would make the module larger.
+        let mut highest = position.offset;
+        let mut numbers = vec![position.epoch, position.offset, highest];
+        for ahead in ahead {
+            if ahead.epoch == position.epoch {
+                highest = ahead.offset;
+            } else {
+                numbers.push(ahead.epoch);
+                numbers.push(ahead.offset);
+            }
+        }
+        numbers[2] = highest;
+        for number in numbers {
             out.push(',');
             json::push_number(out, number);
         }

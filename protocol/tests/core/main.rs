@@ -5,6 +5,8 @@ mod http;
 #[path = "../shared/json.rs"]
 mod json;
 mod links;
+mod lost_changes;
+mod online;
 mod packets;
 mod retries;
 mod rooms;

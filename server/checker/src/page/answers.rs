@@ -148,8 +148,7 @@ impl<W: World> Page<W> {
         if let Some(room) = &reading.room {
             self.places.insert(room.clone(), reading.offset);
         }
-        let line = self.history.position(reading.epoch, reading.offset).line;
-        self.records.enter(reading.view.kind, line);
+        self.records.enter(reading.view.kind, reading.epoch);
         for (id, record) in &reading.records {
             let changed = self.records.set(reading.view.kind, id, reading.offset, record);
             reading.changed.extend(changed);
@@ -244,7 +243,12 @@ impl<W: World> Page<W> {
         self.history.answer(write.kind, place);
         let body = reply.body.as_ref().and_then(|Json(body)| body.as_object().cloned());
         let id = body.as_ref().and_then(|body| Id::from_json(body.get("id")?));
-        match (write.verb, body, write.id.or(id)) {
+        let id = write.id.or(id);
+        let known = id.as_ref().and_then(|id| self.records.get(write.kind, id));
+        if known.is_none_or(|known| known.offset <= offset) {
+            self.records.enter(write.kind, epoch);
+        }
+        match (write.verb, body, id) {
             (Verb::Delete, _, Some(id)) => {
                 self.report(write.kind, &id, offset, ChangeVerb::Destroyed, &Record::new());
             }
@@ -273,15 +277,14 @@ impl<W: World> Page<W> {
             }
             self.places.insert(room.to_owned(), offset);
             self.check_echo(change[4].as_u64());
-            self.apply_push(room, kind, &id, offset, verb, &set);
+            self.apply_push(room, (kind, &id), offset, verb, &set);
         }
     }
 
     fn apply_push(
         &mut self,
         room: &str,
-        kind: Kind,
-        id: &Id,
+        (kind, id): (Kind, &Id),
         offset: u64,
         verb: ChangeVerb,
         set: &Record,

@@ -20,14 +20,14 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Records {
     all: BTreeMap<(Kind, Id), Known>,
-    /// The line of the last answer to a read of each resource.
-    lines: BTreeMap<Kind, usize>,
+    /// The epoch of the last answer about each resource.
+    epochs: BTreeMap<Kind, u64>,
 }
 
 impl Records {
-    /// Notes the line of an answer. Offsets of another line cannot be compared with its own.
-    pub(super) fn enter(&mut self, of: Kind, line: usize) {
-        if self.lines.insert(of, line).unwrap_or_default() != line {
+    /// Begins the epoch of an answer. Offsets of another epoch cannot be compared with its own.
+    pub(super) fn enter(&mut self, of: Kind, epoch: u64) {
+        if self.epochs.insert(of, epoch).unwrap_or(epoch) != epoch {
             let known = self.all.iter_mut().filter(|((kind, _), _)| *kind == of);
             known.for_each(|(_, known)| known.offset = 0);
         }
