@@ -178,7 +178,8 @@ impl SharedLogs {
         let (options, claim) = memory.begin_read();
         // The range was read before the caller joined its rooms, so later changes may be missing.
         match self.changes_since(engine, class, range.head, &options).await? {
-            ChangesSince::Changes { changes, .. } if changes.is_empty() => Ok(Some(range)),
+            // The same log may have another epoch by now.
+            ChangesSince::Changes { head, .. } if head == range.head => Ok(Some(range)),
             ChangesSince::Changes { changes, head }
                 if range.changes.len() < MAX_EXTENDED_CHANGES =>
             {
