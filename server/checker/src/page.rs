@@ -82,6 +82,8 @@ pub struct Page<W: World> {
     line: Option<W::Line>,
     /// The number of the open connection.
     lines: u64,
+    /// The number of the last connection that was admitted.
+    admitted_line: u64,
     /// When the open connection was opened, by the clock of the world.
     line_opened: u64,
     to_self: mpsc::UnboundedSender<(u64, Incoming)>,
@@ -123,6 +125,7 @@ impl<W: World> Page<W> {
             last_message: 0,
             line: None,
             lines: 0,
+            admitted_line: 0,
             line_opened: 0,
             to_self,
             last_token: 0,
@@ -317,7 +320,11 @@ impl<W: World> Page<W> {
                 }
                 Output::Deliver(delivery) => self.deliver(&delivery.room, &delivery.changes),
                 Output::Refresh(room) => self.queries.refresh(&room),
-                Output::Status(status) if status.state == Connection::Online => {
+                // The status also says how many writes wait.
+                Output::Status(status)
+                    if status.state == Connection::Online && self.admitted_line != self.lines =>
+                {
+                    self.admitted_line = self.lines;
                     self.network.messages.connected(&self.name, self.network.now());
                 }
                 // The shell has no HTTP: requests wait for the connection.

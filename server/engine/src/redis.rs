@@ -56,6 +56,7 @@ mod indexes;
 mod interests;
 mod job;
 mod known;
+mod known_id;
 mod lease;
 mod link;
 mod log;
@@ -113,6 +114,7 @@ use delivery::Delivery;
 use find::ListRead;
 use interests::Interests;
 use known::Known;
+use known_id::KnownId;
 use lease::Lease;
 use link::Link;
 use log_ends::LogEnds;
@@ -180,6 +182,7 @@ pub struct Redis {
     sockets: Sockets,
     /// The node that creates the ids of deliveries.
     node: Mutex<Node>,
+    known_id: Arc<KnownId>,
     /// The claim of its number.
     lease: Lease,
     questions: Arc<Questions>,
@@ -240,8 +243,10 @@ impl Redis {
             questions: Arc::clone(&questions),
             has_lapsed: Arc::clone(&lease.has_lapsed),
             is_connected: Arc::default(),
+            known_id: Arc::default(),
         };
         let is_connected = Arc::clone(&outputs.is_connected);
+        let known_id = Arc::clone(&outputs.known_id);
         let (ends, interests) = (Arc::clone(&outputs.ends), Arc::clone(&outputs.interests));
         let others = [Arc::clone(&reads), Arc::clone(&writes)];
         let (follower, events) = Follower::begin(link, &connection, outputs, others).await?;
@@ -258,6 +263,7 @@ impl Redis {
             sockets: Sockets::new(Arc::clone(&steps)),
             steps,
             node: Mutex::default(),
+            known_id,
             lease,
             questions,
             window,

@@ -222,6 +222,9 @@ pub(crate) async fn follow_events(
                 while events.try_recv().is_ok() {}
                 event = StoreEvent::Missed;
             }
+            if let StoreEvent::MessageStored(stored) = &event {
+                link.knows(stored.id);
+            }
             // The server may be closing.
             let _ = to_server.send(event).await;
         }

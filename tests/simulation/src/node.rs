@@ -332,6 +332,8 @@ impl Queues for NodeEngine {
             let device = device.clone();
             async move { memory.queues().waiting(device, range).await }
         };
-        self.link.read(read).await
+        let batch = self.link.read(read).await?;
+        batch.deliveries.iter().for_each(|it| self.link.knows(it.id));
+        Ok(batch)
     }
 }

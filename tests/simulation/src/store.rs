@@ -18,7 +18,7 @@ use backwire_engine::{
     StoreEvent, StoredMessage,
 };
 use backwire_records::change::{Change, Resource};
-use backwire_records::messages::flake::Node;
+use backwire_records::messages::flake::{Flake, Node};
 use backwire_records::write::Write;
 use parking_lot::Mutex as SyncMutex;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -261,10 +261,18 @@ impl SharedStore {
         if number == connection { Ok(memory) } else { Err(no_answer()) }
     }
 
-    async fn enqueue(&self, connection: u64, post: Enqueue) -> Result<Enqueued, Error> {
+    /// Stores a message for a server that knows the id of another one.
+    async fn enqueue(
+        &self,
+        connection: u64,
+        post: Enqueue,
+        known_id: Flake,
+    ) -> Result<Enqueued, Error> {
         let _lock = self.write_lock.lock().await;
         let Enqueue { site, message, persons, .. } = post.clone();
-        let enqueued = self.memory_of(connection)?.queues().enqueue(post).await?;
+        let memory = self.memory_of(connection)?;
+        memory.give_message_ids_after(known_id);
+        let enqueued = memory.queues().enqueue(post).await?;
         if !enqueued.repeated {
             let number = message.args.first().and_then(|arg| arg.get().parse().ok());
             if let Some(number) = number {

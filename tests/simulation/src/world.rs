@@ -344,6 +344,14 @@ impl Network {
         });
     }
 
+    /// Whether a replica has replaced the shared store.
+    pub(crate) fn has_failed_over(&self) -> bool {
+        match &*self.storage.lock() {
+            Storage::Shared { store, .. } => store.run().number > 0,
+            Storage::Disk(_) => false,
+        }
+    }
+
     /// Cuts the network between a server and the shared store for a time.
     pub(crate) fn cut_store(&self, number: usize, time: Duration) {
         if let Storage::Shared { links, .. } = &*self.storage.lock() {

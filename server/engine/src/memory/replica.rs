@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use backwire_protocol::planted;
 use backwire_records::change::Resource;
+use backwire_records::messages::flake::Flake;
 use parking_lot::Mutex;
 
 use super::table::Table;
@@ -35,6 +36,12 @@ impl Memory {
             data.state.lock().tables.values_mut().for_each(Table::skip_ids);
         }
         Self::open(environment, self.window, tail, Arc::new(data))
+    }
+
+    /// Gives only ids of deliveries that are greater than one that a server knows: this store may
+    /// have lost it.
+    pub fn give_message_ids_after(&self, known: Flake) {
+        self.data.queues.give_ids_after(known);
     }
 
     /// Returns the epoch of positions.

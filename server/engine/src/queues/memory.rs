@@ -47,7 +47,13 @@ impl MemoryQueues {
 
     /// Gives no id again that may have been given since these queues were copied.
     pub(crate) fn have_lost_ids(&self) {
-        self.state().has_lost_ids = !planted::has("ids-of-lost-messages-given-again");
+        self.state().ids.has_lost = !planted::has("ids-of-lost-messages-given-again");
+    }
+
+    /// Gives only ids that are greater than one that somebody knows.
+    pub(crate) fn give_ids_after(&self, known: Flake) {
+        let mut state = self.state();
+        state.ids.last = state.ids.last.max(known);
     }
 
     /// Returns the number of persons with devices or deliveries, including those that have expired
@@ -61,7 +67,7 @@ impl MemoryQueues {
 impl Queues for MemoryQueues {
     async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
         let mut state = self.state();
-        state.last = state.last.next_by(node, at);
+        state.ids.last = state.ids.last.next_by(node, at);
         if planted::has("queues-lost-at-restart") {
             state.sites.clear();
         }
@@ -80,8 +86,8 @@ impl Queues for MemoryQueues {
         max_devices: usize,
         at: u64,
     ) -> Result<Option<Flake>, Error> {
-        Ok(self.state().step(&device.site, &device.person, at, |person, last| {
-            person.connect(&device.name, ttl, max_devices).then_some(*last)
+        Ok(self.state().step(&device.site, &device.person, at, |person, ids| {
+            person.connect(&device.name, ttl, max_devices).then_some(ids.last)
         }))
     }
 
@@ -95,8 +101,8 @@ impl Queues for MemoryQueues {
     }
 
     async fn ack(&self, device: Device, acked: Ack, at: u64) -> Result<AckOutcome, Error> {
-        Ok(self.state().step(&device.site, &device.person, at, |person, last| match acked {
-            Ack::One(id) => person.ack(&device.name, id, last, at),
+        Ok(self.state().step(&device.site, &device.person, at, |person, ids| match acked {
+            Ack::One(id) => person.ack(&device.name, id, ids, at),
             Ack::Batch(mut ids) => {
                 if planted::has("batch-ack-clears-queue") {
                     let queue = person.devices.get(&device.name).map(|it| it.queue.clone());
@@ -123,13 +129,32 @@ impl fmt::Debug for MemoryQueues {
 #[derive(Default, Clone)]
 struct State {
     window: Window,
-    /// The last id that was created.
-    last: Flake,
-    /// Whether later ids may have been lost.
-    has_lost_ids: bool,
+    ids: Ids,
     sites: HashMap<Arc<str>, Site>,
     /// Sites and persons, by the next time at which a device or a delivery of theirs expires.
     ends: BTreeSet<(u64, Arc<str>, Arc<str>)>,
+}
+
+/// The ids of deliveries.
+#[derive(Default, Clone)]
+struct Ids {
+    /// The last id that was created.
+    last: Flake,
+    /// Whether later ids may have been lost.
+    has_lost: bool,
+}
+
+impl Ids {
+    fn next(&mut self, at: u64) -> Flake {
+        self.last = if std::mem::take(&mut self.has_lost) {
+            self.last.next_after_loss(at)
+        } else if planted::has("ids-of-messages-go-back") {
+            Flake::ZERO.next(at)
+        } else {
+            self.last.next(at)
+        };
+        self.last
+    }
 }
 
 #[derive(Default, Clone)]
@@ -147,14 +172,7 @@ impl State {
         {
             return Ok(Enqueued { id: entry.answer(key)?, repeated: true });
         }
-        if std::mem::take(&mut self.has_lost_ids) {
-            self.last = self.last.next_after_loss(post.at);
-        } else if !planted::has("ids-of-messages-go-back") {
-            self.last = self.last.next(post.at);
-        } else {
-            self.last = Flake::ZERO.next(post.at);
-        }
-        let id = self.last;
+        let id = self.ids.next(post.at);
         if let Some(key) = &post.key {
             // There are few messages compared with writes, so only the age of their keys is
             // limited.
@@ -163,10 +181,10 @@ impl State {
             site.posts.remember(key, post.at, id, 0, limits);
         }
         for name in BTreeSet::from_iter(&post.persons) {
-            self.step(&post.site, name, post.at, |person, last| {
+            self.step(&post.site, name, post.at, |person, ids| {
                 person.add(id, Some(Arc::clone(&post.message)), post.ttl.end(post.at));
                 if person.inbox.len() as u64 > post.cap {
-                    person.drop_furthest_behind(last, post);
+                    person.drop_furthest_behind(ids, post);
                 }
             });
         }
@@ -180,11 +198,11 @@ impl State {
         site: &Arc<str>,
         name: &Arc<str>,
         at: u64,
-        run: impl FnOnce(&mut Person, &mut Flake) -> T,
+        run: impl FnOnce(&mut Person, &mut Ids) -> T,
     ) -> T {
         let mut person = self.take(site, name);
         person.expire(at);
-        let outcome = run(&mut person, &mut self.last);
+        let outcome = run(&mut person, &mut self.ids);
         self.put_back(site, name, person);
         self.expire_some(at);
         outcome
@@ -356,15 +374,15 @@ impl Person {
         }
     }
 
-    fn ack(&mut self, name: &Arc<str>, id: Flake, last: &mut Flake, at: u64) -> AckOutcome {
+    fn ack(&mut self, name: &Arc<str>, id: Flake, ids: &mut Ids, at: u64) -> AckOutcome {
         let Some(lost) = self.lost_by(name, id) else {
             self.remove_from_queue(name, &[id]);
             return AckOutcome::Removed;
         };
         self.remove_from_queue(name, &lost);
-        *last = last.next(at);
-        self.add_resync(&[Arc::clone(name)], *last);
-        AckOutcome::Resync(*last)
+        let resync = ids.next(at);
+        self.add_resync(&[Arc::clone(name)], resync);
+        AckOutcome::Resync(resync)
     }
 
     /// Returns the deliveries that a resync replaces, if an ack is out of order.
@@ -392,21 +410,21 @@ impl Person {
     }
 
     /// Replaces the queues of the devices that have not acked the oldest delivery by a resync.
-    fn drop_furthest_behind(&mut self, last: &mut Flake, post: &Enqueue) {
+    fn drop_furthest_behind(&mut self, ids: &mut Ids, post: &Enqueue) {
         let Some((oldest, _)) = self.inbox.first_key_value() else { return };
         let oldest = *oldest;
-        *last = last.next(post.at);
+        let id = ids.next(post.at);
         if self.devices.is_empty() {
             self.inbox.clear();
             self.ends.clear();
-            return self.add(*last, None, post.ttl.end(post.at));
+            return self.add(id, None, post.ttl.end(post.at));
         }
         let behind = self.devices.iter().filter(|(_, device)| device.queue.contains(&oldest));
         let behind: Vec<_> = behind.map(|(name, _)| Arc::clone(name)).collect();
         for name in &behind {
             self.clear_queue(name);
         }
-        self.add_resync(&behind, *last);
+        self.add_resync(&behind, id);
     }
 
     fn clear_queue(&mut self, name: &Arc<str>) {

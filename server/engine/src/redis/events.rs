@@ -7,6 +7,7 @@ use backwire_records::messages::message::Message;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::known_id::KnownId;
 use super::reply::Reply;
 use super::stored::unreadable;
 use super::stored_message::{Address, Body, flake};
@@ -24,6 +25,7 @@ pub(super) struct Events {
     sender: mpsc::Sender<StoreEvent>,
     /// The token of this server, whose own questions are left out.
     token: String,
+    known_id: Arc<KnownId>,
     /// The number of the last event that was read.
     pub(super) last: u64,
     /// Whether events were missed that the server does not know of yet.
@@ -32,9 +34,13 @@ pub(super) struct Events {
 
 impl Events {
     /// Begins after an event.
-    pub(super) fn begin(last: u64, token: String) -> (Self, mpsc::Receiver<StoreEvent>) {
+    pub(super) fn begin(
+        last: u64,
+        token: String,
+        known_id: Arc<KnownId>,
+    ) -> (Self, mpsc::Receiver<StoreEvent>) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING_EVENTS);
-        (Self { sender, token, last, has_missed: false }, receiver)
+        (Self { sender, token, known_id, last, has_missed: false }, receiver)
     }
 
     /// Continues in another run of Redis, whose last event this is. It may have lost some.
@@ -61,7 +67,11 @@ impl Events {
             }
             self.last = number;
             self.report_missed();
-            match read(fields) {
+            let event = read(fields);
+            if let Ok(StoreEvent::MessageStored(stored)) = &event {
+                self.known_id.add(stored.id);
+            }
+            match event {
                 Ok(StoreEvent::Asked(Question(asker), _)) if asker.starts_with(&self.token) => {}
                 // It fails if the server is closing, or too slow.
                 Ok(event) if !self.has_missed => {

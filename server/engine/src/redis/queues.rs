@@ -46,19 +46,18 @@ impl NodeTime {
 #[async_trait]
 impl Queues for Redis {
     async fn begin(&self, node: Node, at: u64) -> Result<(), Error> {
-        let NodeTime { node: number, clock } = NodeTime::of(node, at);
+        let NodeTime { node: number, .. } = NodeTime::of(node, at);
         self.lease.claim_node(number).await?;
         *self.node.lock() = node;
         self.sockets.clear();
         let node = number;
-        self.steps.run(step("begin", at).with(node).with(clock)).await?;
+        self.steps.run(self.with_node(step("begin", at), at)).await?;
         while self.steps.run(step("away", at).with(node)).await? != Value::Int(0) {}
         Ok(())
     }
 
     async fn enqueue(&self, post: Enqueue) -> Result<Enqueued, Error> {
-        let NodeTime { node, clock } = self.node_time(post.at);
-        let mut call = step("enqueue", post.at).with(node).with(clock).with(&*post.site);
+        let mut call = self.with_node(step("enqueue", post.at), post.at).with(&*post.site);
         call.add(u8::from(post.key.is_some()));
         if let Some(key) = &post.key {
             let cutoff = self.window.ledger_cutoff(post.at);
@@ -81,6 +80,7 @@ impl Queues for Redis {
         call.add(json(&Address::of(&post))).add(MAX_EVENTS);
         let mut posted = Reply::list(self.steps.queue(post.list, call).await?)?;
         let (known, id) = (posted.text()?, flake(&posted.text()?)?);
+        self.known_id.add(id);
         if known.is_empty() {
             return Ok(Enqueued { id, repeated: false });
         }
@@ -125,13 +125,12 @@ impl Queues for Redis {
     }
 
     async fn ack(&self, device: Device, acked: Ack, at: u64) -> Result<AckOutcome, Error> {
-        let NodeTime { node, clock } = self.node_time(at);
         let (is_one, ids) = match acked {
             Ack::One(id) => (true, vec![id]),
             Ack::Batch(ids) => (false, ids),
         };
         let call = of_device("ack", &device, at).by(&script::QUEUE_WITHOUT_ROOM);
-        let mut call = call.with(node).with(clock);
+        let mut call = self.with_node(call, at);
         call.add(u8::from(is_one)).add(ids.len());
         for id in ids {
             call.add(digits(id));
@@ -153,6 +152,7 @@ impl Queues for Redis {
         for delivery in Reply::list(self.reads.run(&call).await?.0)? {
             let mut delivery = Reply::list(delivery)?;
             let id = flake(&delivery.text()?)?;
+            self.known_id.add(id);
             let content = match delivery.optional_text()? {
                 None => DeliveryContent::Resync,
                 Some(body) => {
@@ -172,6 +172,12 @@ impl Queues for Redis {
 impl Redis {
     fn node_time(&self, at: u64) -> NodeTime {
         NodeTime::of(*self.node.lock(), at)
+    }
+
+    /// Adds what the script needs for the next id.
+    fn with_node(&self, call: Call, at: u64) -> Call {
+        let NodeTime { node, clock } = self.node_time(at);
+        call.with(node).with(clock).with(digits(self.known_id.get()))
     }
 
     fn connect_step(&self, name: &str, (device, ttl, max): (&Device, Ttl, usize), at: u64) -> Call {

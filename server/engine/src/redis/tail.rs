@@ -22,6 +22,7 @@ use super::delivery::Delivery;
 use super::events::Events;
 use super::handshake::Epoch;
 use super::interests::Interests;
+use super::known_id::KnownId;
 use super::link::Link;
 use super::log_ends::LogEnds;
 use super::questions::Questions;
@@ -57,6 +58,7 @@ pub(super) struct Outputs {
     pub(super) has_lapsed: Arc<AtomicBool>,
     /// Whether the tail has a connection now.
     pub(super) is_connected: Arc<AtomicBool>,
+    pub(super) known_id: Arc<KnownId>,
 }
 
 /// A follower of all logs.
@@ -96,7 +98,8 @@ impl Follower {
             offsets.insert(resource, head);
         }
         let (epoch, last_resource) = (connection.epoch, heads.last_resource);
-        let (events, receiver) = Events::begin(heads.last_event, outputs.questions.token.clone());
+        let (token, known_id) = (outputs.questions.token.clone(), Arc::clone(&outputs.known_id));
+        let (events, receiver) = Events::begin(heads.last_event, token, known_id);
         let (last_answer, behind, largest) =
             (BEGINNING.to_owned(), BTreeSet::new(), LargestEntry::default());
         let follower = Self {

@@ -28,13 +28,15 @@ pub(crate) struct Link {
     last_run: AtomicU64,
     /// The highest offset that a read has returned, by resource and epoch.
     read: SyncMutex<BTreeMap<(Resource, u64), u64>>,
+    /// The largest id of a message that the server knows.
+    known_id: SyncMutex<Flake>,
 }
 
 impl Link {
     pub(crate) fn new(store: &Arc<SharedStore>) -> Arc<Self> {
         let cut_until = SyncMutex::new(store.environment.now());
-        let (last_run, read) = Default::default();
-        Arc::new(Self { store: Arc::clone(store), cut_until, last_run, read })
+        let (last_run, read, known_id) = Default::default();
+        Arc::new(Self { store: Arc::clone(store), cut_until, last_run, read, known_id })
     }
 
     /// Records that the server has connected to a run. It ignores the answers of former ones.
@@ -154,8 +156,17 @@ impl Link {
 
     pub(crate) async fn enqueue(&self, post: Enqueue) -> Result<Enqueued, Error> {
         let (store, connection) = (Arc::clone(&self.store), self.store.run().number);
-        let enqueue = async move { store.enqueue(connection, post).await };
-        self.step_on(connection, enqueue).await
+        let known_id = *self.known_id.lock();
+        let enqueue = async move { store.enqueue(connection, post, known_id).await };
+        let enqueued = self.step_on(connection, enqueue).await?;
+        self.knows(enqueued.id);
+        Ok(enqueued)
+    }
+
+    /// Records that the server knows the id of a message.
+    pub(crate) fn knows(&self, id: Flake) {
+        let mut known_id = self.known_id.lock();
+        *known_id = id.max(*known_id);
     }
 
     pub(crate) async fn announce(&self, text: &str) -> Result<(), Error> {
@@ -296,6 +307,12 @@ impl Link {
     /// Removes acked deliveries from a queue.
     pub(crate) async fn ack(&self, device: Device, ack: Ack, at: u64) -> Result<AckOutcome, Error> {
         let store = Arc::clone(&self.store);
-        self.step(async move { store.memory().queues().ack(device, ack, at).await }).await
+        let known_id = *self.known_id.lock();
+        self.step(async move {
+            let memory = store.memory();
+            memory.give_message_ids_after(known_id);
+            memory.queues().ack(device, ack, at).await
+        })
+        .await
     }
 }

@@ -29,11 +29,11 @@ local steps = {}
 -- The numbers of corrections of each node, see `sockets.rs`.
 local CORRECTIONS = P .. ':corrections'
 
--- ARGV: node, clock.
+-- ARGV: node, clock, known id.
 function steps.begin()
-  local node = take_number()
+  local node, clock = take_node()
   redis.call('HDEL', CORRECTIONS, node)
-  return next_id(node, take_number())
+  return next_id(node, clock)
 end
 
 -- Some devices of a node are away. Returns their number.
@@ -73,11 +73,12 @@ function steps.killed()
   return count
 end
 
--- ARGV: node, clock, site, whether a key is given (then its hash, fingerprint and the cutoff), ttl,
--- cap, kind, event, body, size, persons, the address for the event, the maximum number of events.
--- Returns the fingerprint of a known key or nothing, and the id.
+-- ARGV: node, clock, known id, site, whether a key is given (then its hash, fingerprint and the
+-- cutoff), ttl, cap, kind, event, body, size, persons, the address for the event, the maximum number
+-- of events. Returns the fingerprint of a known key or nothing, and the id.
 function steps.enqueue()
-  local node, clock, site = take_number(), take_number(), take()
+  local node, clock = take_node()
+  local site = take()
   local hash, fingerprint, cutoff
   if take() == '1' then
     hash, fingerprint, cutoff = take(), take(), take_number()
@@ -262,10 +263,11 @@ local function lost_by(person, name, id)
   return same[1] ~= id and same or nil
 end
 
--- ARGV: person, device, node, clock, whether it acks one delivery, ids. Returns the id of a resync,
--- or nothing.
+-- ARGV: person, device, node, clock, known id, whether it acks one delivery, ids. Returns the id of
+-- a resync, or nothing.
 function steps.ack()
-  local person, name, node, clock = take(), take(), take_number(), take_number()
+  local person, name = take(), take()
+  local node, clock = take_node()
   local is_one, ids = take() == '1', take_list()
   local _, _, is_unsettled = expire(person)
   local lost, resync = is_one and lost_by(person, name, ids[1]), false

@@ -27,10 +27,23 @@ end
 -- ignore smaller ones.
 local AHEAD = 3600000
 
+-- The largest id that the calling node knows. Redis may have lost it.
+local known_id = ''
+
+-- Takes the number of the calling node, its clock in milliseconds, and the largest id that it knows.
+local function take_node()
+  local node, clock = take_number(), take_number()
+  known_id = take()
+  return node, clock
+end
+
 -- Returns the next id of a node, whose clock is at this millisecond.
 local function next_id(node, clock)
   local stored = redis.call('HMGET', META, 'flake', 'flake_epoch', 'number')
   local last, of_epoch, epoch = stored[1] or '0000000000000000', stored[2], stored[3]
+  if known_id > last then
+    last = known_id
+  end
   local high, low = tonumber(string.sub(last, 1, 8), 16), tonumber(string.sub(last, 9), 16)
   local millisecond = high * 2 ^ 10 + math.floor(low / 2 ^ 22)
   local last_node, sequence = math.floor(low / 2 ^ 12) % 2 ^ 10, low % 2 ^ 12
