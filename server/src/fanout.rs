@@ -411,8 +411,7 @@ impl Fanout {
 /// last writes replaces a store, lost changes may still wait here, and the offsets that they have
 /// are given to others.
 fn is_of_same_log(one: &Change, next: &Change) -> bool {
-    one.resource == next.resource
-        && (one.position.epoch == next.position.epoch || planted::has("frame-of-two-logs"))
+    one.resource == next.resource && one.position.epoch == next.position.epoch
 }
 
 /// Yields to the recipients before the next batch. A few recipients have had their turn after one

@@ -37,6 +37,7 @@ pub const BUGS: &[(&str, u64)] = &[
     ("leaving-record-not-pushed", 21),
     ("ledger-lost-at-restart", 6),
     ("ledger-off", 1),
+    ("loss-not-announced", 4950),
     ("lost-position-resumed", 51),
     ("lost-room-not-read-again", 4),
     ("message-not-kept-for-away-device", 2),
