@@ -2,7 +2,6 @@
 //! and what clients have been answered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
 use backwire_protocol::mark;
@@ -10,6 +9,7 @@ use backwire_records::change::{Change, Id, Resource, Verb};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::log_position::LogPosition;
 use crate::observations::{Observations, Seen, Truth};
 use crate::view::{Kind, Names, Person, Record, View};
 
@@ -18,30 +18,6 @@ use crate::view::{Kind, Names, Person, Record, View};
 pub struct History {
     names: Names,
     state: Mutex<State>,
-}
-
-/// A position in the log of a resource. Lines are numbered in the order in which they began: each
-/// begins with the first changes of the one before, and lacks the others.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LogPosition {
-    pub line: usize,
-    pub offset: u64,
-}
-
-impl LogPosition {
-    /// Returns a place in the only line.
-    pub fn at(offset: u64) -> Self {
-        Self { line: 0, offset }
-    }
-}
-
-impl fmt::Display for LogPosition {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => write!(formatter, "{}", self.offset),
-            line => write!(formatter, "{} of line {line}", self.offset),
-        }
-    }
 }
 
 #[derive(Debug, Default)]

@@ -17,6 +17,7 @@ pub mod browser;
 pub mod history;
 mod json;
 pub mod lists;
+pub mod log_position;
 pub mod messages;
 pub mod observations;
 pub mod page;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use backwire_records::change::Id;
 use serde_json::Value;
 
-use crate::history::LogPosition;
+use crate::log_position::LogPosition;
 use crate::view::{Kind, Person, Record, View};
 
 /// How often a state of a record is remembered with who has seen it.

@@ -20,8 +20,9 @@ use backwire_records::change::Id;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::history::{History, LogPosition};
+use crate::history::History;
 use crate::json::Json;
+use crate::log_position::LogPosition;
 use crate::view::{Kind, Person, Record, View};
 use crate::world::{Incoming, Line, LineFault, World};
 use records::Records;

@@ -9,8 +9,8 @@ use backwire_records::change::Id;
 use serde_json::Value;
 
 use super::{Page, Pending, Purpose};
-use crate::history::LogPosition;
 use crate::json::Json;
+use crate::log_position::LogPosition;
 use crate::observations::{Seen, Truth};
 use crate::view::{Kind, Record, Selection, View};
 use crate::world::World;

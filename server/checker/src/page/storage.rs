@@ -6,7 +6,7 @@ use backwire_protocol::Verb;
 use backwire_records::change::Id;
 use serde_json::Value;
 
-use crate::history::LogPosition;
+use crate::log_position::LogPosition;
 use crate::view::Kind;
 
 /// The data of a page that a browser keeps.
