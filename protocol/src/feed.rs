@@ -11,6 +11,10 @@
 //! - The echo of a write whose response is in flight is held until the response arrives, together
 //!   with later changes of that record. Changes that the response covers are then dropped, because
 //!   the app gets them with the response.
+//! - A failover of the store may lose changes, and the next epoch has other changes at their
+//!   offsets. So the feed keeps the highest position that the page has received of each resource in
+//!   each epoch. A resume sends those that the log of the room is not known to have, and the server
+//!   answers with a resync if its log lacks one of them.
 //!
 //! The position of a room moves only by pushes and reads of that room. The rooms of single records
 //! are the exception: a change in the class room, or a read of the whole class, moves them too. A
@@ -56,10 +60,9 @@ pub(crate) struct Feed<P> {
     /// The page has received answers without a link since the last resume. They may be beyond the
     /// positions of the rooms.
     pub(crate) is_ahead: bool,
-    /// The highest position that the page has received of each resource, in each epoch. A store may
-    /// lose its last changes, and the next epoch has others at their offsets. A room that is behind
-    /// them does not notice it by its own position, but the page may show them: it has got them in
-    /// another room, or with the answer to a write.
+    /// The highest position that the page has received of each resource, in each epoch. A room
+    /// whose position is below lost changes cannot notice the loss itself, but the page may show
+    /// those changes from another room or from the answer to a write.
     received: Vec<Received>,
     /// The number of times that `received` has changed.
     receipts: u32,
@@ -296,7 +299,8 @@ impl<P: Payload> Feed<P> {
         if outbox.is_reading_of(resource_of(name)) {
             return;
         }
-        // The log of these pushes may be lost, if the page has received something of another one.
+        // If the page has received a change in another epoch, this log may not be the one that the
+        // server has now. The room is resumed before its pushes are applied.
         let resource = mark(resource_of(name));
         let is_of_other_log =
             |it: &Received| it.position.epoch != place.epoch && !room.covers(it, resource);
@@ -433,6 +437,7 @@ impl<P: Payload> Feed<P> {
         self.forget_ahead(name, u64::MAX);
     }
 
+    /// Records a position that the page has received in a room, or with the answer to a write.
     fn was_received(&mut self, name: &str, position: Position) {
         self.receipts += 1;
         let (resource, number) = (mark(resource_of(name)), self.receipts);

@@ -407,9 +407,10 @@ impl Fanout {
     }
 }
 
-/// Whether two changes are of one log, so that one frame may have both. If a replica without the
-/// last writes replaces a store, lost changes may still wait here, and the offsets that they have
-/// are given to others.
+/// Returns whether two changes are of one log.
+///
+/// Invariant: one frame has changes of one log. If a replica without the last writes replaces the
+/// store, lost changes may still wait here, and other changes have their offsets.
 fn is_of_same_log(one: &Change, next: &Change) -> bool {
     one.resource == next.resource && one.position.epoch == next.position.epoch
 }

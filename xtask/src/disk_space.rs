@@ -50,9 +50,9 @@ pub(crate) fn check(workspace: &Workspace, outputs: &[BuildOutput]) -> Result<()
 fn compare(folder: &Path, free: u64, needed: u64) -> Result<()> {
     if free < needed {
         bail!(
-            "too little space on the disk of {}: {} are free, and the checks need {}; free some \
-             space, choose a folder of another disk with CARGO_TARGET_DIR, or run single checks \
-             with --only",
+            "not enough space on the disk of {}: {} are free, and the tests need {}: free some \
+             space, set CI=true (no incremental compilation), choose a folder on another disk with \
+             CARGO_TARGET_DIR, or run single steps with --only STEP",
             folder.display(),
             in_gigabytes(free),
             in_gigabytes(needed)
@@ -133,8 +133,8 @@ mod tests {
     #[test]
     fn error_names_the_folder_and_both_sizes() {
         let error = compare(Path::new("/build"), 3_180_000_000, 12 * GB).unwrap_err().to_string();
-        let expected = "too little space on the disk of /build: 3.1 GB are free, and the checks \
-                        need 12.0 GB; ";
+        let expected = "not enough space on the disk of /build: 3.1 GB are free, and the tests \
+                        need 12.0 GB: ";
         assert!(error.starts_with(expected), "{error}");
         compare(Path::new("/build"), 12 * GB, 12 * GB).unwrap();
     }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_target_folder_are_not_needed_again() {
+    fn existing_build_files_reduce_the_needed_space() {
         let target = tempfile::tempdir().unwrap();
         let deps = target.path().join("release/deps");
         fs::create_dir_all(&deps).unwrap();

@@ -19,9 +19,10 @@ pub(super) struct Room<P> {
     /// `None` while the read that will set it is in flight.
     pub(super) position: Option<Position>,
     pub(super) state: State,
-    /// What the page has received up to this number is in the log of the room.
+    /// The log of the room has every received position up to this [number](Received::number).
     pub(super) checked: u32,
-    /// The number up to which the last resume asks for them.
+    /// The number up to which the last resume asks for received positions. It becomes `checked` if
+    /// the log has them.
     pub(super) asked: u32,
     /// Resumes that are sent and not answered. Only the last response has the missed changes.
     pub(super) resumes: u32,
@@ -59,7 +60,9 @@ impl<P> Room<P> {
         true
     }
 
-    /// Whether a room of the resource with this hash need not ask for a position.
+    /// Returns whether a resume of this room, which is of the resource with this hash, need not
+    /// send a received position: the room has reached it, the server has found it, or it is of
+    /// another resource.
     pub(super) fn covers(&self, received: &Received, resource: u64) -> bool {
         let is_reached = |place: Position| {
             place.epoch == received.position.epoch && place.offset >= received.position.offset

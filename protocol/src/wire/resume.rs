@@ -5,8 +5,8 @@ use super::push::ReceivedChange;
 use crate::json;
 use crate::payload::Payload;
 
-/// The maximum number of positions beyond that of a room in a resume: one for each epoch. A client
-/// that knows more than these has to read the room again.
+/// The maximum number of positions in a resume entry beyond that of the room: one for each epoch. A
+/// client that has more sends [`Position::NOWHERE`], and so reads the room again.
 pub const MAX_POSITIONS_AHEAD: usize = 4;
 
 /// A room that a client resumes: `[room, epoch, offset, highest]`, or
@@ -29,8 +29,8 @@ pub struct ResumeEntry<R> {
 pub struct ResumeAnswer<R, C> {
     /// The name of the room.
     pub room: R,
-    /// The changes that the client has missed, or `None` if the log does not have it. Then the
-    /// client reads the room again.
+    /// The changes that the client has missed, or `None` if the log no longer has them, or is
+    /// another log. Then the client reads the room again.
     pub missed: Option<Missed<C>>,
 }
 

@@ -36,7 +36,7 @@ impl Online {
 }
 
 #[test]
-fn room_of_a_filter_asks_for_the_position_of_an_own_write() {
+fn resume_of_a_filter_sends_the_position_of_an_own_write() {
     let mut online = Online::new();
     online.join(FILTER, &json!(7), 2);
     online.write("7:4");
@@ -45,7 +45,7 @@ fn room_of_a_filter_asks_for_the_position_of_an_own_write() {
 }
 
 #[test]
-fn room_asks_for_what_the_page_has_received_in_another_room() {
+fn resume_sends_the_position_that_another_room_has_reached() {
     let mut online = Online::new();
     online.join("todo/1", &json!(7), 1);
     online.join(FILTER, &json!(7), 4);
@@ -56,7 +56,7 @@ fn room_asks_for_what_the_page_has_received_in_another_room() {
 }
 
 #[test]
-fn room_asks_again_for_what_has_arrived_since_its_resume_was_sent() {
+fn positions_received_after_a_resume_are_sent_in_the_next_one() {
     let mut online = Online::new();
     online.join(FILTER, &json!(1), 0);
     let change = json!([1, 1, 1, {}, 0]);
@@ -71,7 +71,7 @@ fn room_asks_again_for_what_has_arrived_since_its_resume_was_sent() {
 }
 
 #[test]
-fn room_does_not_ask_again_for_what_its_log_has() {
+fn confirmed_positions_are_not_sent_again() {
     let mut online = Online::new();
     online.join(FILTER, &json!(1), 2);
     online.write("1:4");

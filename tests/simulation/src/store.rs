@@ -36,7 +36,7 @@ const LEASE: Duration = Duration::from_secs(10);
 /// A store, and the servers that use it.
 pub(crate) struct SharedStore {
     run: SyncMutex<Run>,
-    /// What a replica has that receives nothing any more, until it replaces the store.
+    /// The replica, from the stop of its replication to the failover.
     replica: SyncMutex<Option<StoppedReplica>>,
     history: Arc<History>,
     sent_messages: Arc<Messages>,
@@ -141,8 +141,8 @@ impl SharedStore {
         self.run().memory
     }
 
-    /// Lets the replica receive nothing any more, until it replaces the store. Returns `false` if
-    /// that is to happen already.
+    /// Stops the replication to the replica, which is to replace the store. Returns `false` if it
+    /// is stopped already.
     pub(crate) fn stop_replication(&self) -> bool {
         let (memory, mut replica) = (self.memory(), self.replica.lock());
         if replica.is_some() {

@@ -17,7 +17,7 @@ use crate::{Environment, Tail};
 pub struct Replica(Data);
 
 impl Memory {
-    /// Returns a copy of the data, as a replica has them that receives nothing any more.
+    /// Returns a copy of the data: that of a replica whose replication stops now.
     pub fn replica(&self) -> Replica {
         Replica(Data {
             state: Mutex::new(self.state().clone()),
@@ -31,14 +31,14 @@ impl Memory {
     #[must_use]
     pub fn replaced_by(&self, replica: Replica, environment: Environment, tail: Tail) -> Self {
         let Replica(data) = replica;
-        data.queues.have_lost_ids();
+        data.queues.note_lost_ids();
         if !planted::has("ids-of-lost-records-given-again") {
             data.state.lock().tables.values_mut().for_each(Table::skip_ids);
         }
         Self::open(environment, self.window, tail, Arc::new(data))
     }
 
-    /// Gives only ids of deliveries that are greater than one that a server knows: this store may
+    /// Gives only ids of deliveries that are greater than one that a server knows. This store may
     /// have lost it.
     pub fn give_message_ids_after(&self, known: Flake) {
         self.data.queues.give_ids_after(known);
@@ -55,8 +55,8 @@ impl Memory {
         state.tables.iter().map(|(name, table)| (name.clone(), table.counters.head)).collect()
     }
 
-    /// Returns the last offset of a resource that is the same change as in the log that somebody
-    /// has followed in an epoch.
+    /// Returns the last offset of a resource up to which this log and the log of an epoch that a
+    /// server has followed are the same.
     pub fn common_offset(&self, of: &Resource, followed: u64) -> u64 {
         let state = self.state();
         state.table(of, |table| {

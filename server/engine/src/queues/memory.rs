@@ -46,11 +46,11 @@ impl MemoryQueues {
     }
 
     /// Gives no id again that may have been given since these queues were copied.
-    pub(crate) fn have_lost_ids(&self) {
+    pub(crate) fn note_lost_ids(&self) {
         self.state().ids.has_lost = true;
     }
 
-    /// Gives only ids that are greater than one that somebody knows.
+    /// Gives only ids that are greater than one that a server knows.
     pub(crate) fn give_ids_after(&self, known: Flake) {
         let mut state = self.state();
         state.ids.last = state.ids.last.max(known);

@@ -1,4 +1,7 @@
 //! Committed changes on their way back: a writer is answered when the tail has its change.
+//!
+//! Invariant: a writer is answered only by its own change. After a failover another change may have
+//! its offset, so epochs are compared.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

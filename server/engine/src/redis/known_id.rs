@@ -1,5 +1,6 @@
-//! The largest id of a delivery that a node knows. Redis may lose it in a failover, and then gives
-//! only larger ones to this node. Devices that have received it ignore smaller ones.
+//! The largest id of a delivery that a node knows. Devices ignore ids that are smaller than one
+//! that they have received. Redis may lose its last id in a failover, so each call sends this id,
+//! and Redis gives only larger ids.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

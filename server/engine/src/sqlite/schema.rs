@@ -279,12 +279,12 @@ const HASHED_POSTS: &str = "
 /// Opens the writer's connection, and creates the file and the tables if they are missing.
 ///
 /// Invariant: nothing is written to the write-ahead log before the deletion of a rollback journal
-/// is durable. The change to a write-ahead log has a rollback journal, in a new file and in a
-/// restored one. After a power cut, the first read of any process rolls it back and deletes it.
+/// is durable. The switch of a new or restored file to WAL mode writes a rollback journal. After a
+/// power cut, the first read of any process rolls it back and deletes it.
 /// SQLite then syncs the folder only with `synchronous=EXTRA`, which cannot be set before that
 /// read. If a second power cut brought the journal back, it would be rolled back into a file with
-/// newer pages. SQLite's own VFS also syncs the folder with the first sync of the log, but nothing
-/// documents that, and it ignores the error.
+/// newer pages. SQLite's own VFS also syncs the folder with the first sync of the log, but this is
+/// undocumented, and its error is ignored.
 pub(super) fn create(path: &Path, sync: SyncFolder<'_>) -> Result<Connection, Error> {
     let mut connection = open_writer(path).map_err(|error| in_file(path, error))?;
     sync_folder_of(&lock::resolved(path), sync)?;

@@ -69,7 +69,7 @@ async fn no_database_is_written_beside_a_journal_that_would_be_applied_to_it() {
 }
 
 #[tokio::test]
-async fn store_whose_folder_cannot_be_synced_is_not_opened_and_nothing_is_written() {
+async fn store_whose_folder_cannot_be_synced_is_not_opened_and_gets_no_tables() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("backwire.db");
     let calls = Cell::new(0);

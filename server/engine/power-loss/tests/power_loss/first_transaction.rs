@@ -103,12 +103,12 @@ async fn run(lie: Lie) -> (usize, Result<(), Violation>) {
 }
 
 #[tokio::test]
-async fn second_cut_brings_back_no_journal_that_was_rolled_back() {
+async fn rolled_back_journal_stays_deleted_after_a_second_power_cut() {
     assert_eq!(run(Lie::None).await, (0, Ok(())));
 }
 
 #[tokio::test]
-async fn start_that_does_not_sync_its_folder_is_found() {
+async fn missing_folder_sync_lets_a_second_power_cut_damage_the_database() {
     let (returned, checked) = run(Lie::IgnoreSyncsOfFolder).await;
     assert!(returned > 0);
     let violation = checked.unwrap_err();

@@ -66,7 +66,7 @@ fn power_cut_of_a_new_database_and_another_one_after_it_lose_no_answered_write()
 }
 
 #[test]
-fn store_that_does_not_sync_its_folder_itself_is_found() {
+fn missing_folder_sync_lets_a_second_power_cut_damage_the_database_in_random_runs() {
     let run = Run { lie: Lie::IgnoreSyncsOfFolder, ..Run::default() };
     let found = Runs::new(SEED_WITH_RETURNED_JOURNAL, run).run(1).unwrap_err();
     assert!(found.contains("malformed"), "{found}");

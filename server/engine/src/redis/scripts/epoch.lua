@@ -1,12 +1,13 @@
--- Begins the epoch of a run of Redis, unless it has begun. ARGV: the schema of the caller, the run
--- and the replication of the master, a drawn epoch, a drawn secret, the maximum number of stored
--- epochs, the number of ids that a new epoch skips, and the largest id that is counted. Returns the
--- schema of the data, the epoch and its number.
+-- Begins a new epoch if Redis is in another run than at the last call. ARGV: the schema of the
+-- caller, the run id and the replication id of the master, a random epoch and a random secret to
+-- use if new ones are needed, the maximum number of stored epochs, the number of ids that a new
+-- epoch skips, and the largest id that moves the counter. Returns the schema of the data, the epoch
+-- and its number.
 local schema, run, drawn, secret, max_epochs = take(), take(), take(), take(), take_number()
 local skipped, max_counted = take_number(), take_number()
 
--- The run before may have given ids to records that this one does not know. Clients may still have
--- links to them, so these ids are not given again.
+-- Invariant: an id of a lost record is not given again. The run before may have given ids to records
+-- that Redis has lost, and clients may still have links to them.
 local function skip_ids()
   for _, entry in ipairs(redis.call('XRANGE', P .. ':resources', '-', '+')) do
     local counters = key('resource', entry[2][2])

@@ -27,7 +27,8 @@ end
 -- ignore smaller ones.
 local AHEAD = 3600000
 
--- The largest id that the calling node knows. Redis may have lost it.
+-- Invariant: the ids of deliveries never decrease. This is the largest id that the calling node
+-- knows. Redis may have lost it.
 local known_id = ''
 
 -- Takes the number of the calling node, its clock in milliseconds, and the largest id that it knows.
