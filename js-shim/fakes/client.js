@@ -4,7 +4,6 @@
 // It has the interface of the wasm client and records its requests. A test answers and pushes, in
 // any order. Frames, connections and echoes are tested in the core.
 
-// The epoch of the log of the server, until a test begins another one.
 const EPOCH = 7;
 
 export class FakeClient {
@@ -15,7 +14,6 @@ export class FakeClient {
     this.calls = [];
     // Requests wait while this is false.
     this.isOnline = true;
-    this.epoch = EPOCH;
   }
 
   // Panics: from now on every request is a trap.
@@ -89,18 +87,18 @@ export class FakeClient {
   }
 
   // Answers a read that has joined a room.
-  read(room, offset, body, request = this.last, epoch = this.epoch, query = queryOf(room, request.url)) {
+  read(room, offset, body, request = this.last, epoch = EPOCH, query = queryOf(room, request.url)) {
     this.answer(200, body, {'backwire-room': room, 'backwire-position': `${epoch}:${offset}`, 'backwire-query': query}, request);
   }
 
   // Answers a write that was committed.
   wrote(record, offset, body, request) {
-    const headers = {'backwire-record': record, 'backwire-position': `${this.epoch}:${offset}`};
+    const headers = {'backwire-record': record, 'backwire-position': `${EPOCH}:${offset}`};
     this.answer(200, body, headers, request);
   }
 
   push(room, ...changes) {
-    this.listener.deliver(room, changes, this.epoch);
+    this.listener.deliver(room, changes);
   }
 }
 

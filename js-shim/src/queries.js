@@ -79,6 +79,6 @@ export class Queries {
 
   _act(operation, number = 0, target = 0, flags = 0, ...texts) {
     const text = texts.map(it => (it && typeof it !== 'string' ? [...it].join(ITEMS) : it ?? '')).join(TEXTS);
-    return this._core.act(operation, number, target, Number(flags), text);
+    return this._core.act(operation, number, target, flags, text);
   }
 }

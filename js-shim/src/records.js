@@ -13,11 +13,11 @@ export class Records {
     this._known = new Map();
   }
 
-  // The epoch of the last answer to a read or a write. Another epoch may be another log, whose
-  // offsets cannot be compared with the former ones.
-  set epoch(epoch) {
-    if (this._epoch !== null && this._epoch !== epoch) {
-      for (const known of this._known.values()) known.offset = 0;
+  // Another epoch may be another log. Its offsets cannot be compared with the former ones.
+  enter({epoch, key}) {
+    this.key = key;
+    if (this._epoch !== epoch) {
+      for (const known of this._known.values()) if (known.epoch !== epoch) known.offset = 0;
     }
     this._epoch = epoch;
   }
@@ -32,10 +32,9 @@ export class Records {
   }
 
   // `record` is undefined if it is destroyed. An older change from another room must not restore
-  // it.
-  put(id, record, offset, entry = this.entry(id)) {
-    if (entry) Object.assign(entry, {record, offset});
-    else this._known.set(String(id), {record, offset});
+  // it. A push has no epoch.
+  put(id, record, {offset, epoch = this._epoch}) {
+    this._known.set(String(id), {record, offset, epoch});
   }
 
   // Whether a state of the record is known that is newer than this offset. A record never goes back
