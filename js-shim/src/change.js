@@ -1,9 +1,9 @@
 // Changes of records
 // ------------------
 //
-// A change is `{offset, epoch, verb, id, data, before}`, without `epoch` if it was pushed. `verb` is
-// as on the wire. `data` is the new record, or the changed attributes of an update. `before` is the
-// record before the change: `null` if there was none, undefined if the store still has it.
+// A change is `{offset, verb, id, data, before}`. `verb` is as on the wire. `data` is the new
+// record, or the changed attributes of an update. `before` is the record before the change: `null`
+// if there was none, undefined if the store still has it.
 
 // The changes of a push, which has arrays.
 export const changesOfPush = push => push.map(([offset, verb, id, data]) => ({offset, verb, id, data})).filter(({id}) => isLiveId(id));

@@ -130,7 +130,7 @@ export class Live {
   learnWrite(exchange, status, body, headers) {
     const {model, method, body: sent} = exchange;
     const {resource, id} = parseRoom(headers[RECORD] ?? '');
-    const {offset, epoch} = new Answer(body, headers);
+    const {offset} = new Answer(body, headers);
     if (!isSuccess(status) || !id || !offset) return {updateOthers() {}};
     const records = this.store.records.get(resource);
     const verb = {post: CREATED, delete: DESTROYED}[method] || UPDATED;
@@ -138,7 +138,7 @@ export class Live {
     // A repeated write is answered with the record as it was after the first execution.
     const isLate = records?.isNewer(id, offset);
     const latest = isLate ? copy(records.get(id)) : undefined;
-    const change = {offset, epoch, verb, id, data: record};
+    const change = {offset, verb, id, data: record};
     const known = records && !isLate && record ? this.store.remember(records, change) : change;
     // Backbone has not set the answer yet, so a new model has the url of its create.
     const isMoved = model && isElsewhere(model, this.runtime.runtime, exchange.url);
@@ -186,15 +186,14 @@ export class Live {
     const records = this.store.records.get(resource);
     const events = new CollectionEvents();
     const holders = {resource, except};
-    for (const change of changes) {
-      const {offset, verb, id, data, before: former} = change;
+    for (const {offset, verb, id, data, before: former} of changes) {
       const entry = records.entry(id);
       if (verb === LEFT || entry?.offset > offset) continue;
       const before = former === undefined ? entry?.record : former;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
       const models = this._modelsOf(holders, id, data ?? before, !after);
-      if (isWhole || !after) records.put(id, after, change);
+      if (isWhole || !after) records.put(id, after, offset, entry);
       let left = models;
       for (const model of models) {
         // A handler of the page may have stopped targets, or uninstalled Backwire.

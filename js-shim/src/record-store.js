@@ -42,7 +42,7 @@ export class RecordStore {
       const id = answer.idOf(record);
       const before = id != null && records.get(id);
       if (records.isNewer(id, offset)) before && overwrite(record, before);
-      else if (before && isSame(before, record)) records.put(id, before, answer);
+      else if (before && isSame(before, record)) records.put(id, before, offset);
       else if (id != null && isLiveId(id)) changes.push(this.remember(records, {offset, verb: before ? UPDATED : CREATED, id, data: copy(record)}));
       // Lists may be sorted by these attributes.
       if (before) for (const name in record) if (!isSame(before[name], record[name])) answer.changed.add(name);
@@ -60,9 +60,9 @@ export class RecordStore {
   // Stores the record at once, so that a save in a callback of the answer is compared with it. The
   // change that it returns has the previous record, which other models still show.
   remember(records, change) {
-    const {verb, id, data} = change;
+    const {offset, verb, id, data} = change;
     const before = records.get(id);
-    if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, change);
+    if (verb === CREATED || before) records.put(id, verb === CREATED ? data : {...before, ...data}, offset);
     return {...change, before: before ?? null};
   }
 

@@ -13,11 +13,12 @@ export class Records {
     this._known = new Map();
   }
 
-  // Another epoch may be another log. Its offsets cannot be compared with the former ones.
-  enter({epoch, key}) {
+  // The log of another epoch may lack changes that the page knows. Then its offsets cannot be
+  // compared with theirs.
+  enter({epoch, offset, key}) {
     this.key = key;
     if (this._epoch !== epoch) {
-      for (const known of this._known.values()) if (known.epoch !== epoch) known.offset = 0;
+      for (const known of this._known.values()) if (known.offset > offset) known.offset = 0;
     }
     this._epoch = epoch;
   }
@@ -32,9 +33,10 @@ export class Records {
   }
 
   // `record` is undefined if it is destroyed. An older change from another room must not restore
-  // it. A push has no epoch.
-  put(id, record, {offset, epoch = this._epoch}) {
-    this._known.set(String(id), {record, offset, epoch});
+  // it.
+  put(id, record, offset, entry = this.entry(id)) {
+    if (entry) Object.assign(entry, {record, offset});
+    else this._known.set(String(id), {record, offset});
   }
 
   // Whether a state of the record is known that is newer than this offset. A record never goes back

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backwire_protocol::live::Answer;
 use backwire_protocol::wire::{ChangeVerb, header};
 use backwire_protocol::{Failure, Payload, Reply, Token, Verb};
-use backwire_records::change::{Id, Position};
+use backwire_records::change::Id;
 use serde_json::Value;
 
 use super::{Page, Pending, Purpose};
@@ -48,10 +48,6 @@ impl Reading {
             offset,
             changed: Vec::new(),
         })
-    }
-
-    fn position(&self) -> Position {
-        Position { epoch: self.epoch, offset: self.offset }
     }
 
     /// Passes the answer to the queries.
@@ -152,9 +148,9 @@ impl<W: World> Page<W> {
         if let Some(room) = &reading.room {
             self.places.insert(room.clone(), reading.offset);
         }
-        self.records.enter(reading.view.kind, reading.epoch);
+        self.records.enter(reading.view.kind, reading.epoch, reading.offset);
         for (id, record) in &reading.records {
-            let changed = self.records.set(reading.view.kind, id, reading.position(), record);
+            let changed = self.records.set(reading.view.kind, id, reading.offset, record);
             reading.changed.extend(changed);
             self.check_shown(reading.view.kind, id);
             self.check_access(reading.view.kind, record);
@@ -191,7 +187,7 @@ impl<W: World> Page<W> {
         if let (Selection::One(_), Some((id, _))) =
             (&reading.view.selection, reading.records.first())
         {
-            self.report(kind, id, reading.position(), ChangeVerb::Updated, &Record::new());
+            self.report(kind, id, reading.offset, ChangeVerb::Updated, &Record::new());
         }
         if room != name {
             return;
@@ -201,21 +197,21 @@ impl<W: World> Page<W> {
         for id in singles {
             if !reading.records.iter().any(|(other, _)| *other == id) {
                 self.places.remove(&format!("{name}/{id}"));
-                self.report(kind, &id, reading.position(), ChangeVerb::Destroyed, &Record::new());
+                self.report(kind, &id, reading.offset, ChangeVerb::Destroyed, &Record::new());
             }
         }
     }
 
     /// Reports a change in the class room that is not a push, unless a later change has ended it.
-    fn report(&mut self, kind: Kind, id: &Id, at: Position, change: ChangeVerb, set: &Record) {
+    fn report(&mut self, kind: Kind, id: &Id, offset: u64, change: ChangeVerb, set: &Record) {
         let is_true = if change == ChangeVerb::Destroyed {
-            self.records.destroy(kind, id, at)
+            self.records.destroy(kind, id, offset)
         } else {
             if !set.is_empty() {
-                self.records.set(kind, id, at, set);
+                self.records.set(kind, id, offset, set);
                 self.check_shown(kind, id);
             }
-            !self.records.is_gone(kind, id, at.offset)
+            !self.records.is_gone(kind, id, offset)
         };
         if is_true {
             let room = self.history.names().of(kind);
@@ -237,7 +233,6 @@ impl<W: World> Page<W> {
         let Some(write) = self.storage.remove(number) else { return };
         self.network.writes.answered(&write.key, reply.status, self.network.now());
         let (200..300, Some((epoch, offset))) = (reply.status, position_of(reply)) else { return };
-        let at = Position { epoch, offset };
         let place = self.history.position(epoch, offset);
         if place <= not_before {
             self.violated(&format!(
@@ -250,13 +245,13 @@ impl<W: World> Page<W> {
         let id = body.as_ref().and_then(|body| Id::from_json(body.get("id")?));
         match (write.verb, body, write.id.or(id)) {
             (Verb::Delete, _, Some(id)) => {
-                self.report(write.kind, &id, at, ChangeVerb::Destroyed, &Record::new());
+                self.report(write.kind, &id, offset, ChangeVerb::Destroyed, &Record::new());
             }
             // With the id alone, the record does not exist any more.
             (verb, Some(body), Some(id)) if body.len() > 1 => {
                 let is_create = verb == Verb::Post;
                 let change = if is_create { ChangeVerb::Created } else { ChangeVerb::Updated };
-                self.report(write.kind, &id, at, change, &body);
+                self.report(write.kind, &id, offset, change, &body);
             }
             _ => {}
         }
@@ -289,15 +284,14 @@ impl<W: World> Page<W> {
         verb: ChangeVerb,
         set: &Record,
     ) {
-        let at = self.records.of_push(kind, offset);
         let names = match verb {
-            ChangeVerb::Created => self.records.set(kind, id, at, set).join("\0"),
+            ChangeVerb::Created => self.records.set(kind, id, offset, set).join("\0"),
             ChangeVerb::Updated => {
-                self.records.set(kind, id, at, set);
+                self.records.set(kind, id, offset, set);
                 names_of(set)
             }
             ChangeVerb::Destroyed => {
-                self.records.destroy(kind, id, at);
+                self.records.destroy(kind, id, offset);
                 String::new()
             }
             ChangeVerb::Left => String::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backwire_records::change::{Id, Position};
+use backwire_records::change::Id;
 use serde_json::Value;
 
 use crate::view::{Kind, Record};
@@ -12,8 +12,6 @@ use crate::view::{Kind, Record};
 pub(super) struct Known {
     /// The offset up to which the page knows the changes of the record.
     pub(super) offset: u64,
-    /// The epoch of the offset, as far as the page knows it.
-    epoch: u64,
     /// `None` if the record does not exist.
     pub(super) record: Option<Record>,
 }
@@ -27,19 +25,14 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Begins the epoch of an answer to a read. Offsets of another epoch cannot be compared with its
-    /// own.
-    pub(super) fn enter(&mut self, of: Kind, epoch: u64) {
+    /// Begins the epoch of an answer to a read at an offset. Its log may lack changes that the page
+    /// knows. Then its offsets cannot be compared with theirs.
+    pub(super) fn enter(&mut self, of: Kind, epoch: u64, offset: u64) {
         if self.epochs.insert(of, epoch) != Some(epoch) {
             let known = self.all.iter_mut().filter(|((kind, _), _)| *kind == of);
-            let former = known.filter(|(_, known)| known.epoch != epoch);
-            former.for_each(|(_, known)| known.offset = 0);
+            let lost = known.filter(|(_, known)| known.offset > offset);
+            lost.for_each(|(_, known)| known.offset = 0);
         }
-    }
-
-    /// Returns the position of a push, which reaches the page without its epoch.
-    pub(super) fn of_push(&self, of: Kind, offset: u64) -> Position {
-        Position { epoch: self.epochs.get(&of).copied().unwrap_or_default(), offset }
     }
 
     pub(super) fn get(&self, kind: Kind, id: &Id) -> Option<&Known> {
@@ -54,13 +47,7 @@ impl Records {
 
     /// Stores attributes, unless a later state is known. Returns the names of the attributes that
     /// differ.
-    pub(super) fn set(
-        &mut self,
-        kind: Kind,
-        id: &Id,
-        Position { epoch, offset }: Position,
-        set: &Record,
-    ) -> Vec<String> {
+    pub(super) fn set(&mut self, kind: Kind, id: &Id, offset: u64, set: &Record) -> Vec<String> {
         let known = self.all.entry((kind, id.clone())).or_default();
         if known.offset > offset {
             return Vec::new();
@@ -69,21 +56,16 @@ impl Records {
         let differs = |(name, value): &(&String, &Value)| record.get(*name) != Some(value);
         let changed = set.iter().filter(differs).map(|(name, _)| name.clone()).collect();
         record.extend(set.clone());
-        (known.epoch, known.offset) = (epoch, offset);
+        known.offset = offset;
         changed
     }
 
     /// Records that a record does not exist. Returns `false` if a later state is known.
-    pub(super) fn destroy(
-        &mut self,
-        kind: Kind,
-        id: &Id,
-        Position { epoch, offset }: Position,
-    ) -> bool {
+    pub(super) fn destroy(&mut self, kind: Kind, id: &Id, offset: u64) -> bool {
         let known = self.all.entry((kind, id.clone())).or_default();
         let is_news = known.offset <= offset;
         if is_news {
-            *known = Known { offset, epoch, record: None };
+            *known = Known { offset, record: None };
         }
         is_news
     }
