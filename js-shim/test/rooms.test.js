@@ -116,6 +116,16 @@ test('a refresh from another log starts over', () => {
   assert.equal(todos.get(1).get('done'), true);
 });
 
+test('a late change in one list does not set back a record after another list was read from the restarted server', () => {
+  const {Todos, todos, client} = startWithTodos();
+  client.push('todo', updated(7, 1, {title: 'Newer'}));
+  const others = new Todos();
+  others.fetch({data: {where: '{"done":true}'}});
+  client.read('todo?{"done":true}', 8, [], client.last, 8);
+  client.push('todo', updated(6, 1, {title: 'Older'}));
+  assert.equal(todos.get(1).get('title'), 'Newer');
+});
+
 test('a change before an own write does not set it back after a read of another list in the same epoch', () => {
   const {Todos, todos, client} = startWithTodos();
   todos.get(1).save({title: 'Oat milk'});

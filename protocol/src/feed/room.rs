@@ -6,8 +6,8 @@ use crate::wire::{Position, ReceivedPush};
 /// The highest position that the page has received of a resource in an epoch.
 #[derive(Debug)]
 pub(super) struct Received {
-    /// The hash of its name. If two resources had the same one, their rooms would ask for more
-    /// than is needed.
+    /// The hash of the name of the resource. If two resources had the same hash, their rooms would
+    /// send more positions than is needed.
     pub(super) resource: u64,
     pub(super) position: Position,
     /// Positions that are received later have higher numbers.
@@ -50,7 +50,7 @@ impl<P> Room<P> {
         }
     }
 
-    /// Moves forward. Returns false if the room is not behind the position.
+    /// Moves the room forward. Returns false if the room is not behind the position.
     pub(super) fn move_to(&mut self, position: Position) -> bool {
         let Some(place) = self.position.as_mut().filter(|place| is_behind(**place, position))
         else {
