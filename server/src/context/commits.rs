@@ -152,9 +152,7 @@ impl Context {
         let at = self.shared.environment.unix_millis();
         let memory = self.reads().memory.clone();
         Write {
-            resource,
             model,
-            action,
             within,
             author,
             references,
@@ -163,8 +161,7 @@ impl Context {
             client,
             memory,
             origin,
-            new_members: None,
-            at,
+            ..Write::new(resource, action, at)
         }
     }
 
