@@ -12,8 +12,14 @@ use std::time::{Duration, Instant};
 
 use super::process;
 
-/// The program, of Redis 7 or a compatible server.
+/// The server of Redis 7, or a compatible one.
 const PROGRAM: &str = "redis-server";
+
+/// The program that repairs an append-only file. It comes with Redis.
+const REPAIR_PROGRAM: &str = "redis-check-aof";
+
+/// The list of append-only files, in the folder of Redis.
+const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 
 /// How long a start may take.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -31,7 +37,7 @@ pub(super) struct OwnRedis {
 impl OwnRedis {
     /// Starts a Redis with its files in this folder, on a free port.
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
-        check_program()?;
+        check_programs()?;
         fs::create_dir(folder)?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut redis = Self { folder: folder.to_owned(), port, child: None };
@@ -45,6 +51,9 @@ impl OwnRedis {
 
     /// Starts Redis, and waits until it answers. Before that, Redis loads its append-only file.
     pub(super) fn start(&mut self) -> io::Result<()> {
+        if self.folder.join(MANIFEST).exists() {
+            self.repair()?;
+        }
         let mut command = process::command(PROGRAM)?;
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
@@ -61,6 +70,27 @@ impl OwnRedis {
                 return Err(io::Error::other(format!("{PROGRAM} did not start:\n{log}")));
             }
             thread::sleep(POLL_INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// Removes a transaction of which a killed Redis has written only a part. Redis itself removes
+    /// only the command that is cut in the middle. The other commands of the transaction would have
+    /// their effect at the start after the next one, after those of later transactions.
+    fn repair(&self) -> io::Result<()> {
+        let mut command = Command::new(REPAIR_PROGRAM);
+        command.args(["--fix", MANIFEST]).current_dir(&self.folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
+        let mut repair = command.spawn().map_err(|error| not_started(REPAIR_PROGRAM, &error))?;
+        if let Some(mut stdin) = repair.stdin.take() {
+            // It asks only if it removes something, and has ended otherwise.
+            let _ = stdin.write_all(b"y\n");
+        }
+        let output = repair.wait_with_output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stdout);
+            return Err(io::Error::other(format!("{REPAIR_PROGRAM} failed:\n{said}")));
         }
         Ok(())
     }
@@ -88,19 +118,23 @@ impl OwnRedis {
     }
 }
 
-/// Checks that the program is installed.
-fn check_program() -> io::Result<()> {
-    let version = Command::new(PROGRAM).arg("--version").output();
-    version.map(drop).map_err(|error| {
-        let hint = match error.kind() {
-            ErrorKind::NotFound => {
-                ": install Redis 7 or later, or give the address of a running Redis: --engine \
-                 redis://HOST"
-            }
-            _ => "",
-        };
-        io::Error::other(format!("{PROGRAM} cannot be started: {error}{hint}"))
-    })
+/// Checks that the programs are installed.
+fn check_programs() -> io::Result<()> {
+    for program in [PROGRAM, REPAIR_PROGRAM] {
+        let version = Command::new(program).arg("--version").output();
+        version.map_err(|error| not_started(program, &error))?;
+    }
+    Ok(())
+}
+
+fn not_started(program: &str, error: &io::Error) -> io::Error {
+    let hint = match error.kind() {
+        ErrorKind::NotFound => {
+            ": install Redis 7 or later, or give the address of a running Redis: --engine redis://HOST"
+        }
+        _ => "",
+    };
+    io::Error::other(format!("{program} cannot be started: {error}{hint}"))
 }
 
 impl Drop for OwnRedis {

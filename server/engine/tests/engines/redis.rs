@@ -297,6 +297,27 @@ async fn position_stays_valid_over_a_restart_of_the_node() {
     assert_eq!(offsets(&changes), [2]);
 }
 
+/// Redis adds a transaction to its file in one write. If it is killed meanwhile, the file ends in the
+/// middle of a command. Redis removes this command, and not the transaction before it.
+#[test]
+fn partial_transaction_of_a_killed_server_has_no_effect() {
+    let mut server = RedisServer::start(&["--save", "", "--appendonly", "yes"]);
+    let set = |server: &RedisServer, keys: [&str; 2]| {
+        let script = "for _, key in ipairs(KEYS) do redis.call('SET', key, '1') end";
+        server.command(&["EVAL", script, "2", keys[0], keys[1]]);
+    };
+    set(&server, ["partial", "other"]);
+    server.stop();
+    let path = server.folder.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 8).unwrap();
+    server.restart();
+    set(&server, ["first", "second"]);
+    server.restart();
+    assert_eq!(server.command(&["EXISTS", "first", "second"]), ":2\r\n");
+    assert_eq!(server.command(&["EXISTS", "partial", "other"]), ":0\r\n");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn restart_of_redis_keeps_data_and_positions_in_its_append_only_file() {
     let mut server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);

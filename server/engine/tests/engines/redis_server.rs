@@ -27,7 +27,7 @@ pub(crate) struct RedisServer {
     pub(crate) port: u16,
     guard: Child,
     pipe: Option<ChildStdin>,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     options: Vec<String>,
 }
 
@@ -77,6 +77,7 @@ impl RedisServer {
         let begin = Instant::now();
         loop {
             self.stop();
+            repair(self.folder.path());
             self.guard = spawn(self.port, self.folder.path(), &self.options);
             self.pipe = self.guard.stdin.take();
             if accepts(self.port, &mut self.guard) {
@@ -133,6 +134,27 @@ pub(crate) fn unused_prefix() -> String {
 
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Removes a transaction of which a killed server has written only a part. Redis itself removes only
+/// the command that is cut in the middle. The other commands of the transaction would have their
+/// effect at the start after the next one, after those of later transactions.
+fn repair(folder: &Path) {
+    let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
+    if !manifest.exists() {
+        return;
+    }
+    let mut repair = Command::new("redis-check-aof")
+        .arg("--fix")
+        .arg(manifest)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It asks only if it removes something, and has ended otherwise.
+    let _ = repair.stdin.take().unwrap().write_all(b"y\n");
+    let output = repair.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 fn spawn(port: u16, folder: &Path, options: &[String]) -> Child {
