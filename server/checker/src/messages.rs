@@ -27,12 +27,23 @@ struct Device {
     person: String,
     /// Only messages after this one have to arrive.
     connected_after: u64,
-    /// When it connected first, in milliseconds, since the store may have lost it.
-    connected_at: u64,
+    /// Whether a page of it has been connected.
+    has_connected: bool,
+    /// Whether the store has lost it, and has not recorded it again.
+    is_lost: bool,
     /// Whether the person uses it.
     is_in_use: bool,
     /// The messages that each page of the device has received, in order.
     pages: Vec<Vec<Option<u64>>>,
+}
+
+impl Device {
+    /// From now on, the messages after this one have to arrive, if the device is connected.
+    fn expect_after(&mut self, number: u64) {
+        if self.has_connected && !self.is_lost {
+            self.connected_after = self.connected_after.min(number);
+        }
+    }
 }
 
 impl Messages {
@@ -51,7 +62,8 @@ impl Messages {
         let device = state.devices.entry(device.to_owned()).or_insert_with(|| Device {
             person: person.to_owned(),
             connected_after: u64::MAX,
-            connected_at: u64::MAX,
+            has_connected: false,
+            is_lost: false,
             is_in_use: true,
             pages: Vec::new(),
         });
@@ -67,13 +79,24 @@ impl Messages {
         }
     }
 
-    /// Records that a device has been connected. It is to get all messages that begin from now on.
-    pub fn connected(&self, device: &str, now: u64) {
+    /// Records that a device has been connected. It is to get all messages that begin from now on,
+    /// if the store has not lost it since.
+    pub fn connected(&self, device: &str) {
         let mut state = self.0.lock();
         let last = state.last;
         if let Some(device) = state.devices.get_mut(device) {
-            device.connected_after = device.connected_after.min(last);
-            device.connected_at = device.connected_at.min(now);
+            device.has_connected = true;
+            device.expect_after(last);
+        }
+    }
+
+    /// Records that the store has recorded a device again, which it had lost.
+    pub fn recorded(&self, device: &str) {
+        let mut state = self.0.lock();
+        let last = state.last;
+        if let Some(device) = state.devices.get_mut(device) {
+            device.is_lost = false;
+            device.expect_after(last);
         }
     }
 
@@ -82,14 +105,15 @@ impl Messages {
         self.0.lock().missing.remove(&number);
     }
 
-    /// Records that the store has lost messages, and the devices that have connected first since a
-    /// time.
-    pub fn lost(&self, numbers: &[u64], since: u64) {
+    /// Records that the store has lost messages and devices.
+    pub fn lost(&self, numbers: &[u64], devices: &[String]) {
         let mut state = self.0.lock();
         state.lost.extend(numbers);
         state.missing.extend(numbers);
-        for device in state.devices.values_mut().filter(|device| device.connected_at >= since) {
-            (device.connected_after, device.connected_at) = (u64::MAX, u64::MAX);
+        for name in devices {
+            if let Some(device) = state.devices.get_mut(name) {
+                (device.is_lost, device.connected_after) = (true, u64::MAX);
+            }
         }
     }
 
@@ -115,7 +139,11 @@ impl Messages {
     pub fn violations(&self) -> Vec<String> {
         let mut violations = Vec::new();
         let state = self.0.lock();
-        for (name, Device { person, connected_after, is_in_use, pages, .. }) in &state.devices {
+        for (name, device) in &state.devices {
+            let Device { person, connected_after, is_in_use, pages, .. } = device;
+            if *is_in_use && device.has_connected && device.is_lost {
+                violations.push(format!("the store has lost the device {name}"));
+            }
             for page in pages {
                 // A message that was lost and stored again may arrive twice.
                 let may_repeat =

@@ -326,7 +326,7 @@ impl<W: World> Page<W> {
                     if status.state == Connection::Online && self.admitted_line != self.lines =>
                 {
                     self.admitted_line = self.lines;
-                    self.network.messages.connected(&self.name, self.network.now());
+                    self.network.messages.connected(&self.name);
                 }
                 // The shell has no HTTP: requests wait for the connection.
                 Output::Http(_)

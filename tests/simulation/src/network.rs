@@ -169,6 +169,15 @@ impl Shared {
         }
     }
 
+    /// Waits for a time in milliseconds. Returns `false` if the connection is cut meanwhile.
+    async fn sleep_until_cut(&self, milliseconds: u64) -> bool {
+        tokio::select! {
+            biased;
+            () = self.wait_for_cut() => false,
+            () = self.sleep(milliseconds) => true,
+        }
+    }
+
     fn is_silent(&self) -> bool {
         self.is_silent.load(Ordering::Relaxed)
     }
@@ -330,23 +339,22 @@ async fn forward_to_server(
 /// Sends pings, and ends the connection if the page does not answer.
 async fn ping(page: PageEnd, server: Server) {
     let shared = Arc::clone(&page.shared);
+    if !shared.sleep_until_cut(PING_INTERVAL).await {
+        return;
+    }
     loop {
-        tokio::select! {
-            biased;
-            () = shared.wait_for_cut() => return,
-            () = shared.sleep(PING_INTERVAL) => {}
-        }
         server.wait_while_paused().await;
         let sent = shared.now();
         page.deliver("2".to_owned());
-        tokio::select! {
-            biased;
-            () = shared.wait_for_cut() => return,
-            () = shared.sleep(PING_TIMEOUT) => {}
+        if !shared.sleep_until_cut(PING_TIMEOUT).await {
+            return;
         }
         server.wait_while_paused().await;
         if shared.last_received.load(Ordering::Relaxed) < sent {
             return shared.cut();
+        }
+        if !shared.sleep_until_cut(PING_INTERVAL - PING_TIMEOUT).await {
+            return;
         }
     }
 }

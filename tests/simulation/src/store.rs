@@ -8,7 +8,7 @@
 
 pub(crate) mod link;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,8 +66,7 @@ struct StoppedReplica {
     /// The offset of the last change of each resource.
     heads: BTreeMap<Resource, u64>,
     sockets: BTreeMap<(usize, Device), u64>,
-    /// When it stopped to receive.
-    at: Instant,
+    recorded: BTreeSet<String>,
     /// The numbers of the messages that were stored since.
     messages: Vec<u64>,
 }
@@ -79,6 +78,8 @@ struct State {
     last_number: u64,
     /// The number of sockets of each device at each server.
     sockets: BTreeMap<(usize, Device), u64>,
+    /// The names of the devices that are recorded.
+    recorded: BTreeSet<String>,
     /// The channels for the answers to each question.
     questions: BTreeMap<String, UnboundedSender<(u64, String)>>,
 }
@@ -148,11 +149,12 @@ impl SharedStore {
         if replica.is_some() {
             return false;
         }
+        let state = self.state.lock();
         *replica = Some(StoppedReplica {
             replica: memory.replica(),
             heads: memory.heads(),
-            sockets: self.state.lock().sockets.clone(),
-            at: self.environment.now(),
+            sockets: state.sockets.clone(),
+            recorded: state.recorded.clone(),
             messages: Vec::new(),
         });
         true
@@ -162,16 +164,17 @@ impl SharedStore {
     pub(crate) async fn fail_over(&self, time: Duration) {
         let _lock = self.write_lock.lock().await;
         let Some(stopped) = self.replica.lock().take() else { return };
-        let StoppedReplica { replica, heads, sockets, at, messages } = stopped;
+        let StoppedReplica { replica, heads, sockets, recorded, messages } = stopped;
         let (tail, received) = changes();
         self.environment.spawn(drain(received));
         let former = self.run();
         let memory = former.memory.replaced_by(replica, self.environment.clone(), tail);
         self.history.lost(memory.epoch(), &heads, self.millis_at(self.environment.now()));
-        self.sent_messages.lost(&messages, self.millis_at(at));
         *self.run.lock() = Run { number: former.number + 1, memory: Arc::new(memory) };
         let mut state = self.state.lock();
-        state.sockets = sockets;
+        let lost: Vec<_> = state.recorded.difference(&recorded).cloned().collect();
+        self.sent_messages.lost(&messages, &lost);
+        (state.sockets, state.recorded) = (sockets, recorded);
         for subscriber in state.subscribers.values_mut() {
             *subscriber = Subscriber::broken();
         }
@@ -298,6 +301,13 @@ impl SharedStore {
             *number
         };
         others.map(send).collect()
+    }
+
+    /// Records a device, unless it is known.
+    fn record(&self, device: &Device) {
+        if self.state.lock().recorded.insert(device.name.to_string()) {
+            self.sent_messages.recorded(&device.name);
+        }
     }
 
     /// Adds or removes a socket of a device at a server.

@@ -1,7 +1,5 @@
 //! Answers and pushes: what they change in the page, and whether they may say it.
 
-use std::sync::Arc;
-
 use backwire_protocol::live::Answer;
 use backwire_protocol::wire::{ChangeVerb, header};
 use backwire_protocol::{Failure, Payload, Reply, Token, Verb};
@@ -48,6 +46,11 @@ impl Reading {
             offset,
             changed: Vec::new(),
         })
+    }
+
+    /// Whether it has all records of the resource.
+    fn is_whole(&self) -> bool {
+        self.description.split(';').next() == Some("whole")
     }
 
     /// Passes the answer to the queries.
@@ -176,25 +179,20 @@ impl<W: World> Page<W> {
         reading.report(|answer| self.queries.read(query, target, replaces, false, answer));
     }
 
-    /// Reports the changes of an answer that the core does not deliver in other rooms: a read of
-    /// one record in the class room, and a read of the whole resource in the rooms of single
-    /// records.
+    /// Reports the changes of an answer that the core does not deliver in other rooms: of a read of
+    /// one record, and of the records that a read of the whole resource no longer has.
     fn report_others(&mut self, reading: &Reading) {
         let kind = reading.view.kind;
-        let history = Arc::clone(&self.history);
-        let name = history.names().of(kind);
-        let Some(room) = &reading.room else { return };
-        if let (Selection::One(_), Some((id, _))) =
-            (&reading.view.selection, reading.records.first())
+        let name = self.history.names().of(kind).to_owned();
+        if let (Selection::One(_), Some(_), Some((id, _))) =
+            (&reading.view.selection, &reading.room, reading.records.first())
         {
             self.report(kind, id, reading.offset, ChangeVerb::Updated, &Record::new());
         }
-        if room != name {
+        if !reading.is_whole() {
             return;
         }
-        let single = |room: &String| room.strip_prefix(name)?.strip_prefix('/').and_then(Id::parse);
-        let singles: Vec<Id> = self.places.keys().filter_map(single).collect();
-        for id in singles {
+        for id in self.records.ids(kind) {
             if !reading.records.iter().any(|(other, _)| *other == id) {
                 self.places.remove(&format!("{name}/{id}"));
                 self.report(kind, &id, reading.offset, ChangeVerb::Destroyed, &Record::new());
@@ -233,6 +231,10 @@ impl<W: World> Page<W> {
         let Some(write) = self.storage.remove(number) else { return };
         self.network.writes.answered(&write.key, reply.status, self.network.now());
         let (200..300, Some((epoch, offset))) = (reply.status, position_of(reply)) else { return };
+        // The server no longer knows the record of the write.
+        if offset == 0 {
+            return;
+        }
         let place = self.history.position(epoch, offset);
         if place <= not_before {
             self.violated(&format!(
@@ -247,8 +249,7 @@ impl<W: World> Page<W> {
             (Verb::Delete, _, Some(id)) => {
                 self.report(write.kind, &id, offset, ChangeVerb::Destroyed, &Record::new());
             }
-            // With the id alone, the record does not exist any more.
-            (verb, Some(body), Some(id)) if body.len() > 1 => {
+            (verb, Some(body), Some(id)) => {
                 let is_create = verb == Verb::Post;
                 let change = if is_create { ChangeVerb::Created } else { ChangeVerb::Updated };
                 self.report(write.kind, &id, offset, change, &body);

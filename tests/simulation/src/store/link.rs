@@ -253,6 +253,7 @@ impl Link {
                 let last = connecting.await?;
                 if last.is_some() {
                     store.count_socket(server, &connected, true);
+                    store.record(&connected);
                     counted.store(true, Ordering::Relaxed);
                 }
                 Ok(last)
@@ -281,6 +282,7 @@ impl Link {
             let restoring = memory.queues().connect(device.clone(), ttl, max_devices, at);
             if restoring.await?.is_some() {
                 store.count_socket(server, &device, true);
+                store.record(&device);
             }
             Ok(())
         })
