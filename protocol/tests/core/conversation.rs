@@ -144,6 +144,24 @@ fn change_by_another_client_is_delivered_after_the_response_to_the_create() {
 }
 
 #[test]
+fn echo_is_delivered_if_the_answer_lacks_the_record() {
+    let mut pair = Pair::connected();
+    pair.server.write(1, None, &json!({"title": "Milk"}));
+    pair.ask(Verb::Get, "/todo", Value::Null);
+    pair.run();
+    let saved = pair.ask(Verb::Patch, "/todo/1", json!({"done": true}));
+    pair.step_up();
+    pair.server.write(2, Some(1), &json!({"title": "Oat milk"}));
+    while pair.step_push(9) || pair.step_down() {}
+    assert_eq!(pair.app.news, 0, "both changes wait for the answer");
+    // The page may not write the record any more, and the log no longer has the write.
+    let headers = r#"{"backwire-position":"7:0","backwire-record":"todo/1"}"#;
+    pair.receive(&format!(r#"432[{{"body":{{"id":1}},"statusCode":200,"headers":{headers}}}]"#));
+    assert_eq!((pair.status_of(saved), pair.app.news), (Some(200), 2));
+    assert_eq!(pair.app.shown, pair.server.records);
+}
+
+#[test]
 fn echo_of_an_aborted_write_is_delivered() {
     let mut pair = Pair::connected();
     pair.ask(Verb::Get, "/todo", Value::Null);

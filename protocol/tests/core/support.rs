@@ -443,9 +443,10 @@ impl App {
                 || server.repeated.contains(&position)
                 || of(&self.newest_by_http).is_some_and(|newest| offset < newest);
             let is_read = headers.field("backwire-record").is_none();
+            let lacks_record = !is_read && offset == 0;
             if is_read && is_over_http {
                 self.merge(body);
-            } else if !(is_late && offset < newest) {
+            } else if !lacks_record && !(is_late && offset < newest) {
                 if is_read {
                     self.end_of_former_log(id, log == server.logs[&server.epoch]);
                     self.set_back(id, offset);

@@ -135,9 +135,7 @@ impl Written {
     /// at the head of the log.
     ///
     /// If the record does not exist, or the caller may not write it any more, the reply has only
-    /// its id, at the position of the write: a client that has not received the destroy yet gets it
-    /// from the log after that position. The reply to a repeated destroy has only the id, too: a
-    /// record with this id is another one now.
+    /// its id. So does the reply to a repeated destroy: a record with this id is another one now.
     pub(super) fn answer(
         self,
         write: &Write,
@@ -158,9 +156,14 @@ impl Written {
 
     /// Returns the answer to a repeat that has only the id of the record, as the primary key of
     /// this name.
+    ///
+    /// After a create or an update it has offset 0, because it lacks what the write has set: a
+    /// client that has received the change of the write still needs it.
     pub(super) fn answer_with_id(self, primary_key: &str, mark: u64, epoch: u64) -> Change {
         let id = (primary_key.to_owned(), self.id.to_json());
-        let position = Position { epoch, offset: self.offset };
+        let has_outcome = self.verb == Verb::Destroy || self.kind == Kind::Published;
+        let offset = if has_outcome { self.offset } else { 0 };
+        let position = Position { epoch, offset };
         self.change(Arc::new(Attributes::from_iter([id])), position, mark)
     }
 

@@ -115,9 +115,9 @@ pub trait Engine: Send + Sync + 'static {
     /// committed again: its outcome is returned and nothing reaches the tail. While the log has the
     /// change, the outcome is the stored reply. Afterwards, and for a write that changed nothing,
     /// it has the verb and the id of the write, and the record as it is now, at the head of the
-    /// log. If there is no such record now, or the write destroyed it or only published something,
-    /// or the record is not [within](Write::within) the writer's access, it has only the id, at the
-    /// position of the write.
+    /// log. If there is no such record now, or the record is not [within](Write::within) the
+    /// writer's access, it has only the id, at offset 0. If the write destroyed the record or only
+    /// published something, it has only the id, at the position of the write.
     ///
     /// Invariant: a write that [changes nothing](backwire_records::write::Decision::Unchanged)
     /// leaves records, log and tail alone, but the engine remembers its key. A repeat that is

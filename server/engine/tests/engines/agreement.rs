@@ -44,7 +44,7 @@ proptest! {
 
     #[test]
     fn sqlite_and_memory_give_the_same_results(steps in vec((pause(), step()), 1..30)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut world = World::new();
             for (pause, step) in steps {
@@ -486,7 +486,9 @@ impl Ledger {
         };
         let offset = match record {
             Some(_) => self.heads.get(&first.resource).copied().unwrap_or_default(),
-            None => first.position.offset,
+            None if first.published || first.verb == Verb::Destroy => first.position.offset,
+            // The reply lacks what the write has set.
+            None => 0,
         };
         let position = Position { offset, ..first.position };
         Change { position, before, after, ..Self::stored(first) }

@@ -223,7 +223,7 @@ proptest! {
     fn references_match_the_model_through_destroys_creates_and_restarts(
         steps in vec(step(), 1..60),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
         runtime.block_on(check(&steps, || store::sqlite_in(folder.path(), Window::default(), 1024)))?;
     }

@@ -107,7 +107,7 @@ every_engine! {
     first_record_decides_the_name_of_the_primary_key
     repeated_destroy_returns_the_destroyed_record
     repeated_write_without_log_entry_returns_the_current_record
-    repeated_write_of_a_destroyed_record_returns_its_id_at_the_original_position
+    repeated_write_of_a_destroyed_record_returns_its_id_at_offset_0
     repeated_destroy_without_log_entry_returns_the_id_of_the_recreated_record
     repeated_write_without_log_entry_returns_no_record_without_write_access
     repeated_publication_without_log_entry_returns_its_position

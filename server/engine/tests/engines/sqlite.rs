@@ -799,7 +799,8 @@ async fn repeat_is_right(store: &Store, write: Write, first: &Change, floor: u64
     let is_gone = first.id == crate::store::id("1");
     let (offset, record) = match first.position.offset {
         offset if offset > floor => (offset, shown(first)),
-        offset if is_gone => (offset, only_id()),
+        offset if first.verb == Verb::Destroy => (offset, only_id()),
+        _ if is_gone => (0, only_id()),
         _ => (store.head().await.offset, shown(first)),
     };
     assert_eq!((change.position.offset, shown(change)), (offset, record));
