@@ -5,7 +5,8 @@
 //! The store is then opened on it and compared with a model, and further histories begin there.
 //!
 //! `BACKWIRE_POWER_CUTS` sets the number of cuts, and `BACKWIRE_SEED` the first seed. A failed
-//! test prints the seed that repeats it alone.
+//! test prints its seed, which repeats it. With a disk that fails, it may take several attempts,
+//! because the threads of the engine also decide which of them meets a fault.
 
 #![allow(clippy::unwrap_used, reason = "every function here is part of a test")]
 

@@ -71,8 +71,13 @@ impl Runs {
             if done > 0 && done.is_multiple_of(CUTS_PER_REPORT) {
                 println!("{done} power cuts");
             }
+            let how = match self.run.has_faults {
+                // The threads of the engine decide which of them meets a fault.
+                true => "try again, possibly several times,",
+                false => "repeat it",
+            };
             self.runtime.block_on(self.run_seed(seed)).map_err(|violation| {
-                format!("{violation}\nrepeat it with BACKWIRE_SEED={seed} BACKWIRE_POWER_CUTS=1")
+                format!("{violation}\n{how} with BACKWIRE_SEED={seed} BACKWIRE_POWER_CUTS=1")
             })?;
         }
         Ok(())
