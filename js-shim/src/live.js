@@ -187,13 +187,12 @@ export class Live {
     const events = new CollectionEvents();
     const holders = {resource, except};
     for (const {offset, verb, id, data, before: former} of changes) {
-      const entry = records.entry(id);
-      if (verb === LEFT || entry?.offset > offset) continue;
-      const before = former === undefined ? entry?.record : former;
+      if (verb === LEFT || records.isNewer(id, offset)) continue;
+      const before = former === undefined ? records.get(id) : former;
       const isWhole = verb === CREATED || before;
       const after = verb === DESTROYED ? undefined : verb === CREATED ? data : {...before, ...data};
       const models = this._modelsOf(holders, id, data ?? before, !after);
-      if (isWhole || !after) records.put(id, after, offset, entry);
+      if (isWhole || !after) records.put(id, after, offset);
       let left = models;
       for (const model of models) {
         // A handler of the page may have stopped targets, or uninstalled Backwire.

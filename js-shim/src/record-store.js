@@ -49,7 +49,7 @@ export class RecordStore {
     }
     answer.leaveOut(id => records.isNewer(id, offset) && !records.get(id));
     if (answer.kind === 'whole' && answer.hasIds) {
-      for (const other of records.others(answer.ids())) {
+      for (const other of records.others(answer.ids(), offset)) {
         if (records.isNewer(other, offset)) answer.newer.push(other);
         else changes.push({offset, verb: DESTROYED, id: other});
       }

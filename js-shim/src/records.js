@@ -19,6 +19,7 @@ export class Records {
     this.key = key;
     if (this._epoch !== epoch) {
       for (const known of this._known.values()) if (known.offset > offset) known.offset = 0;
+      this._known.delete('');
     }
     this._epoch = epoch;
   }
@@ -34,19 +35,20 @@ export class Records {
 
   // `record` is undefined if it is destroyed. An older change from another room must not restore
   // it.
-  put(id, record, offset, entry = this.entry(id)) {
-    if (entry) Object.assign(entry, {record, offset});
-    else this._known.set(String(id), {record, offset});
+  put(id, record, offset) {
+    this._known.set(String(id), {record, offset});
   }
 
   // Whether a state of the record is known that is newer than this offset. A record never goes back
   // to an earlier state.
   isNewer(id, offset) {
-    return this.entry(id)?.offset > offset;
+    return (this.entry(id) ?? this.entry(''))?.offset > offset;
   }
 
-  // The ids of the records that are not in `ids`.
-  others(ids) {
+  // The ids of the records that are not in `ids`, which a read of the whole resource has returned.
+  // Unknown records did not exist at its offset, which the entry of '' has.
+  others(ids, offset) {
+    this.put('', undefined, offset);
     const named = new Set(ids);
     return [...this._known.keys()].filter(id => !named.has(id) && this.get(id));
   }

@@ -137,6 +137,18 @@ test('a change before an own write does not set it back after a read of another 
   assert.equal(todos.get(1).get('title'), 'Oat milk');
 });
 
+test('a record that the list did not have is not added by the answer to an older write', () => {
+  const {Todo, todos, client} = startWithTodos();
+  const position = offset => ({'backwire-record': `todo/${offset}`, 'backwire-position': `7:${offset}`});
+  // Another page has destroyed the record. The answer is that of a repeat.
+  new Todo({title: 'Salt'}).save();
+  client.answer(201, {id: 4, title: 'Salt'}, position(4));
+  assert.equal(todos.get(4), undefined);
+  new Todo({title: 'Eggs'}).save();
+  client.answer(201, {id: 6, title: 'Eggs'}, position(6));
+  assert.ok(todos.get(6));
+});
+
 test('a refresh of a model sets the attributes that differ', () => {
   const {Todo, client} = start();
   const todo = new Todo({id: 1});

@@ -129,6 +129,7 @@ impl<W: World> Tab<W> {
                 self.page.write(kind, &write, pick);
             }
             Command::Act(PageAct::Sleep(milliseconds)) => {
+                self.network.writes.sleeps(&self.name, milliseconds);
                 self.network.environment.sleep(Duration::from_millis(milliseconds)).await;
                 self.page.wake();
             }

@@ -181,6 +181,13 @@ impl History {
         self.state.lock().lost.marks.get(&mark(key)).copied()
     }
 
+    /// Whether the store has lost nothing since it began this epoch.
+    pub fn is_current(&self, epoch: Option<u64>) -> bool {
+        let state = self.state.lock();
+        let line = epoch.and_then(|epoch| state.lines.get(&epoch)).copied().unwrap_or_default();
+        line == state.former.len()
+    }
+
     /// Returns the place of a position.
     pub fn position(&self, epoch: u64, offset: u64) -> LogPosition {
         let line = self.state.lock().lines.get(&epoch).copied().unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::people::People;
 use crate::view::{Kind, Record};
 
 /// How long after a loss of writes the answer to one of them may arrive, in milliseconds: servers
-/// are paused, and pages read slowly.
+/// are paused, and pages read slowly. A page that sleeps reads it afterwards.
 const MAX_ON_WAY: u64 = 90_000;
 
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ struct State {
     /// By the marks of their keys.
     writes: BTreeMap<u64, Write>,
     reads: Vec<Read>,
+    /// How long each tab has slept in all, in milliseconds.
+    slept: BTreeMap<String, u64>,
     /// Whether several servers share the store.
     has_several_servers: bool,
 }
@@ -99,6 +101,11 @@ impl Writes {
         self.0.lock().writes.len()
     }
 
+    /// Records that a tab sleeps for this many milliseconds.
+    pub fn sleeps(&self, tab: &str, milliseconds: u64) {
+        *self.0.lock().slept.entry(tab.to_owned()).or_default() += milliseconds;
+    }
+
     /// Returns the key of the write whose key has a mark.
     pub fn key(&self, mark: u64) -> Option<String> {
         self.0.lock().writes.get(&mark).map(|write| write.key.clone())
@@ -119,11 +126,12 @@ impl Writes {
     /// refused one is not, and none is in it twice; and that nobody has written what they may not.
     pub fn check(&self, history: &History, people: &People) {
         let state = self.0.lock();
-        for Write { key, outcome, person, at, .. } in state.writes.values() {
+        for Write { key, outcome, person, tab, at, .. } in state.writes.values() {
             let commits = history.commits(key);
             let had_other_rights = || people.since(person, 0).len() > 1;
             // The answer to a lost write may have been on its way.
-            let may_be_lost = || history.lost_at(key).is_some_and(|lost| *at < lost + MAX_ON_WAY);
+            let max_on_way = MAX_ON_WAY + state.slept.get(tab).copied().unwrap_or_default();
+            let may_be_lost = || history.lost_at(key).is_some_and(|lost| *at < lost + max_on_way);
             let is_right = match outcome {
                 Outcome::Answered(200..300) => commits == 1 || commits == 0 && may_be_lost(),
                 Outcome::Answered(401 | 403 | 404) if state.has_several_servers => {

@@ -24,7 +24,7 @@ pub const BUGS: &[(&str, u64)] = &[
     ("dropped-push-not-noticed", 1078),
     ("echo-not-held", 1),
     ("entering-record-pushed-as-update", 31),
-    ("epoch-of-push-ignored", 141),
+    ("epoch-of-push-ignored", 14),
     ("failed-query-not-repeated", 15),
     ("fanout-reverses-changes", 31),
     ("fanout-skips-change", 5),

@@ -192,6 +192,7 @@ impl<W: World> Page<W> {
         if !reading.is_whole() {
             return;
         }
+        self.records.was_read(kind, reading.offset);
         for id in self.records.ids(kind) {
             if !reading.records.iter().any(|(other, _)| *other == id) {
                 self.places.remove(&format!("{name}/{id}"));
@@ -305,9 +306,13 @@ impl<W: World> Page<W> {
         self.queries.changed(room, verb, &id.to_string(), &names);
     }
 
-    /// Checks that the page shows a record in a state that it had.
+    /// Checks that the page shows a record in a state that it had. After the store has lost
+    /// changes, a record may have some of them until the page has read the resource again.
     fn check_shown(&self, kind: Kind, id: &Id) {
         let Some(known) = self.records.get(kind, id) else { return };
+        if !self.history.is_current(self.records.epoch(kind)) {
+            return;
+        }
         let Some(record) = &known.record else { return };
         let seen = Seen { who: self.name.clone(), time: self.network.now() };
         self.history.check_shown(&seen, kind, id, known.offset, record);
