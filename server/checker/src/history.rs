@@ -47,6 +47,8 @@ struct Lost {
     marks: BTreeMap<u64, u64>,
     /// The records that nobody knows any more.
     created: BTreeSet<(Kind, Id)>,
+    /// The resources of which everything was lost, so that their ids begin again.
+    whole: BTreeSet<Kind>,
 }
 
 /// The log of a resource.
@@ -164,7 +166,9 @@ impl History {
                 if let Some(stamp) = change.set.get("stamp").and_then(Value::as_u64) {
                     state.stamps.remove(&stamp);
                 }
-                // A resource whose first change is lost is unknown.
+                if count == 0 {
+                    state.lost.whole.insert(*kind);
+                }
                 if change.verb == Verb::Create && count > 0 {
                     state.lost.created.insert((*kind, change.id.clone()));
                 }
@@ -241,6 +245,15 @@ impl History {
     pub fn commits(&self, key: &str) -> usize {
         let (state, mark) = (self.state.lock(), mark(key));
         state.all.iter().filter(|change| change.mark == mark).count()
+    }
+
+    /// Whether the write with this key was committed to a resource whose ids have begun again. A
+    /// server that sends it late commits it to another record than it was meant for.
+    pub fn may_concern_another_record(&self, key: &str) -> bool {
+        let (state, mark) = (self.state.lock(), mark(key));
+        let is_of_restarted = |kind| state.lost.whole.contains(&kind);
+        let mut committed = state.all.iter().filter(|change| change.mark == mark);
+        committed.any(|it| self.names.parse(it.resource.as_str()).is_some_and(is_of_restarted))
     }
 
     /// Returns the records of a resource at an offset.

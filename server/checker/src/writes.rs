@@ -135,7 +135,9 @@ impl Writes {
             let is_right = match outcome {
                 Outcome::Answered(200..300) => commits == 1 || commits == 0 && may_be_lost(),
                 Outcome::Answered(401 | 403 | 404) if state.has_several_servers => {
-                    commits == 0 || commits == 1 && had_other_rights()
+                    let may_be_late =
+                        || had_other_rights() || history.may_concern_another_record(key);
+                    commits == 0 || commits == 1 && may_be_late()
                 }
                 Outcome::Answered(_) => commits == 0,
                 Outcome::GivenUp => commits <= 1,
