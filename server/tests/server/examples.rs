@@ -1,6 +1,9 @@
 //! The examples work as described.
 
 #[allow(dead_code, reason = "their main functions are for people")]
+#[path = "../../examples/background_job.rs"]
+mod background_job;
+#[allow(dead_code, reason = "their main functions are for people")]
 #[path = "../../examples/before_create.rs"]
 mod before_create;
 #[allow(dead_code, reason = "their main functions are for people")]
@@ -22,6 +25,7 @@ mod session;
 use backwire::Server;
 use reqwest::Client;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::client::{RUNTIME, Socket, builder, refusal, start};
 
@@ -118,6 +122,38 @@ async fn chat_tells_who_enters_speaks_and_leaves() {
     drop(bob);
     assert_eq!(ann.event().await, json!(["left", { "room": "lobby", "name": "Bob" }]));
     assert!(elsewhere.pushes().await.is_empty());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn background_job_publishes_what_it_reads() {
+    let sensors = background_job::Sensors::default();
+    let server = start(background_job::routes(builder(), sensors.clone())).await;
+    let (sender, readings) = mpsc::channel(1);
+    let job = tokio::spawn(background_job::publish(server.publisher(), sensors, readings));
+    let (mut page, mut stock) = (Socket::runtime(&server).await, Socket::stock(&server).await);
+    let room = page.get("/sensor").await["headers"]["backwire-room"].clone();
+    assert_eq!(stock.get("/sensor").await["body"], json!([]));
+    sender.send((1, 20.0)).await.unwrap();
+    let record = json!({ "id": 1, "celsius": 20.0 });
+    let created = json!(["sensor", { "verb": "created", "id": 1, "data": record }]);
+    assert_eq!(stock.event().await, created);
+    assert_eq!(page.changes(room.as_str().unwrap(), 1).await[0][3], record);
+    sender.send((1, 30.0)).await.unwrap();
+    // An event does not wait for the changes that were published before it.
+    let mut events = [stock.event().await, stock.event().await];
+    events.sort_by_key(|event| event[0].to_string());
+    let [alarm, changed] = events;
+    assert_eq!(alarm, json!(["alarm", { "sensor": 1, "celsius": 30.0 }]));
+    assert_eq!((&changed[1]["id"], &changed[1]["data"]), (&json!(1), &json!({ "celsius": 30.0 })));
+    let events = [page.event().await, page.event().await].map(|event| event[4][0][3].clone());
+    assert!(events.iter().any(|it| it[0] == "alarm"), "{events:?}");
+    assert!(events.iter().any(|it| it["celsius"] == 30.0), "{events:?}");
+    let now = json!([{ "id": 1, "celsius": 30.0 }]);
+    assert_eq!(over_http(&server, "/sensor").await, now);
+    // The job ends with its source.
+    drop(sender);
+    job.await.unwrap().unwrap();
     server.shutdown().await;
 }
 
