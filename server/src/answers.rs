@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::answer::Answer;
 use crate::answer_claim::{self, AnswerClaim};
-use crate::dialect::Arguments;
+use crate::dialect::{Arguments, Dialect};
 use crate::error::{Error, Result};
 use crate::http::limit::TOLERANCE;
 use crate::http::{csrf, emulation};
@@ -161,6 +161,10 @@ impl Answers {
         self.shared.limits.refused(response.extensions(), client.address());
         if response.status().is_client_error() || response.status().is_server_error() {
             rooms.leave();
+        }
+        // In Sails 0.9 the pushes of a request arrive before its answer.
+        if client.dialect() == Dialect::Sails09 && client.follows_records() {
+            self.shared.barriers.pass().await;
         }
         to_arguments(client, response).await
     }

@@ -32,6 +32,7 @@ use tokio::task::yield_now;
 use crate::dialect::{Dialect, runtime};
 use crate::limit_monitor::LimitMonitor;
 use crate::push_backlog::{MAX_STOCK_CHANGES, PushBacklog};
+use crate::push_barriers::WaitingBarriers;
 use crate::rooms::{Candidates, FollowedFilter};
 use crate::settings::Limit;
 use crate::shared::Shared;
@@ -68,6 +69,7 @@ pub(crate) struct Fanout {
     /// The bytes that filters have searched so far.
     searched: usize,
     backlog: Arc<PushBacklog>,
+    barriers: WaitingBarriers,
     /// For the records in pushes to clients of Sails. The fan-out does not keep the engine open.
     shared: Weak<Shared>,
     /// When the positions of `rooms_behind` are announced; has no meaning while there are none.
@@ -76,7 +78,7 @@ pub(crate) struct Fanout {
 
 impl Fanout {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
-        let Shared { environment, sockets, models, limits, backlog, .. } = &**shared;
+        let Shared { environment, sockets, models, limits, backlog, barriers, .. } = &**shared;
         Self {
             sockets: sockets.clone(),
             models: Arc::clone(models),
@@ -87,6 +89,7 @@ impl Fanout {
             searched_bytes: usize::MAX,
             searched: 0,
             backlog: Arc::clone(backlog),
+            barriers: barriers.take(),
             shared: Arc::downgrade(shared),
             announce_at: environment.now(),
             environment: environment.clone(),
@@ -120,6 +123,7 @@ impl Fanout {
                 {
                     self.announce_positions().await;
                 }
+                barrier = self.barriers.next() => self.barriers.add(barrier, tail.len()),
                 count = tail.recv_many(&mut changes, MAX_BATCH) => {
                     if count == 0 {
                         return;
@@ -136,6 +140,7 @@ impl Fanout {
                     for run in changes.chunk_by(|one, next| is_of_same_log(one, next)) {
                         self.send_run(run).await;
                     }
+                    self.barriers.sent(count);
                     changes.clear();
                     self.yield_to_recipients().await;
                 }

@@ -70,6 +70,7 @@ mod memory_budget;
 mod parse_claim;
 pub mod pubsub;
 mod push_backlog;
+mod push_barriers;
 #[expect(clippy::disallowed_methods, reason = "this reads files")]
 mod secret_files;
 pub mod session;

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
 use crate::push_backlog::{PushBacklog, PushPermit};
+use crate::push_barriers::PushBarriers;
 use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::socket::{OutputBudget, Sockets};
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) sockets: Sockets,
     pub(crate) backlog: Arc<PushBacklog>,
+    pub(crate) barriers: PushBarriers,
     pub(crate) announcer: Announcer,
     pub(crate) models: Arc<Models>,
     pub(crate) conventions: Conventions,

@@ -30,6 +30,7 @@ use crate::limit_monitor::LimitMonitor;
 use crate::log_once::LogOnce;
 use crate::parse_claim::ParseLimits;
 use crate::push_backlog::PushBacklog;
+use crate::push_barriers::PushBarriers;
 use crate::resume::SharedLogs;
 use crate::route::Routing;
 use crate::router::{Files, Routes, SocketRoutes};
@@ -133,6 +134,7 @@ impl Logic {
             engine,
             sockets: sockets.clone(),
             backlog: PushBacklog::new(settings.limits.unsent_packets, Arc::clone(&limits)),
+            barriers: PushBarriers::default(),
             announcer,
             models,
             conventions: settings.compat,

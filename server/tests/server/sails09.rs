@@ -1,7 +1,8 @@
 //! The Sails 0.9 dialect: requests and answers are JSON in strings.
 
 use axum::routing::get;
-use backwire::Server;
+use backwire::settings::Store;
+use backwire::{Context, Error, Server};
 use serde_json::{Value, json};
 
 use crate::client::{Socket, builder, events, refusal, server, start};
@@ -95,6 +96,48 @@ async fn author_of_a_change_receives_it_too() {
     let verbs: Vec<_> = pushes.iter().map(|push| &push[1]["verb"]).collect();
     assert_eq!(verbs, ["create", "update", "destroy"]);
     server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_of_a_request_arrive_before_its_answer() {
+    let publish = async |cx: Context| {
+        cx.pubsub("user")?.publish_update(1, json!({ "x": 1 }), None).await?;
+        Ok::<_, Error>("published")
+    };
+    let home = tempfile::tempdir().unwrap();
+    for store in [Store::Memory, Store::Sqlite(home.path().join("records"))] {
+        let server = Server::builder().port(0).store(store).route("/announce", get(publish));
+        let server = start(server).await;
+        let (mut a, mut b) = (Old::connected(&server).await, Old::connected(&server).await);
+        for socket in [&mut a, &mut b] {
+            socket.get("/user").await;
+        }
+        for round in 0..30 {
+            // Others write as well, so that the fan-out has more to send.
+            let other = b.0.emit(&json!(["post", r#"{"url":"/user","data":{"of":"b"}}"#])).await;
+            for (event, payload) in [
+                ("post", json!({ "url": "/user", "data": { "of": "a", "round": round } })),
+                ("put", json!({ "url": "/user/1", "data": { "round": round } })),
+                ("get", json!({ "url": "/announce" })),
+            ] {
+                a.ask(event, &payload).await;
+                let early = events(&a.0.buffered_frames());
+                let data = payload.get("data").cloned().unwrap_or(json!({ "x": 1 }));
+                let is_own = |push: &Value| {
+                    data.as_object().unwrap().iter().all(|(name, it)| push[1]["data"][name] == *it)
+                };
+                assert_eq!(
+                    early.iter().filter(|push| is_own(push)).count(),
+                    1,
+                    "{payload} {early:?}"
+                );
+            }
+            b.0.ack(other).await;
+            let own = events(&b.0.buffered_frames());
+            assert!(own.iter().any(|push| push[1]["data"]["of"] == "b"), "{own:?}");
+        }
+        server.shutdown().await;
+    }
 }
 
 #[tokio::test]

@@ -11,9 +11,10 @@ use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::routing::{get, put};
 use backwire::engine::{Engine, Memory, Window};
-use backwire::model::Model;
+use backwire::model::{Model, Undeclared};
+use backwire::route::Shortcuts;
 use backwire::server::Builder;
-use backwire::{Context, Error, Server};
+use backwire::{Context, Error, Server, Session};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -25,6 +26,8 @@ struct Transcript {
     left_out: BTreeMap<String, String>,
     /// The reasons for differences, by name.
     because: BTreeMap<String, String>,
+    /// The cookie that the clients received before they connected, with its properties.
+    cookie: Option<String>,
     /// Runs of exchanges. Each begins with an empty store.
     runs: Vec<Vec<Exchange>>,
 }
@@ -53,6 +56,9 @@ struct Response {
 
 /// The encoding of requests and answers in a dialect.
 trait Dialect {
+    /// Whether the pushes of a client's own request arrive before its answer.
+    const PUSHES_COME_FIRST: bool;
+
     fn payload(url: Option<&str>, data: Option<&Value>) -> Value;
     fn ack(ack: Value) -> Value;
 }
@@ -60,6 +66,8 @@ trait Dialect {
 struct Sails1;
 
 impl Dialect for Sails1 {
+    const PUSHES_COME_FIRST: bool = false;
+
     fn payload(url: Option<&str>, data: Option<&Value>) -> Value {
         let mut payload = Map::new();
         payload.extend(url.map(|url| ("url".to_owned(), url.into())));
@@ -76,6 +84,8 @@ impl Dialect for Sails1 {
 struct Sails09;
 
 impl Dialect for Sails09 {
+    const PUSHES_COME_FIRST: bool = true;
+
     fn payload(url: Option<&str>, data: Option<&Value>) -> Value {
         Sails1::payload(url, data).to_string().into()
     }
@@ -92,18 +102,47 @@ async fn replay<T: Dialect>(text: &str, routes: impl Fn(Builder) -> Builder) {
     let transcript: Transcript = serde_json::from_str(text).unwrap();
     for run in &transcript.runs {
         let (server, engine) = with_engine(routes(builder())).await;
+        let handshakes = handshakes(transcript.cookie.as_deref(), &server).await;
         let mut sockets = BTreeMap::new();
-        for name in ["s1", "s2"] {
-            let mut socket = Socket::stock(&server).await;
+        for (name, (query, headers)) in ["s1", "s2"].into_iter().zip(handshakes) {
+            let headers: Vec<_> = headers.iter().map(|(name, it)| (*name, &**it)).collect();
+            let mut socket = Socket::connect_with(&server, &query, &headers, "").await;
             // The first request selects the dialect.
             fence::<T>(&mut socket).await;
             sockets.insert(name, socket);
+        }
+        if transcript.cookie.is_some() {
+            for (at, socket) in sockets.values_mut().enumerate() {
+                let visits = socket.ask(json!(["get", T::payload(Some("/visits"), None)])).await;
+                assert_eq!(T::ack(visits), at + 1, "both clients have one session");
+            }
         }
         for exchange in run {
             transcript.compare(exchange, perform::<T>(&mut sockets, &engine, exchange).await);
         }
         server.shutdown().await;
     }
+}
+
+/// Returns the queries and the headers of the handshakes of both clients. If the recording begins
+/// with a cookie, they have one of this server: the first client in a header, and the second one in
+/// its url, as pages of other origins send it.
+async fn handshakes(
+    cookie: Option<&str>,
+    server: &Server,
+) -> [(String, Vec<(&'static str, String)>); 2] {
+    let Some(theirs) = cookie else { return Default::default() };
+    let response = reqwest::get(format!("http://{}/", server.addr())).await.unwrap();
+    let ours = response.headers()["set-cookie"].to_str().unwrap();
+    let ((_, theirs), (cookie, ours)) =
+        (theirs.split_once("; ").unwrap(), ours.split_once("; ").unwrap());
+    let ours: Vec<_> = ours.split("; ").filter(|it| *it != "SameSite=Lax").collect();
+    assert!(ours.len() == 2 && theirs.split("; ").all(|property| ours.contains(&property)));
+    let encoded = cookie.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    [
+        (String::new(), vec![("cookie", cookie.to_owned())]),
+        (format!("&cookie={encoded}"), Vec::new()),
+    ]
 }
 
 /// Starts a server, and returns it with its engine.
@@ -129,6 +168,7 @@ async fn perform<T: Dialect>(
     };
     let requester = sockets.get_mut(&*exchange.by).unwrap();
     let ack = requester.ask(json!([verb, T::payload(url, exchange.data.as_ref())])).await;
+    let early = requester.buffered_frames();
     // The changes of a cascade are not part of the answer to a destroy.
     while !engine.cascades().unfinished().await.unwrap().is_empty() {
         tokio::task::yield_now().await;
@@ -136,7 +176,10 @@ async fn perform<T: Dialect>(
     let mut pushes = Vec::new();
     for (name, socket) in sockets {
         fence::<T>(socket).await;
-        for frame in socket.buffered_frames() {
+        let late = socket.buffered_frames();
+        let is_own = **name == exchange.by;
+        assert!(!(is_own && T::PUSHES_COME_FIRST) || late.is_empty(), "after the answer: {late:?}");
+        for frame in early.iter().filter(|_| is_own).chain(&late) {
             let (event, data) = serde_json::from_str(&frame[2..]).unwrap();
             pushes.push(((*name).to_owned(), event, data));
         }
@@ -250,8 +293,18 @@ async fn sails_1_5_associations_are_emulated_except_for_listed_differences() {
 
 #[tokio::test]
 async fn sails_0_9_is_emulated_except_for_listed_differences() {
+    // The model of the recorded app, whose shortcuts write.
+    let attributes = json!({
+        "name": "string", "email": { "type": "string", "email": true }, "age": "integer",
+    });
+    let user: Model = serde_json::from_value(json!({ "attributes": attributes })).unwrap();
     let routes = |server: Builder| {
         server
+            .resource("user", user.clone())
+            .unwrap()
+            .undeclared(Undeclared::Refuse)
+            .shortcuts(Shortcuts::Write)
+            .route("/visits", get(visit))
             .route("/echo/pub", get(publish))
             .route("/echo/pubmsg", get(publish_message))
             .route("/echo/listen", get(listen))
@@ -267,6 +320,12 @@ async fn sails_0_9_is_emulated_except_for_listed_differences() {
             .route("/echo/boom", get(boom))
     };
     replay::<Sails09>(include_str!("../transcripts/sails-0.9.json"), routes).await;
+}
+
+async fn visit(session: Session) -> Result<Json<usize>, Error> {
+    let visits = session.get::<usize>("visits").await?.unwrap_or(0) + 1;
+    session.insert("visits", visits)?;
+    Ok(Json(visits))
 }
 
 async fn boom() {

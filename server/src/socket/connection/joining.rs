@@ -270,6 +270,12 @@ impl Client {
         names.iter().for_each(|name| self.socket.leave(name.clone()));
     }
 
+    /// Whether the client follows any records.
+    pub(crate) fn follows_records(&self) -> bool {
+        let memberships = self.connection.memberships.lock();
+        memberships.as_ref().is_some_and(|memberships| memberships.all().next().is_some())
+    }
+
     /// Returns the rooms of records that the client is in.
     pub(crate) fn record_rooms(&self) -> Vec<Room> {
         let memberships: HashSet<Room> = match self.connection.memberships.lock().as_ref() {
