@@ -224,7 +224,10 @@ class FilterParser {
   // An id that is a text and reads as an integer is that integer.
   _operand(name, value) {
     this._count(name);
-    if (value && typeof value === 'object') refuse(name, 'expected a string, a number, true, false or null');
+    if (value && typeof value === 'object') {
+      if (this.isText || name === 'id') refuse(name, 'expected a string, a number, true, false or null');
+      for (let inner = valuesIn(value); inner > 1; inner--) this._count(name);
+    }
     if (name !== 'id' || typeof value !== 'string') return value;
     if (hasControlCharacters(value)) refuse(name, 'an id has no control characters');
     return String(parseInt(value)) === value && !this.isText ? Number(value) : value;
@@ -233,6 +236,12 @@ class FilterParser {
   _count(at) {
     if (this._left-- === 0) refuse(at, `more than the ${MAX_SIZE} attributes, modifiers and values that are allowed`);
   }
+}
+
+// The number of values in a value, with those of its lists and objects.
+function valuesIn(value) {
+  if (!value || typeof value !== 'object') return 1;
+  return Object.values(value).reduce((sum, inner) => sum + valuesIn(inner), 1);
 }
 
 function isEqual(value, other, isText) {

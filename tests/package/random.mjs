@@ -26,8 +26,8 @@ function randomQuery(random) {
   const pick = list => list[random(list.length)];
   const name = () => pick(['n', 'title', 'done', 'id', 'n', 'title', 'and', 'or', 'not', 'a\u0001', '']);
   const scalar = () => pick([0, 1, 2, '1', 'a', 'b', true, null, '', 1.5, 'a\u0001b', 'x']);
-  const value = () => pick([scalar, scalar, scalar, () => [scalar(), scalar()], () => [], () => [[1]], () => ({}), () => modifiers()])();
-  const modifiers = () => ({[pick(['>', '<=', '!', 'in', 'nin', 'contains', 'like', 'startsWith', '=', 'above', 'not', 'lessThan'])]: pick([scalar, scalar, value])()});
+  const value = () => pick([scalar, scalar, scalar, () => [scalar(), scalar()], () => [], () => [[1]], () => ({}), () => [{a: 1}, scalar()], () => modifiers()])();
+  const modifiers = () => ({[pick(['>', '<=', '!', 'in', 'nin', 'contains', 'like', 'startsWith', '=', 'above', 'not', 'lessThan'])]: pick([scalar, scalar, value, () => ({a: 1}), () => [{a: scalar()}]])()});
   const filter = depth => {
     const parts = () => Array.from({length: random(3)}, () => pick([() => filter(depth - 1), () => filter(depth - 1), () => filter(depth - 1), scalar])());
     const entry = () => {

@@ -176,9 +176,10 @@ fn ids(condition: &Condition) -> Option<Vec<Range>> {
 fn values(name: &str, condition: &Condition) -> Option<Vec<Range>> {
     let exact = |value: Vec<u8>| exactly(name, &value);
     match condition {
+        Condition::OneOf(operands) if operands.iter().any(Operand::is_composed) => None,
         Condition::OneOf(operands) => Some(operands.iter().flat_map(equal).map(exact).collect()),
         Condition::Is(comparison, operand) => compared(name, *comparison, operand),
-        Condition::NoneOf(_) | Condition::Like(_) => None,
+        Condition::NoneOf(_) | Condition::Like(_) | Condition::Element(_) => None,
     }
 }
 

@@ -173,8 +173,9 @@ impl Clause {
 
 fn condition_of(column: &Column, condition: &Condition) -> Option<Clause> {
     match condition {
+        Condition::OneOf(operands) if operands.iter().any(Operand::is_composed) => None,
         Condition::OneOf(operands) => Some(one_of(column, operands)),
-        Condition::NoneOf(_) => None,
+        Condition::NoneOf(_) | Condition::Element(_) => None,
         Condition::Is(comparison, operand) => compares(column, *comparison, operand),
         Condition::Like(pattern) => {
             let has = |piece: &String| {

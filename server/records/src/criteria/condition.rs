@@ -22,6 +22,9 @@ pub enum Condition {
     Is(Comparison, Operand),
     /// The value is a string that matches this.
     Like(Pattern),
+    /// The value fulfils this, or if it is a list, one of its elements does, as in `sails-disk` and
+    /// MongoDB.
+    Element(Box<Condition>),
 }
 
 /// The declared type of an attribute, which the operands of its conditions must have.
@@ -37,6 +40,10 @@ pub trait OperandType {
 
     /// Whether values are searched for patterns.
     fn is_searched(&self) -> bool;
+
+    /// Whether a list fulfils a condition if one of its elements does. Then operands have any type,
+    /// and a text is nothing but a text.
+    fn has_elements(&self) -> bool;
 }
 
 /// A comparison operator.
@@ -69,6 +76,11 @@ pub enum Operand {
     /// of them.
     #[serde(with = "listed")]
     Loose(String),
+    /// A list or an object, which equals those with equal values.
+    Composed {
+        /// The list or the object.
+        json: Value,
+    },
 }
 
 /// Serializes an [`Operand::Loose`] as a list with one string, which distinguishes it from an
@@ -108,20 +120,42 @@ impl Condition {
             Self::Like(pattern) => {
                 value.as_str().is_some_and(|text| pattern.matches(&case.fold(text)))
             }
+            Self::Element(condition) => match (value, &**condition) {
+                // Sails leaves out `nin: []`, and an empty list is not null.
+                (Value::Array(_), Self::NoneOf(operands)) if operands.is_empty() => true,
+                (Value::Array(list), Self::NoneOf(operands)) if list.is_empty() => {
+                    operands.contains(&Operand::Null)
+                }
+                _ => condition.holds_for_element(value, case),
+            },
+        }
+    }
+
+    fn holds_for_element(&self, value: &Value, case: Case) -> bool {
+        match value {
+            Value::Array(list) => list.iter().any(|it| self.holds_for_element(it, case)),
+            value => self.holds(value, case),
         }
     }
 
     /// Returns the number of comparisons.
     pub(super) fn size(&self) -> usize {
         match self {
-            Self::OneOf(operands) | Self::NoneOf(operands) => operands.len().max(1),
+            Self::OneOf(operands) | Self::NoneOf(operands) => {
+                operands.iter().map(Operand::size).sum::<usize>().max(1)
+            }
             Self::Is(..) | Self::Like(_) => 1,
+            Self::Element(condition) => condition.size(),
         }
     }
 
     /// Whether the condition searches a text for a pattern.
     pub(super) fn is_search(&self) -> bool {
-        matches!(self, Self::Like(_))
+        match self {
+            Self::Like(_) => true,
+            Self::Element(condition) => condition.is_search(),
+            Self::OneOf(_) | Self::NoneOf(_) | Self::Is(..) => false,
+        }
     }
 
     /// Coerces the operands to the type of their attribute.
@@ -129,7 +163,11 @@ impl Condition {
         let each = |operands: Vec<Operand>| {
             operands.into_iter().map(|operand| operand.coerced(to)).collect::<Result<_, _>>()
         };
+        if to.has_elements() {
+            return Ok(Self::Element(Box::new(self.into_strict())));
+        }
         Ok(match self {
+            Self::Element(_) => self,
             Self::OneOf(operands) => Self::OneOf(each(operands)?),
             Self::NoneOf(operands) => Self::NoneOf(each(operands)?),
             Self::Is(..) if !to.has_order() => return Err(Problem::NoOrder(to.name())),
@@ -137,6 +175,19 @@ impl Condition {
             Self::Like(_) if !to.is_searched() => return Err(Problem::NoSearch(to.name())),
             Self::Like(pattern) => Self::Like(pattern),
         })
+    }
+}
+
+impl Condition {
+    /// Converts operands from a text to strings.
+    fn into_strict(self) -> Self {
+        let each = |operands: Vec<Operand>| operands.into_iter().map(Operand::into_strict);
+        match self {
+            Self::OneOf(operands) => Self::OneOf(each(operands).collect()),
+            Self::NoneOf(operands) => Self::NoneOf(each(operands).collect()),
+            Self::Is(comparison, operand) => Self::Is(comparison, operand.into_strict()),
+            other => other,
+        }
     }
 }
 
@@ -169,8 +220,29 @@ impl Operand {
                 value.as_f64().is_some_and(|value| number(wanted) == Some(value))
             }
             (Self::Loose(wanted), Value::Bool(value)) => bool(wanted) == Some(*value),
+            (Self::Composed { json }, value) => are_equal(json, value),
             _ => false,
         }
+    }
+
+    /// Returns the number of comparisons.
+    fn size(&self) -> usize {
+        match self {
+            Self::Composed { json } => values_in(json),
+            _ => 1,
+        }
+    }
+
+    fn into_strict(self) -> Self {
+        match self {
+            Self::Loose(text) => Self::Text(text),
+            other => other,
+        }
+    }
+
+    /// Whether it equals lists or objects.
+    pub fn is_composed(&self) -> bool {
+        matches!(self, Self::Composed { .. })
     }
 
     /// Compares a value to this operand.
@@ -198,6 +270,7 @@ impl Operand {
             Self::Bool(value) => Value::Bool(value),
             Self::Number(number) => whole(number).map_or_else(|| number.into(), Value::from),
             Self::Text(text) | Self::Loose(text) => Value::String(text),
+            Self::Composed { json } => json,
         };
         let shown = escaped_name(&value.to_string());
         let coerced = match to.coerce(value) {
@@ -233,6 +306,31 @@ impl Operand {
             Self::Text(text) | Self::Loose(text) => Some(text),
             _ => None,
         }
+    }
+}
+
+/// Returns the number of values in a value, with those of its lists and objects.
+pub(super) fn values_in(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => list.iter().map(values_in).sum::<usize>() + 1,
+        Value::Object(object) => object.values().map(values_in).sum::<usize>() + 1,
+        _ => 1,
+    }
+}
+
+/// Whether two values are equal. Numbers are doubles, and the order of attributes does not matter.
+fn are_equal(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len()
+                && one.iter().zip(other).all(|(one, other)| are_equal(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let has_equal = |(name, value)| other.get(name).is_some_and(|it| are_equal(value, it));
+            one.len() == other.len() && one.iter().all(has_equal)
+        }
+        (one, other) => one == other,
     }
 }
 

@@ -67,10 +67,11 @@ pub fn keys_of_record(record: &Attributes) -> impl Iterator<Item = u64> {
     })
 }
 
-/// Returns the keys of all values that equal an operand; `None` if null does.
+/// Returns the keys of all values that equal an operand; `None` if a value without a key does.
 fn keys_of_operand(name: &str, operand: &Operand) -> Option<Vec<u64>> {
     let values = match operand {
-        Operand::Null => return None,
+        // A list or an object of a record has no key.
+        Operand::Null | Operand::Composed { .. } => return None,
         Operand::Bool(value) => vec![Comparable::Bool(*value)],
         Operand::Number(value) => vec![number(*value)],
         Operand::Text(text) => vec![Comparable::Text(text)],

@@ -3,7 +3,7 @@
 use ahash::HashSet;
 use serde_json::Value;
 
-use super::condition::{Comparison, Condition, Operand};
+use super::condition::{Comparison, Condition, Operand, values_in};
 use super::error::{CriteriaError, Problem, attribute_name, escaped_name};
 use super::filter::Filter;
 use super::parameters::{self, Parameter, Parameters};
@@ -205,7 +205,14 @@ impl<'k> FilterParser<'k> {
                 }
             }
             Value::String(text) => Operand::Text(self.folded(&text)),
-            Value::Array(_) | Value::Object(_) => return Err(CriteriaError::new(name, SCALAR)),
+            // The values in a query are texts, so no list or object in it equals a stored one.
+            Value::Array(_) | Value::Object(_) if self.is_text || name == self.key => {
+                return Err(CriteriaError::new(name, SCALAR));
+            }
+            json => {
+                (1..values_in(&json)).try_for_each(|_| self.count(name))?;
+                Operand::Composed { json }
+            }
         };
         Ok(match self.language {
             Language::Current if !self.is_text => operand,

@@ -181,10 +181,11 @@ impl Attribute {
     }
 
     /// Returns the type that criteria compare the values with; `None` if they may have any type.
-    pub(super) fn type_in_criteria(&self) -> Option<CriteriaType> {
+    pub(super) fn type_in_criteria(&self, conventions: Conventions) -> Option<CriteriaType> {
         match self.kind {
             _ if self.target_ids == Ids::Integer => Some(CriteriaType::Kind(Kind::Number)),
             None if self.model.is_some() => Some(CriteriaType::Id),
+            Some(Kind::Json) if conventions.are_of_sails() => Some(CriteriaType::Elements),
             None | Some(Kind::Json) => None,
             // A whole number may be compared with any number.
             Some(Kind::Integer) => Some(CriteriaType::Kind(Kind::Number)),

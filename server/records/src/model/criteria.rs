@@ -83,7 +83,7 @@ impl Model {
         let number = CriteriaType::Kind(Kind::Number);
         let has_times = self.timestamps == Timestamps::Ms && TIMES.contains(&name);
         match self.attributes.get(name) {
-            Some(attribute) => attribute.type_in_criteria(),
+            Some(attribute) => attribute.type_in_criteria(self.conventions),
             None if name == self.key && self.id_source() == Ids::Integer => Some(number),
             None => has_times.then_some(number),
         }
@@ -96,7 +96,8 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
-    use crate::model::Attribute;
+    use crate::criteria::Scope;
+    use crate::model::{Attribute, Conventions};
 
     fn model(kind: Kind) -> Model {
         Model::default().attribute("a", Attribute { kind: Some(kind), ..Attribute::default() })
@@ -151,6 +152,70 @@ mod tests {
             Criteria::read_for(&model(Kind::Number), parameters, language).is_ok()
         };
         assert_eq!([Language::Current, Language::Sails09].map(read), [false, true]);
+    }
+
+    /// The expected records are those that Sails 1.5.18 finds with `sails-disk`.
+    #[test]
+    fn criteria_select_values_of_the_type_json_as_in_sails() {
+        let values = json!([
+            null, 5, "x", true, { "a": 1 }, { "a": 1, "b": [2] }, {}, [], [5], [1, "x"], [[5]],
+            [{ "a": 1 }], [null], "5", [[]],
+        ]);
+        let model = Model { conventions: Conventions::Sails, ..model(Kind::Json) };
+        for (condition, expected) in [
+            (json!(null), json!([0, 12])),
+            (json!(5), json!([1, 8, 10])),
+            (json!("5"), json!([13])),
+            (json!("x"), json!([2, 9])),
+            (json!(true), json!([3])),
+            (json!({ "!=": null }), json!([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13])),
+            (json!({ "!=": 5 }), json!([0, 2, 3, 4, 5, 6, 9, 11, 12, 13])),
+            (json!({ "!=": "x" }), json!([0, 1, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13])),
+            (json!({ "in": [5, "x"] }), json!([1, 2, 8, 9, 10])),
+            (json!({ "nin": [5, "x"] }), json!([0, 3, 4, 5, 6, 9, 11, 12, 13])),
+            (json!({ "nin": [] }), json!([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14])),
+            (json!({ "in": [] }), json!([])),
+            (json!({ "in": [{ "a": 1 }] }), json!([4, 11])),
+            (json!({ "in": [{ "b": [2], "a": 1.0 }] }), json!([5])),
+            (json!({ "in": [{}] }), json!([6])),
+            (json!({ "in": [[5]] }), json!([])),
+            (json!({ "in": [{ "a": "1" }] }), json!([])),
+            (json!({ "!=": { "a": 1 } }), json!([0, 1, 2, 3, 5, 6, 8, 9, 10, 12, 13])),
+            (json!({ "!=": {} }), json!([0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13])),
+            (json!({ "nin": [{ "a": 1 }, 5] }), json!([0, 2, 3, 5, 6, 9, 12, 13])),
+            (json!({ "nin": [[5]] }), json!([0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13])),
+            (json!({ "!=": [5] }), json!([0, 2, 3, 4, 5, 6, 9, 11, 12, 13])),
+            (json!({ ">": 1 }), json!([1, 8, 10])),
+            (json!({ "<=": 5 }), json!([1, 8, 9, 10])),
+            (json!({ ">": "" }), json!([2, 9, 13])),
+            (json!({ "startsWith": "x" }), json!([2, 9])),
+            (json!({ "contains": "5" }), json!([13])),
+            (json!({ "like": "%" }), json!([2, 9, 13])),
+            (json!({ "!=": { "a": 1 }, ">": 1 }), json!([1, 8, 10])),
+        ] {
+            let data = json!({ "where": { "a": condition } });
+            let query = Parameters::read(Vec::new(), data.as_object().unwrap().clone()).unwrap();
+            let criteria = Criteria::read_for(&model, query, Language::Current).unwrap();
+            // A client of the runtime follows what it has read by the name of a room.
+            let text = Scope::of(&criteria).encode();
+            assert_eq!(Scope::decode(&text), Some(Scope::of(&criteria)), "{text}");
+            let values = values.as_array().unwrap().iter().enumerate();
+            let selected = values.filter(|(_, value)| {
+                criteria.matches(&Map::from_iter([("a".to_owned(), (*value).clone())]))
+            });
+            assert_eq!(
+                json!(selected.map(|(at, _)| at).collect::<Vec<_>>()),
+                expected,
+                "{condition}"
+            );
+        }
+        let has = |text: &str, value: Value| {
+            let query = vec![("a".to_owned(), text.to_owned())];
+            let record = Map::from_iter([("a".to_owned(), value)]);
+            selects(&model, Parameters::read(query, Map::new()).unwrap(), &record).unwrap()
+        };
+        assert_eq!([has("5", json!(5)), has("5", json!("5"))], [false, true]);
+        assert_eq!([has("true", json!(true)), has("true", json!(["true"]))], [false, true]);
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub(super) enum CriteriaType {
     Kind(Kind),
     /// Ids of any kind: a string that reads as an integer is that integer.
     Id,
+    /// Anything, and a list fulfils a condition if one of its elements does.
+    Elements,
 }
 
 impl OperandType for CriteriaType {
@@ -88,6 +90,7 @@ impl OperandType for CriteriaType {
         match self {
             Self::Kind(kind) => kind.coerce(operand),
             Self::Id => Some(Id::from_json(&operand).map_or(operand, |id| id.to_json())),
+            Self::Elements => Some(operand),
         }
     }
 
@@ -95,6 +98,7 @@ impl OperandType for CriteriaType {
         match self {
             Self::Kind(kind) => kind.name(),
             Self::Id => "an id",
+            Self::Elements => Kind::Json.name(),
         }
     }
 
@@ -103,7 +107,11 @@ impl OperandType for CriteriaType {
     }
 
     fn is_searched(&self) -> bool {
-        matches!(self, Self::Kind(Kind::String) | Self::Id)
+        matches!(self, Self::Kind(Kind::String) | Self::Id | Self::Elements)
+    }
+
+    fn has_elements(&self) -> bool {
+        *self == Self::Elements
     }
 }
 
