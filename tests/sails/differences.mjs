@@ -14,7 +14,9 @@ function target({url}) {
   return {model, id, rest};
 }
 
-const isWrite = ({method, url}) => method !== 'get' || /^\/\w+\/(create|update|destroy)\b/.test(url);
+const isWrite = ({method, url}) => !/^(get|head|options)$/.test(method) || isShortcutThatWrites(url);
+
+const isShortcutThatWrites = url => /^\/\w+\/((create|update|destroy)\b|[^/?]+\/\w+\/(add|remove|replace)\b)/.test(url);
 
 // The criteria of a url, if there are any.
 function whereOf(url) {
@@ -26,16 +28,31 @@ function whereOf(url) {
   }
 }
 
-// Whether criteria compare the attribute of the type json with an object or a list.
-function comparesComposed(where) {
-  const isComposed = it => it && typeof it === 'object';
+// Whether null is in a list of values in criteria.
+function listsNull(where) {
   return Object.entries(where).some(([name, it]) => {
-    if (name === 'or' || name === 'and') return it.some(comparesComposed);
-    if (name !== 'meta' || !isComposed(it)) return false;
-    const operands = Array.isArray(it) ? it : Object.entries(it).flatMap(([modifier, operand]) => (/^n?in$/.test(modifier) ? operand : [operand]));
-    return operands.some(isComposed);
+    if (name === 'or' || name === 'and') return it.some(listsNull);
+    const lists = it && typeof it === 'object' && !Array.isArray(it) ? Object.values(it) : [it];
+    return lists.some(list => Array.isArray(list) && list.includes(null));
   });
 }
+
+// Whether criteria compare the attribute of the type json by its order, with a value that has none.
+function comparesOrderOfOther(where) {
+  return Object.entries(where).some(([name, it]) => {
+    if (name === 'or' || name === 'and') return it.some(comparesOrderOfOther);
+    const modifiers = name === 'meta' && it && typeof it === 'object' && !Array.isArray(it) ? Object.entries(it) : [];
+    return modifiers.some(([modifier, operand]) => /^[<>]=?$/.test(modifier) && operand !== null && !/number|string/.test(typeof operand));
+  });
+}
+
+// The place of a value of the type json in the order of Backwire.
+function rank(value) {
+  if (typeof value === 'boolean') return value ? 2 : 1;
+  return value === null ? 0 : ({number: 3, string: 4})[typeof value] ?? 5;
+}
+
+const isSorted = ranks => ranks.every((it, at) => at === 0 || ranks[at - 1] <= it);
 
 // Reasons why at least one of the servers refuses a request, and not both for the same reason.
 const refusals = [
@@ -51,7 +68,7 @@ const refusals = [
   {
     about: 'A GET shortcut that writes needs a CSRF token, and in Sails it does not',
     is: ({method, url}, sails, backwire) =>
-      method === 'get' && /^\/\w+\/(create|update|destroy)\b/.test(url) && backwire.body === 'E_CSRF' && sails.status !== 403
+      method === 'get' && isShortcutThatWrites(url) && backwire.body === 'E_CSRF' && sails.status !== 403
   },
   {
     about: 'In Sails a path that looks like a file has no session, so a write is refused',
@@ -87,7 +104,7 @@ const refusals = [
   },
   {
     about: 'Of a request that is wrong and whose record does not exist, Sails reports the record, and Backwire what is wrong',
-    is: (step, sails, backwire) => (isWrite(step) || step.url.includes('populate=nope')) && sails.status === 404 && backwire.status === 400
+    is: (step, sails, backwire) => (isWrite(step) || /[?&](populate|select|omit)=nope/.test(step.url)) && sails.status === 404 && backwire.status === 400
   },
   {
     about: 'Sails refuses to omit the key, and Backwire ignores it',
@@ -95,11 +112,28 @@ const refusals = [
   },
   {
     about: 'Sails refuses null in the list of in and nin, and Backwire understands it',
-    is: ({url}, sails, backwire) => /:\[([^\]]*,)?null[,\]]/.test(url) && sails.body === 'E_INVALID_CRITERIA' && isOk(backwire)
+    is: ({url}, sails, backwire) => listsNull(whereOf(url)) && sails.body === 'E_INVALID_CRITERIA' && isOk(backwire)
   },
   {
-    about: 'Sails compares objects and lists in attributes of the type json, and Backwire refuses them in criteria',
-    is: ({url}, sails, backwire) => isOk(sails) && backwire.body === 'E_INVALID_CRITERIA' && comparesComposed(whereOf(url))
+    about: 'In Sails no value is less or greater than true, an object or a list, and Backwire refuses the question',
+    is: ({url}, sails, backwire) => isOk(sails) && backwire.body === 'E_INVALID_CRITERIA' && comparesOrderOfOther(whereOf(url))
+  },
+  {
+    about: 'A method that a path does not have is a 404 in Sails, and a 405 in Backwire',
+    is: (step, sails, backwire) => sails.status === 404 && backwire.body === 'E_UNKNOWN_VERB' && isWrite(step)
+  },
+  {
+    about: 'A destroy without an id is E_INVALID_CRITERIA in Sails, and E_NO_ID in Backwire',
+    is: ({method, url}, sails, backwire) => method === 'delete' && /^\/\w+$/.test(url) && sails.body === 'E_INVALID_CRITERIA' && backwire.body === 'E_NO_ID'
+  },
+  {
+    about: 'Wrong criteria of a collection of a record are E_INVALID_POPULATES in Sails, before it looks for the record',
+    is: (step, sails, backwire) =>
+      target(step).rest.length === 1 && step.url.includes('?') && sails.body === 'E_INVALID_POPULATES' && /^E_(INVALID_CRITERIA|NOT_FOUND)$/.test(backwire.body)
+  },
+  {
+    about: 'A value that is twice in the url of a write is a list in Sails, and the last one in Backwire',
+    is: ({url}, sails, backwire) => isShortcutThatWrites(url) && /[?&](\w+)=[^&]*&(.*&)?\1=/.test(url) && sails.status === 400 && isOk(backwire)
   },
   {
     about: 'A list of associated ids for a url without a record is E_INVALID_TARGET_RECORD_IDS in Sails, and 404 in Backwire',
@@ -144,6 +178,14 @@ function isLinkedBefore(before, attribute, ids) {
 // record that it is in.
 const places = [
   {
+    about: 'The answer to OPTIONS over HTTP has the methods in its body in Sails, and in its header Allow in Backwire',
+    is: ({step: {method, by}}, {path, sails, backwire}) => method === 'options' && by === 'http' && path === '' && /^[A-Z,]+$/.test(sails) && backwire === ''
+  },
+  {
+    about: 'In Sails the answer to a HEAD over a socket has a body',
+    is: ({step: {method, by}}, {path, backwire}) => method === 'head' && by !== 'http' && path === '' && JSON.stringify(backwire ?? {}) === '{}'
+  },
+  {
     about: 'In Sails the parameters of a request have its CSRF token',
     is: ({step: {token}}, {path, backwire}) => token && path === '/all/_csrf' && backwire === undefined
   },
@@ -152,6 +194,14 @@ const places = [
     is: ({step, before}, {path, backwire}) =>
       step.method === 'post' && path === `/${KEYS[target(step).model]}` && backwire === nextId(step, before) &&
       before.some(it => isFailedCreate(it, step) || givesId(it, step))
+  },
+  {
+    about: 'Values of different types are in another order',
+    is: ({step: {url}}, {path, list}) => {
+      const [, sort] = url.match(/[?&]sort=([^&]*\bmeta\b[^&]*)/) ?? [];
+      const ranks = sort && path === '/order' && list.map(({meta}) => rank(meta));
+      return Boolean(ranks) && isSorted(/DESC|-1/.test(sort) ? ranks.reverse() : ranks);
+    }
   },
   {
     about: 'Sails links with ids of records that do not exist, and Backwire does not',
@@ -176,7 +226,7 @@ const CODES = {403: 'E_CSRF', 404: 'E_NOT_FOUND', 500: 'Service panicked'};
 // The statuses of the codes of Backwire where it refuses what Sails does not, or refuses otherwise.
 const STATUSES = {
   E_CSRF: 403, E_NOT_FOUND: 404, E_BAD_ID: 400, E_BAD_BODY: 400, E_UNIQUE: 400, E_INVALID_CRITERIA: 400, E_INVALID_POPULATES: 400,
-  E_INVALID_NEW_RECORD: 400, E_INVALID_VALUES_TO_SET: 400
+  E_INVALID_NEW_RECORD: 400, E_INVALID_VALUES_TO_SET: 400, E_NO_ID: 400, E_UNKNOWN_VERB: 405
 };
 
 // Returns the reasons why the answers to a step and its pushes differ, what is without a reason,
@@ -186,14 +236,26 @@ export function explain(sails, backwire, {step, before, records}) {
   const now = {step, existing: idsIn(records.before)};
   if (!isOk(sails) || !isOk(backwire)) return explainRefusal(sails, backwire, {step, before, existing: now.existing});
   const context = {step, before, now};
-  const body = explainBody(sails.body, backwire.body, context);
   const explainRecord = (a, b) => explainBody(a, b, context);
   const isCreate = step.method === 'post' && target(step).rest.length === 0 || /^\/\w+\/create\b/.test(step.url);
+  const body = explainBody(isCreate ? withOwner(sails.body, target(step).model, backwire.body) : sails.body, backwire.body, context);
   const theirs = renamed(sails.pushes, target(step).model, sails.body, backwire.body);
   const pushes = explainPushes(theirs, backwire.pushes, {records, explainRecord, created: isCreate && backwire.body});
   const unknown = [...body.unknown, ...pushes.unknown];
   if (sails.status !== backwire.status) unknown.push({path: 'status', sails: sails.status, backwire: backwire.status});
   return {reasons: new Set([...body.reasons, ...pushes.reasons]), unknown, isSameState: !isWrite(step) || !body.reasons.size && !body.unknown.length};
+}
+
+// A new record of Sails, whose members have the id as their owner that the record has in Backwire.
+function withOwner(record, model, backwire) {
+  const [from, to] = [record?.[KEYS[model]], backwire?.[KEYS[model]]];
+  if (!Number.isInteger(from) || !Number.isInteger(to)) return record;
+  const renamed = Object.entries(record).map(([name, members]) => {
+    if (!Array.isArray(members) || !(name in ASSOCIATED)) return [name, members];
+    const [inverse] = ASSOCIATED[name];
+    return [name, members.map(member => (member?.[inverse] === from ? {...member, [inverse]: to} : member))];
+  });
+  return Object.fromEntries(renamed);
 }
 
 // The pushes of Sails, with the id that a new record has in Backwire.
@@ -202,7 +264,7 @@ function renamed(pushes, model, sails, backwire) {
   if (from === to || !Number.isInteger(to)) return pushes;
   const idIn = it => (it === from ? to : it);
   return pushes.map(list => list.map(([of, push]) => {
-    if (of === model) return [of, {...push, id: idIn(push.id), ...push.data && {data: {...push.data, [KEYS[of]]: idIn(push.data[KEYS[of]])}}}];
+    if (of === model) return [of, {...push, id: idIn(push.id), ...push.data && {data: {...withOwner(push.data, of, backwire), [KEYS[of]]: idIn(push.data[KEYS[of]])}}}];
     const names = Object.entries(push).map(([name, it]) => [name, /^(added|removed)Id$/.test(name) ? idIn(it) : it]);
     return [of, Object.fromEntries(names)];
   }));
@@ -212,7 +274,7 @@ function explainRefusal(sails, backwire, {step, before, existing}) {
   // Sails may have changed something before it fails.
   const refused = [sails, backwire].filter(it => !isOk(it) && (it === backwire || it.status !== 500));
   const unknown = refused.filter(it => it.pushes.some(all => all.length)).map(({pushes}) => ({path: 'pushes of a refusal', pushes}));
-  if (sails.status === backwire.status && isSameError(sails, backwire)) return {reasons: new Set(), unknown, isSameState: true};
+  if (sails.status === backwire.status && isSameError(sails, backwire, step)) return {reasons: new Set(), unknown, isSameState: true};
   const isPlausible = isOk(backwire) || STATUSES[backwire.body] === backwire.status;
   const known = isPlausible && refusals.find(({is}) => is(step, sails, backwire, before, existing));
   if (!known) unknown.push({path: 'refusal', sails: [sails.status, sails.body], backwire: [backwire.status, backwire.body]});
@@ -221,7 +283,9 @@ function explainRefusal(sails, backwire, {step, before, existing}) {
   return {reasons: new Set(known ? [known.about] : []), unknown, isSameState};
 }
 
-function isSameError({status, body}, backwire) {
+// The answer of Backwire to a HEAD has no body.
+function isSameError({status, body}, backwire, {method}) {
+  if (method === 'head' && JSON.stringify(backwire.body ?? {}) === '{}') return true;
   if (typeof body !== 'string' || body.startsWith('E_')) return JSON.stringify(body) === JSON.stringify(backwire.body);
   return body === backwire.body || backwire.body === CODES[status];
 }
@@ -257,5 +321,5 @@ function differencesOfLists(sails, backwire, path, record) {
   const orders = [[theirs, ours], [ours, theirs]].map(([all, others]) => [...all.keys()].filter(id => others.has(id)));
   const isSameOrder = JSON.stringify(orders[0]) === JSON.stringify(orders[1]);
   const isUnique = theirs.size === sails.length && ours.size === backwire.length;
-  return isSameOrder && isUnique ? found : [...found, {path: `${path}/order`, sails: sails.map(idOf), backwire: backwire.map(idOf)}];
+  return isSameOrder && isUnique ? found : [...found, {path: `${path}/order`, sails: sails.map(idOf), backwire: backwire.map(idOf), list: backwire}];
 }

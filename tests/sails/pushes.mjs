@@ -10,6 +10,7 @@ export const ORDER = 'Pushes of several records that one request has changed are
 export const COMPLETE = 'A change of an association is announced to all collections and records that it concerns, and Sails leaves out some';
 export const UNTRUE = 'Sails announces a change of an association that has not happened, or announces it twice';
 
+export const LATE = 'The associated records in the previous of an update are those before the change in Sails, and those at the time of the push in Backwire';
 export const EARLY = 'Sails announces the members that named a new record by its id before there was one, and in Backwire the new record has them';
 
 // Returns the reasons why the pushes of a step differ, and those without a reason. `records` are
@@ -30,7 +31,9 @@ export function explainPushes(sails, backwire, {records, explainRecord, created}
     }
     for (const push of alone.sails) {
       const isRepeat = ours.some(other => isSame(other, push));
-      if (isOfAssociation(push) && (isRepeat || !hasHappened(push, state, true))) reasons.add(UNTRUE);
+      // The update of a whole record happens also if it changes nothing.
+      const isUntrue = () => !push[1].previous && !hasHappened(push, state, true);
+      if (isOfAssociation(push) && (isRepeat || isUntrue())) reasons.add(UNTRUE);
       else if (created && isShort(push[1]) && isMember(push, created)) reasons.add(EARLY);
       else unknown.push({socket, sails: push});
     }
@@ -54,10 +57,23 @@ function matched(theirs, ours, state, explainRecord) {
   pair((sails, backwire) => isSame(sails, backwire) && []);
   pair((sails, backwire) => isShortFormOf(sails, backwire, state) && [SHORT]);
   pair((sails, backwire) => reasonsOfRecords(sails, backwire, explainRecord));
+  pair((sails, backwire) => {
+    const reasons = reasonsOfRecords(sails, withOlderAssociations(backwire, sails, state), explainRecord);
+    return reasons && [...reasons, LATE];
+  });
   return {pairs, alone: {sails: left.sails.map(({push}) => push), backwire: left.backwire.map(({push}) => push)}};
 }
 
 const isSame = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+// The update of Backwire with the associated records of Sails in `previous`, where its own are
+// those after the step.
+function withOlderAssociations([model, push], [, sails], {after}) {
+  const now = after[model]?.find(it => idOf(it) === push.id);
+  const isLate = name => ASSOCIATIONS.has(name) && now && sails.previous && isSame(push.previous[name], now[name]);
+  const previous = Object.entries(push.previous ?? {}).map(([name, it]) => [name, isLate(name) ? sails.previous[name] : it]);
+  return [model, {...push, ...push.verb === 'updated' && push.previous && {previous: Object.fromEntries(previous)}}];
+}
 
 // The reasons why the records in two pushes differ, if the rest is the same and all have reasons.
 function reasonsOfRecords([model, {data, previous, ...sails}], [other, backwire], explainRecord) {
@@ -113,7 +129,7 @@ function hasHappened(push, state, isOfSails) {
 // Whether a push is of a record that is in a collection of a new record.
 function isMember([model, {id, data}], created) {
   const lists = Object.values(created).filter(Array.isArray);
-  return lists.some(list => list.some(it => KEYS[model] in it && idOf(it) === id)) && Object.values(data)[0] === idOf(created);
+  return lists.some(list => list.some(it => it && typeof it === 'object' && KEYS[model] in it && idOf(it) === id)) && Object.values(data)[0] === idOf(created);
 }
 
 function isInOtherOrder(pairs) {
