@@ -270,6 +270,7 @@ async fn room_lists_its_subscribers_and_sails_clients_leave_it_after_a_destroy()
     users.publish_destroy(3, None).await.unwrap();
     pushes(&mut sails).await;
     assert_eq!((users.class_subscribers().len(), users.subscribers(3).unwrap().len()), (1, 1));
+    drop((users, class, instance));
     server.shutdown().await;
 }
 

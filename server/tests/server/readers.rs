@@ -134,7 +134,8 @@ async fn check_shutdown((server, mut stuck, client): (Server, Socket, Client)) {
 #[tokio::test]
 async fn client_that_does_not_read_its_answers_is_disconnected() {
     let big = get(async || "x".repeat(1 << 16));
-    let server = start(builder().unread(8).route("/big", big)).await;
+    let builder = builder().unread(8).write_deadline(Duration::from_secs(2));
+    let server = start(builder.route("/big", big)).await;
     let mut socket = Socket::with_small_buffer(&server, RUNTIME).await;
     // The client reads nothing. The answers fill the buffers of the kernel, then those of the
     // connection, and then the server closes it.

@@ -126,5 +126,6 @@ async fn resume_of_a_disconnected_socket_reads_no_more() {
     let missed = author.ask(json!(["resume", [["todo/1", epoch, 0]]])).await;
     assert!(is_known(&missed[0]));
     assert_eq!(reads.begun.load(Ordering::SeqCst), 2);
+    drop(client);
     server.shutdown().await;
 }

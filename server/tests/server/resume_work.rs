@@ -159,5 +159,6 @@ async fn queued_reads_of_a_disconnected_socket_are_dropped_and_writes_committed(
         tokio::task::yield_now().await;
     }
     assert_eq!(reads.lists.load(Ordering::SeqCst), 1);
+    drop(client);
     server.shutdown().await;
 }

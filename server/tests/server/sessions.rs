@@ -210,6 +210,7 @@ async fn read_of_a_session_extends_its_lifetime() {
     sessions.edit(aged).await.unwrap();
     assert_eq!(browser.get("/session/name").await, "Ann");
     assert!(end().await >= at_first);
+    drop(engines);
     server.shutdown().await;
 }
 

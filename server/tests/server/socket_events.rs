@@ -58,6 +58,7 @@ async fn event_reaches_all_a_room_or_one() {
         assert!(refused.contains(reason), "{refused}");
         assert!(publisher.emit(&of_page, event, &1).is_err());
     }
+    drop((publisher, of_stock, of_page));
     server.shutdown().await;
 }
 
@@ -84,6 +85,7 @@ async fn stock_client_acks_an_event() {
     let page = of_socket(&server, &mut page).await;
     let refused = publisher.emit_with_ack(&page, "question", &1, time).await.unwrap_err();
     assert_eq!(refused.to_string(), "the runtime of Backwire acks no events");
+    drop((publisher, client, page));
     server.shutdown().await;
 }
 

@@ -120,6 +120,8 @@ async fn replay<T: Dialect>(text: &str, routes: impl Fn(Builder) -> Builder) {
         for exchange in run {
             transcript.compare(exchange, perform::<T>(&mut sockets, &engine, exchange).await);
         }
+        // A shutdown waits for the fan-out, which ends with the engine.
+        drop(engine);
         server.shutdown().await;
     }
 }
