@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
@@ -25,7 +26,7 @@ struct Module {
     name: &'static str,
 }
 
-const MODULES: [Module; 2] = [
+static MODULES: [Module; 2] = [
     Module { feature: "client", profile: "wasm", name: "backwire_client_wasm" },
     Module { feature: "queries", profile: "wasm-queries", name: "backwire_queries_wasm" },
 ];
@@ -70,8 +71,8 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
 /// Makes all of it. Needs the npm packages.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     let mut inputs = Inputs::new(RECIPE).file(&workspace.root().join("package-lock.json"))?;
+    compile_all(workspace)?;
     for module in &MODULES {
-        module.compile(workspace)?;
         inputs = inputs.file(&workspace.raw_wasm(module.profile))?;
     }
     let outputs = MODULES.iter().flat_map(|module| {
@@ -90,6 +91,15 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
             Ok(())
         },
     )
+}
+
+/// Compiles the modules side by side, because one of them often uses one core only.
+fn compile_all(workspace: &Workspace) -> Result<()> {
+    thread::scope(|scope| {
+        let compile = |module: &'static Module| scope.spawn(|| module.compile(workspace));
+        let compiled = MODULES.each_ref().map(compile);
+        compiled.into_iter().try_for_each(|it| it.join().expect("nothing panics"))
+    })
 }
 
 impl Module {
