@@ -9,13 +9,13 @@
 //! in the browser is the release build, as in the demo.
 
 use std::fs::{self, File};
-use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result};
 
-use crate::command::{answers, cargo, program, read, run, run_counted, run_tests};
-use crate::disk_space::BuildOutput::{self, FreshRust, Lints, Release, Simulation, Tests, Wasm};
+use crate::command::{cargo, program, read, run, run_counted, run_tests};
+use crate::disk_space::BuildOutput::{self, FreshRust, Release, Simulation, Tests, Wasm};
+use crate::native_crates::{self, NATIVE, Runner};
 use crate::outcome::Outcome;
 use crate::requirements::{
     BROWSER, CLIPPY, FIREFOX, GZIP, KILL, LANGUAGES, REDIS, RUSTFMT, Requirement, WASM_TARGET,
@@ -33,16 +33,7 @@ use crate::{
 /// server begins in the background.
 pub(crate) const EMBEDDED_STEP: &str = "bundle";
 
-/// The client only makes sense as wasm, so what is native leaves it out.
-///
-/// A command for one of these packages selects all of them, and chooses a target instead. The
-/// selected packages decide which features their dependencies have, so another selection would
-/// compile many dependencies again.
-const NATIVE: [&str; 3] = ["--workspace", "--exclude", "backwire-client-wasm"];
 const WASM: [&str; 4] = ["--package", "backwire-client-wasm", "--target", WASM_TRIPLE];
-/// The package of the tests in browsers, and its target with them.
-const END_TO_END: &str = "backwire-tests";
-const STORIES: &str = "stories";
 /// The variable with the server's address. The client's tests read it when they are compiled.
 const TEST_SERVER: &str = "BACKWIRE_TEST_SERVER";
 
@@ -122,13 +113,13 @@ pub(crate) const STEPS: [Step; 16] = [
         name: "lint",
         about: "clippy and rustdoc have nothing to say",
         requirements: &[build::SERVER, &[CLIPPY, WASM_TARGET]],
-        builds: &[Lints],
+        builds: &[Tests],
         run: lint,
     },
     Step {
         name: "native",
         about: "Rust tests and the examples in the docs",
-        requirements: &[build::SERVER, &[GZIP, KILL, REDIS]],
+        requirements: &[build::SERVER, &[CLIPPY, GZIP, KILL, REDIS]],
         builds: &[Tests],
         run: native,
     },
@@ -163,14 +154,20 @@ pub(crate) const STEPS: [Step; 16] = [
     Step {
         name: "wasm",
         about: "client tests in Chromium against a real server",
-        requirements: &[build::RUNTIME, build::SERVER, BROWSER],
+        requirements: &[build::RUNTIME, build::SERVER, BROWSER, &[CLIPPY]],
         builds: &[Wasm, Release, Tests],
         run: wasm,
     },
     Step {
         name: "e2e",
         about: "stories in Chromium and Firefox, also over three servers with Redis, and stock clients",
-        requirements: &[build::RUNTIME, build::SERVER, BROWSER, LANGUAGES, &[FIREFOX, REDIS]],
+        requirements: &[
+            build::RUNTIME,
+            build::SERVER,
+            BROWSER,
+            LANGUAGES,
+            &[CLIPPY, FIREFOX, REDIS],
+        ],
         builds: &[Wasm, Release, Tests],
         run: end_to_end,
     },
@@ -183,14 +180,12 @@ fn format(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn lint(workspace: &Workspace) -> Result<Outcome> {
-    let clippy = || cargo(workspace, ["clippy", "--all-targets"]);
-    let deny = ["--", "--deny", "warnings"];
-    run(clippy().args(NATIVE).args(deny))?;
+    native_crates::build(workspace)?;
     // The client's tests are compiled for one server's address; to lint them none need be there.
-    run(clippy().args(WASM).args(deny).env(TEST_SERVER, "http://127.0.0.1:0"))?;
-    run(cargo(workspace, ["doc", "--no-deps"])
-        .args(NATIVE)
-        .env("RUSTDOCFLAGS", "--deny warnings"))?;
+    run(cargo(workspace, ["clippy", "--all-targets"])
+        .args(WASM)
+        .args(["--", "--deny", "warnings"])
+        .env(TEST_SERVER, "http://127.0.0.1:0"))?;
     Ok(3.into())
 }
 
@@ -198,7 +193,7 @@ fn native(workspace: &Workspace) -> Result<Outcome> {
     let can_mount = small_disk::can_mount();
     let left_out = if can_mount { None } else { Some(small_disk::MODULE) };
     let tests = run_tests(&mut Runner::find(workspace).native(workspace, left_out))?;
-    let examples = run_counted(cargo(workspace, ["test", "--doc"]).args(NATIVE))?;
+    let examples = run_counted(native_crates::cargo(workspace, ["test", "--doc"]).args(NATIVE))?;
     let outcome = Outcome::from(tests + examples);
     Ok(if can_mount { outcome } else { outcome.without(small_disk::NOT_CHECKED) })
 }
@@ -244,7 +239,9 @@ fn package(workspace: &Workspace) -> Result<Outcome> {
 
 fn wasm(workspace: &Workspace) -> Result<Outcome> {
     server(workspace)?;
-    run(cargo(workspace, ["build"]).args(NATIVE).args(["--bin", "wasm-test-runner"]))?;
+    run(native_crates::cargo(workspace, ["build"])
+        .args(NATIVE)
+        .args(["--bin", "wasm-test-runner"]))?;
     let server = serve(workspace)?;
     let passed = run_tests(
         cargo(workspace, ["test", "--tests"])
@@ -301,94 +298,4 @@ fn end_to_end(workspace: &Workspace) -> Result<Outcome> {
             .env("NODE_PATH", workspace.node_modules()),
     )?;
     Ok(passed.into())
-}
-
-/// The runner of native tests: nextest where it is installed, for it is quicker.
-#[derive(Clone, Copy)]
-enum Runner {
-    Nextest,
-    Cargo,
-}
-
-impl Runner {
-    fn find(workspace: &Workspace) -> Self {
-        match answers(&mut cargo(workspace, ["nextest", "--version"])) {
-            true => Self::Nextest,
-            false => Self::Cargo,
-        }
-    }
-
-    /// All native tests but those in browsers, and but those of a module.
-    fn native(self, workspace: &Workspace, left_out: Option<&str>) -> Command {
-        match self {
-            Self::Nextest => {
-                let mut tests = cargo(workspace, ["nextest", "run"]);
-                tests.args(NATIVE).args(["-E", &filter(left_out)]);
-                tests
-            }
-            // Cargo itself cannot build tests and leave out all of a target.
-            Self::Cargo => {
-                let mut tests = cargo(workspace, ["test", "--all-targets"]);
-                tests.args(NATIVE).args(["--exclude", END_TO_END]);
-                if let Some(module) = left_out {
-                    tests.args(["--", "--skip", &format!("{module}::")]);
-                }
-                tests
-            }
-        }
-    }
-
-    /// The tests that [`native`](Self::native) leaves out.
-    fn end_to_end(self, workspace: &Workspace) -> Command {
-        let mut tests = match self {
-            Self::Nextest => cargo(workspace, ["nextest", "run"]),
-            Self::Cargo => cargo(workspace, ["test", "--all-targets"]),
-        };
-        match self {
-            Self::Nextest => tests.args(NATIVE).args(["--test", STORIES]),
-            Self::Cargo => tests.args(["--package", END_TO_END]),
-        };
-        tests
-    }
-}
-
-/// The native tests, in the syntax of nextest.
-fn filter(left_out: Option<&str>) -> String {
-    let all = format!("not binary_id({END_TO_END}::{STORIES})");
-    match left_out {
-        Some(module) => format!("{all} and not test(/^{module}::/)"),
-        None => all,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn arguments(command: &Command) -> Vec<&str> {
-        command.get_args().map(|argument| argument.to_str().unwrap()).collect()
-    }
-
-    #[test]
-    fn tests_of_a_module_are_excluded_in_the_syntax_of_each_runner() {
-        let workspace = Workspace::find();
-        let last = |runner: Runner, count| {
-            let command = runner.native(&workspace, Some("small_disk"));
-            let arguments = arguments(&command);
-            arguments[arguments.len() - count..].join(" ")
-        };
-        let filter = "-E not binary_id(backwire-tests::stories) and not test(/^small_disk::/)";
-        assert_eq!(last(Runner::Nextest, 2), filter);
-        assert_eq!(last(Runner::Cargo, 3), "-- --skip small_disk::");
-    }
-
-    #[test]
-    fn commands_of_nextest_select_the_same_packages() {
-        let workspace = Workspace::find();
-        let native = Runner::Nextest.native(&workspace, None);
-        let end_to_end = Runner::Nextest.end_to_end(&workspace);
-        for command in [native, end_to_end] {
-            assert_eq!(arguments(&command)[2..5], NATIVE);
-        }
-    }
 }

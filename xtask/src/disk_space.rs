@@ -21,9 +21,7 @@ use crate::workspace::Workspace;
 pub(crate) enum BuildOutput {
     /// The modules for pages.
     Wasm,
-    /// The files of clippy and rustdoc.
-    Lints,
-    /// The debug build of all crates with their tests.
+    /// The debug build of all crates with their tests, and the files of clippy and rustdoc.
     Tests,
     /// The release build of the server.
     Release,
@@ -83,7 +81,7 @@ impl BuildOutput {
     fn folder(self) -> &'static str {
         match self {
             Self::Wasm => "wasm32-unknown-unknown",
-            Self::Lints | Self::Tests => "debug",
+            Self::Tests => "debug",
             Self::Release => "release",
             Self::Simulation => "simulation",
             Self::FreshRust => "xtask/fresh-rust",
@@ -93,10 +91,9 @@ impl BuildOutput {
     /// Returns the bytes of a complete build.
     fn size(self, incremental: bool) -> u64 {
         match self {
-            Self::Lints if incremental => 4 * GB,
             Self::Tests if incremental => 8 * GB,
             Self::Tests => 4 * GB,
-            Self::Wasm | Self::Lints | Self::Release | Self::Simulation | Self::FreshRust => GB,
+            Self::Wasm | Self::Release | Self::Simulation | Self::FreshRust => GB,
         }
     }
 }
@@ -128,7 +125,7 @@ fn size_of_entry(path: PathBuf, file: &Metadata) -> u64 {
 mod tests {
     use super::*;
 
-    use BuildOutput::{Lints, Release, Tests, Wasm};
+    use BuildOutput::{Release, Tests, Wasm};
 
     #[test]
     fn error_names_the_folder_and_both_sizes() {
@@ -142,8 +139,8 @@ mod tests {
     #[test]
     fn each_part_is_counted_once() {
         let target = tempfile::tempdir().unwrap();
-        let outputs = [Wasm, Release, Wasm, Lints, Release];
-        assert_eq!(needed(target.path(), &outputs, false), TEMPORARY + 3 * GB);
+        let outputs = [Wasm, Release, Wasm, Tests, Release];
+        assert_eq!(needed(target.path(), &outputs, false), TEMPORARY + 6 * GB);
     }
 
     #[test]

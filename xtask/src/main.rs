@@ -9,7 +9,8 @@
 //! [`demo_site`] copies the files of the demo. [`checks`] are the steps of the test command,
 //! [`dependencies`], [`imports`] and [`links`] are three of them, [`count`] and [`size`] measure
 //! their results, [`outcome`] is what a step returns, [`disk_space`] knows how much space they
-//! need, [`small_disk`] knows tests that not every machine allows, and [`fresh_rust`] is the step
+//! need, [`native_crates`] compiles most crates and their tests with [`compiler`], [`small_disk`]
+//! knows tests that not every machine allows, and [`fresh_rust`] is the step
 //! that tests the requirements. [`server`] is the program for the checks, [`npm`] and [`command`]
 //! start all others, and [`workspace`] has all paths.
 
@@ -22,6 +23,7 @@ mod client;
 mod cluster;
 mod command;
 mod comments;
+mod compiler;
 mod count;
 mod crash;
 mod demo;
@@ -37,6 +39,7 @@ mod links;
 mod literal;
 mod modules;
 mod names;
+mod native_crates;
 mod npm;
 mod outcome;
 mod package;
@@ -137,6 +140,9 @@ impl Task {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = compiler::run() {
+        return code;
+    }
     Cli::parse().run(&Workspace::find()).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE

@@ -14,6 +14,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::build::begin_server;
 use crate::checks::{EMBEDDED_STEP, STEPS, Step};
+use crate::compiler;
 use crate::disk_space;
 use crate::outcome::Outcome;
 use crate::requirements::Requirement;
@@ -47,6 +48,7 @@ impl Test {
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
         let builds: Vec<_> = self.steps().flat_map(|step| step.builds).copied().collect();
         disk_space::check(workspace, &builds)?;
+        compiler::install(workspace)?;
         let mut done = Vec::new();
         let mut server = None;
         for step in self.steps() {
