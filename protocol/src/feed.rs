@@ -59,7 +59,7 @@ pub(crate) struct Feed<P> {
     arrived: usize,
     /// The page has received answers without a link since the last resume. They may be beyond the
     /// positions of the rooms.
-    pub(crate) is_ahead: bool,
+    pub(crate) has_answers_without_link: bool,
     /// The highest position that the page has received of each resource, in each epoch. A room
     /// whose position is below lost changes cannot notice the loss itself, but the page may show
     /// those changes from another room or from the answer to a write.
@@ -85,7 +85,7 @@ impl<P: Payload> Feed<P> {
             lost: Vec::new(),
             outputs: Queue::new(),
             arrived: 0,
-            is_ahead: false,
+            has_answers_without_link: false,
             received: Vec::new(),
             receipts: 0,
         }
@@ -164,7 +164,7 @@ impl<P: Payload> Feed<P> {
         let place = room.position.as_mut()?;
         // After a restart the log goes on from this position. It may lack what the page has
         // received beyond it, if a backup was restored.
-        let is_same_log = |epoch: &u64| place.epoch == *epoch || !self.is_ahead;
+        let is_same_log = |epoch: &u64| place.epoch == *epoch || !self.has_answers_without_link;
         let Some(epoch) = answer.epoch().filter(is_same_log) else {
             // No later resume must find this position valid.
             place.epoch = 0;

@@ -10,7 +10,7 @@
 //! So after a loss, the fan-out announces the position of the room a little later: clients that are
 //! behind notice it and ask to resume. A stock client could not notice it; one that cannot take a
 //! push is disconnected. The same is done for all clients of a resource if changes of it did not
-//! reach this server: a gap.
+//! reach this server ([`MissedChanges`]).
 
 mod populated;
 mod search_budget;
@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use backwire_engine::{Environment, Gap};
+use backwire_engine::{Environment, MissedChanges};
 use backwire_environment::HashMap;
 use backwire_protocol::planted;
 use backwire_records::change::{Change, NewMembers, Position, Resource, Room, Verb};
@@ -103,20 +103,20 @@ impl Fanout {
 
     /// Follows the log until the engine is gone and all changes are sent.
     ///
-    /// Invariant: a gap is handled before any change after it is sent. The engine reports it before
-    /// it sends such a change.
+    /// Invariant: missed changes are handled before a later change is sent. The engine reports them
+    /// before it sends such a change.
     pub(crate) async fn follow(
         mut self,
         mut tail: mpsc::Receiver<Arc<Change>>,
-        gaps: Option<mpsc::UnboundedReceiver<Gap>>,
+        missed: Option<mpsc::UnboundedReceiver<MissedChanges>>,
     ) {
         let mut changes = Vec::with_capacity(MAX_BATCH);
-        let mut gaps = gaps.unwrap_or_else(|| mpsc::unbounded_channel().1);
+        let mut missed = missed.unwrap_or_else(|| mpsc::unbounded_channel().1);
         loop {
             let has_rooms_behind = !self.rooms_behind.is_empty();
             tokio::select! {
                 biased;
-                Some(gap) = gaps.recv() => self.handle_gap(&gap),
+                Some(changes) = missed.recv() => self.handle_missed_changes(&changes),
                 // The timer is only made if it is needed.
                 () = async { self.environment.sleep_until(self.announce_at).await },
                     if has_rooms_behind =>
@@ -128,8 +128,8 @@ impl Fanout {
                     if count == 0 {
                         return;
                     }
-                    while let Ok(gap) = gaps.try_recv() {
-                        self.handle_gap(&gap);
+                    while let Ok(changes) = missed.try_recv() {
+                        self.handle_missed_changes(&changes);
                     }
                     if planted::has("fanout-skips-change") && changes.len() > 1 {
                         changes.remove(0);
@@ -150,28 +150,30 @@ impl Fanout {
 
     /// Has all clients that follow anything of a resource resume, because changes of it were not
     /// sent.
-    fn handle_gap(&mut self, gap: &Gap) {
-        let is_loss = gap.after > gap.upto.offset;
-        if planted::has("gap-ignored") || is_loss && planted::has("loss-not-announced") {
+    fn handle_missed_changes(&mut self, missed: &MissedChanges) {
+        let is_loss = missed.after > missed.upto.offset;
+        if planted::has("missed-changes-ignored") || is_loss && planted::has("loss-not-announced") {
             return;
         }
-        self.backlog.skipped(&gap.resource);
-        for filter in self.sockets.filters_of(Dialect::Runtime, &gap.resource) {
-            filter.last_offset.store(gap.upto.offset, Ordering::Relaxed);
+        self.backlog.skipped(&missed.resource);
+        for filter in self.sockets.filters_of(Dialect::Runtime, &missed.resource) {
+            filter.last_offset.store(missed.upto.offset, Ordering::Relaxed);
         }
         for client in self.sockets.all() {
             let mut rooms = client.record_rooms();
             let has_pairs = |room: &Room| {
                 let of = room.scope().and_then(Scope::collection);
                 let join = of.and_then(|of| self.models.associations().join_of(of));
-                join.as_ref() == Some(&gap.resource)
+                join.as_ref() == Some(&missed.resource)
             };
             // The members of a collection may be others now.
             let invalid: Vec<_> = rooms.iter().filter(|room| has_pairs(room)).cloned().collect();
             invalid.iter().for_each(|room| self.mark_behind(room, Position::NOWHERE));
-            rooms.retain(|room| *room.resource() == gap.resource && !invalid.contains(room));
+            rooms.retain(|room| *room.resource() == missed.resource && !invalid.contains(room));
             match client.dialect() {
-                Dialect::Runtime => rooms.iter().for_each(|room| self.mark_behind(room, gap.upto)),
+                Dialect::Runtime => {
+                    rooms.iter().for_each(|room| self.mark_behind(room, missed.upto))
+                }
                 _ if !rooms.is_empty() => client.disconnect(),
                 _ => {}
             }

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn resume_entry_has_few_positions() {
+    fn resume_entry_has_at_most_four_positions() {
         let entry = |ahead: &str| format!(r#"["resume",[["todo",5,43,50{ahead}]]]"#);
         let read = |text: &str| read(text, Dialect::Runtime, 100).map(drop);
         assert!(read(&entry(",6,51,7,52,8,53")).is_ok());

@@ -219,7 +219,7 @@ impl Sockets {
 
     /// Returns a function that is `true` for a resource with subscribers in any dialect, and never
     /// wrongly `false`.
-    pub(crate) fn interest(&self) -> impl Fn(&Resource) -> bool + Send + Sync + use<> {
+    pub(crate) fn subscribed_resources(&self) -> impl Fn(&Resource) -> bool + Send + Sync + use<> {
         let presence = Arc::clone(&self.presence);
         move |resource| presence.has_any(resource)
     }

@@ -55,7 +55,7 @@ impl<P: Payload> Client<P> {
             if index == 0 {
                 return None;
             }
-            self.feed.is_ahead = false;
+            self.feed.has_answers_without_link = false;
             let resumed = self.drain_feed();
             self.outputs.push(Output::Resumed(resumed));
         } else {
@@ -88,7 +88,7 @@ impl<P: Payload> Client<P> {
         let Some(position) = position else {
             return;
         };
-        self.feed.is_ahead |= !self.link.is_up();
+        self.feed.has_answers_without_link |= !self.link.is_up();
         match (record, room) {
             (Some(record), _) if entry.is_wanted => self.feed.was_written(&record, position),
             // A read over HTTP joins no room.

@@ -40,7 +40,7 @@ struct State {
     violations: Vec<Violation>,
 }
 
-/// What the lines before have lost.
+/// The changes and records of earlier lines of the log that were lost.
 #[derive(Debug, Default)]
 struct Lost {
     /// When the change with a mark was lost, in milliseconds.
@@ -299,19 +299,19 @@ impl Truth for History {
     /// the reader may have had.
     fn check_read(
         &self,
-        who: &str,
+        client: &str,
         view: &View,
         place: LogPosition,
         people: &[Person],
         read: &[(Id, Record)],
     ) {
         if let Some(observations) = &mut self.state.lock().observations {
-            return observations.add_read(who, view, place.offset, people, read);
+            return observations.add_read(client, view, place.offset, people, read);
         }
         if !people.iter().any(|person| self.read(view, person, place) == read) {
             let ids: Vec<_> = read.iter().map(|(id, _)| id.to_string()).collect();
             let url = view.url(&self.names);
-            let message = format!("{who}: {url} at {place} was answered with {ids:?}");
+            let message = format!("{client}: {url} at {place} was answered with {ids:?}");
             let expected = people.first().map(|person| self.read(view, person, place));
             let differs = |(at, item): &(usize, &(Id, Record))| {
                 expected.as_ref().and_then(|expected| expected.get(*at)) != Some(*item)
@@ -331,7 +331,7 @@ impl Truth for History {
                 let (name, shown) = (self.names.of(kind), Value::Object(record.clone()));
                 let message = format!(
                     "{}: {name}/{id} at {offset} is shown as {shown}, and {other}",
-                    seen.who
+                    seen.client
                 );
                 state.violations.push(Violation::of(message, kind, id));
             }
@@ -345,7 +345,7 @@ impl Truth for History {
             let (name, truth) = (self.names.of(kind), truth.unwrap_or_default());
             let message = format!(
                 "{}: {name}/{id} at {offset} is shown as {shown} and was {truth}",
-                seen.who
+                seen.client
             );
             self.violated_for(kind, id, message);
         }

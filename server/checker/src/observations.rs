@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::log_position::LogPosition;
 use crate::view::{Kind, Person, Record, View};
 
-/// How often a state of a record is remembered with who has seen it.
+/// How many clients that have seen a state of a record are remembered.
 const MAX_SEEN: usize = 32;
 
 /// How many other states at one offset are remembered.
@@ -20,7 +20,7 @@ pub(crate) trait Truth {
     /// Checks the answer to a read at a place, for somebody with one of these identities.
     fn check_read(
         &self,
-        who: &str,
+        client: &str,
         view: &View,
         place: LogPosition,
         people: &[Person],
@@ -45,14 +45,14 @@ pub struct Observations {
 /// A client, and a time in milliseconds since the begin of the run.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    pub who: String,
+    pub client: String,
     pub time: u64,
 }
 
 /// The answer to a read.
 #[derive(Debug)]
 struct Read {
-    who: String,
+    client: String,
     view: View,
     offset: u64,
     people: Vec<Person>,
@@ -99,7 +99,7 @@ impl Observations {
 
     pub(crate) fn add_read(
         &mut self,
-        who: &str,
+        client: &str,
         view: &View,
         offset: u64,
         people: &[Person],
@@ -108,12 +108,12 @@ impl Observations {
         let version =
             |(id, record): &(Id, Record)| (id.clone(), self.version(view.kind, id, record));
         let records = read.iter().map(version).collect();
-        let (who, people) = (who.to_owned(), people.to_vec());
-        self.reads.push(Read { who, view: view.clone(), offset, people, records });
+        let (client, people) = (client.to_owned(), people.to_vec());
+        self.reads.push(Read { client, view: view.clone(), offset, people, records });
     }
 
     /// Adds a shown state. If another client has seen another state at the same offset, it returns
-    /// who has shown what.
+    /// that client and state.
     pub(crate) fn add_shown(
         &mut self,
         seen: Seen,
@@ -133,7 +133,7 @@ impl Observations {
         shown.count += 1;
         let differs = *shown.record != *record;
         let message = differs.then(|| {
-            let other = shown.seen.first().map_or("another client", |seen| &seen.who);
+            let other = shown.seen.first().map_or("another client", |seen| &seen.client);
             format!("{other} has shown it as {}", Value::Object(Record::clone(&shown.record)))
         });
         if differs && shown.others.len() < MAX_OTHERS {
@@ -156,10 +156,10 @@ impl Observations {
     pub(crate) fn check(&self, truth: &impl Truth) {
         let mut reads: Vec<_> = self.reads.iter().collect();
         reads.sort_by_key(|read| (read.view.kind, read.offset));
-        for Read { who, view, offset, people, records } in reads {
+        for Read { client, view, offset, people, records } in reads {
             let records: Vec<_> =
                 records.iter().map(|(id, record)| (id.clone(), Record::clone(record))).collect();
-            truth.check_read(who, view, LogPosition::at(*offset), people, &records);
+            truth.check_read(client, view, LogPosition::at(*offset), people, &records);
         }
         let mut shown: Vec<_> = self.shown.iter().collect();
         shown.sort_by_key(|((kind, _, offset), _)| (*kind, *offset));

@@ -73,17 +73,17 @@ pub const DEFAULT_READ_DEADLINE: Duration = Duration::from_secs(2);
 /// answered.
 ///
 /// It is bounded. An engine waits while it is full, so writers cannot outrun the fan-out. An engine
-/// may leave out changes that nobody [needs](Engine::set_interest).
+/// may leave out changes that nobody [needs](Engine::set_resource_filter).
 pub type Tail = mpsc::Sender<Arc<Change>>;
 
-/// Whether somebody at this server needs the changes of a resource, see [`Engine::set_interest`].
-pub type Interest = Arc<dyn Fn(&Resource) -> bool + Send + Sync>;
+/// Whether this server needs the changes of a resource, see [`Engine::set_resource_filter`].
+pub type ResourceFilter = Arc<dyn Fn(&Resource) -> bool + Send + Sync>;
 
 /// Changes that did not reach the [tail](Tail) of an engine which several servers share: the log
 /// had dropped them before this server read them, or the store has lost changes that had reached
 /// it. Clients of the resource have to resume from their positions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
+pub struct MissedChanges {
     /// The resource.
     pub resource: Resource,
     /// The offset of the last change that reached the tail. If it is larger than `upto`, the
@@ -217,15 +217,17 @@ pub trait Engine: Send + Sync + 'static {
     /// the first written record. Resources without any written record are left out.
     async fn keys(&self) -> Result<BTreeMap<Resource, String>, Error>;
 
-    /// Returns the channel for [gaps](Gap), once. `None` if the tail of this engine has none.
-    fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
+    /// Returns the channel for [missed changes](MissedChanges), once. `None` if the tail of this
+    /// engine never misses any.
+    fn missed_changes(&self) -> Option<mpsc::UnboundedReceiver<MissedChanges>> {
         None
     }
 
-    /// Sets which resources somebody at this server needs, once. An engine that several servers
-    /// share may leave the changes of other resources out of the [tail](Tail). A resource has to be
-    /// read after it becomes needed: the read has the changes that were left out before.
-    fn set_interest(&self, _interest: Interest) {}
+    /// Sets the filter of the resources whose changes this server needs, once. An engine that
+    /// several servers share may leave the changes of other resources out of the [tail](Tail). A
+    /// resource has to be read after it becomes needed: the read has the changes that were left out
+    /// before.
+    fn set_resource_filter(&self, _filter: ResourceFilter) {}
 
     /// Returns the channel for the [events](StoreEvent) of all servers that share the store, once,
     /// before anything else. `None` if only one server uses it.

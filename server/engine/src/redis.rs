@@ -53,7 +53,6 @@ mod free_id;
 mod group;
 mod handshake;
 mod indexes;
-mod interests;
 mod job;
 mod known;
 mod known_id;
@@ -83,6 +82,7 @@ mod stored;
 mod stored_message;
 mod streams;
 mod tail;
+mod tail_filter;
 mod web_service;
 mod writer;
 
@@ -103,16 +103,15 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use super::{
-    Answers, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine, Error, Gap,
-    Gauge, Interest, KeyLookup, LedgerEntry, Question, Queues, ReadOptions, Record, Sessions,
-    Snapshot, StoreEvent, Tail, Window,
+    Answers, Cascades, ChangesSince, CommitOutcome, DEFAULT_READ_DEADLINE, Engine, Error, Gauge,
+    KeyLookup, LedgerEntry, MissedChanges, Question, Queues, ReadOptions, Record, ResourceFilter,
+    Sessions, Snapshot, StoreEvent, Tail, Window,
 };
 use cache::Cache;
 use connection::Commands;
 use deadline::ReadClock;
 use delivery::Delivery;
 use find::ListRead;
-use interests::Interests;
 use known::Known;
 use known_id::KnownId;
 use lease::Lease;
@@ -126,6 +125,7 @@ use script::Call;
 use sockets::Sockets;
 use steps::{Steps, within};
 use tail::{Follower, Outputs};
+use tail_filter::TailFilter;
 use writer::Writer;
 
 pub use address::RedisUrl;
@@ -175,7 +175,7 @@ pub struct Redis {
     reads: Arc<Commands>,
     known: Arc<Known>,
     ends: Arc<LogEnds>,
-    interests: Arc<Interests>,
+    filter: Arc<TailFilter>,
     /// The queue of the writer, which ends when this is dropped.
     writes: Requests,
     steps: Arc<Steps>,
@@ -187,7 +187,7 @@ pub struct Redis {
     lease: Lease,
     questions: Arc<Questions>,
     window: Window,
-    gaps: Mutex<Option<mpsc::UnboundedReceiver<Gap>>>,
+    missed: Mutex<Option<mpsc::UnboundedReceiver<MissedChanges>>>,
     events: Mutex<Option<mpsc::Receiver<StoreEvent>>>,
     /// Whether the tail has a connection now.
     is_connected: Arc<AtomicBool>,
@@ -233,13 +233,13 @@ impl Redis {
         let (delivery, known) = (Arc::<Delivery>::default(), Arc::<Known>::default());
         let lease = Lease::new(Arc::clone(&writes));
         let questions = Questions::new(lease.token.clone());
-        let (gap_sender, gaps) = mpsc::unbounded_channel();
+        let (missed_sender, missed) = mpsc::unbounded_channel();
         let outputs = Outputs {
             delivery: Arc::clone(&delivery),
             tail,
-            gaps: gap_sender,
+            missed: missed_sender,
             ends: Arc::default(),
-            interests: Arc::default(),
+            filter: Arc::default(),
             questions: Arc::clone(&questions),
             has_lapsed: Arc::clone(&lease.has_lapsed),
             is_connected: Arc::default(),
@@ -247,7 +247,7 @@ impl Redis {
         };
         let is_connected = Arc::clone(&outputs.is_connected);
         let known_id = Arc::clone(&outputs.known_id);
-        let (ends, interests) = (Arc::clone(&outputs.ends), Arc::clone(&outputs.interests));
+        let (ends, filter) = (Arc::clone(&outputs.ends), Arc::clone(&outputs.filter));
         let others = [Arc::clone(&reads), Arc::clone(&writes)];
         let (follower, events) = Follower::begin(link, &connection, outputs, others).await?;
         let (cache, steps) = (Cache::new(), Arc::new(Steps::spawn(Arc::clone(&writes))));
@@ -258,7 +258,7 @@ impl Redis {
             reads,
             known,
             ends,
-            interests,
+            filter,
             writes: writer.spawn(),
             sockets: Sockets::new(Arc::clone(&steps)),
             steps,
@@ -267,7 +267,7 @@ impl Redis {
             lease,
             questions,
             window,
-            gaps: Mutex::new(Some(gaps)),
+            missed: Mutex::new(Some(missed)),
             events: Mutex::new(Some(events)),
             is_connected,
             _tail: follower.spawn(),
@@ -368,12 +368,12 @@ impl Engine for Redis {
         Ok(keys)
     }
 
-    fn gaps(&self) -> Option<mpsc::UnboundedReceiver<Gap>> {
-        self.gaps.lock().take()
+    fn missed_changes(&self) -> Option<mpsc::UnboundedReceiver<MissedChanges>> {
+        self.missed.lock().take()
     }
 
-    fn set_interest(&self, interest: Interest) {
-        self.interests.set(interest);
+    fn set_resource_filter(&self, filter: ResourceFilter) {
+        self.filter.set(filter);
     }
 
     fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use backwire_engine::{self as engine, Engine, Environment, Interest};
+use backwire_engine::{self as engine, Engine, Environment, ResourceFilter};
 use backwire_environment::Task;
 use backwire_records::change::Change;
 use backwire_records::model::Models;
@@ -180,7 +180,11 @@ impl Logic {
     ) -> Tasks {
         let Shared { environment, engine, sockets, models, backlog, .. } = &*self.shared;
         let fanout = Fanout::new(&self.shared).with_searched_bytes(self.searched_bytes);
-        engine.set_interest(interest(sockets, Arc::clone(models), Arc::clone(backlog)));
+        engine.set_resource_filter(needed_resources(
+            sockets,
+            Arc::clone(models),
+            Arc::clone(backlog),
+        ));
         let delivery_service = &self.delivery_service;
         let site_updates =
             delivery_service.clone().follow_sites(sockets.clone(), settings.sites.changes());
@@ -193,7 +197,7 @@ impl Logic {
         });
         Tasks {
             store_events,
-            fanout: environment.spawn_with_handle(fanout.follow(changes, engine.gaps())),
+            fanout: environment.spawn_with_handle(fanout.follow(changes, engine.missed_changes())),
             delivery: environment.spawn_with_handle(delivery_service.clone().deliver(messages)),
             session_watch: environment
                 .spawn_with_handle(caller::watch_sessions(Arc::clone(&self.shared))),
@@ -203,9 +207,13 @@ impl Logic {
     }
 }
 
-/// Returns which resources the fan-out needs the changes of.
-fn interest(sockets: &Sockets, models: Arc<Models>, backlog: Arc<PushBacklog>) -> Interest {
-    let has_subscribers = sockets.interest();
+/// Returns the filter of the resources whose changes the fan-out needs.
+fn needed_resources(
+    sockets: &Sockets,
+    models: Arc<Models>,
+    backlog: Arc<PushBacklog>,
+) -> ResourceFilter {
+    let has_subscribers = sockets.subscribed_resources();
     // A membership is sent to the clients of another resource.
     let may_concern_others =
         move |resource: &_| models.associations().may_have_memberships(resource);

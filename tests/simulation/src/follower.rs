@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use backwire_engine::{ChangesSince, Engine, Environment, Error, Gap, Interest, StoreEvent, Tail};
+use backwire_engine::{
+    ChangesSince, Engine, Environment, Error, MissedChanges, ResourceFilter, StoreEvent, Tail,
+};
 use backwire_environment::Watched;
 use backwire_records::change::{Change, Position, Resource, Room};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,8 +24,8 @@ pub(crate) struct Follower {
     pub(crate) link: Arc<Link>,
     pub(crate) environment: Environment,
     pub(crate) tail: Tail,
-    pub(crate) gaps: UnboundedSender<Gap>,
-    pub(crate) interest: OnceLock<Interest>,
+    pub(crate) missed: UnboundedSender<MissedChanges>,
+    pub(crate) filter: OnceLock<ResourceFilter>,
     /// For each resource, the run and the offset of the last change that was sent to the tail or
     /// skipped.
     pub(crate) delivered: Watched<BTreeMap<Resource, (u64, u64)>>,
@@ -132,7 +134,8 @@ impl Follower {
         }
     }
 
-    /// Receives the next change of a log, or reports a gap. Returns the offset to continue after.
+    /// Receives the next change of a log, or reports missed ones. Returns the offset to continue
+    /// after.
     async fn receive(&self, run: &Run, change: Arc<Change>, last: u64, is_over: bool) -> u64 {
         let (resource, Position { epoch, offset }) = (change.resource.clone(), change.position);
         if offset <= last {
@@ -140,10 +143,10 @@ impl Follower {
         }
         let before = Position { epoch, offset: last };
         let kept = run.memory.reaches(&resource, &[before]).await;
-        // What a former run has sent does not depend on what is kept now.
+        // The changes that a former run has sent do not depend on the current log.
         if is_over || kept.is_ok_and(|it| it == [true]) {
             // The engine skips changes that the server does not need.
-            if self.interest.get().is_none_or(|needs| needs(&resource)) {
+            if self.filter.get().is_none_or(|needs| needs(&resource)) {
                 // The server may be closing.
                 let _ = self.tail.send(change).await;
             }
@@ -185,7 +188,7 @@ impl Follower {
 
     fn report(&self, resource: &Resource, after: u64, upto: Position) {
         // The server may be closing.
-        let _ = self.gaps.send(Gap { resource: resource.clone(), after, upto });
+        let _ = self.missed.send(MissedChanges { resource: resource.clone(), after, upto });
     }
 
     /// Waits until a change of a run was sent to the tail or skipped. It fails if the store has

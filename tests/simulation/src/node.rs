@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use backwire_engine::{
     Ack, AckOutcome, Answers, Batch, Cascade, Cascades, ChangesSince, CommitOutcome, Device,
-    Engine, Enqueue, Enqueued, Environment, Error, Gap, Interest, KeyLookup, LedgerEntry, Memory,
-    Question, QueueRange, Queues, ReadOptions, Record, SessionEdit, Sessions, Snapshot, StoreEvent,
-    StoredSession, Tail,
+    Engine, Enqueue, Enqueued, Environment, Error, KeyLookup, LedgerEntry, Memory, MissedChanges,
+    Question, QueueRange, Queues, ReadOptions, Record, ResourceFilter, SessionEdit, Sessions,
+    Snapshot, StoreEvent, StoredSession, Tail,
 };
 use backwire_environment::Watched;
 use backwire_records::change::{Attributes, Id, Position, Resource, Room};
@@ -42,7 +42,7 @@ pub(crate) struct NodeEngine {
     /// Held by each step of a queue, for the same reason.
     queue_lock: Arc<Mutex<()>>,
     follower: Arc<Follower>,
-    gaps: SyncMutex<Option<UnboundedReceiver<Gap>>>,
+    missed: SyncMutex<Option<UnboundedReceiver<MissedChanges>>>,
     events: SyncMutex<Option<mpsc::Receiver<StoreEvent>>>,
 }
 
@@ -55,14 +55,14 @@ impl NodeEngine {
     ) -> Self {
         let subscription = link.store().subscribe();
         let number = subscription.number;
-        let (to_gaps, gaps) = unbounded_channel();
+        let (missed_sender, missed) = unbounded_channel();
         let (to_events, received) = mpsc::channel(MAX_EVENTS);
         let follower = Arc::new(Follower {
             link: Arc::clone(&link),
             environment: environment.clone(),
             tail,
-            gaps: to_gaps,
-            interest: OnceLock::new(),
+            missed: missed_sender,
+            filter: OnceLock::new(),
             delivered: Watched::default(),
         });
         let Subscription { changes, events, run, heads, .. } = subscription;
@@ -78,8 +78,8 @@ impl NodeEngine {
         ));
         environment.spawn(events_task);
         let (write_lock, queue_lock) = Default::default();
-        let (gaps, events) = (SyncMutex::new(Some(gaps)), SyncMutex::new(Some(received)));
-        Self { server, number, environment, link, write_lock, queue_lock, follower, gaps, events }
+        let (missed, events) = (SyncMutex::new(Some(missed)), SyncMutex::new(Some(received)));
+        Self { server, number, environment, link, write_lock, queue_lock, follower, missed, events }
     }
 
     /// Returns the number of the subscription.
@@ -191,13 +191,13 @@ impl Engine for NodeEngine {
         self.link.read(read).await
     }
 
-    fn gaps(&self) -> Option<UnboundedReceiver<Gap>> {
-        self.gaps.lock().take()
+    fn missed_changes(&self) -> Option<UnboundedReceiver<MissedChanges>> {
+        self.missed.lock().take()
     }
 
-    fn set_interest(&self, interest: Interest) {
+    fn set_resource_filter(&self, filter: ResourceFilter) {
         // The server calls this once.
-        let _ = self.follower.interest.set(interest);
+        let _ = self.follower.filter.set(filter);
     }
 
     fn events(&self) -> Option<mpsc::Receiver<StoreEvent>> {

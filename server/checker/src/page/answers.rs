@@ -314,7 +314,7 @@ impl<W: World> Page<W> {
             return;
         }
         let Some(record) = &known.record else { return };
-        let seen = Seen { who: self.name.clone(), time: self.network.now() };
+        let seen = Seen { client: self.name.clone(), time: self.network.now() };
         self.history.check_shown(&seen, kind, id, known.offset, record);
     }
 }

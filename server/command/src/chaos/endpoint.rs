@@ -44,7 +44,7 @@ impl Endpoint {
             roots.add(certificate).map_err(|error| failed(&error))?;
         }
         if roots.is_empty() {
-            return Err(failed(&"it has no certificate"));
+            return Err(failed(&"the file has no certificate"));
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config =
@@ -81,12 +81,12 @@ impl Endpoint {
             Err(error) => error.to_string(),
         };
         let hint = if error.contains("CaUsedAsEndEntity") {
-            ": the certificate is marked as that of an authority; make one with CA:FALSE"
+            ": the certificate is that of a certificate authority; create one for the server, with CA:FALSE"
         } else if error.contains("certificate") {
-            "; --ca FILE trusts the certificates of a file"
+            "; to trust the certificates of a file, use --ca FILE"
         } else {
             ""
         };
-        Err(io::Error::other(format!("no WebSocket at {}: {error}{hint}", self.url)))
+        Err(io::Error::other(format!("cannot open a WebSocket at {}: {error}{hint}", self.url)))
     }
 }

@@ -208,8 +208,8 @@ impl Runner {
         }
         let Some(changes) = self.recorder.changes() else {
             return verdict.not_checked(
-                "the server no longer has all changes of the run in its log, so what clients have \
-                 seen cannot be compared with it: raise log_count"
+                "the log of the server no longer has all changes of the run, so the records that \
+                 clients have seen cannot be compared with it: raise log_count"
                     .to_owned(),
             );
         };

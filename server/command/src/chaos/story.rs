@@ -90,8 +90,9 @@ fn change_event(deployment: &Deployment, change: &Change) -> Event {
 }
 
 fn names(deployment: &Deployment, seen: &[Seen], count: u64) -> String {
-    let name =
-        |Seen { who, time }: &Seen| format!("{} ({time} ms)", deployment.with_short_names(who));
+    let name = |Seen { client, time }: &Seen| {
+        format!("{} ({time} ms)", deployment.with_short_names(client))
+    };
     let named: Vec<_> = seen.iter().take(MAX_NAMED).map(name).collect();
     let more = (count as usize).saturating_sub(named.len());
     let more = if more > 0 { format!(" and {more} more times") } else { String::new() };

@@ -217,7 +217,7 @@ impl fmt::Display for Verdict {
             writeln!(f, "- {message}")?;
         }
         if !self.story.is_empty() {
-            writeln!(f, "\nwhat happened to {}:", self.record)?;
+            writeln!(f, "\nhistory of {}:", self.record)?;
             self.story.iter().try_for_each(|event| writeln!(f, "  {event}"))?;
         }
         Ok(())

@@ -290,9 +290,9 @@ async fn changed_push_is_found_with_the_history_of_its_record() {
     let liar = liar(url.strip_prefix("http://").unwrap().to_owned()).await;
     let (is_good, verdict) = run(&["--url", &format!("http://{liar}"), "--faults", "cut"]).await;
     assert!(!is_good && verdict.contains("shown as"), "{verdict}");
-    assert!(verdict.contains("\nwhat happened to chaos-"), "{verdict}");
+    assert!(verdict.contains("\nhistory of chaos-"), "{verdict}");
     // The history has the state that the record did not have.
-    let (_, story) = verdict.split_once("\nwhat happened to chaos-").unwrap();
+    let (_, story) = verdict.split_once("\nhistory of chaos-").unwrap();
     assert!(story.contains("shown as {"), "{verdict}");
 }
 

@@ -78,7 +78,7 @@ struct GroupRecord {
     changed: u64,
 }
 
-/// What a decision on a record rests on.
+/// The state of a record that a decision depends on.
 struct Basis {
     expected: Expected,
     record: Option<Arc<Attributes>>,

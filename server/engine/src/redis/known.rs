@@ -1,5 +1,5 @@
-//! What a node knows of each resource: its indexes and its cascades, each with a version. Scripts
-//! compare the versions, so nothing is decided on what is out of date.
+//! The indexes and cascades that a node knows of each resource, each with a version. Scripts
+//! compare the versions, so no decision depends on outdated ones.
 
 use backwire_environment::HashMap;
 use std::sync::Arc;

@@ -70,7 +70,7 @@ struct LogQuery<'a> {
 /// A page of the log of a resource.
 struct LogPage {
     end: LogEnd,
-    /// Where the next page begins, if there is one.
+    /// The offset at which the next page begins, if there is one.
     next: Option<u64>,
     entries: Reply,
 }

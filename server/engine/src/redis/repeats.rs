@@ -13,7 +13,7 @@ use super::stored::{self, LogEntry, StoredRecord};
 use crate::ledger::{self, KeyHash, Written};
 use crate::{CommitOutcome, Error, KeyLookup, LedgerEntry, Window};
 
-/// What the answer to a repeated write needs.
+/// The data for the answer to a repeated write.
 struct Remembered {
     logged: Option<Change>,
     /// The rest of the reply: the head and the record.

@@ -26,7 +26,7 @@ use crate::{Device, Error};
 /// The time between two attempts to correct numbers.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What a step does to the number of sockets of a device at this node.
+/// A change of the number of sockets of a device at this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// There is one more.

@@ -5,7 +5,7 @@
 //!
 //! Invariant: each change is sent once and in order, whatever happens to the connection: the task
 //! continues after the last offset that it has sent. If the log has dropped the next change, or
-//! Redis has lost changes, it reports a [`Gap`].
+//! Redis has lost changes, it reports [`MissedChanges`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,6 @@ use super::connection::{Commands, Connection};
 use super::delivery::Delivery;
 use super::events::Events;
 use super::handshake::Epoch;
-use super::interests::Interests;
 use super::known_id::KnownId;
 use super::link::Link;
 use super::log_ends::LogEnds;
@@ -31,7 +30,8 @@ use super::runtime::{self, Moment, Task, pause};
 use super::script::{self, Call};
 use super::stored::LogEntry;
 use super::streams::{self, BLOCK, LargestEntry, Stream, StreamPosition};
-use crate::{Error, Gap, StoreEvent, Tail};
+use super::tail_filter::TailFilter;
+use crate::{Error, MissedChanges, StoreEvent, Tail};
 
 /// If the time since the last read was longer than [`BLOCK`] and this, because the channel was full
 /// or the process was paused, the streams may have many new entries, and are read in pages.
@@ -46,13 +46,13 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How often the log says that there is no connection.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the follower reports changes to.
+/// The receivers of the changes that the follower reads, and its shared state.
 pub(super) struct Outputs {
     pub(super) delivery: Arc<Delivery>,
     pub(super) tail: Tail,
-    pub(super) gaps: UnboundedSender<Gap>,
+    pub(super) missed: UnboundedSender<MissedChanges>,
     pub(super) ends: Arc<LogEnds>,
-    pub(super) interests: Arc<Interests>,
+    pub(super) filter: Arc<TailFilter>,
     pub(super) questions: Arc<Questions>,
     /// Whether this node has to restore its devices, see [`Lease`](super::lease::Lease).
     pub(super) has_lapsed: Arc<AtomicBool>,
@@ -182,7 +182,7 @@ impl Follower {
         }
         if !behind.is_empty() {
             let is_needed = |stream: &Stream| match stream {
-                Stream::Log(resource) => self.outputs.interests.include(resource),
+                Stream::Log(resource) => self.outputs.filter.includes(resource),
                 _ => true,
             };
             commands.add_command(streams::page(prefix, &behind, is_needed));
@@ -285,9 +285,9 @@ impl Follower {
     /// Leaves all changes up to an offset out, unless somebody has begun to follow the resource
     /// after Redis was asked.
     fn leave_out(&mut self, resource: &Resource, last: u64) {
-        // First the end, and then the interest: see `log_ends`.
+        // First the end, and then the filter: see `log_ends`.
         self.outputs.ends.passed(resource, self.position(last));
-        if self.outputs.interests.include(resource) {
+        if self.outputs.filter.includes(resource) {
             self.behind.insert(Stream::Log(resource.clone()));
             return;
         }
@@ -298,9 +298,9 @@ impl Follower {
     async fn receive_changes(&mut self, resource: &Resource, entries: Reply) -> Result<(), Error> {
         let Some(last) = entries.peek_last() else { return Ok(()) };
         let last = LogEntry::offset_of(last)?;
-        // First the end, and then the interest: see `log_ends`.
+        // First the end, and then the filter: see `log_ends`.
         self.outputs.ends.passed(resource, self.position(last));
-        if !self.outputs.interests.include(resource) {
+        if !self.outputs.filter.includes(resource) {
             return self.skip(resource, entries);
         }
         for entry in entries {
@@ -363,8 +363,8 @@ impl Follower {
     fn report(&self, resource: &Resource, after: u64, upto: u64) {
         let upto = self.position(upto);
         warn!("changes of {resource} after {after} up to {} did not reach this node", upto.offset);
-        // It fails if nobody asks for gaps.
-        let _ = self.outputs.gaps.send(Gap { resource: resource.clone(), after, upto });
+        // It fails if nobody receives them.
+        let _ = self.outputs.missed.send(MissedChanges { resource: resource.clone(), after, upto });
     }
 
     /// Compares the logs with what was sent, in another run of Redis: it may have lost changes.

@@ -11,7 +11,7 @@ use crate::Error;
 /// Makes the creations, deletions and renames of files in a folder durable.
 pub(super) type SyncFolder<'s> = &'s dyn Fn(&Path) -> io::Result<()>;
 
-/// What follows the name of a database in the names of its journals: the write-ahead log, and the
+/// The suffixes that the journals of a database add to its name: the write-ahead log, and the
 /// rollback journal.
 pub(super) const JOURNALS: [&str; 2] = ["-wal", "-journal"];
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use backwire_engine::{
-    ChangesSince, Engine, Enqueue, Error, Gap, MessageList, Redis, RedisOptions, StoreEvent, Window,
+    ChangesSince, Engine, Enqueue, Error, MessageList, MissedChanges, Redis, RedisOptions,
+    StoreEvent, Window,
 };
 use backwire_records::change::{Attributes, Change, Position, Resource, Room};
 use backwire_records::criteria::{Criteria, Language, Parameters};
@@ -194,7 +195,7 @@ async fn tail_continues_after_its_connection_was_killed() {
     assert_eq!(offsets(&receive(&mut two, 20).await), (1..=20).collect::<Vec<_>>());
     assert_eq!(one.head().await.offset, 20);
     let engine: &dyn Engine = &*two.engine;
-    assert!(engine.gaps().unwrap().try_recv().is_err());
+    assert!(engine.missed_changes().unwrap().try_recv().is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -368,7 +369,7 @@ async fn message_is_not_stored_after_an_earlier_one_of_its_list_has_failed() {
 async fn changes_that_redis_has_lost_are_a_gap() {
     let mut server = RedisServer::start(&["--save", ""]);
     let mut store = redis_with(options_of(&server), Window::default(), 1024);
-    let mut gaps = store.engine.gaps().unwrap();
+    let mut missed = store.engine.missed_changes().unwrap();
     for _ in 0..3 {
         store.apply(milk()).await;
     }
@@ -376,7 +377,8 @@ async fn changes_that_redis_has_lost_are_a_gap() {
     server.restart();
     let change = commit_when_possible(&store, milk()).await;
     assert_eq!(change.position.offset, 1);
-    let Gap { resource, after, upto } = timeout(TIMEOUT, gaps.recv()).await.unwrap().unwrap();
+    let MissedChanges { resource, after, upto } =
+        timeout(TIMEOUT, missed.recv()).await.unwrap().unwrap();
     assert_eq!((resource, after, upto.offset), (todo(), 3, 0));
     assert_eq!(offsets(&receive(&mut store, 4).await), [1, 2, 3, 1]);
     let since = store.engine.changes_since(&Room::class(todo()), lost).await.unwrap();
@@ -391,7 +393,7 @@ async fn changes_that_the_log_has_dropped_are_a_gap() {
     one.apply(milk()).await;
     // The tail of this node is full, so it stops in the middle.
     let mut two = redis_with(redis_options(prefix), window, 1);
-    let mut gaps = two.engine.gaps().unwrap();
+    let mut missed = two.engine.missed_changes().unwrap();
     for _ in 0..300 {
         one.apply(milk()).await;
     }
@@ -399,12 +401,12 @@ async fn changes_that_the_log_has_dropped_are_a_gap() {
     while received.last() != Some(&301) {
         received.extend(offsets(&receive(&mut two, 1).await));
     }
-    let mut missed = 0;
-    while let Ok(Gap { after, upto, .. }) = gaps.try_recv() {
-        missed += (upto.offset - after) as usize;
+    let mut count = 0;
+    while let Ok(MissedChanges { after, upto, .. }) = missed.try_recv() {
+        count += (upto.offset - after) as usize;
     }
-    assert!(missed > 0);
-    assert_eq!(received.len() + missed, 300);
+    assert!(count > 0);
+    assert_eq!(received.len() + count, 300);
 }
 
 // Reads

@@ -33,20 +33,20 @@ async fn changes_since(store: &Store, room: &str, position: Position) -> (Vec<u6
 async fn changes_of_a_resource_that_nobody_follows_are_not_decoded() {
     let options = redis_options(crate::redis_server::unused_prefix());
     let [one, mut two] = [(); 2].map(|()| redis_with(options.clone(), Window::default(), 1024));
-    two.engine.set_interest(Arc::new(|resource| resource.as_str() == "cart"));
-    let (mut gaps_of_one, mut gaps_of_two) =
-        (one.engine.gaps().unwrap(), two.engine.gaps().unwrap());
+    two.engine.set_resource_filter(Arc::new(|resource| resource.as_str() == "cart"));
+    let (mut missed_by_one, mut missed_by_two) =
+        (one.engine.missed_changes().unwrap(), two.engine.missed_changes().unwrap());
     one.apply(milk()).await;
     one.apply(cart(milk())).await;
     // The next entry cannot be decoded.
     let log = format!("{}:log:todo", options.prefix);
     shared().command(&["XADD", &log, "2-0", "i", "nonsense"]);
-    let gap = timeout(TIMEOUT, gaps_of_one.recv()).await.unwrap().unwrap();
-    assert_eq!((gap.resource, gap.after, gap.upto.offset), (todo(), 1, 2));
+    let missed = timeout(TIMEOUT, missed_by_one.recv()).await.unwrap().unwrap();
+    assert_eq!((missed.resource, missed.after, missed.upto.offset), (todo(), 1, 2));
     one.apply(cart(milk())).await;
     let received = receive(&mut two, 2).await;
     assert!(received.iter().all(|change| change.resource.as_str() == "cart"));
-    assert!(gaps_of_two.try_recv().is_err());
+    assert!(missed_by_two.try_recv().is_err());
     // A writer is answered although nobody follows its resource.
     two.apply(Write { resource: Resource::parse("other").unwrap(), ..milk() }).await;
 }
@@ -56,8 +56,8 @@ async fn reader_that_follows_before_it_reads_misses_no_change() {
     const CHANGES: u64 = 400;
     let [one, mut two] = nodes();
     let follows = Arc::new(AtomicBool::new(false));
-    let interest = Arc::clone(&follows);
-    two.engine.set_interest(Arc::new(move |_| interest.load(Ordering::SeqCst)));
+    let is_needed = Arc::clone(&follows);
+    two.engine.set_resource_filter(Arc::new(move |_| is_needed.load(Ordering::SeqCst)));
     let mut position = two.head().await;
     let writer = tokio::spawn(async move {
         for _ in 0..CHANGES {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use backwire_engine::{ChangesSince, Gap, Window};
+use backwire_engine::{ChangesSince, MissedChanges, Window};
 use backwire_records::change::{Id, Room};
 use backwire_records::messages::flake::Node;
 use tokio::time::timeout;
@@ -79,7 +79,7 @@ fn wait_until_current(replica: &RedisServer, master: &RedisServer) {
 async fn node_that_missed_a_run_of_redis_notices_the_changes_that_the_run_before_lost() {
     let pair = Pair::start();
     let mut node = pair.node(&pair.master);
-    let mut gaps = node.engine.gaps().unwrap();
+    let mut missed = node.engine.missed_changes().unwrap();
     for _ in 0..3 {
         node.apply(milk()).await;
     }
@@ -95,7 +95,8 @@ async fn node_that_missed_a_run_of_redis_notices_the_changes_that_the_run_before
         other.apply(milk()).await;
     }
     pair.take_over();
-    let Gap { resource, after, upto } = timeout(TIMEOUT, gaps.recv()).await.unwrap().unwrap();
+    let MissedChanges { resource, after, upto } =
+        timeout(TIMEOUT, missed.recv()).await.unwrap().unwrap();
     assert_eq!((resource, after, upto.offset), (todo(), 5, 3));
     let changes = receive(&mut node, 2).await;
     assert_eq!(changes.iter().map(|it| it.position.offset).collect::<Vec<_>>(), [4, 5]);
@@ -107,7 +108,7 @@ async fn node_that_missed_a_run_of_redis_notices_the_changes_that_the_run_before
 async fn master_that_was_a_replica_in_between_begins_a_new_epoch() {
     let pair = Pair::start();
     let node = pair.node(&pair.master);
-    let mut gaps = node.engine.gaps().unwrap();
+    let mut missed = node.engine.missed_changes().unwrap();
     node.apply(milk()).await;
     pair.separate();
     let lost = node.apply(milk()).await.position;
@@ -116,7 +117,7 @@ async fn master_that_was_a_replica_in_between_begins_a_new_epoch() {
     let again = commit_when_possible(&node, milk()).await.position;
     assert_eq!(again.offset, lost.offset);
     assert_ne!(again.epoch, lost.epoch);
-    let Gap { after, upto, .. } = timeout(TIMEOUT, gaps.recv()).await.unwrap().unwrap();
+    let MissedChanges { after, upto, .. } = timeout(TIMEOUT, missed.recv()).await.unwrap().unwrap();
     assert_eq!((after, upto.offset), (2, 1));
 }
 

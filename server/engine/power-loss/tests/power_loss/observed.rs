@@ -23,7 +23,7 @@ pub(crate) struct Observed {
     ledger: BTreeMap<u64, Option<Written>>,
 }
 
-/// What the file has of a person. No device that is connected sees all of it: messages also wait
+/// The data of a person in the file. No device that is connected sees all of it: messages also wait
 /// for persons without devices.
 #[derive(Debug, Default, PartialEq)]
 struct ObservedPerson {

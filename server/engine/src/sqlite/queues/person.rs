@@ -258,15 +258,15 @@ impl<'c> Person<'c> {
         let mut begin = self
             .connection
             .prepare_cached("UPDATE inbox SET begun = TRUE WHERE person = ?1 AND id = ?2")?;
-        let mut is_ahead = false;
+        let mut must_raise_floor = false;
         for id in ids {
             let whose = (self.id, device, Column(id));
             if last_reader.execute(whose)? == 0 && one_reader.execute(whose)? > 0 {
                 begin.execute((self.id, Column(id)))?;
-                is_ahead = true;
+                must_raise_floor = true;
             }
         }
-        if is_ahead { self.raise_floor(device) } else { Ok(()) }
+        if must_raise_floor { self.raise_floor(device) } else { Ok(()) }
     }
 
     /// Raises the floor of a device to the last delivery before the first that waits for it.
