@@ -33,6 +33,8 @@ mod restart;
 mod socket;
 mod writes;
 
+use std::io::{self, Write};
+
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
@@ -118,7 +120,8 @@ async fn main() -> Result<()> {
     let mut report = Report::default();
     let result = run(&cli, &mut report).await;
     // A failure must not discard the results of the benchmarks before it.
-    println!("{report}");
+    // If the reader of the standard output has closed it, nobody needs the report.
+    let _ = writeln!(io::stdout(), "{report}");
     result
 }
 

@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::command::{cargo, program, run};
+use crate::output::print_line;
 use crate::requirements::{BROWSER, GZIP, REDIS, Requirement};
 use crate::size::Size;
 use crate::workspace::{Profile, Workspace};
@@ -203,7 +204,7 @@ fn print_sizes(workspace: &Workspace) -> Result<()> {
     let ours = scripts::all(workspace)?.into_iter();
     let ours = ours.map(|script| (script.path(workspace), Some(script.budget)));
     let theirs = workspace.node_modules().join("socket.io-client/dist/socket.io.min.js");
-    println!("| download | size | budget, gzipped | |\n| --- | --- | --- | --- |");
+    print_line("| download | size | budget, gzipped | |\n| --- | --- | --- | --- |")?;
     for (script, budget) in ours.chain([(theirs, None)]) {
         let size = Size::of(&script)?;
         let (budget, verdict) = match budget {
@@ -211,7 +212,10 @@ fn print_sizes(workspace: &Workspace) -> Result<()> {
             Some(most) => (format!("≤ {} KB", most / 1024), "MISSED"),
             None => ("–".to_owned(), "–"),
         };
-        println!("| {} | {size} | {budget} | {verdict} |", workspace.short(&script));
+        print_line(format_args!(
+            "| {} | {size} | {budget} | {verdict} |",
+            workspace.short(&script)
+        ))?;
     }
     Ok(())
 }

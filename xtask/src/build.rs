@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::command::{cargo, run};
+use crate::output::print_line;
 use crate::requirements::{CC, GZIP, MAKE, Requirement, WASM_TARGET};
 use crate::workspace::{Profile, Workspace};
 use crate::{bundle, client, demo_site, modules, wire_constants};
@@ -39,7 +40,7 @@ impl Build {
         server(workspace, profile)?;
         demo_site::assemble(workspace)?;
         modules::print(workspace)?;
-        println!("{}", workspace.server(profile).display());
+        print_line(workspace.server(profile).display())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -17,6 +17,7 @@ use crate::command::{cargo, program, read, run, run_counted, run_tests};
 use crate::disk_space::BuildOutput::{self, FreshRust, Release, Simulation, Tests, Wasm};
 use crate::native_crates::{self, NATIVE, Runner};
 use crate::outcome::Outcome;
+use crate::output::print_line;
 use crate::requirements::{
     BROWSER, CLIPPY, FIREFOX, GZIP, KILL, LANGUAGES, REDIS, RUSTFMT, Requirement, WASM_TARGET,
 };
@@ -204,7 +205,7 @@ fn bundle(workspace: &Workspace) -> Result<Outcome> {
     let scripts = scripts::all(workspace)?;
     for script in &scripts {
         let size = Size::of(&script.path(workspace))?;
-        println!("{}: {size}", script.name);
+        print_line(format_args!("{}: {size}", script.name))?;
         size.within(script.budget).with_context(|| script.name.clone())?;
     }
     Ok((1 + scripts.len()).into())
@@ -263,7 +264,7 @@ fn wasm(workspace: &Workspace) -> Result<Outcome> {
 fn serve(workspace: &Workspace) -> Result<Server> {
     fs::create_dir_all(workspace.scratch())?;
     let log = workspace.scratch().join("server.log");
-    println!("the server's log is {}", log.display());
+    print_line(format_args!("the server's log is {}", log.display()))?;
     let mut serve = program(workspace, workspace.server(Profile::Release));
     serve.args(["serve", "--port", "0", "--engine", "memory"]).env("NO_COLOR", "1");
     Server::start(&mut serve, File::create(&log)?)
@@ -282,7 +283,7 @@ fn chaos(workspace: &Workspace) -> Result<Outcome> {
     thread::scope(|scope| {
         let redis = scope.spawn(|| read(&mut redis));
         run(&mut sqlite)?;
-        println!("{}", redis.join().expect("nothing panics")?);
+        print_line(redis.join().expect("nothing panics")?)?;
         Ok(2.into())
     })
 }

@@ -4,7 +4,7 @@ mod balancer;
 mod redis;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::command::program;
+use crate::output::{self, print_line};
 use crate::requirements::{REDIS, Requirement};
 use crate::server::{Event, Server};
 use crate::workspace::{Profile, Workspace};
@@ -68,7 +69,9 @@ impl Cluster {
                 let _ = sender.send(Event::Interrupted);
             }
         })?;
-        nodes.describe(&mut io::stdout())?;
+        let mut description = Vec::new();
+        nodes.describe(&mut description)?;
+        output::write(&description)?;
         nodes.wait(self.open_for.map(Duration::from_secs))?;
         Ok(ExitCode::SUCCESS)
     }
@@ -138,7 +141,7 @@ impl Nodes {
             .map(|(server, number)| {
                 thread::spawn(move || match server.next_event(limit) {
                     Some(Event::Ended) => {
-                        println!("  node {number} has ended; the others go on");
+                        print_line(format_args!("  node {number} has ended; the others go on"))?;
                         Ok(())
                     }
                     _ => server.stop(),

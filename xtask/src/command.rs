@@ -11,6 +11,7 @@ use std::process::{Command, ExitStatus};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::count;
+use crate::output::{self, print_line};
 use crate::workspace::Workspace;
 
 /// The variable of cargo that turns incremental compilation off or on.
@@ -62,20 +63,20 @@ pub(crate) fn answers(command: &mut Command) -> bool {
 
 /// Runs a program to its end.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    announce(command);
+    announce(command)?;
     let status = command.status().map_err(|error| cannot_start(command, &error))?;
     ended(command, status)
 }
 
 /// Runs a program to its end and returns what it printed. If it fails, that is shown.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
-    let output = command.output().map_err(|error| cannot_start(command, &error))?;
-    io::stderr().write_all(&output.stderr)?;
-    if !output.status.success() {
-        io::stdout().write_all(&output.stdout)?;
+    let printed = command.output().map_err(|error| cannot_start(command, &error))?;
+    io::stderr().write_all(&printed.stderr)?;
+    if !printed.status.success() {
+        output::write(&printed.stdout)?;
     }
-    ended(command, output.status)?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    ended(command, printed.status)?;
+    Ok(String::from_utf8_lossy(&printed.stdout).into_owned())
 }
 
 /// Runs a program that runs tests, and tells how many passed. None at all is a failure: a suite
@@ -90,7 +91,7 @@ pub(crate) fn run_tests(command: &mut Command) -> Result<usize> {
 
 /// Runs a program that may run tests, and tells how many passed.
 pub(crate) fn run_counted(command: &mut Command) -> Result<usize> {
-    announce(command);
+    announce(command)?;
     let (output, input) = io::pipe().context("a pipe could not be made")?;
     command.stdout(input.try_clone()?).stderr(input).env("CARGO_TERM_COLOR", "never");
     let mut child = command.spawn().map_err(|error| cannot_start(command, &error))?;
@@ -107,15 +108,15 @@ fn echo(mut output: impl BufRead) -> Result<usize> {
     let mut line = Vec::new();
     // Bytes, not text: what a test prints need not be UTF-8.
     while output.read_until(b'\n', &mut line)? > 0 {
-        io::stdout().write_all(&line)?;
+        output::write(&line)?;
         passed += count::tests_passed(&String::from_utf8_lossy(&line)).unwrap_or(0);
         line.clear();
     }
     Ok(passed)
 }
 
-fn announce(command: &Command) {
-    println!("$ {}", shown(command));
+fn announce(command: &Command) -> Result<()> {
+    print_line(format_args!("$ {}", shown(command)))
 }
 
 fn ended(command: &Command, status: ExitStatus) -> Result<()> {

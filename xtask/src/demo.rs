@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::command::program;
+use crate::output::print_line;
 use crate::requirements::Requirement;
 use crate::server::{Event, Server};
 use crate::workspace::{Profile, Workspace};
@@ -45,7 +46,10 @@ impl Demo {
         ctrlc::set_handler(move || {
             let _ = interrupted.send(Event::Interrupted);
         })?;
-        println!("\n  Open {} in two browsers. Ctrl-C stops the demo.\n", address(server.origin()));
+        print_line(format_args!(
+            "\n  Open {} in two browsers. Ctrl-C stops the demo.\n",
+            address(server.origin())
+        ))?;
         match server.next_event(self.open_for.map(Duration::from_secs)) {
             Some(Event::Ended) => {
                 bail!("the server stopped unexpectedly; see its last lines above")

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::command::{cargo, program, run};
 use crate::links;
+use crate::output::print_line;
 use crate::requirements::{CC, Requirement};
 use crate::workspace::Workspace;
 
@@ -32,7 +33,7 @@ impl Docs {
         let site = workspace.site();
         let mut mdbook = program(workspace, tools(workspace).join("bin/mdbook"));
         run(mdbook.arg("build").arg(workspace.docs()).arg("--dest-dir").arg(&site))?;
-        println!("\nopen {}", workspace.short(&site.join("index.html")));
+        print_line(format_args!("\nopen {}", workspace.short(&site.join("index.html"))))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -8,11 +8,11 @@
 //! [`wire_constants`] writes one of the sources.
 //! [`demo_site`] copies the files of the demo. [`checks`] are the steps of the test command,
 //! [`dependencies`], [`imports`] and [`links`] are three of them, [`count`] and [`size`] measure
-//! their results, [`outcome`] is what a step returns, [`disk_space`] knows how much space they
+//! their results, [`outcome`] is the result of a step, [`disk_space`] knows how much space they
 //! need, [`native_crates`] compiles most crates and their tests with [`compiler`], [`small_disk`]
 //! knows tests that not every machine allows, and [`fresh_rust`] is the step
 //! that tests the requirements. [`server`] is the program for the checks, [`npm`] and [`command`]
-//! start all others, and [`workspace`] has all paths.
+//! start all others, [`output`] prints, and [`workspace`] has all paths.
 
 mod abuse;
 mod bench;
@@ -42,6 +42,7 @@ mod names;
 mod native_crates;
 mod npm;
 mod outcome;
+mod output;
 mod package;
 mod panics;
 mod repository_files;
@@ -61,6 +62,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use output::print_line;
 use requirements::Requirement;
 use workspace::Workspace;
 
@@ -98,7 +100,7 @@ impl Cli {
     fn run(self, workspace: &Workspace) -> Result<ExitCode> {
         requirements::ensure(workspace, &self.task.requirements())?;
         if self.setup_only {
-            println!("everything that this command needs is installed");
+            print_line("everything that this command needs is installed")?;
             return Ok(ExitCode::SUCCESS);
         }
         self.task.run(workspace)
@@ -143,10 +145,7 @@ fn main() -> ExitCode {
     if let Some(code) = compiler::run() {
         return code;
     }
-    Cli::parse().run(&Workspace::find()).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    Cli::parse().run(&Workspace::find()).unwrap_or_else(|error| output::report(&error))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::output::print_line;
 use crate::scripts::Script;
 use crate::size::Size;
 use crate::workspace::Workspace;
@@ -25,13 +26,20 @@ struct Module {
 
 /// Prints a table of the modules of each script, the largest first.
 pub(crate) fn print(workspace: &Workspace) -> Result<()> {
-    println!("| script or module | bytes | gzipped |\n| --- | ---: | ---: |");
+    print_line("| script or module | bytes | gzipped |\n| --- | ---: | ---: |")?;
     for script in scripts::all(workspace)? {
         let size = Size::of(&script.path(workspace))?;
         let free = script.budget.saturating_sub(size.zipped);
-        println!("| **{}** ({free} bytes free) | {} | {} |", script.name, size.plain, size.zipped);
+        print_line(format_args!(
+            "| **{}** ({free} bytes free) | {} | {} |",
+            script.name, size.plain, size.zipped
+        ))?;
         for (module, zipped) in measured(workspace, &script)? {
-            println!("| {} | {} | {zipped} |", module.name, module.end - module.start);
+            print_line(format_args!(
+                "| {} | {} | {zipped} |",
+                module.name,
+                module.end - module.start
+            ))?;
         }
     }
     Ok(())

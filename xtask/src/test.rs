@@ -17,6 +17,7 @@ use crate::checks::{EMBEDDED_STEP, STEPS, Step};
 use crate::compiler;
 use crate::disk_space;
 use crate::outcome::Outcome;
+use crate::output::print_line;
 use crate::requirements::Requirement;
 use crate::workspace::Workspace;
 
@@ -52,6 +53,7 @@ impl Test {
         let mut done = Vec::new();
         let mut server = None;
         for step in self.steps() {
+            print_line(format_args!("\n== {}: {}", step.name, step.about))?;
             let made = make(step, workspace);
             let failed = made.outcome.is_err();
             done.push(made);
@@ -59,12 +61,12 @@ impl Test {
                 break;
             }
             if self.only.is_empty() && step.name == EMBEDDED_STEP {
-                println!("\nthe release server is built in the background");
+                print_line("\nthe release server is built in the background")?;
                 server = Some(begin_server(workspace)?);
             }
         }
         drop(server);
-        println!("\n== summary\n{}", Summary(&done));
+        print_line(format_args!("\n== summary\n{}", Summary(&done)))?;
         let failed = done.iter().any(|done| done.outcome.is_err());
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
@@ -81,7 +83,6 @@ fn names() -> PossibleValuesParser {
 }
 
 fn make(step: &Step, workspace: &Workspace) -> Done {
-    println!("\n== {}: {}", step.name, step.about);
     let start = Instant::now();
     let outcome = (step.run)(workspace);
     Done { name: step.name, duration: start.elapsed(), outcome }

@@ -18,6 +18,7 @@ mod server;
 mod verdict;
 mod wire;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -32,6 +33,9 @@ use verdict::Measured;
 
 /// How long the innocent client is measured before the attack, at most.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// The exit code if the reader of the standard output has closed it: 128 and the number of SIGPIPE.
+const CLOSED: u8 = 141;
 
 /// Runs attacks against a server, and fails if one of them hurts an innocent client.
 #[derive(Parser)]
@@ -67,17 +71,22 @@ impl Cli {
         }
     }
 
-    /// Whether the server withstands all of them.
-    async fn run(&self) -> Result<bool> {
+    /// Runs the attacks and prints the table. Returns whether the server withstands all of them, or
+    /// `None` if the reader of the table has closed the output.
+    async fn run(&self) -> Result<Option<bool>> {
         let mut all_passed = true;
-        println!("{}", verdict::HEADER);
+        if writeln!(io::stdout(), "{}", verdict::HEADER).is_err() {
+            return Ok(None);
+        }
         for attack in self.attacks() {
             eprintln!("{}: {}", attack.name, attack.about);
             let measured = self.measure(attack).await.with_context(|| attack.name)?;
             all_passed &= measured.problems().is_empty();
-            println!("| {} | {measured}", attack.name);
+            if writeln!(io::stdout(), "| {} | {measured}", attack.name).is_err() {
+                return Ok(None);
+            }
         }
-        Ok(all_passed)
+        Ok(Some(all_passed))
     }
 
     async fn measure(&self, attack: &'static Attack) -> Result<Measured> {
@@ -105,7 +114,11 @@ impl Cli {
 async fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     server::raise_open_file_limit()?;
-    Ok(if cli.run().await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match cli.run().await? {
+        Some(true) => ExitCode::SUCCESS,
+        Some(false) => ExitCode::FAILURE,
+        None => ExitCode::from(CLOSED),
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::process::{Command, ExitCode};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::{self, Command, ExitCode};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +12,9 @@ use std::time::{Duration, Instant};
 use backwire_simulation::planted::{BUGS, find, violation};
 use backwire_simulation::{run_seed, shorten};
 use clap::Parser;
+
+/// The exit code if the reader of the standard output has closed it: 128 and the number of SIGPIPE.
+const CLOSED: i32 = 141;
 
 /// The failing seeds of which the story is shortened. The others are only listed.
 const MAX_SHORTENED: usize = 3;
@@ -48,28 +53,30 @@ fn main() -> ExitCode {
         return check_planted(Some(names));
     }
     if args.hashes {
-        repeated_hashes(&args).iter().for_each(|(seed, hash)| println!("{seed} {hash}"));
+        repeated_hashes(&args)
+            .iter()
+            .for_each(|(seed, hash)| print_line(format_args!("{seed} {hash}")));
         return ExitCode::SUCCESS;
     }
     let begin = Instant::now();
     let failed = run_all(&args);
     let seconds = begin.elapsed().as_secs_f64();
-    println!(
+    print_line(format_args!(
         "{} seeds from {}: {} failed, {seconds:.1} s, {:.1} ms each",
         args.seeds,
         args.from,
         failed.len(),
         seconds * 1000.0 * thread::available_parallelism().map_or(1, usize::from) as f64
             / args.seeds as f64
-    );
+    ));
     for (seed, violation) in &failed {
-        println!("seed {seed}: {violation}");
+        print_line(format_args!("seed {seed}: {violation}"));
     }
     for (seed, _) in failed.iter().take(MAX_SHORTENED) {
         print_short(*seed, args.trace);
     }
     if args.trace && args.seeds == 1 && failed.is_empty() {
-        println!("{}", run_seed(args.from, true).trace);
+        print_line(run_seed(args.from, true).trace);
     }
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -166,11 +173,11 @@ fn check_planted(search: Option<&[String]>) -> ExitCode {
                     };
                     match found {
                         Some((seed, violation)) if must_search => {
-                            println!("    (\"{bug}\", {seed}), // {violation}");
+                            print_line(format_args!("    (\"{bug}\", {seed}), // {violation}"));
                         }
                         Some(_) => {}
                         None => {
-                            println!("{bug} is not found");
+                            print_line(format_args!("{bug} is not found"));
                             missed.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -179,15 +186,26 @@ fn check_planted(search: Option<&[String]>) -> ExitCode {
         }
     });
     let missed = missed.into_inner();
-    println!("{} planted bugs, {missed} of them not found", bugs.len());
+    print_line(format_args!("{} planted bugs, {missed} of them not found", bugs.len()));
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn print_short(seed: u64, with_trace: bool) {
     let Some(short) = shorten(seed) else { return };
-    println!("\nseed {seed}, shortened: {}", short.outcome.violation.unwrap_or_default());
-    short.steps.iter().for_each(|step| println!("  {step}"));
+    print_line(format_args!(
+        "\nseed {seed}, shortened: {}",
+        short.outcome.violation.unwrap_or_default()
+    ));
+    short.steps.iter().for_each(|step| print_line(format_args!("  {step}")));
     if with_trace {
-        println!("{}", short.outcome.trace);
+        print_line(short.outcome.trace);
+    }
+}
+
+/// Prints a line. If the reader of the output has closed it, the program ends without a message,
+/// as one that SIGPIPE has ended.
+fn print_line(text: impl Display) {
+    if writeln!(io::stdout(), "{text}").is_err() {
+        process::exit(CLOSED);
     }
 }

@@ -25,6 +25,7 @@ use graph::Graph;
 use packages::Package;
 
 use crate::outcome::Outcome;
+use crate::output::print_line;
 use crate::workspace::Workspace;
 
 /// Checks the table and the files. Each of the two is one check of the outcome.
@@ -56,6 +57,6 @@ fn check_cycles(graph: &Graph) -> Result<()> {
             cycles.join("\n")
         );
     }
-    println!("{} files import others, in no cycle", graph.len());
+    print_line(format_args!("{} files import others, in no cycle", graph.len()))?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use super::packages::Package;
+use crate::output::print_line;
 use crate::workspace::Workspace;
 
 /// The file with the table.
@@ -37,7 +38,7 @@ pub(super) fn check(workspace: &Workspace, packages: &[Package]) -> Result<()> {
             problems.join("\n")
         );
     }
-    println!("{} crates have the imports that {FILE} has", packages.len());
+    print_line(format_args!("{} crates have the imports that {FILE} has", packages.len()))?;
     Ok(())
 }
 

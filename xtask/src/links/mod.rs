@@ -16,6 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::outcome::Outcome;
+use crate::output::print_line;
 use crate::repository_files::{has_extension, repository_files};
 use crate::workspace::Workspace;
 
@@ -39,7 +40,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
         bail!("there are broken links:\n{}", problems.join("\n"));
     }
     let links: usize = repository.pages.values().map(|page| page.links.len()).sum();
-    println!("{links} links in {} pages", repository.pages.len());
+    print_line(format_args!("{links} links in {} pages", repository.pages.len()))?;
     Ok(1.into())
 }
 
