@@ -40,8 +40,8 @@ const KILLS_WITH_REDIS: usize = 24;
 /// The number of servers, or of groups of servers, that run in parallel.
 const LANES: usize = 4;
 
-/// The maximum number of attempts to interrupt the servers at steps of all kinds. The machine decides
-/// whether one attempt is enough.
+/// The maximum number of attempts to interrupt the servers at steps of all kinds. The machine
+/// decides whether one attempt is enough.
 const MAX_ATTEMPTS: u64 = 10;
 
 /// A test fails if it waits for longer than this.

@@ -298,8 +298,8 @@ async fn position_stays_valid_over_a_restart_of_the_node() {
     assert_eq!(offsets(&changes), [2]);
 }
 
-/// Redis adds a transaction to its file in one write. If it is killed meanwhile, the file ends in the
-/// middle of a command. Redis removes this command, and not the transaction before it.
+/// Redis adds a transaction to its file in one write. If it is killed meanwhile, the file ends in
+/// the middle of a command. Redis removes this command, and not the transaction before it.
 #[test]
 fn partial_transaction_of_a_killed_server_has_no_effect() {
     let mut server = RedisServer::start(&["--save", "", "--appendonly", "yes"]);

@@ -136,8 +136,8 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Removes a transaction of which a killed server has written only a part. Redis itself removes only
-/// the command that is cut in the middle. The other commands of the transaction would have their
+/// Removes a transaction of which a killed server has written only a part. Redis itself removes
+/// only the command that is cut in the middle. The other commands of the transaction would have their
 /// effect at the start after the next one, after those of later transactions.
 fn repair(folder: &Path) {
     let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
