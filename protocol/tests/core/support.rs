@@ -446,7 +446,7 @@ impl App {
             let lacks_record = !is_read && offset == 0;
             if is_read && is_over_http {
                 self.merge(body);
-            } else if !lacks_record && !(is_late && offset < newest) {
+            } else if !(lacks_record || is_late && offset < newest) {
                 if is_read {
                     self.end_of_former_log(id, log == server.logs[&server.epoch]);
                     self.set_back(id, offset);
