@@ -3,7 +3,6 @@
 //! All commands compile them with the same [`compiler`], or cargo would compile them for each.
 
 use std::process::Command;
-use std::thread;
 
 use anyhow::Result;
 
@@ -55,7 +54,7 @@ impl Runner {
         match self {
             Self::Nextest => {
                 let mut tests = cargo(workspace, ["nextest", "run"]);
-                tests.args(NATIVE).args(at_once()).args(["-E", &filter(left_out)]);
+                tests.args(NATIVE).args(["-E", &filter(left_out)]);
                 tests
             }
             // Cargo itself cannot build tests and leave out all of a target.
@@ -77,18 +76,11 @@ impl Runner {
             Self::Cargo => cargo(workspace, ["test", "--all-targets"]),
         };
         match self {
-            Self::Nextest => tests.args(NATIVE).args(at_once()).args(["--test", STORIES]),
+            Self::Nextest => tests.args(NATIVE).args(["--test", STORIES]),
             Self::Cargo => tests.args(["--package", END_TO_END]),
         };
         tests
     }
-}
-
-/// The option for the number of tests that run at once: three for two cores. Nearly half of the
-/// time, a test waits for a deadline, for a disk, or for another process.
-fn at_once() -> [String; 2] {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    ["--test-threads".to_owned(), (3 * cores).div_ceil(2).to_string()]
 }
 
 /// The native tests, in the syntax of nextest.
