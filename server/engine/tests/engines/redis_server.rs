@@ -137,8 +137,8 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Removes a transaction of which a killed server has written only a part. Redis itself removes
-/// only the command that is cut in the middle. The other commands of the transaction would have their
-/// effect at the start after the next one, after those of later transactions.
+/// only the command that is cut in the middle. The other commands of the transaction would have
+/// their effect at the start after the next one, after those of later transactions.
 fn repair(folder: &Path) {
     let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
     if !manifest.exists() {
