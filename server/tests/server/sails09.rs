@@ -117,7 +117,7 @@ async fn pushes_of_a_request_arrive_before_its_answer() {
             let other = b.0.emit(&json!(["post", r#"{"url":"/user","data":{"of":"b"}}"#])).await;
             for (event, payload) in [
                 ("post", json!({ "url": "/user", "data": { "of": "a", "round": round } })),
-                ("put", json!({ "url": "/user/1", "data": { "round": round } })),
+                ("put", json!({ "url": "/user/1", "data": { "put": round } })),
                 ("get", json!({ "url": "/announce" })),
             ] {
                 a.ask(event, &payload).await;
