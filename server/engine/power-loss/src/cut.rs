@@ -3,7 +3,8 @@
 //! A file has the bytes of its last sync. Of what was written since then, each sector has any of
 //! the states that it was in: the system may write a sector at any time, in any order. So a write
 //! can survive, get lost, or be torn between two sectors. The size of the file has any of its
-//! states, too. Bytes that were never written, but that the size includes, are zeros or garbage.
+//! states, too. Bytes that were never written, but that the size includes, are zeros or garbage. A
+//! truncation removes bytes only together with its size.
 //! Creations and deletions of files survive or not until the folder is synced, each by itself.
 //!
 //! After a sync that has failed, some of the writes before it are lost, although a running process
@@ -167,7 +168,7 @@ impl File {
         }
         let kept = self.last_kept(sector, |pending, _| !pending.is_lost);
         let lost: Vec<_> = std::mem::take(&mut self.pending);
-        self.durable = merged(&self.durable, &lost, &kept, sector, self.size, 0);
+        self.durable = merged(&self.durable, (&lost, lost.len()), &kept, sector, self.size, 0);
         // Lost sectors stay lost until they are written again.
         let is_superseded = |at: usize, pending: &Pending| {
             !pending.is_lost
@@ -206,11 +207,12 @@ impl File {
             _ if random.random_bool(0.5) => sizes,
             Kept::All | Kept::Some => random.random_range(0..=sizes),
         };
+        let resized = size;
         let size =
             size.checked_sub(1).map_or(self.durable.len() as u64, |at| self.pending[at].size);
         let filler = if random.random_bool(0.5) { 0 } else { random.random() };
         let pending = std::mem::take(&mut self.pending);
-        self.durable = merged(&self.durable, &pending, &kept, sector, size, filler);
+        self.durable = merged(&self.durable, (&pending, resized), &kept, sector, size, filler);
     }
 
     /// Returns the last write of each sector that survives.
@@ -247,9 +249,11 @@ impl Pending {
 }
 
 /// Returns the bytes of a file of which each sector has everything up to its last surviving write.
+/// `resized` is the number of pending calls whose size survives. A later truncation has not
+/// happened: the system frees the bytes of a file only after its new size is durable.
 fn merged(
     durable: &[u8],
-    pending: &[Pending],
+    (pending, resized): (&[Pending], usize),
     kept: &BTreeMap<u64, usize>,
     sector: u64,
     size: u64,
@@ -274,7 +278,8 @@ fn merged(
                 Some(data) => {
                     target.copy_from_slice(&data[at(from - write.offset)..at(to - write.offset)])
                 }
-                None => target.fill(0),
+                None if number < resized => target.fill(0),
+                None => {}
             }
         }
     }
@@ -325,4 +330,24 @@ impl Kept {
 
 fn at(position: u64) -> usize {
     usize::try_from(position).expect("a file in memory is small")
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn file_that_a_truncation_has_not_made_smaller_has_all_its_bytes() {
+        for seed in 0..200 {
+            let durable = vec![1; 9 * 512];
+            let size = durable.len() as u64;
+            let mut file = File { durable, size, pending: Vec::new() };
+            file.truncate(0);
+            file.cut(512, &mut StdRng::seed_from_u64(seed));
+            let is_whole = file.durable.len() as u64 == size && !file.durable.contains(&0);
+            assert!(file.durable.is_empty() || is_whole, "seed {seed}");
+        }
+    }
 }
