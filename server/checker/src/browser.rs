@@ -129,7 +129,8 @@ impl<W: World> Tab<W> {
                 self.page.write(kind, &write, pick);
             }
             Command::Act(PageAct::Sleep(milliseconds)) => {
-                self.network.writes.sleeps(&self.name, milliseconds);
+                let now = self.network.now();
+                self.network.writes.sleeps(&self.name, now, milliseconds);
                 self.network.environment.sleep(Duration::from_millis(milliseconds)).await;
                 self.page.wake();
             }

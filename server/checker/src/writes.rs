@@ -25,8 +25,7 @@ struct State {
     /// By the marks of their keys.
     writes: BTreeMap<u64, Write>,
     reads: Vec<Read>,
-    /// How long each tab has slept in all, in milliseconds.
-    slept: BTreeMap<String, u64>,
+    sleeps: Vec<Sleep>,
     /// Whether several servers share the store.
     has_several_servers: bool,
 }
@@ -50,6 +49,14 @@ struct Read {
     number: u64,
     kind: Kind,
     offset: u64,
+}
+
+/// The time in milliseconds in which a tab has slept.
+#[derive(Debug)]
+struct Sleep {
+    tab: String,
+    from: u64,
+    to: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,9 +108,10 @@ impl Writes {
         self.0.lock().writes.len()
     }
 
-    /// Records that a tab sleeps for this many milliseconds.
-    pub fn sleeps(&self, tab: &str, milliseconds: u64) {
-        *self.0.lock().slept.entry(tab.to_owned()).or_default() += milliseconds;
+    /// Records that a tab sleeps from now on for this many milliseconds.
+    pub fn sleeps(&self, tab: &str, now: u64, milliseconds: u64) {
+        let sleep = Sleep { tab: tab.to_owned(), from: now, to: now + milliseconds };
+        self.0.lock().sleeps.push(sleep);
     }
 
     /// Returns the key of the write whose key has a mark.
@@ -130,8 +138,10 @@ impl Writes {
             let commits = history.commits(key);
             let had_other_rights = || people.since(person, 0).len() > 1;
             // The answer to a lost write may have been on its way.
-            let max_on_way = MAX_ON_WAY + state.slept.get(tab).copied().unwrap_or_default();
-            let may_be_lost = || history.lost_at(key).is_some_and(|lost| *at < lost + max_on_way);
+            let may_be_lost = || {
+                let lost = history.lost_at(key);
+                lost.is_some_and(|lost| *at < lost + MAX_ON_WAY + state.slept(tab, lost, *at))
+            };
             let is_right = match outcome {
                 Outcome::Answered(200..300) => commits == 1 || commits == 0 && may_be_lost(),
                 Outcome::Answered(401 | 403 | 404) if state.has_several_servers => {
@@ -194,6 +204,14 @@ impl Writes {
                 history.violated(format!("read {number} at {offset} lacks {key} of before"));
             }
         }
+    }
+}
+
+impl State {
+    /// Returns how long a tab has slept between two times, in milliseconds.
+    fn slept(&self, tab: &str, from: u64, to: u64) -> u64 {
+        let sleeps = self.sleeps.iter().filter(|sleep| sleep.tab == tab);
+        sleeps.map(|sleep| sleep.to.min(to).saturating_sub(sleep.from.max(from))).sum()
     }
 }
 
